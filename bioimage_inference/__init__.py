@@ -1,0 +1,69 @@
+"""Run pre-trained BioImage.IO models on scientific images.
+
+>>> prediction = predict("model.zip", "cells.tif")  # doctest: +SKIP
+>>> prediction.outputs["probability"].array.shape  # doctest: +SKIP
+(1, 1, 512, 512)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "2.5.0"
+
+if TYPE_CHECKING:
+    from .api import Model, Output, Prediction, Target, open_model, predict
+    from .errors import (
+        BioimageInferenceError,
+        ImageError,
+        ModelError,
+        OutOfMemoryError,
+        OutputError,
+        ReproductionError,
+        TrustError,
+        UsageError,
+    )
+    from .options import Options
+
+_HOME = {
+    **dict.fromkeys(("Model", "Output", "Prediction", "Target", "open_model", "predict"), ".api"),
+    **dict.fromkeys(
+        (
+            "BioimageInferenceError",
+            "ImageError",
+            "ModelError",
+            "OutOfMemoryError",
+            "OutputError",
+            "ReproductionError",
+            "TrustError",
+            "UsageError",
+        ),
+        ".errors",
+    ),
+    "Options": ".options",
+}
+
+__all__ = [
+    "BioimageInferenceError",
+    "ImageError",
+    "Model",
+    "ModelError",
+    "Options",
+    "OutOfMemoryError",
+    "Output",
+    "OutputError",
+    "Prediction",
+    "ReproductionError",
+    "Target",
+    "TrustError",
+    "UsageError",
+    "__version__",
+    "open_model",
+    "predict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used, so that ``--help`` does not wait for them."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name], __name__), name)

@@ -1,0 +1,160 @@
+"""The command line: ``bioimage-inference predict | demo``. :func:`main` returns the exit code of ``errors.py``.
+
+Everything slow is imported inside the commands, so that ``--help`` answers at once.
+"""
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import BioimageInferenceError, UsageError
+
+EXIT_BUG = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_EPILOG = """exit codes: 0 done; 1 a bug of this program; 2 wrong usage; 3 model not trusted; 4 model broken or not
+supported; 5 image broken or does not fit the model; 6 out of memory; 7 outputs differ from the published ones"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one paragraph, like all our errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors go to standard error as one paragraph."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        parsed = _parser().parse_args(arguments)
+        if parsed.command == "predict":
+            from .commands.predict import predict_command
+
+            return predict_command(parsed)
+        from .commands.demo import demo_command
+
+        return demo_command(parsed)
+    except BioimageInferenceError as error:
+        if debug:
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was written.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:  # every other exception is a bug, and must still end in words
+        if debug:
+            traceback.print_exc()
+        print(
+            f"This is a bug of bioimage-inference {__version__}: {type(error).__name__}: {error}. Nothing was written. "
+            "Please report it with the output of the same command and --debug.",
+            file=sys.stderr,
+        )
+        return EXIT_BUG
+
+
+def run() -> NoReturn:
+    """Entry point of the installed program."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(main())
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    """End like Ctrl-C, so that what is half-written is removed."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="bioimage-inference",
+        description="Run pre-trained BioImage.IO models on scientific images.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_predict(commands)
+    demo = commands.add_parser("demo", help="run the bundled model on the bundled image", epilog=_EPILOG)
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder (default: %(default)s)")
+    demo.add_argument("--debug", action="store_true", help="show where an error comes from")
+    return parser
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="run a model on images",
+        description="Run a model on images. Axes, normalisation, tiles and halo come from the model's description.",
+        epilog=_EPILOG,
+    )
+    add = predict.add_argument
+    add("model", metavar="MODEL", help="package (.zip), its folder or rdf.yaml, or a TorchScript file")
+    add("images", metavar="IMAGE", nargs="+", help="TIFF, PNG, JPEG, .npy, or OME-Zarr (folder or zip)")
+
+    outputs = predict.add_argument_group("outputs").add_argument
+    outputs("-o", "--output", type=Path, metavar="DIR", help="folder for all outputs (default: the current one)")
+    outputs("--tiff", type=Path, metavar="FILE", help="TIFF of the first output of a single image")
+    outputs("--npy", type=Path, metavar="FILE", help=".npy of the first output of a single image")
+    outputs("--tiff-layout", choices=["pages", "labelled"], default="pages",
+            help="pages: every channel a page (axes QYX); labelled: axes, channel names and pixel size kept "
+            "(default: %(default)s)")  # fmt: skip
+    outputs("--json", action="store_true", help="print the record of the run as JSON")
+
+    image = predict.add_argument_group("image").add_argument
+    image("--axes", help="axes of the image file, e.g. tzyx, whatever it says itself")
+    image("--channels", type=_numbers(","), metavar="N,N", help="channels to take, from 0, in the model's order")
+    image("--input", action="append", default=[], metavar="ID=FILE", help="a further input tensor of the model")
+
+    model = predict.add_argument_group("weights without a description").add_argument
+    model("--description", type=Path, metavar="YAML", help="the description (rdf.yaml) that belongs to the weights")
+    model("--model-axes", metavar="AXES", help="without any description: axes of the input, bcyx or bczyx")
+    model("--model-size", metavar="X,Y,Z,C", help="without any description: its size, e.g. 256,256,1,1")
+
+    tiling = predict.add_argument_group("size and tiles").add_argument
+    tiling("--fit", choices=["tile", "resize", "exact"], default="tile",
+           help="images of another size: tile and pad, resize, or refuse (default: %(default)s)")  # fmt: skip
+    tiling("--tile", type=_tile, metavar="ZxYxX", help="pixels of a tile, e.g. 512x512 (default: auto)")
+    tiling("--border", choices=["natural", "mirror"], default="natural",
+           help="beyond the image's border: nothing, or mirrored pixels (default: %(default)s)")  # fmt: skip
+
+    compute = predict.add_argument_group("computing").add_argument
+    compute("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    compute("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+    compute("--precision", choices=["float32", "bfloat16"], default="float32", help="(default: %(default)s)")
+    compute("--memory", metavar="SIZE", help="memory to stay within, e.g. 4GiB (default: what there is)")
+    compute("--trust-model-code", action="store_true", help="run Python code that comes with the model")
+    compute("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
+    compute("--offline", action="store_true", help="touch no network")
+    compute("--debug", action="store_true", help="show where an error comes from")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _numbers(separator: str) -> Any:
+    def parse(text: str) -> tuple[int, ...]:
+        parts = text.split(separator)
+        if not all(part.strip().isdecimal() for part in parts):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 2{separator}1")
+        return tuple(map(int, parts))
+
+    return parse
+
+
+def _tile(text: str) -> tuple[int, ...] | None:
+    if text == "auto":
+        return None
+    sizes: tuple[int, ...] = _numbers("x")(text)
+    return sizes

@@ -1,0 +1,183 @@
+"""From a model and its images to a plan: open, match axes, choose tiles. Computes nothing and needs no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError, UsageError
+from ..image.arrays import array_image
+from ..image.image import Image
+from ..image.matching import Matched, Wanted, match
+from ..image.reading import open_image
+from ..image.resizing import resized
+from ..memory import MemoryBudget, memory_budget
+from ..model.spec import Axis, FixedSize, ModelSpec, StepSize, TensorSpec
+from ..options import Options
+from ..tiling.axis import legal_size
+from ..tiling.choice import Request
+from ..tiling.links import TILED
+from ..tiling.plan import Plan, make_plan
+from .source import Spans
+
+ImageLike = Image | NDArray[np.generic] | Path | str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images matched to the inputs of a model, and the plan for each of their samples."""
+
+    matched: Mapping[str, Matched]
+    plan: Plan
+    budget: MemoryBudget
+
+    @property
+    def leading(self) -> Matched:
+        """The image that the tiles are chosen for."""
+        return self.matched[self.plan.leading]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user, of reading, matching and planning."""
+        found = [note for one in self.matched.values() for note in (*one.image.notes, *one.notes)]
+        return (*dict.fromkeys(found), *self.plan.notes)
+
+    def domain(self, tensor: str) -> Spans:
+        """What statistics of an input are of: the image, with its mirrored border where the network sees that."""
+        domain = {}
+        tilings = {axis.letter: axis for axis in self.plan.axes}
+        for letter, link in self.plan.inputs[tensor].items():
+            border = int(tilings[link.letter].start * link.scale)
+            domain[letter] = (border, self.matched[tensor].sizes[letter] - border)
+        return domain
+
+
+def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], options: Options) -> Prepared:
+    """Open the image and further inputs, match their axes, choose the tiles.
+
+    Raises :class:`UsageError` for options that cannot be, :class:`ImageError` for images that cannot be read or do not
+    fit.
+    """
+    _check_inputs(spec, others)
+    given = {spec.inputs[0].id: image, **others}
+    opened: list[Image] = []
+    try:
+        matched = {}
+        for tensor in spec.inputs:
+            if tensor.id in given:
+                first = tensor.id == spec.inputs[0].id
+                opened.append(_open(given[tensor.id], options.axes if first else None))
+                matched[tensor.id] = _match(opened[-1], tensor, options, options.channels if first else None)
+        budget = memory_budget(options.memory)
+        plan = make_plan(spec, {key: one.sizes for key, one in matched.items()}, _request(spec, options, budget))
+        prepared = Prepared(matched, plan, budget)
+        _check_samples(prepared)
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+    return prepared
+
+
+def close(prepared: Prepared) -> None:
+    """Close the images."""
+    for one in prepared.matched.values():
+        one.image.close()
+
+
+def _check_inputs(spec: ModelSpec, others: Mapping[str, Any]) -> None:
+    names = [tensor.id for tensor in spec.inputs]
+    unknown = [name for name in others if name not in names[1:]]
+    if unknown:
+        raise UsageError(
+            f"--input names {unknown[0]!r}, but the further inputs of the model are {', '.join(names[1:]) or 'none'}"
+            f" (the image is {names[0]!r})."
+        )
+    missing = [tensor.id for tensor in spec.inputs[1:] if tensor.id not in others and not tensor.optional]
+    if missing:
+        raise UsageError(
+            f"The model takes {len(names)} inputs ({', '.join(names)}); the image is the first. Give "
+            f"{' and '.join(f'--input {name}=FILE' for name in missing)} as well."
+        )
+
+
+def _open(image: ImageLike, axes: str | None) -> Image:
+    if isinstance(image, Image):
+        return image
+    if isinstance(image, np.ndarray):
+        return array_image(image, axes)
+    return open_image(Path(image), axes)
+
+
+def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequence[int] | None) -> Matched:
+    wanted = Wanted(
+        tensor=tensor.id,
+        letters=tensor.letters,
+        channels=_channels(tensor.axis("c")),
+        minimum={axis.letter: _minimum(axis) for axis in tensor.axes},
+    )
+    matched = match(image, wanted, channels)
+    if options.fit != "resize":
+        return matched
+    sizes = {
+        axis.letter: _nearest(axis, matched.sizes[axis.letter])
+        for axis in tensor.axes
+        if axis.letter in TILED and isinstance(axis.size, FixedSize | StepSize)
+    }
+    image = resized(replace(matched.image, axes=matched.axes), sizes)
+    return replace(match(image, wanted, channels), notes=matched.notes)
+
+
+def _channels(axis: Axis | None) -> int | None:
+    if axis is None:
+        return 1
+    return axis.size.size if isinstance(axis.size, FixedSize) else None
+
+
+def _minimum(axis: Axis) -> int:
+    match axis.size:
+        case FixedSize(size):
+            return size
+        case StepSize(minimum, _):
+            return minimum
+        case _:
+            return 1
+
+
+def _nearest(axis: Axis, pixels: int) -> int:
+    """The legal size that is closest to the image's."""
+    above = legal_size(axis.size, pixels)
+    if isinstance(axis.size, StepSize):
+        below = max(axis.size.minimum, above - axis.size.step)
+        return below if pixels - below < above - pixels else above
+    return above
+
+
+def _request(spec: ModelSpec, options: Options, budget: MemoryBudget) -> Request:
+    tile = None
+    if options.tile is not None:
+        letters = [letter for letter in spec.inputs[0].letters if letter in TILED]
+        if len(options.tile) != len(letters):
+            raise UsageError(
+                f"--tile has {len(options.tile)} numbers, but the model's image axes are {' '.join(letters)}; give one "
+                f"for each, for instance {'x'.join(['256'] * len(letters))}."
+            )
+        if min(options.tile) < 1:
+            raise UsageError("--tile needs numbers above 0.")
+        tile = dict(zip(letters, options.tile, strict=True))
+    return Request(exact=options.fit == "exact", border=options.border, tile=tile, memory=budget.size)
+
+
+def _check_samples(prepared: Prepared) -> None:
+    """Further inputs are one for all samples of the image, or one for each."""
+    leading = prepared.leading
+    for tensor, one in prepared.matched.items():
+        if one.samples not in ((), leading.samples):
+            raise ImageError(
+                f"{one.image.name} for input {tensor!r} has {one.samples} samples along {one.iterated.upper()}, "
+                f"{leading.image.name} has {leading.samples} along {leading.iterated.upper() or 'none'}. Give the same "
+                "number, or a single one for all."
+            )

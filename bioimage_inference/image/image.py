@@ -1,0 +1,47 @@
+"""The image as the engine sees it: axes, shape, pixel size, and a way to read any region of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Region = tuple[slice, ...]
+AxesSource = Literal["file", "user", "guess"]
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """Extent of one pixel along one axis (or seconds per frame for ``t``), e.g. ``PixelSize(0.108, "µm")``."""
+
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is opened but not loaded.
+
+    ``axes`` has one letter per dimension of ``shape``, lower case: ``t`` time, ``c`` channel, ``s`` RGB(A) samples,
+    ``z``, ``y``, ``x``, ``b`` batch, ``i`` index, ``p`` position; ``?`` stands for an axis that the file does not name.
+    ``read`` takes one slice (step 1) per axis and returns that region as an array of ``dtype`` in native byte order.
+    ``notes`` are remarks for the user (for instance, which of several series was read).
+    """
+
+    name: str
+    path: str
+    axes: str
+    axes_source: AxesSource
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    read: Callable[[Region], NDArray[np.generic]]
+    close: Callable[[], None]
+    pixel_size: Mapping[str, PixelSize] = field(default_factory=lambda: MappingProxyType({}))
+    channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def size(self, letter: str) -> int:
+        """Extent along the axis of that letter, 1 where the image lacks it."""
+        return self.shape[self.axes.index(letter)] if letter in self.axes else 1

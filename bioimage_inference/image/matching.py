@@ -1,0 +1,209 @@
+"""Which axis of an image is which axis of a tensor, what is iterated, which channels are taken.
+
+Knows no model: the wanted axes come as letters with the number of channels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError, UsageError
+from .image import Image
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A tensor to be filled: its id, its axes as letters such as ``bcyx``, its number of channels.
+
+    ``channels`` is 1 for a tensor without a channel axis, and ``None`` where any number will do. ``minimum`` has the
+    fewest pixels that an axis may have, so that a single plane is told from a stack.
+    """
+
+    tensor: str
+    letters: str
+    channels: int | None
+    minimum: Mapping[str, int]
+
+    def describe(self) -> str:
+        """In words, for the user."""
+        channels = f" with {self.channels} channel{'s' * (self.channels > 1)}" if self.channels is not None else ""
+        return f"axes {self.letters.upper()}{channels}"
+
+
+@dataclass(frozen=True)
+class Matched:
+    """How an image fills a tensor.
+
+    ``axes`` are the letters of the image's own dimensions, ``letters`` those of the tensor; ``iterated`` are axes of
+    the image that the tensor lacks: each index along them is a sample of its own. ``sizes`` are the pixels of one
+    sample along every axis of the tensor, ``channels`` the channels taken, in the order of the tensor.
+    """
+
+    image: Image
+    axes: str
+    letters: str
+    iterated: str
+    sizes: Mapping[str, int]
+    channels: tuple[int, ...] | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """Number of samples along each iterated axis."""
+        return tuple(self.image.shape[self.axes.index(letter)] for letter in self.iterated)
+
+    def read(self, index: Sequence[int], spans: Mapping[str, tuple[int, int]]) -> NDArray[np.generic]:
+        """Read a region of one sample: ``index`` along the iterated axes, ``spans`` (start, stop) along others.
+
+        Returns an array with the axes ``letters``; raises :class:`ImageError` where the file cannot be read.
+        """
+        where = dict(zip(self.iterated, index, strict=True))
+        region, kept = [], ""
+        for letter, size in zip(self.axes, self.image.shape, strict=True):
+            if letter in where:
+                region.append(slice(where[letter], where[letter] + 1))
+            elif letter == "c" and self.channels is not None:
+                region.append(slice(min(self.channels), max(self.channels) + 1))
+            else:
+                region.append(slice(*spans.get(letter, (0, size))))
+        block = self.image.read(tuple(region))
+        drop = []
+        for number, letter in enumerate(self.axes):
+            if letter in self.letters and letter not in self.iterated:
+                kept += letter
+            else:
+                drop.append(number)
+        block = block.squeeze(tuple(drop))
+        if self.channels is not None and "c" in kept:
+            block = block.take([channel - min(self.channels) for channel in self.channels], axis=kept.index("c"))
+        block = block.transpose([kept.index(letter) for letter in self.letters if letter in kept])
+        return np.expand_dims(block, [n for n, letter in enumerate(self.letters) if letter not in kept])
+
+
+def match(image: Image, wanted: Wanted, channels: Sequence[int] | None = None) -> Matched:
+    """Match the axes of an image to those of a tensor.
+
+    Raises :class:`ImageError`, showing both sides and the option that settles it, where they do not fit.
+    """
+    image, notes = _without_samples_axis(image)
+    axes = image.axes
+    if "?" in axes:
+        axes = _guess(image, wanted)
+        notes.append(f"The file does not name its axes; they are taken as {axes.upper()} (--axes says otherwise).")
+    if len(set(axes)) != len(axes):
+        raise _mismatch(image, wanted, f"the axes {axes!r} are not all different", "Name each axis once with --axes.")
+    for letter in wanted.letters:
+        if letter not in "bcti" and letter not in axes and wanted.minimum.get(letter, 2) > 1:
+            raise _mismatch(image, wanted, f"the image has no axis {letter}", _advice(image, wanted, letter))
+    chosen, channel_notes = _choose_channels(image, axes, wanted, channels)
+    sizes = {letter: image.shape[axes.index(letter)] if letter in axes else 1 for letter in wanted.letters}
+    if "b" in sizes:
+        sizes["b"] = 1
+    if chosen is not None and "c" in sizes:
+        sizes["c"] = len(chosen)
+    iterated = "".join(
+        letter
+        for letter, size in zip(axes, image.shape, strict=True)
+        if (letter not in wanted.letters or letter == "b") and size > 1 and not (letter == "c" and chosen is not None)
+    )
+    return Matched(image, axes, wanted.letters, iterated, sizes, chosen, (*notes, *channel_notes))
+
+
+def _without_samples_axis(image: Image) -> tuple[Image, list[str]]:
+    """Colours (``s``) are channels; beside a channel axis of one they replace it."""
+    if "s" not in image.axes:
+        return image, []
+    if "c" not in image.axes:
+        names = image.channel_names or ("red", "green", "blue", "alpha")[: image.size("s")]
+        return replace(image, axes=image.axes.replace("s", "c"), channel_names=tuple(names)), []
+    if image.size("c") == 1:
+        return replace(image, axes=image.axes.replace("c", "p").replace("s", "c")), []
+    raise ImageError(
+        f"{image.name} has both channels and colours (axes {image.axes.upper()}, shape {image.shape}). "
+        "Save it with one of the two, or name the axes with --axes."
+    )
+
+
+def _guess(image: Image, wanted: Wanted) -> str:
+    """Letters for unnamed axes, from their number and what the tensor wants."""
+    shape, letters = image.shape, wanted.letters
+    stripped = letters.replace("b", "")
+    space = "".join(letter for letter in letters if letter in "zyx")
+    guesses = []
+    for guess in (letters, stripped, space):
+        guesses += [guess, guess.replace("c", "") + "c" if "c" in guess else guess]
+    guesses.append(("t" if "z" in space else "z") + space)
+    for guess in guesses:
+        if len(guess) == len(shape) and _agrees(guess, image) and _channels_fit(guess, shape, wanted):
+            return guess
+    unnamed = image.axes.count("?")
+    spare = iter("iptz"[-unnamed:])
+    return "".join(next(spare, "?") if letter == "?" else letter for letter in image.axes)
+
+
+def _agrees(guess: str, image: Image) -> bool:
+    """Letters that the file or the user named stand; those that were guessed from the shape alone do not."""
+    named = zip(guess, image.axes, strict=True)
+    return image.axes_source == "guess" or all(known in ("?", letter) for letter, known in named)
+
+
+def _channels_fit(guess: str, shape: Sequence[int], wanted: Wanted) -> bool:
+    if "c" not in guess or wanted.channels is None:
+        return True
+    return shape[guess.index("c")] == wanted.channels
+
+
+def _choose_channels(
+    image: Image, axes: str, wanted: Wanted, channels: Sequence[int] | None
+) -> tuple[tuple[int, ...] | None, list[str]]:
+    """The channels to take, ``None`` where all are taken as they are or are iterated as samples."""
+    available = image.shape[axes.index("c")] if "c" in axes else 1
+    names = image.channel_names if len(image.channel_names) == available else ()
+    if channels is not None:
+        beyond = [channel for channel in channels if not 0 <= channel < available]
+        if beyond:
+            raise UsageError(
+                f"--channels asks for channel {beyond[0]}, but {image.name} has channels 0 to {available - 1}"
+                f"{_named(names)}."
+            )
+        if wanted.channels is not None and len(channels) != wanted.channels:
+            raise UsageError(
+                f"--channels names {len(channels)} channels, but the model takes {wanted.channels}. "
+                "Name one for each, in the model's order."
+            )
+        return (tuple(channels) if "c" in axes else None), []
+    if wanted.channels is None or available == wanted.channels:
+        return None, []
+    if available == 4 and wanted.channels == 3 and names[-1:] == ("alpha",):
+        return (0, 1, 2), [f"The transparency channel of {image.name} is left out; the model takes red, green, blue."]
+    first = ",".join(str(number) for number in range(wanted.channels))
+    if available > wanted.channels:
+        advice = f"Choose with --channels, for instance --channels {first}{_named(names)}."
+    else:
+        advice = "Give an image with all of them (channels of one image stack, not separate files)."
+    if available > 4 and not names:
+        advice += " If that axis is not channels but a stack, say so with --axes, for instance --axes zyx."
+    raise _mismatch(image, wanted, f"the image has {available} channel{'s' * (available > 1)}", advice)
+
+
+def _named(names: Sequence[str]) -> str:
+    listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    return f" ({listed})" if listed else ""
+
+
+def _advice(image: Image, wanted: Wanted, letter: str) -> str:
+    spare = [other for other in image.axes if other not in wanted.letters and other not in "sc"]
+    if spare:
+        named = image.axes.replace(spare[0], letter)
+        return f"If its {spare[0]} axis is {letter}, say --axes {named}."
+    return "Give an image with more dimensions, or choose a model for such images."
+
+
+def _mismatch(image: Image, wanted: Wanted, found: str, advice: str) -> ImageError:
+    shape = "×".join(str(size) for size in image.shape)
+    return ImageError(
+        f"{image.name} does not fit the model: {found}. The image has axes {image.axes.upper()} ({shape}), the model's "
+        f"input {wanted.tensor!r} wants {wanted.describe()}. {advice}"
+    )

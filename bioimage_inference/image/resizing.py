@@ -1,0 +1,56 @@
+"""Change of an image's size, for users who ask for it (``--fit resize``)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .image import Image, PixelSize, Region
+
+
+def resized(image: Image, sizes: Mapping[str, int]) -> Image:
+    """The image with ``sizes`` pixels along the axes of these letters, as float32.
+
+    Interpolated linearly, smoothed before it is made smaller (:func:`skimage.transform.resize`); intensities keep
+    their range. The pixel size follows. Whole planes (or volumes) are read and kept one at a time.
+    """
+    sizes = {letter: size for letter, size in sizes.items() if letter in image.axes and image.size(letter) != size}
+    if not sizes:
+        return image
+    shape = tuple(sizes.get(letter, size) for letter, size in zip(image.axes, image.shape, strict=True))
+    kept: dict[Region, NDArray[np.generic]] = {}
+
+    def read(region: Region) -> NDArray[np.generic]:
+        whole = tuple(slice(None) if letter in sizes else part for letter, part in zip(image.axes, region, strict=True))
+        source = tuple(slice(*part.indices(size)) for part, size in zip(whole, image.shape, strict=True))
+        if source not in kept:
+            kept.clear()
+            kept[source] = _resize(image, source, sizes)
+        inner = (part if letter in sizes else slice(None) for letter, part in zip(image.axes, region, strict=True))
+        return kept[source][tuple(inner)]
+
+    pixel_size = {
+        letter: PixelSize(one.value * image.size(letter) / sizes[letter], one.unit) if letter in sizes else one
+        for letter, one in image.pixel_size.items()
+    }
+    changes = ", ".join(f"{letter} from {image.size(letter)} to {size}" for letter, size in sizes.items())
+    return replace(
+        image,
+        shape=shape,
+        dtype=np.dtype(np.float32),
+        read=read,
+        pixel_size=MappingProxyType(pixel_size),
+        notes=(*image.notes, f"{image.name} was resized as asked: {changes} pixels; the outputs have the new size."),
+    )
+
+
+def _resize(image: Image, source: Region, sizes: Mapping[str, int]) -> NDArray[np.generic]:
+    from skimage.transform import resize
+
+    block = image.read(source).astype(np.float32)
+    target = tuple(sizes.get(letter, size) for letter, size in zip(image.axes, block.shape, strict=True))
+    smaller = any(after < before for after, before in zip(target, block.shape, strict=True))
+    result: NDArray[np.generic] = resize(block, target, order=1, preserve_range=True, anti_aliasing=smaller)
+    return result

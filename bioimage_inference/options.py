@@ -1,0 +1,33 @@
+"""What the user may say about a prediction; the words are those of the command line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .tiling.choice import Border
+
+Fit = Literal["tile", "resize", "exact"]
+TiffLayout = Literal["pages", "labelled"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to predict.
+
+    ``axes`` are those of the image file, ``channels`` which of its channels to take, in the model's order. ``tile`` has
+    pixels in the order of the model's image axes (z y x), ``None`` chooses. ``threads`` of ``None`` leaves the number
+    to torch; ``memory`` is a text such as ``4GiB``, ``None`` takes what the container or machine allows.
+    """
+
+    axes: str | None = None
+    channels: Sequence[int] | None = None
+    fit: Fit = "tile"
+    tile: Sequence[int] | None = None
+    border: Border = "natural"
+    device: str = "auto"
+    threads: int | None = None
+    precision: Precision = "float32"
+    memory: str | None = None
+    tiff_layout: TiffLayout = "pages"
+    trust_model_code: bool = False

@@ -1,0 +1,81 @@
+"""The record in a few lines, for people."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def plan_lines(record: Record) -> Iterator[str]:
+    """What was understood of model and image, and which tiles were chosen."""
+    for one in record["inputs"]:
+        yield _image_line(one)
+    model, plan = record["model"], record["plan"]
+    yield f"  model   {model['name']}{_weights(record)}"
+    for one in record["inputs"]:
+        yield f"  input   {one['tensor']}: {_mapping(one)}"
+    tile = "×".join(str(size) for size in plan["tile"].values())
+    halo = _same(plan["halo"])
+    yield (
+        f"  tiles   {plan['tiles']} of {tile} ({' '.join(plan['tile'])})"
+        + (f", halo {halo}" if halo else "")
+        + (f", padded by {_padding(plan['padding'])}" if plan["padding"] else "")
+        + (", border mirrored" if plan["border"] == "mirror" else "")
+    )
+
+
+def result_lines(record: Record) -> Iterator[str]:
+    """Where the outputs are, how long it took, and what the user should know."""
+    if "device" in record:
+        yield f"  device  {record['device']['reason']}"
+    for output in record["outputs"]:
+        files = [file for file in (output["tiff"], output["npy"]) if file]
+        facts = f"{output['axes'].upper()} ({_comma(output['shape'])}) {output['dtype']}" if "axes" in output else ""
+        names = f", channels {', '.join(output['channel_names'])}" if output.get("channel_names") else ""
+        yield f"  output  {output['id']}: {facts}{names}"
+        for file in files:
+            yield f"          {file}"
+    if "seconds" in record:
+        seconds = record["seconds"]
+        parts = ", ".join(f"{stage} {value:.2f}" for stage, value in seconds.items() if stage != "total")
+        yield f"  time    {seconds['total']:.2f} s ({parts})"
+    for note in record["notes"]:
+        yield f"  note    {note}"
+
+
+def _image_line(one: Record) -> str:
+    """The image in giatools' words."""
+    line = f"[{one['name']}] axes {one['axes'].upper()} ({_comma(one['shape'])}) {one['dtype']}"
+    sizes = {axis: f"{size['value']:.4g} {size['unit']}" for axis, size in one["pixel_size"].items()}
+    if "x" in sizes and sizes.get("y") == sizes["x"]:
+        line += f", {sizes.pop('x')}/px"
+        del sizes["y"]
+    return line + "".join(f", {axis} {size}" for axis, size in sizes.items())
+
+
+def _mapping(one: Record) -> str:
+    text = f"axes {one['tensor_axes'].upper()}"
+    if one["iterated_axes"]:
+        text += f", {one['samples']} samples along {one['iterated_axes'].upper()}"
+    if one["channels"] is not None:
+        text += f", channels {_comma(one['channels'])}"
+    return text
+
+
+def _weights(record: Record) -> str:
+    return f" ({record['weights']['format']} weights)" if "weights" in record else ""
+
+
+def _comma(values: Sequence[object]) -> str:
+    return ",".join(str(value) for value in values)
+
+
+def _same(sizes: Mapping[str, int]) -> str:
+    """One number where all axes have the same."""
+    if len(set(sizes.values())) == 1:
+        return str(next(iter(sizes.values())))
+    return ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+
+
+def _padding(padding: Mapping[str, Sequence[int]]) -> str:
+    return ", ".join(f"{axis} {before}+{after}" for axis, (before, after) in padding.items())

@@ -1,0 +1,133 @@
+"""Geometry along one axis: where tiles start, and which part of each tile's output is kept.
+
+::
+
+    image            0┌──────────────────────────────────────┐size
+    tile 0            ├─────────────────┤
+    tile 1                       ├─────────────────┤
+    tile 2                              ┆ ├─────────────────┤┄ stop: beyond the image only up to the next legal size
+    kept              ╞════════════╪═══════════╪═════════════╡
+                                   cut: at least the halo away from the ends of both tiles
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, floor
+
+from ..model.spec import FixedSize, FreeSize, Size, StepSize
+
+
+@dataclass(frozen=True)
+class AxisTiling:
+    """Tiles along one axis, in pixels of the image.
+
+    The network sees ``start`` … ``stop``: negative, or beyond ``size``, where the image is padded. Every tile is
+    ``tile`` pixels long and begins at one of ``starts``.
+    """
+
+    letter: str
+    size: int
+    start: int
+    stop: int
+    tile: int
+    starts: tuple[int, ...]
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Pixels added before and after the image."""
+        return -self.start, self.stop - self.size
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a tile: ``start`` … ``stop`` in the whole output, from ``offset`` on in the tile's output."""
+
+    start: int
+    stop: int
+    offset: int
+
+
+def legal_size(size: Size, pixels: int) -> int:
+    """The smallest legal size that holds ``pixels``; the fixed size where it is smaller than that."""
+    match size:
+        case FixedSize(fixed):
+            return fixed
+        case StepSize(minimum, step):
+            return minimum + max(0, ceil((pixels - minimum) / step)) * step
+        case FreeSize(minimum, _):
+            return max(minimum, pixels)
+        case _:
+            raise TypeError(f"{size} depends on another axis")
+
+
+def stride_of(size: Size, overlap: int) -> int:
+    """Tiles start on multiples of this, so that pooling grids agree from tile to tile.
+
+    It is the step of the sizes; a fixed size does not tell, and the largest power of two up to 32 that divides it
+    (and with which tiles still advance beyond their ``overlap``) is what networks of that size have.
+    """
+    match size:
+        case StepSize(_, step):
+            return step
+        case FixedSize(fixed):
+            powers = (1, 2, 4, 8, 16, 32)
+            return max(power for power in powers if fixed % power == 0 and power <= max(1, fixed - overlap))
+        case _:
+            return 1
+
+
+def spread(extent: int, tile: int, overlap: int, stride: int) -> tuple[int, ...]:
+    """Starts of the fewest tiles that cover ``extent`` with neighbours sharing at least ``overlap`` pixels.
+
+    The first and the last tile are flush with the ends; the others lie evenly, on multiples of ``stride``.
+    Raises :class:`ValueError` where tiles are too short to advance.
+    """
+    if tile >= extent:
+        return (0,)
+    advance = (tile - overlap) // stride * stride
+    if advance < 1:
+        raise ValueError(f"tiles of {tile} pixels cannot overlap by {overlap} and start on multiples of {stride}")
+    last = extent - tile
+    count = ceil(last / advance)
+    return (*(ceil(last * number / count / stride) * stride if number else 0 for number in range(count)), last)
+
+
+def candidates(size: Size, extent: int, overlap: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Pairs of tile length and number of tiles that cover ``extent``, from one whole tile down to the shortest."""
+    tile = legal_size(size, extent)
+    if isinstance(size, FixedSize):
+        yield tile, len(spread(extent, tile, overlap, stride))
+        return
+    shortest = max(legal_size(size, 1), legal_size(size, overlap + stride))
+    count = 0
+    while tile >= shortest:
+        starts = spread(extent, tile, overlap, stride)
+        if len(starts) > count:
+            count = len(starts)
+            yield tile, count
+        # the shortest tile for one more tile than now
+        wanted = legal_size(size, ceil((extent + count * overlap) / (count + 1)))
+        tile = wanted if wanted < tile else tile - stride
+
+
+def kept_parts(tiling: AxisTiling, scale: Fraction, offset: int, halo: int) -> tuple[Kept, ...]:
+    """What to keep of each tile of an output axis with ``output = input * scale + offset`` and ``halo`` output pixels.
+
+    A tile that begins at input pixel ``a`` yields output pixels from ``a * scale`` on, as the whole image does from 0
+    on; ``offset`` (below 0 where the network crops) shortens both at the far end.
+    Raises :class:`ValueError` where a tile starts between two output pixels.
+    """
+    whole = floor(tiling.size * scale) + offset
+    begins = [start * scale for start in tiling.starts]
+    if any(begin.denominator != 1 for begin in begins):
+        raise ValueError(f"tiles along {tiling.letter} start between two output pixels")
+    firsts = [int(begin) for begin in begins]
+    length = floor(tiling.tile * scale) + offset
+    cuts = [0]
+    for before, after in pairwise(firsts):
+        lowest, highest = after + halo, before + length - halo
+        cuts.append((lowest + highest) // 2)
+    cuts.append(whole)
+    return tuple(Kept(begin, end, begin - first) for first, begin, end in zip(firsts, cuts, cuts[1:], strict=False))

@@ -1,0 +1,216 @@
+"""Which tile size to take: the fewest pixels computed within the memory that there is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil, lcm, prod
+from typing import Literal
+
+from ..errors import ImageError, UsageError
+from ..model.spec import FixedSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
+from .axis import AxisTiling, candidates, legal_size, spread, stride_of
+from .links import TILED, Link
+
+Border = Literal["natural", "mirror"]
+Sizes = Mapping[str, int]
+
+# Memory that a U-Net takes per pixel of a tile, by the number of dimensions, and what the program takes itself.
+_BYTES_PER_PIXEL = {2: 1300, 3: 500}
+_BASE_BYTES = 400 << 20
+# Tiles beyond this many pixels gain nothing on a CPU.
+_ENOUGH_PIXELS = {2: 640 * 640, 3: 64 * 192 * 256}
+# What starting one more tile costs, in pixels computed.
+_TILE_COST = 20_000
+# Without a declared halo tiles overlap by this many pixels on each side, or a quarter of a short tile.
+_DEFAULT_HALO = {"y": 64, "x": 64, "z": 16, "t": 16}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user may say about tiling.
+
+    ``exact`` allows neither padding nor tiles; ``tile`` maps axis letters to lengths; ``memory`` is the budget of the
+    process in bytes.
+    """
+
+    exact: bool = False
+    border: Border = "natural"
+    tile: Sizes | None = None
+    memory: int = 4 << 30
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The tiles along every axis of the leading input, the halo between tiles in its pixels, remarks."""
+
+    axes: tuple[AxisTiling, ...]
+    halo: Sizes
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One axis of the leading input before its tile is chosen; ``tileable`` if every output follows it."""
+
+    letter: str
+    size: Size
+    pixels: int
+    extent: int
+    start: int
+    halo: int
+    overlap: int
+    stride: int
+    tileable: bool
+    declared: bool
+
+
+def choose_tiles(
+    model: ModelSpec, leading: TensorSpec, linked: Mapping[tuple[str, str], Link], sizes: Sizes, request: Request
+) -> Choice:
+    """Choose the tiles of an image of ``sizes`` pixels along each axis of the leading input.
+
+    Raises :class:`ImageError` where it has no legal size, :class:`UsageError` for a tile that cannot be used.
+    """
+    notes: list[str] = []
+    axes = [axis for axis in leading.axes if axis.letter in TILED]
+    _check_request(request, "".join(axis.letter for axis in axes))
+    free = [axis for axis in axes if not isinstance(axis.size, ReferencedSize)]
+    lines = [_line(model, linked, axis.letter, axis.size, sizes[axis.letter], request, notes) for axis in free]
+    tiles = _best(lines, request, notes)
+    for axis in axes:
+        if isinstance(axis.size, ReferencedSize):  # to another axis of this tensor
+            reference = next(other.letter for other in leading.axes if other.id == axis.size.axis)
+            size = FixedSize(Link(reference, axis.size.scale, axis.size.offset).size(tiles[reference]))
+            line = _line(model, linked, axis.letter, size, sizes[axis.letter], request, notes)
+            lines.append(line)
+            tiles |= _best([line], replace(request, tile=None), notes)
+    order = {axis.letter: number for number, axis in enumerate(axes)}
+    lines.sort(key=lambda line: order[line.letter])
+    tilings = tuple(_tiling(line, tiles[line.letter]) for line in lines)
+    silent = [line for line, tiling in zip(lines, tilings, strict=True) if len(tiling.starts) > 1 and not line.declared]
+    if silent:
+        halos = ", ".join(f"{line.halo} along {line.letter}" for line in silent)
+        notes.append(
+            "The description declares no halo, and the image needs several tiles: each is computed with pixels of its "
+            f"neighbours on either side ({halos}), which are cut off again."
+        )
+    return Choice(tilings, {line.letter: line.halo for line in lines}, tuple(notes))
+
+
+def _check_request(request: Request, letters: str) -> None:
+    unknown = sorted(set(request.tile or ()) - set(letters))
+    if unknown:
+        raise UsageError(f"--tile names the axis {unknown[0]!r}, but the model's image axes are {letters!r}.")
+
+
+def _line(
+    model: ModelSpec,
+    linked: Mapping[tuple[str, str], Link],
+    letter: str,
+    size: Size,
+    pixels: int,
+    request: Request,
+    notes: list[str],
+) -> _Line:
+    followers = [
+        (axis, linked[output.id, axis.letter])
+        for output in model.outputs
+        for axis in output.axes
+        if (output.id, axis.letter) in linked and linked[output.id, axis.letter].letter == letter
+    ]
+    declared = max((ceil(axis.halo / link.scale) for axis, link in followers), default=0)
+    halo = declared or _DEFAULT_HALO[letter]
+    if isinstance(size, FixedSize) and 2 * halo >= size.size:
+        halo = size.size // 4
+        if declared:
+            notes.append(
+                f"The declared halo along {letter} leaves nothing of a tile of {size.size} pixels; {halo} is used."
+            )
+    elif isinstance(size, FixedSize) and not declared:
+        halo = min(halo, size.size // 4)
+    mirrored = declared if request.border == "mirror" else 0
+    coarsest = lcm(*(link.scale.denominator for _, link in followers))
+    if isinstance(size, StepSize):  # tiles may not start between two pixels of a coarser output
+        size = StepSize(size.minimum, lcm(size.step, coarsest))
+    overlap = max((max(0, ceil(2 * halo - link.offset / link.scale)) for _, link in followers), default=0)
+    return _Line(
+        letter=letter,
+        size=size,
+        pixels=pixels,
+        extent=_extent(letter, size, pixels, mirrored, coarsest, request),
+        start=-mirrored,
+        halo=halo,
+        overlap=overlap,
+        stride=lcm(stride_of(size, overlap), coarsest),
+        tileable=all(any(other.letter == letter for other in _links_of(output, linked)) for output in model.outputs),
+        declared=bool(declared),
+    )
+
+
+def _links_of(output: TensorSpec, linked: Mapping[tuple[str, str], Link]) -> list[Link]:
+    return [linked[output.id, axis.letter] for axis in output.axes if (output.id, axis.letter) in linked]
+
+
+def _extent(letter: str, size: Size, pixels: int, mirrored: int, coarsest: int, request: Request) -> int:
+    """Pixels that the network sees along an axis: the image, the mirrored border, and padding to a legal size."""
+    wanted = pixels + 2 * mirrored
+    legal = legal_size(size, wanted)
+    if request.exact and legal != wanted:
+        raise ImageError(
+            f"The image has {pixels} pixels along {letter}; the model takes {size.describe()}, and --fit exact allows "
+            "neither padding nor tiles. Leave --fit away to pad or tile the image."
+        )
+    # beyond a fixed size several tiles are needed, of which the last may not start between two output pixels
+    return legal if legal >= wanted else legal + ceil((wanted - legal) / coarsest) * coarsest
+
+
+def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[str, int]:
+    """The tile along each axis: within the budget the fewest pixels computed, else the smallest tile."""
+    dimensions = 3 if sum(line.extent > 1 for line in lines) > 2 else 2
+    budget = max(1, (request.memory - _BASE_BYTES) // _BYTES_PER_PIXEL[dimensions])
+    budget = min(budget, _ENOUGH_PIXELS[dimensions])
+    best: tuple[tuple[float, ...], tuple[int, ...]] | None = None
+    for combination in product(*(_options(line, request, notes) for line in lines)):
+        pixels = prod(tile for tile, _ in combination)
+        count = prod(number for _, number in combination)
+        over = max(0, pixels - budget)
+        score = (over, count * (pixels + _TILE_COST), -min((tile for tile, _ in combination), default=0))
+        if best is None or score < best[0]:
+            best = score, tuple(tile for tile, _ in combination)
+    assert best is not None
+    return {line.letter: tile for line, tile in zip(lines, best[1], strict=True)}
+
+
+def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int, int]]:
+    """Pairs of tile length and number of tiles that are open to the choice."""
+    wanted = (request.tile or {}).get(line.letter)
+    if not line.tileable or request.exact:
+        if isinstance(line.size, FixedSize) and line.extent > line.size.size:
+            raise ImageError(
+                f"The image has {line.pixels} pixels along {line.letter}, the model takes {line.size.describe()}, and "
+                "its output does not follow the image, so tiles cannot be put together. Crop the image, or use "
+                "--fit resize to change its size."
+            )
+        return [(line.extent, 1)]
+    if wanted is None:
+        options = list(candidates(line.size, line.extent, line.overlap, line.stride))
+        return options or [(line.extent, 1)]
+    if isinstance(line.size, FixedSize) and wanted != line.size.size:
+        raise UsageError(
+            f"The model takes {line.size.describe()} pixels along {line.letter}; --tile cannot change that."
+        )
+    tile = min(legal_size(line.size, wanted), line.extent)
+    if tile != wanted:
+        notes.append(f"A tile of {wanted} pixels along {line.letter} is not possible here; {tile} is used.")
+    if tile < line.extent and (tile - line.overlap) // line.stride < 1:
+        raise UsageError(
+            f"A tile of {tile} pixels along {line.letter} is too short: neighbouring tiles share {line.overlap} pixels "
+            f"(twice the halo) and start on multiples of {line.stride}. Give at least "
+            f"{legal_size(line.size, line.overlap + line.stride)}."
+        )
+    return [(tile, len(spread(line.extent, tile, line.overlap, line.stride)))]
+
+
+def _tiling(line: _Line, tile: int) -> AxisTiling:
+    starts = tuple(line.start + start for start in spread(line.extent, tile, line.overlap, line.stride))
+    return AxisTiling(line.letter, line.pixels, line.start, line.start + line.extent, tile, starts)

@@ -1,0 +1,66 @@
+"""How every axis of a model's tensors follows the axes of one leading input."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+
+from ..model.spec import Axis, FixedSize, ModelSpec, ReferencedSize, TensorSpec
+
+TILED = "tzyx"
+"""Axes along which an image may be cut into tiles."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """``size = floor(size of the leading input's axis ``letter`` * scale) + offset``."""
+
+    letter: str
+    scale: Fraction = Fraction(1)
+    offset: int = 0
+
+    def size(self, leading: int) -> int:
+        """Pixels along the linked axis for ``leading`` pixels of the leading one."""
+        return floor(leading * self.scale) + self.offset
+
+
+def leading_input(model: ModelSpec, given: Collection[str]) -> TensorSpec:
+    """The first of the given inputs whose axes depend on no other tensor."""
+    present = [tensor for tensor in model.inputs if tensor.id in given]
+    for tensor in present:
+        references = {axis.size.tensor for axis in tensor.axes if isinstance(axis.size, ReferencedSize)}
+        if references <= {tensor.id}:
+            return tensor
+    return present[0]
+
+
+def links(model: ModelSpec, leading: TensorSpec) -> Mapping[tuple[str, str], Link]:
+    """From (tensor id, axis letter) to the link, for every tileable axis that has one."""
+    found: dict[tuple[str, str], Link] = {}
+    for tensor in (*model.inputs, *model.outputs):
+        for axis in tensor.axes:
+            link = _link(model, leading, tensor, axis)
+            if link is not None and axis.letter in TILED:
+                found[tensor.id, axis.letter] = link
+    return found
+
+
+def _link(model: ModelSpec, leading: TensorSpec, tensor: TensorSpec, axis: Axis, depth: int = 0) -> Link | None:
+    if tensor.id == leading.id:
+        return Link(axis.letter)
+    if isinstance(axis.size, ReferencedSize):
+        reference = model.tensor(axis.size.tensor)
+        target = next(other for other in reference.axes if other.id == axis.size.axis)
+        if depth > len(model.inputs) + len(model.outputs):  # a circle
+            return None
+        link = _link(model, leading, reference, target, depth + 1)
+        if link is None:
+            return None
+        scale = axis.size.scale
+        return Link(link.letter, link.scale * scale, floor(link.offset * scale) + axis.size.offset)
+    # inputs of independent sizes show the same place: the same axis means the same pixels
+    is_input = any(other.id == tensor.id for other in model.inputs)
+    own = leading.axis(axis.letter)
+    if is_input and own is not None and (not isinstance(axis.size, FixedSize) or axis.size == own.size):
+        return Link(axis.letter)
+    return None

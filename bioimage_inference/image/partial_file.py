@@ -1,0 +1,223 @@
+"""A file that grows under a hidden name beside its final one and is renamed when complete.
+
+Writes go to positions in the file rather than through a memory map: a disk that fills is an error then, not the end
+of the process, and what was written does not stay in the memory that the system accounts to it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from bioimage_inference.errors import OutputError
+
+# What file systems answer that cannot reserve space; writing finds a full disk as well, only later.
+_CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
+
+
+class PartialFile:
+    """A new file ``.{final name}.{process id}.partial`` that becomes ``path`` by :meth:`commit`.
+
+    A link is followed to the file that it names. The partial file is locked as long as its writer lives, so what a
+    killed run left behind is told from what another run is writing, and removed here; on file systems without locks
+    it stays.
+    ``needed`` is about the size in bytes that the file will have, for the words of errors.
+    Raises :class:`OutputError` from every method when the place cannot be written.
+    """
+
+    def __init__(self, path: Path, needed: int | None = None) -> None:
+        self.path = path
+        self.needed = needed
+        self._final = Path(os.path.realpath(path))
+        self._partial = self._final.with_name(f".{self._final.name}.{os.getpid()}.partial")
+        self._descriptor: int | None = None
+        try:
+            self._refuse_what_is_no_file()
+            _remove_left_behind(self._final)
+            self._descriptor = self._create()
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def _refuse_what_is_no_file(self) -> None:
+        if self._final.is_dir():
+            raise OutputError(
+                f"The output {self.path} cannot be written because a folder has that name. "
+                "Name another file, or move the folder away."
+            )
+        if self._final.exists() and not self._final.is_file():
+            raise OutputError(f"The output {self.path} is a device or a pipe, not a file. Name a file.")
+        if self._final.exists() and not os.access(self._final, os.W_OK):
+            raise OutputError(
+                f"The file {self.path} exists and is write-protected. Name another one, or make it writable."
+            )
+
+    def _create(self) -> int:
+        while True:
+            try:
+                descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError as error:
+                raise OutputError(
+                    f"The output {self.path} is already being written, by this run or by another. Give every output "
+                    f"a name of its own. If nothing is running, delete the file {self._partial} and try again."
+                ) from error
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)  # another run took it for one left behind before it was locked
+
+    @property
+    def _open(self) -> int:
+        if self._descriptor is None:
+            raise ValueError(f"{self.path} is no longer being written")
+        return self._descriptor
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[IO[bytes]]:
+        """The file as a binary stream, for a library that writes a header."""
+        try:
+            with self._partial.open("r+b") as stream:
+                yield stream
+        except OSError as error:
+            raise self._explained(error) from error
+
+    @property
+    def size(self) -> int:
+        """Present size in bytes."""
+        return os.fstat(self._open).st_size
+
+    def reserve(self, size: int) -> None:
+        """Give the file its final size in bytes, and its room on the disk where the file system can promise that."""
+        self.needed = size
+        try:
+            os.ftruncate(self._open, size)
+            self._allocate(size)
+        except OSError as error:
+            os.ftruncate(self._open, 0)  # so that the room that is free is told without what this file took
+            raise self._explained(error) from error
+
+    def _allocate(self, size: int) -> None:
+        if not hasattr(os, "posix_fallocate"):  # macOS
+            return
+        try:
+            os.posix_fallocate(self._open, 0, size)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+
+    def write(self, position: int, data: memoryview) -> None:
+        """Write bytes at a position; several threads may do so at once."""
+        try:
+            while data:
+                written = os.pwrite(self._open, data, position)
+                position += written
+                data = data[written:]
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def flush(self) -> None:
+        """Wait until all that was written is on the disk."""
+        try:
+            os.fsync(self._open)
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def commit(self) -> None:
+        """Give the file its final name, replacing what had it."""
+        descriptor = self._open
+        try:
+            self._partial.replace(self._final)
+        except OSError as error:
+            raise self._explained(error) from error
+        self._descriptor = None
+        os.close(descriptor)
+
+    def abort(self) -> None:
+        """Remove the partial file; nothing happens where there is none any more."""
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            self._partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._explained(error) from error
+        finally:
+            os.close(descriptor)
+
+    def _explained(self, error: OSError) -> OutputError:
+        return output_error(self.path, self._final.parent, self.needed, error)
+
+
+def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -> OutputError:
+    """What an error of the system means for the output ``path`` in ``folder``, which takes ``needed`` bytes."""
+    size = "" if needed is None else f" of {byte_size(needed)}"
+    if error.errno in _FULL:
+        free = byte_size(shutil.disk_usage(folder).free)
+        return OutputError(
+            f"There is no room for the output {path}{size}: {free} are free in the folder {folder}"
+            f"{' and the quota is used up' if error.errno == errno.EDQUOT else ''}. "
+            "Free some space, or write to another disk."
+        )
+    if error.errno == errno.EFBIG:
+        return OutputError(
+            f"The output {path}{size} is larger than files may be in the folder {folder}, by its file system or by "
+            "a limit set for this session (ulimit -f). Write to another disk, or raise the limit."
+        )
+    if error.errno in _NO_FOLDER:
+        return OutputError(
+            f"The output {path} cannot be written: there is no folder {folder}. Make it, or name another."
+        )
+    if error.errno in _DENIED:
+        return OutputError(
+            f"The output {path} cannot be written: the folder {folder} does not allow it ({error.strerror}). "
+            "Name a folder that you may write to."
+        )
+    return OutputError(
+        f"The output {path} cannot be written in the folder {folder}: {error.strerror}. "
+        "Check the disk, or name another folder."
+    )
+
+
+def byte_size(count: int) -> str:
+    """A number of bytes for the reader, e.g. ``1.5 GiB``."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _remove_left_behind(final: Path) -> None:
+    """Remove partial files of that final name whose writer is gone."""
+    pattern = re.compile(re.escape(f".{final.name}.") + r"\d+\.partial")
+    with os.scandir(final.parent) as entries:
+        candidates = [
+            final.parent / entry.name
+            for entry in entries
+            if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
+    for candidate in candidates:
+        with (
+            contextlib.suppress(FileNotFoundError, PermissionError),  # gone meanwhile, or another user's
+            candidate.open("r+b") as file,
+        ):
+            if _has_no_writer(file.fileno()):
+                candidate.unlink()
+
+
+def _has_no_writer(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # locked by its living writer, or the file system has no locks
+    # A file that another run has removed already: its name may belong to a living writer by now.
+    return os.fstat(descriptor).st_nlink > 0

@@ -1,0 +1,178 @@
+"""Reading OME-Zarr (formats 0.1 to 0.5) and plain zarr arrays, from a folder or a zip, chunk by chunk."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+from .array_readers import check_numeric, check_shape
+from .axis_letters import guess_axes, named_axes, only_present
+from .image import AxesSource, Image, PixelSize, Region
+from .ome import complete_names
+from .units import pixel_size, positive_number
+from .zarr_tree import Node, ZarrTree
+
+_LARGEST_CHUNK = 1 << 31
+_AXIS_NAMES = {"time": "t", "channel": "c", "depth": "z", "height": "y", "width": "x", "sample": "s", "batch": "b"}
+# Codecs that compute nothing but pixels; among numcodecs' others is one that unpickles.
+_CODECS = frozenset(
+    (
+        *("bytes", "transpose", "sharding_indexed", "shuffle", "delta", "fixedscaleoffset", "quantize", "bitround"),
+        *("packbits", "astype", "blosc", "gzip", "zlib", "zstd", "lz4", "bz2", "lzma", "pcodec", "zfpy"),
+        *("crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3"),
+    )
+)
+
+
+def open_zarr(tree: ZarrTree) -> Image:
+    """The highest resolution of the first image of an OME-Zarr, or a plain zarr array.
+
+    Raises ImageError for groups without an image, arrays without data, and codecs or numbers that cannot be read.
+    """
+    node, notes = _image_node(tree, tree.node(""))
+    if node.is_array:
+        axes, source = _plain_axes(node)
+        return _image(tree, node, axes, source, {}, (), notes)
+    multiscales = node.ome["multiscales"][0]
+    datasets = multiscales["datasets"]
+    array = tree.node(_joined(node.path, str(datasets[0]["path"])))
+    if not array.is_array:
+        raise ImageError(
+            f"{tree.name} announces an array {array.path!r} that it does not hold. The copy is incomplete."
+        )
+    count = len(array.shape)
+    described = multiscales.get("axes") or [*"tczyx"][-count:]
+    axes, renamed = named_axes([_letter(axis) for axis in described])
+    if len(axes) != count:
+        raise ImageError(
+            f"{tree.name} names {len(axes)} axes ({axes}) for an array of {count} dimensions. Write the OME-Zarr again."
+        )
+    scale = _scale(multiscales, datasets[0], count)
+    units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
+    sizes = {axis: pixel_size(axis, size, unit) for axis, size, unit in zip(axes, scale, units, strict=True)}
+    named: AxesSource = "guess" if "?" in axes else "file"
+    return _image(tree, array, axes, named, sizes, _channel_names(node.ome), (*notes, *renamed))
+
+
+def _image_node(tree: ZarrTree, node: Node) -> tuple[Node, tuple[str, ...]]:
+    """The group that describes an image, or the array itself."""
+    if node.is_array or node.ome.get("multiscales"):
+        return node, ()
+    if "bioformats2raw.layout" in node.ome:
+        first = tree.node(_joined(node.path, "0"))
+        if first.ome.get("multiscales"):
+            more = tree.has(_joined(node.path, "1"))
+            return first, ("The OME-Zarr holds several images; the first ('0') was read.",) if more else ()
+    if "plate" in node.ome:
+        raise ImageError(
+            f"{tree.name} is a whole plate of wells. Give the folder of one field of view, such as {tree.name}/A/1/0."
+        )
+    raise ImageError(
+        f"{tree.name} is a zarr group without an image: it has no 'multiscales' description, as OME-Zarr requires, and "
+        "is no array itself. Give the folder of the image or array inside it."
+    )
+
+
+def _image(
+    tree: ZarrTree,
+    node: Node,
+    axes: str,
+    source: AxesSource,
+    sizes: Mapping[str, PixelSize | None],
+    channels: tuple[str, ...],
+    notes: tuple[str, ...],
+) -> Image:
+    """The image of an array node, checked before any chunk is decoded."""
+    check_shape(tree.name, node.shape)
+    _check_codecs(tree.name, node)
+    if not tree.holds_chunks(node.path):
+        raise ImageError(
+            f"{tree.name} describes an image but holds none of its pixels. The copy or download is incomplete."
+        )
+    array = tree.open_array(node)
+    dtype: np.dtype[np.generic] = np.dtype(array.dtype)
+    check_numeric(tree.name, dtype)
+    chunk = math.prod(array.chunks) * dtype.itemsize
+    if chunk > _LARGEST_CHUNK:
+        raise ImageError(
+            f"{tree.name} stores its pixels in chunks of {chunk / 2**30:,.1f} GiB, which can only be read as a whole. "
+            "Write it again with smaller chunks."
+        )
+    return Image(
+        name=tree.name,
+        path=str(tree.path),
+        axes=axes,
+        axes_source=source,
+        shape=node.shape,
+        dtype=dtype.newbyteorder("="),
+        read=partial(_read, array, dtype.newbyteorder("=")),
+        close=array.store.close,
+        pixel_size=only_present(sizes, axes),
+        channel_names=channels if len(channels) == (node.shape[axes.index("c")] if "c" in axes else 1) else (),
+        notes=notes,
+    )
+
+
+def _read(array: Any, dtype: np.dtype[np.generic], region: Region) -> NDArray[np.generic]:
+    return np.asarray(array[region]).astype(dtype, copy=False)
+
+
+def _letter(axis: object) -> str:
+    """The letter of an axis that is described by its name, or by name and type."""
+    name = str(axis.get("name", "")) if isinstance(axis, Mapping) else str(axis)
+    kind = str(axis.get("type", "")) if isinstance(axis, Mapping) else ""
+    letter = _AXIS_NAMES.get(name.lower(), name.lower())
+    if len(letter) != 1:
+        letter = _AXIS_NAMES.get(kind, "?")
+    return letter
+
+
+def _plain_axes(node: Node) -> tuple[str, AxesSource]:
+    """Axes of an array without OME metadata: its dimension names (zarr 3, xarray), else a guess."""
+    names = node.dimension_names
+    if len(names) == len(node.shape):
+        letters = [_letter(name) for name in names]
+        if len(set(letters)) == len(letters) and "?" not in letters:
+            return named_axes(letters)[0], "file"
+    return guess_axes(node.shape), "guess"
+
+
+def _scale(multiscales: Mapping[str, Any], dataset: Mapping[str, Any], count: int) -> list[float | None]:
+    """Extent of a pixel along each axis: the dataset's scale times that of all datasets."""
+    total: list[float | None] = [1.0] * count
+    found = False
+    for holder in (dataset, multiscales):
+        for transformation in holder.get("coordinateTransformations") or []:
+            scale = transformation.get("scale")
+            if transformation.get("type") == "scale" and isinstance(scale, Sequence) and len(scale) == count:
+                found = True
+                factors = [positive_number(value) for value in scale]
+                total = [a * b if a and b else None for a, b in zip(total, factors, strict=True)]
+    return total if found else [None] * count
+
+
+def _channel_names(ome: Mapping[str, Any]) -> tuple[str, ...]:
+    omero = ome.get("omero") or {}
+    return complete_names([str(channel.get("label") or "") for channel in omero.get("channels") or []])
+
+
+def _check_codecs(name: str, node: Node) -> None:
+    """Raises ImageError for codecs that are not known to decode pixels and nothing else."""
+    strange = sorted(codec for codec in node.codecs if codec.removeprefix("numcodecs.") not in _CODECS)
+    if strange:
+        raise ImageError(
+            f"{name} is compressed with {', '.join(map(repr, strange))}, which is not supported. "
+            "Write it again with blosc, zstd or gzip."
+        )
+
+
+def _joined(parent: str, child: str) -> str:
+    """The path of a child in the tree. Raises ImageError for paths that would leave it."""
+    parts = child.strip("/").split("/")
+    if child.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\\" in child:
+        raise ImageError(f"The OME-Zarr names an array outside itself: {child!r}. Write the OME-Zarr again.")
+    return "/".join([parent, *parts]) if parent else "/".join(parts)

@@ -1,0 +1,177 @@
+"""A zarr hierarchy in a folder or a zip: its metadata, read without zarr and looked at before zarr opens any array."""
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import ImageError
+from .file_bytes import check_plausible
+
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+_LARGEST_METADATA = 64 << 20
+_LARGEST_MEMBER = 1 << 31
+_MEMBER_RATIO = 4000
+
+
+@dataclass(frozen=True)
+class Node:
+    """A group or array: its path in the tree, its zarr format, its metadata, and its attributes."""
+
+    path: str
+    format: Literal[2, 3]
+    metadata: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+    @property
+    def is_array(self) -> bool:
+        """Whether this is an array rather than a group (or nothing)."""
+        return "shape" in self.metadata
+
+    @property
+    def ome(self) -> Mapping[str, Any]:
+        """The OME metadata: all attributes up to format 0.4, those under ``ome`` from 0.5 on."""
+        ome = self.attributes.get("ome")
+        return ome if isinstance(ome, Mapping) else self.attributes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents of the array."""
+        return tuple(int(size) for size in self.metadata["shape"])
+
+    @property
+    def dimension_names(self) -> list[str]:
+        """Names of the dimensions, as zarr 3 or xarray state them; empty where neither does."""
+        names = self.metadata.get("dimension_names") or self.attributes.get("_ARRAY_DIMENSIONS") or []
+        return [str(name or "?") for name in names]
+
+    @property
+    def codecs(self) -> set[str]:
+        """Names of all codecs that reading the array would call, those inside shards too."""
+        entries = (self.metadata.get("codecs"), self.metadata.get("filters"), self.metadata.get("compressor"))
+        return {name for entry in entries for name in _codec_names(entry)}
+
+
+class ZarrTree:
+    """The hierarchy below ``root`` (a path inside the zip, or empty) of a folder or zip."""
+
+    def __init__(self, path: Path, root: str = "") -> None:
+        self.path = path
+        self.name = path.name
+        self._root = root
+        self._members = _checked_members(path) if path.is_file() else None
+
+    def node(self, path: str) -> Node:
+        """The metadata at that path; a node without any where there is nothing."""
+        version3 = self._json(path, "zarr.json")
+        if version3 is not None:
+            return Node(path, 3, version3, _mapping(version3.get("attributes")))
+        return Node(path, 2, self._json(path, ".zarray") or {}, self._json(path, ".zattrs") or {})
+
+    def has(self, path: str) -> bool:
+        """Whether there is a group or array at that path."""
+        return any(self._bytes(self._key(path, name)) is not None for name in _METADATA)
+
+    def holds_chunks(self, path: str) -> bool:
+        """Whether anything but metadata is stored for the array at that path."""
+        prefix = self._key(path, "")
+        if self._members is None:
+            return any(child.name not in _METADATA for child in (self.path / prefix).iterdir())
+        return any(
+            name.startswith(prefix) and name.rpartition("/")[2] not in (*_METADATA, "") for name in self._members
+        )
+
+    def open_array(self, node: Node) -> Any:
+        """The zarr array of a node, read-only; closing its store releases it."""
+        import zarr
+        from zarr.storage import LocalStore, ZipStore
+
+        zipped = self._members is not None
+        store = ZipStore(self.path, mode="r") if zipped else LocalStore(self.path, read_only=True)
+        path = self._key(node.path, "").rstrip("/")
+        return zarr.open_array(store=store, path=path, mode="r", zarr_format=node.format)
+
+    def _key(self, path: str, name: str) -> str:
+        return "/".join([part for part in (self._root, path) if part] + [name])
+
+    def _json(self, path: str, name: str) -> dict[str, Any] | None:
+        raw = self._bytes(self._key(path, name))
+        if raw is None:
+            return None
+        try:
+            loaded = json.loads(raw)
+        except ValueError as error:
+            raise ImageError(
+                f"{self.name} is a damaged zarr: its {self._key(path, name)} is no valid JSON. Copy or write it again."
+            ) from error
+        return _mapping(loaded)
+
+    def _bytes(self, key: str) -> bytes | None:
+        if self._members is None:
+            file = self.path / key
+            if not file.is_file():
+                return None
+            size = file.stat().st_size
+        else:
+            if key not in self._members:
+                return None
+            size = self._members[key].file_size
+        if size > _LARGEST_METADATA:
+            raise ImageError(f"{self.name} is no usable zarr: its {key} is {size:,} bytes long. Write it again.")
+        if self._members is None:
+            return file.read_bytes()
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.read(key)
+
+
+def find_zarr(path: Path) -> ZarrTree | None:
+    """The zarr in a folder or zip, at its top or in its only folder with one; None where there is none."""
+    if path.is_dir():
+        names = [child.name for child in path.iterdir()]
+        candidates = [f"{name}/{mark}" for name in names for mark in _METADATA if (path / name / mark).is_file()]
+    else:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        candidates = [name for name in names if name.count("/") == 1]
+    if any(mark in names for mark in _METADATA):
+        return ZarrTree(path)
+    roots = {name.split("/")[0] for name in candidates if name.split("/")[1] in _METADATA}
+    return ZarrTree(path, roots.pop()) if len(roots) == 1 else None
+
+
+def _checked_members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The members of a zip by name. Raises ImageError for those that are made to do harm when read."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    for member in members:
+        if member.filename.startswith("/") or ".." in member.filename.split("/"):
+            raise ImageError(f"{path.name} is refused: its member {member.filename!r} lies outside the archive.")
+        check_plausible(path.name, member.file_size, member.compress_size, _MEMBER_RATIO)
+        if member.file_size > _LARGEST_MEMBER:
+            raise ImageError(
+                f"{path.name} holds a chunk of {member.file_size / 2**30:.1f} GiB, which can only be read as a whole. "
+                "Write it again with smaller chunks."
+            )
+    return {member.filename: member for member in members}
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _codec_names(entry: object) -> Iterator[str]:
+    """The names of codecs in a piece of zarr metadata: ``id`` in format 2, ``name`` in format 3, nested in shards."""
+    if isinstance(entry, list):
+        for part in entry:
+            yield from _codec_names(part)
+    elif isinstance(entry, dict):
+        name = entry.get("id", entry.get("name"))
+        if name is not None:
+            yield str(name)
+            configuration = _mapping(entry.get("configuration"))
+            yield from _codec_names(configuration.get("codecs"))
+            yield from _codec_names(configuration.get("index_codecs"))
+    elif isinstance(entry, str):
+        yield entry

@@ -1,0 +1,213 @@
+"""Runs the Python code that a model brings or names: networks for state dicts, and functions of custom processing.
+
+Of a file, exactly those bytes run whose SHA-256 was judged. From a library, without ``--trust-model-code``, only
+classes of networks (``torch.nn.Module``) in installed distributions are called: a description may name anything, and
+``os.system`` is a callable too.
+"""
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import itertools
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError, OutOfMemoryError, TrustError
+from .package import package_file, require_sha256
+from .spec import Architecture, Operation
+from .trust import TrustPolicy
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_CODE_BYTES = 10 * 2**20
+
+# packages that models of the zoo import, where the command to install them is known for certain
+_HOW_TO_INSTALL = {
+    "careamics": "pip install careamics",
+    "cellpose": "pip install cellpose",
+    "cv2": "pip install opencv-python-headless",
+    "einops": "pip install einops",
+    "empanada": "pip install empanada-dl",
+    "monai": "pip install monai",
+    "plantseg": "conda install -c conda-forge plant-seg",
+    "segment_anything": "pip install segment-anything",
+    "segmentation_models_pytorch": "pip install segmentation-models-pytorch",
+    "timm": "pip install timm",
+    "torchvision": "pip install torchvision",
+}
+_counter = itertools.count()
+
+
+@dataclass(frozen=True)
+class Code:
+    """The bytes of a model's Python file, judged as fit to run, and where they were read."""
+
+    content: bytes
+    path: Path
+    sha256: str
+
+
+def check_code(source: str, expected: str | None, root: Path, policy: TrustPolicy) -> Code:
+    """Read, compare and judge a Python file of the model.
+
+    Raises :class:`ModelError` where the file is missing or has not the ``expected`` SHA-256, :class:`TrustError`
+    where it must not run.
+    """
+    path = package_file(root, source)
+    with path.open("rb") as stream:
+        content = stream.read(MAX_CODE_BYTES + 1)
+    if len(content) > MAX_CODE_BYTES:
+        raise ModelError(f"{path.name} is too large for the Python file of a model.")
+    sha256 = hashlib.sha256(content).hexdigest()
+    require_sha256(sha256, expected, path.name)
+    verdict = policy.may_run_code(sha256)
+    if not verdict.allowed:
+        raise TrustError(f"The model's Python file {path.name} is not run: {verdict.reason}.")
+    return Code(content, path, sha256)
+
+
+def build_network(architecture: Architecture, code: Code | None, policy: TrustPolicy) -> "torch.nn.Module":
+    """Call the architecture's class or function of the model's file, or of a library where ``code`` is ``None``.
+
+    Raises :class:`ModelError` where a package is missing or the call fails, :class:`TrustError` where what is named
+    is no network of that file or library.
+    """
+    import torch
+
+    if code is not None:
+        where, module = code.path.name, _run(code)
+    else:
+        where = architecture.import_from or ""
+        module = _import_library(where, policy)
+    factory = _member(module, architecture.callable, where)
+    is_network = isinstance(factory, type) and issubclass(factory, torch.nn.Module)
+    is_own = code is not None and _is_defined_in(module, factory)
+    if not (is_network or is_own or _any_code(policy)):
+        raise TrustError(_no_part_of_the_model(architecture.callable, where))
+    with running_model_code(f"Building the network {architecture.callable}"):
+        network = factory(**architecture.kwargs)
+    if not isinstance(network, torch.nn.Module):
+        raise ModelError(f"{architecture.callable} of {where} built a {type(network).__name__}, not a PyTorch network.")
+    return network
+
+
+def load_function(step: Operation, root: Path, policy: TrustPolicy) -> Callable[..., Any]:
+    """The function from arrays to an array that a ``custom`` step describes.
+
+    ``step.kwargs`` has ``callable`` (a class or function of the Python file ``source`` that makes the function),
+    ``sha256`` of the file or ``None``, and the ``kwargs`` to make it with. Raises :class:`ModelError` and
+    :class:`TrustError` like :func:`build_network`.
+    """
+    name = step.kwargs["callable"]
+    code = check_code(step.kwargs["source"], step.kwargs["sha256"], root, policy)
+    module = _run(code)
+    factory = _member(module, name, code.path.name)
+    if not (_is_defined_in(module, factory) or _any_code(policy)):
+        raise TrustError(_no_part_of_the_model(name, code.path.name))
+    with running_model_code(f"Preparing the custom step {name}"):
+        function = factory(**step.kwargs["kwargs"])
+    if not callable(function):
+        raise ModelError(f"{name} of {code.path.name} made a {type(function).__name__}, not a function of arrays.")
+    return function  # type: ignore[no-any-return]
+
+
+@contextmanager
+def running_model_code(what: str) -> Iterator[None]:
+    """Turn whatever a model's code raises into :class:`ModelError`, and keep its prints away from standard output."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except ImportError as error:
+        raise ModelError(missing_package(what, error)) from error
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split())
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+            raise OutOfMemoryError("The network does not fit into memory. Give the program more.") from error
+        raise ModelError(
+            f"{what} failed ({type(error).__name__}: {text[:300]}). The model does not work with the versions of the "
+            "packages here, or its description is wrong."
+        ) from error
+
+
+def _run(code: Code) -> ModuleType:
+    """Execute the bytes as a module of a name of its own, in ``sys.modules`` as dataclasses and pickle expect it."""
+    module = ModuleType(f"bioimage_inference_model_code_{next(_counter)}_{code.sha256[:16]}")
+    module.__file__ = str(code.path)
+    sys.modules[module.__name__] = module
+    try:
+        with running_model_code(f"The model's Python file {code.path.name}"):
+            source = importlib.util.decode_source(code.content)
+            # torch.jit.script compiles the source that linecache has: the one judged, not what the file holds by then
+            linecache.cache[module.__file__] = len(source), None, source.splitlines(keepends=True), module.__file__
+            exec(compile(source, module.__file__, "exec", dont_inherit=True), module.__dict__)
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
+    return module
+
+
+def _member(module: ModuleType, name: str, where: str) -> Callable[..., Any]:
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise ModelError(f"{where} has no {name} that can be called, but the model's description names it.")
+    return found  # type: ignore[no-any-return]
+
+
+def _is_defined_in(module: ModuleType, member: object) -> bool:
+    return getattr(member, "__module__", None) == module.__name__
+
+
+def _no_part_of_the_model(name: str, where: str) -> str:
+    return (
+        f"{name} of {where} is not called: it is no network class, nor made in the model's own file. "
+        "If you trust the model's authors, add --trust-model-code."
+    )
+
+
+def _any_code(policy: TrustPolicy) -> bool:
+    return policy.trust_model_code and not policy.known_only
+
+
+def _import_library(name: str, policy: TrustPolicy) -> ModuleType:
+    if not name or not all(part.isidentifier() for part in name.split(".")):
+        raise ModelError(f"The description names {name!r}, which is no Python module, as the network's library.")
+    package = name.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        raise ModelError(missing_package("The network", ModuleNotFoundError(name=package)))
+    if not (is_installed(package) or _any_code(policy)):
+        raise TrustError(
+            f"The description takes its network from the Python module {name}, which belongs to no installed package. "
+            "If you trust the model's authors, add --trust-model-code."
+        )
+    with running_model_code(f"The library {package}"):
+        return importlib.import_module(name)
+
+
+def is_installed(package: str) -> bool:
+    """Whether Python would import the package from a distribution that was installed, not from the current folder."""
+    spec = importlib.util.find_spec(package)
+    places = [*(spec.submodule_search_locations or []), spec.origin] if spec else []
+    names = importlib.metadata.packages_distributions().get(package, [])
+    roots = [Path(str(importlib.metadata.distribution(name).locate_file(""))).resolve() for name in names]
+    return any(Path(place).resolve().is_relative_to(root) for place in places if place for root in roots)
+
+
+def missing_package(what: str, error: ImportError) -> str:
+    """What to tell the user about a package that could not be imported; ``what`` needs it."""
+    missing = error.name or ""
+    package = missing.partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or not package:
+        return f"{what} does not work with the versions of the packages here ({error})."
+    if missing != package and importlib.util.find_spec(package) is not None:
+        return f"{what} needs {missing}, which the installed version of {package} lacks."
+    how = _HOW_TO_INSTALL.get(package)
+    advice = f"Install it with: {how}" if how else "The model's documentation says how to install it"
+    return f"{what} needs the Python package {package}, which is not installed here. {advice}."

@@ -1,0 +1,195 @@
+"""Zip archives from strangers: limits on count, size and ratio, and no name that leaves the folder.
+
+Everything is checked in the archive's directory before a byte is unpacked, and again while it is unpacked.
+"""
+
+import io
+import os
+import shutil
+import stat
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ..errors import ModelError, OutputError
+
+END_MAGIC = b"PK\x05\x06"
+END_RECORD_BYTES = 22
+ZIP_MAGIC = (b"PK\x03\x04", END_MAGIC)
+
+MIB = 2**20
+MAX_MEMBERS = 10_000
+MAX_DIRECTORY = 4 * MIB
+MAX_BYTES = 16 * 2**30
+MAX_RATIO = 1000
+
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+
+
+class _BoundedReader(io.BufferedReader):
+    """Reads a file in pieces that a sound archive needs: zipfile would believe any size of its directory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY:
+            raise zipfile.BadZipFile(f"its directory takes {size / MIB:.0f} MiB")
+        return super().read(size)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An open zip file whose directory has been checked; ``members`` are its files, by cleaned name."""
+
+    path: Path
+    members: Mapping[str, zipfile.ZipInfo]
+    zip_file: zipfile.ZipFile
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The content of one member; raises :class:`ModelError` beyond ``limit`` bytes or where it is damaged."""
+        member = self.members[name]
+        if member.file_size > limit:
+            raise ModelError(
+                f"{name} in {self.path.name} takes {member.file_size / MIB:.0f} MiB, expected were at most "
+                f"{limit // MIB}: this is no model package."
+            )
+        with _damage_as_model_error(self.path), self.zip_file.open(member) as stream:
+            return stream.read(limit)
+
+    def unpack(self, names: Iterable[str], scratch: Path) -> Path:
+        """Unpack members into a new folder below ``scratch`` and return the folder.
+
+        Raises :class:`ModelError` where a member is damaged or not as long as the directory says, and
+        :class:`OutputError` where the folder cannot be written.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="model-", dir=scratch)).absolute()
+            for name in names:
+                self._unpack_member(name, folder / name)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path.name} could not be unpacked in {scratch}: {error.strerror or error}. "
+                "Free some space there, or name another folder for temporary files in TMPDIR."
+            ) from error
+        return folder
+
+    def _unpack_member(self, name: str, target: Path) -> None:
+        member = self.members[name]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _damage_as_model_error(self.path), self.zip_file.open(member) as stream, target.open("xb") as sink:
+            # zipfile reads no further than the size that was checked, and compares the CRC at the end
+            shutil.copyfileobj(stream, sink, MIB)
+            if sink.tell() != member.file_size:
+                raise zipfile.BadZipFile(f"{name} is shorter than announced")
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open a zip file and check its directory; raises :class:`ModelError` for damaged and for hostile ones."""
+    with _BoundedReader(io.FileIO(path)) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        with _damage_as_model_error(path):
+            zip_file = zipfile.ZipFile(stream)
+        with zip_file:
+            stream.seek(-min(size, END_RECORD_BYTES + len(zip_file.comment)), os.SEEK_END)
+            if stream.read(4) != END_MAGIC:
+                raise _refusal(path, "something is appended to it")
+            yield Archive(path, _checked_members(path, zip_file.infolist(), size), zip_file)
+
+
+@contextmanager
+def _damage_as_model_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as error:
+        raise ModelError(
+            f"{path.name} is a damaged or incomplete zip file ({error}). Download or pack it again."
+        ) from error
+
+
+def check_content(path: Path) -> None:
+    """Compare the checksum of every member of a zip file; raises :class:`ModelError` where one is damaged.
+
+    A file that is no zip passes.
+    """
+    with path.open("rb") as file:
+        if not file.read(4).startswith(ZIP_MAGIC):
+            return
+    with open_archive(path) as archive, _damage_as_model_error(path):
+        for member in archive.members.values():
+            with archive.zip_file.open(member) as stream:
+                while stream.read(MIB):
+                    pass
+
+
+def _checked_members(path: Path, infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
+    """The files of the archive by cleaned name; raises :class:`ModelError` for what no honest archive contains."""
+    _check_sizes(path, infos, size)
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        _check_kind(path, info)
+        name = _clean_name(path, info.filename)
+        if info.filename.endswith(("/", "\\")):
+            continue
+        if name == ".":
+            raise _refusal(path, "it holds a file without a name")
+        if name in members:
+            raise _refusal(path, f"it holds {name!r} twice, and which of the two is meant cannot be known")
+        members[name] = info
+    for name in members:
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in members:
+                raise _refusal(path, f"it holds {str(parent)!r} as a file and as a folder")
+    return members
+
+
+def _check_sizes(path: Path, infos: list[zipfile.ZipInfo], size: int) -> None:
+    if len(infos) > MAX_MEMBERS:
+        raise _refusal(path, f"it holds {len(infos)} files, more than {MAX_MEMBERS}")
+    unpacked = sum(info.file_size for info in infos)
+    if unpacked > MAX_BYTES:
+        raise _refusal(path, f"unpacked it takes {unpacked / 2**30:.1f} GiB, more than {MAX_BYTES // 2**30}")
+    for info in infos:
+        if info.file_size > max(MIB, MAX_RATIO * info.compress_size):
+            raise _refusal(path, f"{info.filename!r} grows more than {MAX_RATIO} times when it is unpacked")
+        if info.header_offset < 0 or info.header_offset + info.compress_size > size:
+            raise _refusal(path, f"{info.filename!r} lies outside of the file, which may be cut off")
+    if sum(info.compress_size for info in infos) > size:
+        raise _refusal(path, "its members overlap each other")
+
+
+def _check_kind(path: Path, info: zipfile.ZipInfo) -> None:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise _refusal(path, f"{info.filename!r} is a link or a device, not a file")
+    if info.flag_bits & 0x1:
+        raise _refusal(path, f"{info.filename!r} is encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _refusal(path, f"{info.filename!r} is compressed in an unusual way; plain zip (deflate) is read")
+
+
+def _clean_name(path: Path, name: str) -> str:
+    """The name with ``/`` between its parts and no ``.`` among them."""
+    posix = PurePosixPath(name.replace("\\", "/"))
+    if posix.is_absolute() or PureWindowsPath(name).drive or ".." in posix.parts:
+        raise _refusal(path, f"{name!r} leads out of the package's folder")
+    return str(posix)
+
+
+def _refusal(path: Path, found: str) -> ModelError:
+    return ModelError(
+        f"{path.name} is not opened: {found}. A model package is a zip file of a description and the files that it "
+        "names; download it again from a source that you trust, or pack it again."
+    )

@@ -1,0 +1,363 @@
+"""Finds the description and the files of a model, whatever the user gave: zip, folder, YAML or bare weights.
+
+What a file is, its content says; its name and suffix are never asked (Galaxy calls everything ``.dat``).
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal
+
+from ..errors import ModelError, UsageError
+from . import plain_yaml
+from .archive import ZIP_MAGIC, Archive, open_archive
+
+WeightsKind = Literal["torchscript", "state_dict"]
+
+PREFERRED_NAMES = ("rdf.yaml", "bioimageio.yaml")
+MAX_YAML_FILES = 100
+MAX_YAML_BYTES = 2**20
+
+_PYTORCH_WEIGHTS = {"torchscript", "pytorch_script", "pytorch_state_dict"}
+_PICKLE_MAGIC = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_IMAGE_MAGIC = {
+    b"II*\0": "a TIFF image",
+    b"MM\0*": "a TIFF image",
+    b"II+\0": "a TIFF image",
+    b"MM\0+": "a TIFF image",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"\x93NUMPY": "a NumPy array",
+    b"ZISRAWFILE": "a CZI image",
+}
+_OTHER_MAGIC = {
+    b"\x89HDF": "an HDF5 file, perhaps Keras weights, which PyTorch cannot load",
+    b"\x1f\x8b": "a gzip file",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a RAR archive",
+}
+_ZARR_NAMES = {".zattrs", ".zgroup", "zarr.json"}
+_WHAT_IS_A_MODEL = (
+    "A model is a BioImage.IO package (the zip file, its unpacked folder, or the rdf.yaml in there) "
+    "or a TorchScript weights file."
+)
+_LOOKS_LIKE_ZOO_ID = re.compile(r"([a-z]+(-[a-z]+)+|(https?:/+doi\.org/)?10\.\d{4,}/\S+)(/[\d.]+)?")
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|doi:|10\.\d{4,}/")
+
+
+@dataclass(frozen=True)
+class Package:
+    """Where a model's files lie and what its description says.
+
+    ``root`` is the folder that the description's file names are relative to. ``description`` is the parsed YAML and
+    ``description_name`` its file name, both ``None`` for bare weights; ``bare_weights`` is the weights file given
+    without a package, perhaps together with a description. ``sha256`` is that of the file given (zip, weights) or
+    of the description (folder, YAML). ``source`` is what the user gave.
+    """
+
+    root: Path
+    description: Mapping[str, Any] | None
+    description_name: str | None
+    bare_weights: Path | None
+    sha256: str
+    source: Path
+
+
+def open_package(source: Path, scratch: Path, description: Path | None = None) -> Package:
+    """Open a model; zip packages are unpacked into a new folder below ``scratch``.
+
+    ``description`` is the YAML for bare weights. Of a zip, the files that its description names are unpacked, save
+    weights that PyTorch cannot load. Raises :class:`UsageError` where nothing readable is at ``source``, and
+    :class:`ModelError` where it is no model, damaged, ambiguous or hostile.
+    """
+    try:
+        if source.is_dir():
+            package = _open_folder(source)
+        elif source.is_file():
+            package = _open_file(source, scratch, description)
+        elif source.exists():
+            raise UsageError(f"{source} is neither a file nor a folder. {_WHAT_IS_A_MODEL}")
+        else:
+            raise UsageError(_nothing_there(source))
+    except OSError as error:
+        raise UsageError(f"The model {source} cannot be read: {error.strerror or error}.") from error
+    if description is not None and package.bare_weights is None:
+        raise UsageError(
+            f"--description is for bare weights, but {source} brings its own description. "
+            "Leave --description out, or give the weights file as the model."
+        )
+    return package
+
+
+def package_file(root: Path, name: str) -> Path:
+    """The path of a file that a description names; raises :class:`ModelError` where it is not inside ``root``."""
+    if _ADDRESS.match(name):
+        raise ModelError(
+            f"The file is not in the package, it is at {name}. Download the complete package of the model "
+            "(bioimage.io: Download → package) and use that."
+        )
+    posix = PurePosixPath(name.replace("\\", "/"))
+    if posix.is_absolute() or PureWindowsPath(name).drive or "\0" in name:
+        raise ModelError(f"The description names {name!r}, which is no file name inside of the model's package.")
+    try:
+        path = (root / posix).resolve()
+        is_file = path.is_file()
+    except OSError as error:
+        raise ModelError(f"The description names {name!r}, which cannot be read: {error.strerror}.") from error
+    if not path.is_relative_to(root.resolve()):
+        raise ModelError(
+            f"The description names {name!r}, which lies, or is a link that leads, outside of the model's folder. "
+            "Put the file itself into the folder."
+        )
+    if not is_file:
+        raise ModelError(
+            f"The description names the file {name!r}, which is missing in the package. Download the complete package."
+        )
+    if not os.access(path, os.R_OK):
+        raise ModelError(f"The model's file {name!r} may not be read: permission denied. Ask its owner for access.")
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in lower case."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, expected: str | None, what: str) -> str:
+    """The SHA-256 of a file; raises :class:`ModelError` where it is not the ``expected`` one (``None``: any)."""
+    actual = file_sha256(path)
+    require_sha256(actual, expected, what)
+    return actual
+
+
+def require_sha256(actual: str, expected: str | None, what: str) -> None:
+    """Raise :class:`ModelError` where two hashes differ; ``what`` names the file in the message."""
+    if expected is not None and actual != expected.strip().lower():
+        raise ModelError(
+            f"{what} is not the file that the description means: its SHA-256 begins with {actual[:12]}, expected was "
+            f"{expected[:12]}. It was changed or damaged; download the model again."
+        )
+
+
+def weights_kind(path: Path) -> WeightsKind | None:
+    """What a weights file is by its content; ``None`` for what is neither TorchScript nor tensors saved by PyTorch.
+
+    Raises :class:`ModelError` for damaged and hostile zip files.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    if head.startswith(ZIP_MAGIC):
+        with open_archive(path) as archive:
+            return _archive_kind(archive)
+    return "state_dict" if head.startswith(_PICKLE_MAGIC) else None
+
+
+def _archive_kind(archive: Archive) -> WeightsKind | None:
+    """PyTorch packs everything into one folder, whose files tell TorchScript from saved tensors."""
+    tops = {name.partition("/")[0] for name in archive.members}
+    if len(tops) != 1:
+        return None
+    inside = {name.partition("/")[2] for name in archive.members}
+    if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
+        return "torchscript"
+    return "state_dict" if "data.pkl" in inside else None
+
+
+def _open_file(source: Path, scratch: Path, description: Path | None) -> Package:
+    with source.open("rb") as stream:
+        head = stream.read(1024)
+    kind = weights_kind(source)
+    if kind is not None:
+        return _open_weights(source, kind, description)
+    if head.startswith(ZIP_MAGIC):
+        return _open_zip(source, scratch)
+    _refuse_other_files(source, head)
+    return _open_yaml(source)
+
+
+def _open_weights(source: Path, kind: WeightsKind, description: Path | None) -> Package:
+    if description is not None:
+        described = _open_yaml(description)
+        return Package(
+            described.root, described.description, described.description_name, source, file_sha256(source), source
+        )
+    if kind == "state_dict":
+        raise ModelError(
+            f"{source.name} holds the weights of a network, but not the network: it is no TorchScript. Give the "
+            "model's package (zip or folder), or name its description with --description rdf.yaml."
+        )
+    return Package(source.absolute().parent, None, None, source, file_sha256(source), source)
+
+
+def _open_yaml(source: Path) -> Package:
+    if not source.is_file():
+        raise UsageError(f"There is no file {source}.")
+    with source.open("rb") as stream:
+        content = stream.read(plain_yaml.MAX_BYTES + 1)
+    data = plain_yaml.load_yaml(content, source.name)
+    _require_model(data, source.name)
+    return Package(source.absolute().parent, data, source.name, None, hashlib.sha256(content).hexdigest(), source)
+
+
+def _open_folder(source: Path) -> Package:
+    if any((source / name).exists() for name in _ZARR_NAMES):
+        raise ModelError(_swapped(source, "an OME-Zarr image"))
+
+    def read(name: str) -> bytes:
+        with (source / name).open("rb") as stream:
+            return stream.read(plain_yaml.MAX_BYTES + 1)
+
+    yamls = (path for pattern in ("*.y*ml", "*/*.y*ml") for path in source.glob(pattern) if path.is_file())
+    names = (path.relative_to(source).as_posix() for path in yamls)
+    name, content, data = _find_description(names, read, f"The folder {source}")
+    path = source.absolute() / name
+    return Package(path.parent, data, path.name, None, hashlib.sha256(content).hexdigest(), source)
+
+
+def _open_zip(source: Path, scratch: Path) -> Package:
+    with open_archive(source) as archive:
+        if _ZARR_NAMES & archive.members.keys():
+            raise ModelError(_swapped(source, "an OME-Zarr image"))
+        if not archive.members:
+            raise ModelError(f"The zip file {source.name} is empty. {_WHAT_IS_A_MODEL}")
+        name, _, data = _find_description(
+            archive.members, lambda member: archive.read(member, plain_yaml.MAX_BYTES), f"The zip file {source.name}"
+        )
+        inside = PurePosixPath(name).parent
+        wanted = {str(inside / file) for file in _named_files(data)}
+        folder = archive.unpack(sorted((wanted & archive.members.keys()) | {name}), scratch)
+    return Package(folder / inside, data, PurePosixPath(name).name, None, file_sha256(source), source)
+
+
+def _named_files(description: Mapping[str, Any]) -> set[str]:
+    """Every text of the description that may be the name of a file, save those of weights for other frameworks."""
+    weights = description.get("weights")
+    if isinstance(weights, Mapping):
+        usable = {key: value for key, value in weights.items() if key in _PYTORCH_WEIGHTS}
+        description = {**description, "weights": usable}
+    # "unet.py:UNet2d" and "conda:environment.yaml" of format 0.4 name a file before or after the colon
+    parts = {part for text in _texts(description) for part in (text, text.rpartition(":")[0], text.partition(":")[2])}
+    return {str(PurePosixPath(part.replace("\\", "/"))) for part in parts if part}
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping):
+        for value in data.values():
+            yield from _texts(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _texts(value)
+
+
+def _find_description(
+    names: Iterable[str], read: Callable[[str], bytes], where: str
+) -> tuple[str, bytes, Mapping[str, Any]]:
+    """The name, bytes and content of the model description among ``names``, at the root or one folder deep."""
+    yamls = sorted(name for name in names if _is_yaml_name(name))
+    broken: list[str] = []
+    for depth in (1, 2):
+        level = [name for name in yamls if len(PurePosixPath(name).parts) == depth]
+        for preferred in PREFERRED_NAMES:
+            found = [name for name in level if PurePosixPath(name).name.lower() == preferred]
+            if len(found) == 1:
+                content = read(found[0])
+                data = plain_yaml.load_yaml(content, found[0])
+                _require_model(data, found[0])
+                return found[0], content, data
+            if found:
+                raise ModelError(_ambiguous(where, found))
+        models = list(_models(level, read, broken, where))
+        if len(models) == 1:
+            return models[0]
+        if models:
+            raise ModelError(_ambiguous(where, [name for name, _, _ in models]))
+    seen = f" (it holds {', '.join(yamls[:5])})" if yamls else ""
+    raise ModelError(
+        " ".join([f"{where} holds no model description such as rdf.yaml{seen}. {_WHAT_IS_A_MODEL}", *broken])
+    )
+
+
+def _is_yaml_name(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return path.suffix.lower() in (".yaml", ".yml") and len(path.parts) <= 2 and not hidden
+
+
+def _models(
+    names: list[str], read: Callable[[str], bytes], broken: list[str], where: str
+) -> Iterator[tuple[str, bytes, Mapping[str, Any]]]:
+    """Those YAML files that describe a model; the others, environment files say, may be broken, which is noted."""
+    taken = 0
+    for name in names:
+        try:
+            content = read(name)
+            data = plain_yaml.load_yaml(content, name)
+        except ModelError as error:
+            broken.append(str(error))
+            continue
+        taken += len(content)
+        if taken > MAX_YAML_BYTES or len(names) > MAX_YAML_FILES:
+            raise ModelError(
+                f"{where} holds too much YAML to search for the model's description. Give the one to use as the model "
+                "itself (of a zip file, after unpacking it)."
+            )
+        if _is_model(data):
+            yield name, content, data
+
+
+def _is_model(data: Any) -> bool:
+    return isinstance(data, dict) and (data.get("type") == "model" or ("inputs" in data and "type" not in data))
+
+
+def _require_model(data: Any, name: str) -> None:
+    if _is_model(data):
+        return
+    kind = data.get("type") if isinstance(data, dict) else None
+    found = f"describes something of the type {kind!r}" if kind is not None else "is no model description"
+    raise ModelError(f"{name} {found}. {_WHAT_IS_A_MODEL}")
+
+
+def _ambiguous(where: str, names: list[str]) -> str:
+    return (
+        f"{where} holds several model descriptions: {', '.join(names[:10])}. Give the one to use as the model itself "
+        "(of a zip file, after unpacking it)."
+    )
+
+
+def _swapped(source: Path, kind: str) -> str:
+    return f"{source} is {kind}, not a model; the order is MODEL IMAGE. {_WHAT_IS_A_MODEL}"
+
+
+def _refuse_other_files(source: Path, head: bytes) -> None:
+    """Raise :class:`ModelError` for the files that users take for a model by mistake, and for any other binary file."""
+    if not head:
+        raise ModelError(f"{source.name} is empty. {_WHAT_IS_A_MODEL}")
+    for magic, kind in _IMAGE_MAGIC.items():
+        if head.startswith(magic):
+            raise ModelError(_swapped(source, kind))
+    for magic, kind in _OTHER_MAGIC.items():
+        if head.startswith(magic):
+            raise ModelError(f"{source.name} is {kind}. {_WHAT_IS_A_MODEL}")
+    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
+        raise ModelError(
+            f"{source.name} is a web page, not a model: perhaps the download led to a page instead of a file. "
+            f"{_WHAT_IS_A_MODEL}"
+        )
+    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ModelError(f"{source.name} is of a kind that is not known here. {_WHAT_IS_A_MODEL}")
+
+
+def _nothing_there(source: Path) -> str:
+    if _LOOKS_LIKE_ZOO_ID.fullmatch(source.as_posix()):
+        return (
+            f"There is no file or folder {source}. It looks like a model of the BioImage.IO zoo: models are opened "
+            "from files, so get it at bioimage.io (Download → package) and give the zip file."
+        )
+    return f"There is no file or folder {source}. {_WHAT_IS_A_MODEL}"

@@ -1,0 +1,194 @@
+"""Loads a model's network: TorchScript, or tensors put into the architecture that the description names.
+
+Weights are never unpickled, and the model's own Python file runs only if the trust policy says so. Torch is imported
+when a network is loaded, not before.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import ModelError, OutOfMemoryError, TrustError
+from .architecture import build_network, check_code, running_model_code
+from .archive import check_content
+from .package import check_sha256, file_sha256, package_file, weights_kind
+from .spec import ModelSpec, WeightsEntry
+from .trust import TrustPolicy
+
+if TYPE_CHECKING:
+    import torch
+
+_LABELS = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
+_WRAPPERS = ("state_dict", "model_state_dict")
+_PARALLEL_PREFIX = "module."
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """A network on the CPU, in evaluation mode and without gradients, and where it came from.
+
+    ``entry`` is the weights entry used and ``sha256`` that of its file; ``notes`` say, one line each, why earlier
+    entries were not used and what was unusual with this one.
+    """
+
+    module: "torch.nn.Module"
+    entry: WeightsEntry
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def load_weights(model: ModelSpec, policy: TrustPolicy, bare_weights: Path | None = None) -> LoadedWeights:
+    """Load the first entry of ``model.weights`` that can be used here.
+
+    ``bare_weights`` is a file given without a package: it stands for the entry whose SHA-256 it has, else for the
+    entry of its kind. Raises :class:`TrustError` where only the trust policy stands in the way of an entry,
+    :class:`ModelError` where none can be used for other reasons, :class:`OutOfMemoryError` where the network does
+    not fit.
+    """
+    entries = model.weights if bare_weights is None else (entry_of(model, bare_weights),)
+    if not entries:
+        found = ", ".join(model.other_weights) or "no"
+        raise ModelError(
+            f"The model {model.name} has only {found} weights; this program runs PyTorch weights (torchscript or "
+            "pytorch_state_dict). Choose a model that offers those."
+        )
+    failures: list[ModelError | TrustError] = []
+    notes: list[str] = []
+    for entry in entries:
+        try:
+            loaded = _load_entry(entry, model, policy, bare_weights)
+        except (ModelError, TrustError) as error:
+            failures.append(error)
+            notes.append(f"The {_LABELS[entry.format]} weights were not used: {error}")
+        else:
+            return LoadedWeights(loaded.module, entry, loaded.sha256, (*notes, *loaded.notes))
+    if len(failures) == 1:
+        raise failures[0]
+    kind = TrustError if any(isinstance(failure, TrustError) for failure in failures) else ModelError
+    raise kind(f"None of the weights of the model {model.name} can be used. {' '.join(notes)}")
+
+
+def entry_of(model: ModelSpec, bare_weights: Path) -> WeightsEntry:
+    """The entry of the description that a weights file given without its package stands for."""
+    sha256 = file_sha256(bare_weights)
+    kind = "torchscript" if weights_kind(bare_weights) == "torchscript" else "pytorch_state_dict"
+    same_file = [entry for entry in model.weights if (entry.sha256 or "").lower() == sha256]
+    same_kind = [entry for entry in model.weights if entry.format == kind]
+    for entry in (*same_file, *same_kind):
+        return entry
+    if kind == "torchscript":
+        return WeightsEntry("torchscript", bare_weights.name)
+    raise ModelError(
+        f"{bare_weights.name} holds the weights of a network, but the description of {model.name} names no "
+        "architecture to put them into: it has no pytorch_state_dict entry. Use the TorchScript weights of the model."
+    )
+
+
+def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare_weights: Path | None) -> LoadedWeights:
+    path = bare_weights or package_file(model.root, entry.source)
+    before = _identity(path)
+    kind = weights_kind(path)
+    sha256 = check_sha256(path, entry.sha256, path.name)
+    if entry.sha256 is None:
+        check_content(path)  # torch compares no checksums, and may crash on damaged TorchScript
+    verdict = policy.may_load_weights(sha256)
+    if not verdict.allowed:
+        raise TrustError(f"{path.name} is not loaded: {verdict.reason}.")
+    notes: tuple[str, ...] = ()
+    if kind == "torchscript":
+        module = _load_torchscript(path)
+        if entry.format != "torchscript":
+            notes = (f"{path.name} is listed as a {_LABELS[entry.format]}, but is TorchScript, and was run as such.",)
+    elif entry.format == "torchscript":
+        raise ModelError(f"{path.name} is listed as TorchScript, but is something else by its content.")
+    else:
+        module = _load_state_dict(entry, path, model, policy)
+    # the hash was taken of the file, not of the bytes that torch read
+    if _identity(path) != before:
+        raise ModelError(f"{path.name} was changed while it was read. Run again when nothing writes to it.")
+    with running_model_code(f"Preparing the network of {path.name}"):
+        module.eval()
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+    return LoadedWeights(module, entry, sha256, notes)
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path.name} disappeared while it was read. Run again when it is there.") from error
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _load_torchscript(path: Path) -> "torch.nn.Module":
+    import torch
+
+    load: Any = torch.jit.load  # without types in torch
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
+        try:
+            module: torch.nn.Module = load(path, map_location="cpu")
+        except Exception as error:  # torch's readers raise anything for a broken file
+            _refuse_unreadable(path, error)
+    return module
+
+
+def _load_state_dict(entry: WeightsEntry, path: Path, model: ModelSpec, policy: TrustPolicy) -> "torch.nn.Module":
+    architecture = entry.architecture
+    if architecture is None:
+        raise ModelError(f"The description names no architecture to put the weights of {path.name} into.")
+    source = architecture.source
+    code = None if source is None else check_code(source, architecture.sha256, model.root, policy)
+    content = _load_tensors(path)
+    network = build_network(architecture, code, policy)
+    with running_model_code(f"Putting the weights of {path.name} into {architecture.callable}"):
+        state = _matching_state(content, set(network.state_dict()))
+        # no strict=: it is the default, and some models' own load_state_dict does not take it
+        network.load_state_dict(state)
+    return network
+
+
+def _load_tensors(path: Path) -> Mapping[str, Any]:
+    """The content of a file of ``torch.save``, read without unpickling anything but tensors and plain containers."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch's readers raise anything for a broken file
+            foreign = re.search(r"GLOBAL (\S+)", str(error))
+            if foreign:
+                raise TrustError(
+                    f"{path.name} holds pickled Python objects ({foreign[1]}) besides tensors, and reading those would "
+                    "run code; such files are never loaded. Use the model's TorchScript weights, or ask its authors "
+                    "for the state dict alone."
+                ) from error
+            _refuse_unreadable(path, error)
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path.name} holds a {type(content).__name__}, expected were named tensors (a state dict).")
+    return content
+
+
+def _matching_state(content: Mapping[str, Any], expected: set[str]) -> Mapping[str, Any]:
+    """The part of a weights file that names the network's parameters: as it is, unwrapped, or without prefix.
+
+    Where nothing fits it is returned as it is, for networks that sort it out themselves or say what is missing.
+    """
+    wrapped = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
+    bare = {str(key).removeprefix(_PARALLEL_PREFIX): value for key, value in wrapped.items()}
+    return next((state for state in (content, wrapped, bare) if expected & state.keys()), content)
+
+
+def _refuse_unreadable(path: Path, error: Exception) -> NoReturn:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+        raise OutOfMemoryError(f"The weights {path.name} do not fit into memory. Give the program more.") from error
+    raise ModelError(
+        f"{path.name} is broken, or made for another version of PyTorch ({text[:200]}). Download it again, or use "
+        "other weights of the model."
+    ) from error

@@ -1,0 +1,789 @@
+"""Outputs are whole or absent, and other programs read them with the right axes, names and pixel sizes."""
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any
+
+import imageio.v3
+import numpy as np
+import ome_types
+import pytest
+import skimage.io
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bioimage_inference.errors import OutputError
+from bioimage_inference.image.image import PixelSize
+from bioimage_inference.image.npy_sink import NpySink
+from bioimage_inference.image.partial_file import byte_size
+from bioimage_inference.image.sinks import LETTERS, Layout, Sink, commit_all, runs, writing
+from bioimage_inference.image.tiff_sink import How, TiffSink, arrange, needs_bigtiff
+
+SIZES = MappingProxyType(
+    {
+        "x": PixelSize(108, "nm"),
+        "y": PixelSize(0.2, "micrometer"),
+        "z": PixelSize(0.3, "µm"),
+        "t": PixelSize(500, "ms"),
+    }
+)
+NAMES = ("foreground", "boundary µ")
+DTYPES = [
+    "bool",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+]
+
+
+def layout(axes: str, shape: tuple[int, ...], dtype: str = "float32", names: tuple[str, ...] = ()) -> Layout:
+    return Layout(axes, shape, np.dtype(dtype), {letter: SIZES[letter] for letter in axes if letter in SIZES}, names)
+
+
+def counting(facts: Layout) -> NDArray[np.generic]:
+    return (np.arange(np.prod(facts.shape, dtype=int)) % 101).reshape(facts.shape).astype(facts.dtype)
+
+
+def write_tiff(path: Path, facts: Layout, how: How) -> tuple[NDArray[np.generic], TiffSink]:
+    array = counting(facts)
+    with writing([TiffSink(path, facts, how)]) as (sink,):
+        sink.write(tuple(slice(0, size) for size in facts.shape), array)
+    assert isinstance(sink, TiffSink)
+    return array, sink
+
+
+def opened(path: Path) -> Any:
+    return tifffile.TiffFile(path)
+
+
+def pixels_per(page: Any, unit: str) -> tuple[float, float]:
+    """The resolution tags along x and y, after a look at their unit."""
+    assert page.resolutionunit.name == unit
+    x, y = page.resolution
+    return x, y
+
+
+# What other programs find in pages.
+
+
+def test_pages_have_axes_qyx_names_and_pixels_per_cm(tmp_path: Path) -> None:
+    array, sink = write_tiff(tmp_path / "p.tif", layout("bcyx", (1, 2, 30, 40), names=NAMES), "pages")
+    with opened(tmp_path / "p.tif") as tiff:
+        (series,) = tiff.series
+        assert (series.axes, series.shape, series.dtype) == ("QYX", (2, 30, 40), np.float32)
+        assert len(tiff.pages) == 2
+        assert not tiff.is_bigtiff
+        assert tiff.pages[0].photometric == tifffile.PHOTOMETRIC.MINISBLACK
+        assert pixels_per(tiff.pages[0], "CENTIMETER") == pytest.approx((1e4 / 0.108, 1e4 / 0.2), rel=1e-9)
+        description = json.loads(tiff.pages[0].description)
+        np.testing.assert_array_equal(series.asarray(), array[0])
+    assert (description["original_axes"], description["original_shape"]) == ("bcyx", [1, 2, 30, 40])
+    assert tuple(description["channel_names"]) == NAMES
+    assert sink.notes == ()
+
+
+def test_pages_of_stacks_have_axes_qzyx_and_a_spacing_in_the_unit_of_the_resolution(tmp_path: Path) -> None:
+    array, _ = write_tiff(tmp_path / "p.tif", layout("tzcyx", (3, 4, 2, 30, 40), names=NAMES), "pages")
+    with opened(tmp_path / "p.tif") as tiff:
+        (series,) = tiff.series
+        assert (series.axes, series.shape) == ("QZYX", (6, 4, 30, 40))
+        description = json.loads(tiff.pages[0].description)
+        np.testing.assert_array_equal(series.asarray(), array.swapaxes(1, 2).reshape(6, 4, 30, 40))
+    assert (description["spacing"], description["unit"]) == (pytest.approx(0.3e-4), "cm")
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (3, 5, 1), (3, 1, 4), (1, 1, 1), (2, 4, 3)])
+def test_pages_keep_their_axes_at_any_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    write_tiff(tmp_path / "p.tif", layout("cyx", shape), "pages")
+    with opened(tmp_path / "p.tif") as tiff:
+        assert (tiff.series[0].axes, tiff.series[0].shape, len(tiff.pages)) == ("QYX", shape, shape[0])
+        assert tiff.pages[0].shape == shape[1:]
+
+
+# What other programs find in labelled files.
+
+
+def test_labelled_is_an_imagej_hyperstack_with_names_and_pixel_size(tmp_path: Path) -> None:
+    array, sink = write_tiff(tmp_path / "l.tif", layout("bctzyx", (1, 2, 3, 4, 30, 40), names=NAMES), "labelled")
+    assert sink.notes == ()
+    with opened(tmp_path / "l.tif") as tiff:
+        (series,) = tiff.series
+        assert (series.kind, series.axes, series.shape) == ("imagej", "TZCYX", (3, 4, 2, 30, 40))
+        assert tiff.imagej_metadata is not None
+        facts = {key: tiff.imagej_metadata[key] for key in ("unit", "spacing", "finterval", "mode", "Labels")}
+        assert facts == {
+            "unit": "um",
+            "spacing": 0.3,
+            "finterval": 0.5,
+            "mode": "grayscale",
+            "Labels": list(NAMES) * 12,
+        }
+        assert not {"min", "max"} & set(tiff.imagej_metadata)
+        assert pixels_per(tiff.pages[0], "NONE") == pytest.approx((1 / 0.108, 5.0), rel=1e-9)
+        assert tiff.pages[0].photometric == tifffile.PHOTOMETRIC.MINISBLACK
+        np.testing.assert_array_equal(series.asarray(), array[0].transpose(1, 2, 0, 3, 4))
+
+
+def test_what_no_hyperstack_can_hold_is_a_valid_ome_tiff(tmp_path: Path) -> None:
+    write_tiff(
+        tmp_path / "l.tif", layout("tcyx", (3, 2, 30, 40), "float64", ("<nuclei> & \x07", "boundary µ")), "labelled"
+    )
+    image = ome_types.from_tiff(tmp_path / "l.tif").images[0]
+    assert image.name == "l"
+    pixels: Any = image.pixels
+    assert (pixels.size_t, pixels.size_c, pixels.size_z, pixels.size_y, pixels.size_x) == (3, 2, 1, 30, 40)
+    assert pixels.type.value == "double"
+    assert [channel.name for channel in pixels.channels] == ["<nuclei> & ", "boundary µ"]
+    assert (pixels.physical_size_x, pixels.physical_size_x_unit.value) == (pytest.approx(0.108), "µm")
+    assert (pixels.physical_size_y, pixels.physical_size_z) == (0.2, None)
+    assert (pixels.time_increment, pixels.time_increment_unit.value) == (0.5, "s")
+    with opened(tmp_path / "l.tif") as tiff:
+        assert (tiff.series[0].kind, tiff.series[0].axes) == ("ome", "TCYX")
+        assert tiff.pages[0].photometric == tifffile.PHOTOMETRIC.MINISBLACK
+        assert pixels_per(tiff.pages[0], "CENTIMETER") == pytest.approx((1e4 / 0.108, 1e4 / 0.2), rel=1e-9)
+
+
+def test_a_pixel_size_of_an_axis_that_the_output_lacks_is_left_out(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "l.tif", Layout("yx", (30, 40), np.dtype("int32"), SIZES), "labelled")
+    pixels = ome_types.from_tiff(tmp_path / "l.tif").images[0].pixels
+    assert (pixels.physical_size_y, pixels.physical_size_z, pixels.time_increment) == (0.2, None, None)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 1), (3, 1, 4), (2, 4, 3)])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_labelled_keeps_its_axes_at_any_size(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:
+    write_tiff(tmp_path / "l.tif", layout("cyx", shape, dtype), "labelled")
+    with opened(tmp_path / "l.tif") as tiff:
+        assert (tiff.series[0].axes, tiff.series[0].shape, tiff.pages[0].shape) == ("CYX", shape, shape[1:])
+
+
+def test_resolution_tags_of_an_ome_stack_are_in_the_unit_of_its_spacing(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "l.tif", layout("zyx", (4, 30, 40), "int32"), "labelled")
+    assert ome_types.from_tiff(tmp_path / "l.tif").images[0].pixels.physical_size_z == 0.3
+    with opened(tmp_path / "l.tif") as tiff:
+        assert pixels_per(tiff.pages[0], "NONE") == pytest.approx((1 / 0.108, 5.0), rel=1e-9)
+
+
+def test_positions_and_times_follow_each_other_along_t(tmp_path: Path) -> None:
+    array, sink = write_tiff(tmp_path / "l.tif", layout("ptcyx", (2, 3, 2, 30, 40)), "labelled")
+    assert sink.notes == ("l.tif has the axes position, time one after the other along T, the last one fastest.",)
+    with opened(tmp_path / "l.tif") as tiff:
+        assert (tiff.series[0].axes, tiff.series[0].shape) == ("TCYX", (6, 2, 30, 40))
+        assert "finterval" not in tiff.imagej_metadata
+        np.testing.assert_array_equal(tiff.series[0].asarray(), array.reshape(6, 2, 30, 40))
+
+
+@pytest.mark.parametrize("how", ["pages", "labelled"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int16"])
+def test_three_channels_are_never_rgb(tmp_path: Path, how: How, dtype: str) -> None:
+    array, _ = write_tiff(tmp_path / "o.tif", layout("cyx", (3, 30, 40), dtype), how)
+    with opened(tmp_path / "o.tif") as tiff:
+        assert [page.photometric.name for page in tiff.pages] == ["MINISBLACK"] * 3
+    np.testing.assert_array_equal(imageio.v3.imread(tmp_path / "o.tif"), array)
+
+
+@pytest.mark.parametrize("how", ["pages", "labelled"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {},
+        {"x": PixelSize(1.0, "pixel"), "y": PixelSize(1.0, "pixel"), "z": PixelSize(2.0, "µm")},
+        {"x": PixelSize(0.1, "µm")},
+        {"x": PixelSize(float("nan"), "µm"), "y": PixelSize(0.0, "µm")},
+        {"x": PixelSize(1e-9, "nm"), "y": PixelSize(1e-9, "nm")},
+    ],
+    ids=["none", "pixels", "only x", "not a number", "beyond a rational"],
+)
+def test_no_resolution_is_invented(tmp_path: Path, how: How, sizes: dict[str, PixelSize]) -> None:
+    write_tiff(tmp_path / "o.tif", Layout("zyx", (2, 30, 40), np.dtype("float32"), sizes), how)
+    with opened(tmp_path / "o.tif") as tiff:
+        assert pixels_per(tiff.pages[0], "NONE") == (1.0, 1.0)
+        assert how == "pages" or tiff.imagej_metadata["unit"] == "pixel"
+
+
+@pytest.mark.parametrize("how", ["pages", "labelled"])
+@pytest.mark.parametrize(
+    ("axes", "shape", "page"),
+    [
+        ("bc", (4, 10), (4, 10)),
+        ("c", (10,), (1, 10)),
+        ("b", (4,), (4, 1)),
+        ("btc", (2, 3, 5), (6, 5)),
+        ("", (), (1, 1)),
+    ],
+)
+def test_an_output_without_y_and_x_is_one_page_with_a_row_per_batch(
+    tmp_path: Path, how: How, axes: str, shape: tuple[int, ...], page: tuple[int, int]
+) -> None:
+    array, _ = write_tiff(tmp_path / "o.tif", layout(axes, shape, names=("a",) * shape[-1] if "c" in axes else ()), how)
+    with opened(tmp_path / "o.tif") as tiff:
+        assert len(tiff.pages) == 1
+        np.testing.assert_array_equal(tiff.pages[0].asarray(), array.reshape(page))
+        assert how == "labelled" or tiff.series[0].axes == "QYX"
+
+
+@pytest.mark.parametrize("how", ["pages", "labelled"])
+def test_scikit_image_and_imageio_read_the_same_array(tmp_path: Path, how: How) -> None:
+    array, _ = write_tiff(tmp_path / "o.tif", layout("cyx", (2, 30, 40)), how)
+    np.testing.assert_array_equal(skimage.io.imread(tmp_path / "o.tif"), array)
+    np.testing.assert_array_equal(imageio.v3.imread(tmp_path / "o.tif"), array)
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize("how", ["pages", "labelled"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_keep_their_value_and_a_changed_type_is_told(tmp_path: Path, how: How, dtype: str) -> None:
+    array, sink = write_tiff(tmp_path / "o.tif", layout("cyx", (2, 30, 40), dtype), how)
+    stored = {"bool": "uint8", "float16": "float32", "int64": "int32", "uint64": "uint32"}.get(dtype, dtype)
+    found = tifffile.imread(tmp_path / "o.tif")
+    assert found.dtype == stored
+    np.testing.assert_array_equal(found, array)
+    assert len(sink.notes) == (stored != dtype)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("int64", 2**31), ("int64", -(2**31) - 1), ("uint64", 2**32)])
+def test_a_number_too_large_for_tiff_is_refused_rather_than_wrapped(tmp_path: Path, dtype: str, value: int) -> None:
+    facts = layout("yx", (2, 2), dtype)
+    with (
+        pytest.raises(OutputError, match=rf"{value}.*\.npy"),
+        writing([TiffSink(tmp_path / "o.tif", facts, "pages")]) as (s,),
+    ):
+        s.write((slice(0, 2), slice(1, 2)), np.full((2, 1), value, facts.dtype))
+    assert not list(tmp_path.iterdir())
+
+
+def test_complex_numbers_are_refused_in_tiff(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"complex64.*\.npy"):
+        TiffSink(tmp_path / "o.tif", layout("yx", (2, 2), "complex64"), "pages")
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, ">f4", "complex64"])
+def test_npy_keeps_axes_order_and_type(tmp_path: Path, dtype: str) -> None:
+    facts = layout("bxcy", (1, 5, 2, 3), dtype)
+    with writing([NpySink(tmp_path / "o.npy", facts)]) as (sink,):
+        sink.write((slice(None),) * 4, counting(facts))
+    found = np.load(tmp_path / "o.npy", mmap_mode="r")
+    assert (found.shape, found.dtype) == (facts.shape, facts.dtype.newbyteorder("="))
+    np.testing.assert_array_equal(found, counting(facts))
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> Layout:
+    axes = "".join(draw(st.permutations(LETTERS))[: draw(st.integers(0, 6))])
+    shape = tuple(draw(st.lists(st.integers(1, 5), min_size=len(axes), max_size=len(axes))))
+    return layout(axes, shape, draw(st.sampled_from(DTYPES)))
+
+
+@st.composite
+def tilings(draw: st.DrawFn, facts: Layout) -> list[tuple[slice, ...]]:
+    """Disjoint regions that cover the output, in any order."""
+    regions: list[tuple[slice, ...]] = [()]
+    for size in facts.shape:
+        cuts = sorted({0, size, *draw(st.lists(st.integers(0, size), max_size=2))})
+        spans = [slice(start, stop) for start, stop in pairwise(cuts)]
+        regions = [(*region, span) for region in regions for span in spans]
+    return draw(st.permutations(regions))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from(["npy", "pages", "labelled"]))
+def test_regions_in_any_order_add_up_to_the_array(data: st.DataObject, kind: str) -> None:
+    facts = data.draw(layouts())
+    array = counting(facts)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "o")
+        sink = (
+            NpySink(path, facts) if kind == "npy" else TiffSink(path, facts, "pages" if kind == "pages" else "labelled")
+        )
+        with writing([sink]):
+            for region in data.draw(tilings(facts)):
+                sink.write(region, array[region])
+        if kind == "npy":
+            np.testing.assert_array_equal(np.load(path), array)
+        else:
+            assert isinstance(sink, TiffSink)
+            order = sink.arrangement.order
+            found = tifffile.imread(path).reshape([facts.size(letter) for letter in order])
+            np.testing.assert_array_equal(found, array.transpose([facts.axes.index(letter) for letter in order]))
+
+
+def test_threads_may_write_at_once(tmp_path: Path) -> None:
+    facts = layout("cyx", (2, 300, 200))
+    array = counting(facts)
+    with writing([NpySink(tmp_path / "o.npy", facts)]) as (sink,), ThreadPoolExecutor(4) as pool:
+        regions = [
+            np.s_[c : c + 1, y : y + 20, x : x + 20]
+            for c in range(2)
+            for y in range(0, 300, 20)
+            for x in range(0, 200, 20)
+        ]
+        list(pool.map(lambda region: sink.write(region, array[region]), regions))
+    np.testing.assert_array_equal(np.load(tmp_path / "o.npy"), array)
+
+
+@pytest.mark.parametrize(
+    "block", [np.zeros((2, 3), "float32"), np.zeros((2, 2), "float64"), np.zeros((3, 2), "float32")], ids=str
+)
+def test_a_block_that_does_not_fit_its_region_is_refused(tmp_path: Path, block: NDArray[np.generic]) -> None:
+    with (
+        pytest.raises(ValueError, match="for the region"),
+        writing([NpySink(tmp_path / "o.npy", layout("yx", (4, 4)))]) as (s,),
+    ):
+        s.write(np.s_[0:2, 1:3], block)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "dtype", "names"),
+    [
+        ("yx", (3,), "uint8", ()),
+        ("yy", (3, 3), "uint8", ()),
+        ("sx", (3, 3), "uint8", ()),
+        ("yx", (3, 0), "uint8", ()),
+        ("yx", (3, 3), "U4", ()),
+        ("cyx", (2, 3, 3), "uint8", ("nuclei",)),
+    ],
+)
+def test_a_layout_agrees_with_itself(axes: str, shape: tuple[int, ...], dtype: str, names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"axes|nothing|names"):
+        layout(axes, shape, dtype, names)
+
+
+def test_a_region_is_written_in_as_few_pieces_as_possible() -> None:
+    assert [
+        (positions.tolist(), length)
+        for positions, length in (runs((4, 10), (1, 2), (2, 3)), runs((4, 10), (1, 0), (2, 10)))
+    ] == [
+        ([12, 22], 3),
+        ([10], 20),
+    ]
+
+
+# Size.
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "dtype", "how", "dialect", "big"),
+    [
+        ("cyx", (1, 32768, 32500), "float32", "labelled", "imagej", False),
+        ("cyx", (1, 32768, 32768), "float32", "labelled", "ome", True),
+        ("cyx", (2, 32768, 32768), "float32", "pages", "pages", True),
+        ("cyx", (2, 32768, 32768), "uint8", "labelled", "imagej", False),
+        ("tyx", (4_000_000, 32, 32), "uint8", "labelled", "ome", True),
+        ("yx", (10, 10), "int32", "labelled", "ome", False),
+    ],
+)
+def test_over_four_gib_with_all_page_headers_it_is_a_bigtiff_and_no_hyperstack(
+    axes: str, shape: tuple[int, ...], dtype: str, how: How, dialect: str, big: bool
+) -> None:
+    arrangement = arrange(Path("o.tif"), layout(axes, shape, dtype), how)
+    assert (arrangement.dialect, needs_bigtiff(arrangement)) == (dialect, big)
+
+
+@pytest.mark.parametrize("how", ["pages", "labelled"])
+def test_five_gib_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: How) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")  # leave a hole instead of five GiB of room
+    facts = layout("cyx", (5, 16384, 65536), "uint8")
+    corner = np.arange(1, 7, dtype="uint8").reshape(1, 2, 3)
+    with writing([TiffSink(tmp_path / "o.tif", facts, how)]) as (sink,):
+        sink.write(np.s_[4:5, 16382:16384, 65533:65536], corner)
+    with opened(tmp_path / "o.tif") as tiff:
+        assert tiff.is_bigtiff
+        assert tiff.series[0].shape == facts.shape
+        assert tiff.pages[0].rowsperstrip == 16
+    np.testing.assert_array_equal(tifffile.memmap(tmp_path / "o.tif")[4:, -2:, -3:], corner)
+
+
+def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
+    script = """
+        import resource, sys, numpy as np
+        from pathlib import Path
+        from bioimage_inference.image.sinks import Layout, writing
+        from bioimage_inference.image.tiff_sink import TiffSink
+        block = np.ones((1, 512, 512), "float32")
+        def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        with writing([TiffSink(Path(sys.argv[1]), Layout("cyx", (1, 8192, 8192), block.dtype), "pages")]) as (sink,):
+            before = peak()
+            for y in range(0, 8192, 512):
+                for x in range(0, 8192, 512):
+                    sink.write((slice(0, 1), slice(y, y + 512), slice(x, x + 512)), block)
+        print(peak() - before)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "o.tif")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(run.stdout) < 32, "MiB, while 256 MiB were written"
+
+
+def test_the_same_output_gives_the_same_bytes(tmp_path: Path) -> None:
+    for how in ("pages", "labelled"):
+        for dtype in ("float32", "float64"):
+            contents = set()
+            for folder in ("one", "two"):
+                (tmp_path / folder).mkdir(exist_ok=True)
+                write_tiff(tmp_path / folder / "o.tif", layout("cyx", (2, 30, 40), dtype, NAMES), how)
+                contents.add((tmp_path / folder / "o.tif").read_bytes())
+            assert len(contents) == 1
+
+
+# Whole or absent.
+
+
+def npy(path: Path) -> NpySink:
+    return NpySink(path, layout("yx", (4, 4)))
+
+
+WHOLE = (slice(0, 4), slice(0, 4))
+ONES = np.ones((4, 4), "float32")
+
+
+def test_an_output_has_its_name_only_when_complete(tmp_path: Path) -> None:
+    path = tmp_path / "o.npy"
+    path.write_text("of an earlier run")
+    sink = npy(path)
+    sink.write(WHOLE, ONES)
+    assert path.read_text() == "of an earlier run"
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f".o.npy.{os.getpid()}.partial", "o.npy"]
+    commit_all([sink])
+    np.testing.assert_array_equal(np.load(path), ONES)
+    assert list(tmp_path.iterdir()) == [path]
+    sink.abort()
+    assert path.exists()
+
+
+def test_outputs_are_as_readable_as_other_new_files(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    commit_all([npy(tmp_path / "o.npy")])
+    assert (tmp_path / "o.npy").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_abort_leaves_nothing(tmp_path: Path) -> None:
+    sink = npy(tmp_path / "o.npy")
+    sink.write(WHOLE, ONES)
+    sink.abort()
+    sink.abort()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="no longer"):
+        sink.commit()
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_run_that_fails_leaves_no_output(tmp_path: Path, failure: type[BaseException]) -> None:
+    def run() -> None:
+        with writing([npy(tmp_path / "a.npy"), npy(tmp_path / "b.npy")]) as sinks:
+            for sink in sinks:
+                sink.write(WHOLE, ONES)
+            raise failure
+
+    with pytest.raises(failure):
+        run()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_cannot_be_opened_takes_the_others_with_it(tmp_path: Path) -> None:
+    def outputs() -> Iterator[Sink]:
+        yield npy(tmp_path / "a.npy")
+        yield npy(tmp_path / "missing" / "b.npy")
+
+    with pytest.raises(OutputError, match="there is no folder"), writing(outputs()):
+        pytest.fail("the second output was opened")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_output_is_renamed_before_all_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [None, OSError(errno.EIO, os.strerror(errno.EIO))]
+
+    def second_fails(_descriptor: int) -> None:
+        if answer := answers.pop(0):
+            raise answer
+
+    monkeypatch.setattr(os, "fsync", second_fails)
+    sinks = [npy(tmp_path / "a.npy"), npy(tmp_path / "b.npy")]
+    with pytest.raises(OutputError, match=r"b\.npy.*Input/output error"), writing(sinks):
+        pass
+    assert not answers
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_takes_the_name_meanwhile_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="Is a directory"), writing([npy(tmp_path / "o.npy")]):
+        (tmp_path / "o.npy").mkdir()
+    assert list(tmp_path.iterdir()) == [tmp_path / "o.npy"]
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "o.npy").symlink_to(tmp_path / "elsewhere" / "real.npy")
+    commit_all([npy(tmp_path / "o.npy")])
+    assert (tmp_path / "o.npy").is_symlink()
+    assert np.load(tmp_path / "elsewhere" / "real.npy").shape == (4, 4)
+
+
+# Places that cannot be written.
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing/o.npy", "there is no folder"),
+        ("file/o.npy", "there is no folder"),
+        ("folder", "a folder has that name"),
+        ("pipe", "not a file"),
+        ("n" * 250, "File name too long"),
+    ],
+)
+def test_a_wrong_place_is_told_at_once(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match=words) as failure:
+        npy(tmp_path / name)
+    assert str(tmp_path) in str(failure.value)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.fixture
+def protected(tmp_path: Path) -> Path:
+    """A file that nobody may write to."""
+    path = tmp_path / "o.npy"
+    path.touch(0o444)
+    if os.access(path, os.W_OK):
+        pytest.skip("permissions do not bind the user of these tests (root)")
+    return path
+
+
+def test_a_write_protected_output_is_kept(protected: Path) -> None:
+    with pytest.raises(OutputError, match="write-protected"):
+        npy(protected)
+    assert protected.read_bytes() == b""
+
+
+def test_a_folder_without_permission_is_told(protected: Path) -> None:
+    protected.parent.chmod(0o555)
+    with pytest.raises(OutputError, match=r"does not allow it \(Permission denied\)"):
+        npy(protected.with_name("other.npy"))
+    protected.parent.chmod(0o755)
+
+
+@pytest.fixture
+def file_limit() -> Iterator[None]:
+    """No file may grow over a MiB: the kernel answers as a file system does whose files are full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("file_limit")
+@pytest.mark.parametrize("kind", ["npy", "pages", "labelled"])
+def test_an_output_too_large_for_the_disk_is_told_before_anything_is_computed(tmp_path: Path, kind: str) -> None:
+    facts = layout("cyx", (2, 600, 600))
+    with pytest.raises(OutputError, match=r"o\.out of 2\.7 MiB is larger than files may be"):
+        NpySink(tmp_path / "o.out", facts) if kind == "npy" else TiffSink(tmp_path / "o.out", facts, kind)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["npy", "pages", "labelled"])
+def test_a_full_disk_is_told_before_anything_is_computed(small_disk: Path, kind: str) -> None:
+    facts = layout("cyx", (2, 600, 600))
+    with pytest.raises(
+        OutputError, match=r"no room for the output .*o\.out of 2\.7 MiB: 1\.0 MiB are free in the folder"
+    ):
+        NpySink(small_disk / "o.out", facts) if kind == "npy" else TiffSink(small_disk / "o.out", facts, kind)  # type: ignore[arg-type]
+    assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "no room"), (errno.EDQUOT, "the quota is used up")])
+def test_no_room_is_told_with_what_is_needed_and_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def full(_descriptor: int, _start: int, _size: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OutputError, match=words) as failure:
+        npy(tmp_path / "o.npy")
+    assert f"of {128 + 64} bytes" in str(failure.value)
+    assert str(tmp_path) in str(failure.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_where_room_cannot_be_reserved_a_full_disk_is_told_while_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def unable(_descriptor: int, _start: int, _size: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def full(_descriptor: int, _data: memoryview, _position: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", unable)
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OutputError, match="no room"), writing([npy(tmp_path / "o.npy")]) as (sink,):
+        sink.write(WHOLE, ONES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_system_writes_in_pieces_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, position: whole(descriptor, data[:7], position))
+    with writing([npy(tmp_path / "o.npy")]) as (sink,):
+        sink.write(WHOLE, ONES)
+    np.testing.assert_array_equal(np.load(tmp_path / "o.npy"), ONES)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 50, "5120.0 TiB")]
+)
+def test_sizes_are_told_in_units_that_one_can_read(count: int, text: str) -> None:
+    assert byte_size(count) == text
+
+
+# What killed runs leave behind.
+
+WRITER = """
+    import sys, time, numpy as np
+    from pathlib import Path
+    from bioimage_inference.image.sinks import Layout
+    from bioimage_inference.image.npy_sink import NpySink
+    sink = NpySink(Path(sys.argv[1]), Layout("yx", (4, 4), np.dtype("float32")))
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that is writing ``o.npy``."""
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / "o.npy")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield process
+        process.kill()
+
+
+def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path: Path, writer: subprocess.Popen[str]) -> None:
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    left = tmp_path / f".o.npy.{writer.pid}.partial"
+    assert left.exists()
+    commit_all([npy(tmp_path / "other.npy")])
+    assert left.exists(), "of another output"
+    commit_all([npy(tmp_path / "o.npy")])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["o.npy", "other.npy"]
+
+
+def test_what_a_living_run_writes_stays(tmp_path: Path, writer: subprocess.Popen[str]) -> None:
+    commit_all([npy(tmp_path / "o.npy")])
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f".o.npy.{writer.pid}.partial", "o.npy"]
+
+
+def test_a_killed_run_with_the_same_process_number_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / f".o.npy.{os.getpid()}.partial").write_bytes(b"of another container")
+    commit_all([npy(tmp_path / "o.npy")])
+    assert list(tmp_path.iterdir()) == [tmp_path / "o.npy"]
+
+
+def test_a_folder_named_like_a_partial_file_stays(tmp_path: Path) -> None:
+    (tmp_path / ".o.npy.1.partial").mkdir()
+    commit_all([npy(tmp_path / "o.npy")])
+    assert (tmp_path / ".o.npy.1.partial").is_dir()
+
+
+def test_a_partial_file_that_replaced_one_left_behind_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / ".o.npy.1.partial"
+    left.write_text("left behind")
+    lock = fcntl.flock
+
+    def replacing(descriptor: int, operation: int) -> None:
+        if operation & fcntl.LOCK_NB:
+            left.unlink()
+            left.write_text("of a living run")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", replacing)
+    commit_all([npy(tmp_path / "o.npy")])
+    assert left.read_text() == "of a living run"
+
+
+def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="already being written"), writing(npy(tmp_path / "o.npy") for _ in range(2)):
+        pytest.fail("both were opened")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_locks_nothing_is_taken_for_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    left = tmp_path / ".o.npy.1.partial"
+    left.touch()
+    commit_all([npy(tmp_path / "o.npy")])
+    assert sorted(tmp_path.iterdir()) == [left, tmp_path / "o.npy"]
+
+
+def test_a_partial_file_removed_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    removed: list[Path] = []
+
+    def removing(descriptor: int, operation: int) -> None:
+        if not removed:
+            removed.append(tmp_path / f".o.npy.{os.getpid()}.partial")
+            removed[0].unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    with writing([npy(tmp_path / "o.npy")]) as (sink,):
+        sink.write(WHOLE, ONES)
+    np.testing.assert_array_equal(np.load(tmp_path / "o.npy"), ONES)
+
+
+def test_importing_the_sinks_does_not_import_tifffile() -> None:
+    script = "import sys, bioimage_inference.image.tiff_sink; print('tifffile' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

@@ -1,0 +1,571 @@
+"""Networks are loaded from the first weights that can be used; nothing that nobody vouched for ever runs."""
+
+import hashlib
+import inspect
+import io
+import os
+import pickle
+import struct
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bioimage_inference.errors import BioimageInferenceError, ModelError, OutOfMemoryError, TrustError
+from bioimage_inference.model import architecture as architecture_module
+from bioimage_inference.model import weights as weights_module
+from bioimage_inference.model.architecture import load_function
+from bioimage_inference.model.spec import Architecture, ModelSpec, Operation, WeightsEntry
+from bioimage_inference.model.trust import HASHES_VARIABLE, TRUST_VARIABLE, TrustPolicy
+from bioimage_inference.model.weights import LoadedWeights, load_weights
+
+CODE = """\
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+
+@dataclass
+class Settings:
+    kernel: ClassVar[int] = 3
+    channels: int = 1
+
+
+class Net(torch.nn.Module):
+    def __init__(self, channels=1):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, Settings(channels).channels, Settings.kernel, padding=1)
+
+    def forward(self, x):
+        return self.conv(x)
+"""
+MARKING_CODE = "from pathlib import Path\nPath({marker!r}).touch()\n" + CODE.partition("\n\n")[2]
+TRUSTING = TrustPolicy(trust_model_code=True)
+IMAGE = torch.arange(64, dtype=torch.float32).reshape(1, 1, 8, 8)
+
+
+class Reference(torch.nn.Module):
+    """The network of CODE, as the one who saved its weights had it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+REFERENCE = Reference().eval()
+
+
+def save_torchscript(path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(REFERENCE), path)
+    return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def model_of(root: Path, *entries: WeightsEntry, **facts: Any) -> ModelSpec:
+    return ModelSpec("a model", inputs=(), outputs=(), weights=entries, root=root, **facts)
+
+
+def state_dict_model(
+    root: Path, state: object = None, code: str = CODE, callable: str = "Net", **saving: Any
+) -> ModelSpec:
+    torch.save(REFERENCE.state_dict() if state is None else state, root / "state.pt", **saving)
+    (root / "net.py").write_text(code)
+    architecture = Architecture(callable, {"channels": 1}, "net.py", sha256(root / "net.py"))
+    return model_of(root, WeightsEntry("pytorch_state_dict", "state.pt", sha256(root / "state.pt"), architecture))
+
+
+def library_model(root: Path, import_from: str, callable: str, **kwargs: Any) -> ModelSpec:
+    torch.save(torch.nn.Conv2d(1, 1, 3).state_dict(), root / "state.pt")
+    architecture = Architecture(callable, kwargs, import_from=import_from)
+    return model_of(root, WeightsEntry("pytorch_state_dict", "state.pt", architecture=architecture))
+
+
+def torchscript_model(root: Path) -> ModelSpec:
+    path = save_torchscript(root / "weights.pt")
+    return model_of(root, WeightsEntry("torchscript", path.name, sha256(path)))
+
+
+def computes_like_the_reference(loaded: LoadedWeights) -> bool:
+    with torch.inference_mode():
+        return torch.equal(loaded.module(IMAGE), REFERENCE(IMAGE))
+
+
+def test_torchscript_is_loaded_ready_for_inference(tmp_path: Path) -> None:
+    loaded = load_weights(torchscript_model(tmp_path), TrustPolicy())
+    assert computes_like_the_reference(loaded)
+    assert not loaded.module.training
+    assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
+    assert loaded.sha256 == sha256(tmp_path / "weights.pt")
+    assert loaded.notes == ()
+
+
+def test_a_state_dict_is_put_into_its_architecture(tmp_path: Path) -> None:
+    loaded = load_weights(state_dict_model(tmp_path), TRUSTING)
+    assert computes_like_the_reference(loaded)
+    assert not loaded.module.training
+    assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
+
+
+def prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"module.{key}": value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
+        prefixed,
+        lambda state: {"state_dict": prefixed(state)},
+    ],
+    ids=["state_dict", "model_state_dict", "module.", "both"],
+)
+def test_state_dicts_are_unwrapped(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
+    loaded = load_weights(state_dict_model(tmp_path, wrap(REFERENCE.state_dict())), TRUSTING)
+    assert computes_like_the_reference(loaded)
+
+
+@pytest.mark.parametrize("saving", [{"_use_new_zipfile_serialization": False}, {"pickle_protocol": 3}])
+def test_state_dicts_of_other_file_formats(tmp_path: Path, saving: dict[str, Any]) -> None:
+    assert computes_like_the_reference(load_weights(state_dict_model(tmp_path, **saving), TRUSTING))
+
+
+def test_a_network_that_loads_its_state_in_its_own_way(tmp_path: Path) -> None:
+    own = CODE + "\n    def load_state_dict(self, state):\n        self.conv.load_state_dict(state['mine'])\n"
+    state = {"mine": REFERENCE.conv.state_dict()}
+    assert computes_like_the_reference(load_weights(state_dict_model(tmp_path, state, own), TRUSTING))
+
+
+def test_a_function_of_the_file_may_build_the_network(tmp_path: Path) -> None:
+    code = CODE + "\ndef build(**kwargs):\n    return Net(**kwargs)\n"
+    assert computes_like_the_reference(load_weights(state_dict_model(tmp_path, code=code, callable="build"), TRUSTING))
+
+
+def test_an_architecture_of_an_installed_library(tmp_path: Path) -> None:
+    model = library_model(tmp_path, "torch.nn", "Conv2d", in_channels=1, out_channels=1, kernel_size=3)
+    assert isinstance(load_weights(model, TrustPolicy()).module, torch.nn.Conv2d)
+
+
+def test_torchscript_listed_as_a_state_dict_is_run_as_torchscript(tmp_path: Path) -> None:
+    save_torchscript(tmp_path / "weights.pt")
+    loaded = load_weights(model_of(tmp_path, WeightsEntry("pytorch_state_dict", "weights.pt")), TrustPolicy())
+    assert computes_like_the_reference(loaded)
+    assert "is TorchScript, and was run as such" in loaded.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("example", "file"),
+    [("unet2d_nuclei_broad", "weights.pt"), ("unet2d_multi_tensor", "weights_torchscript_traced.pt")],
+)
+def test_real_torchscript(shared: Path, example: str, file: str) -> None:
+    root = shared / "examples" / example
+    inputs = [torch.zeros(1, 1, 256, 256)] * (2 if example == "unet2d_multi_tensor" else 1)
+    loaded = load_weights(model_of(root, WeightsEntry("torchscript", file)), TrustPolicy())
+    with torch.inference_mode():
+        outputs = loaded.module(*inputs)
+    assert [output.shape for output in outputs] == [(1, 1, 256, 256)] * 2 or outputs.shape == (1, 1, 256, 256)
+
+
+def test_the_next_entry_is_tried_and_the_reason_kept(tmp_path: Path) -> None:
+    (state,) = state_dict_model(tmp_path).weights
+    missing = WeightsEntry("torchscript", "weights.pt")
+    loaded = load_weights(model_of(tmp_path, missing, state), TRUSTING)
+    assert loaded.entry == state
+    assert loaded.notes == (
+        "The TorchScript weights were not used: The description names the file 'weights.pt', which is missing in the "
+        "package. Download the complete package.",
+    )
+
+
+def test_a_state_dict_posing_as_torchscript_is_passed_over(tmp_path: Path) -> None:
+    (state,) = state_dict_model(tmp_path).weights
+    loaded = load_weights(model_of(tmp_path, WeightsEntry("torchscript", "state.pt"), state), TRUSTING)
+    assert loaded.entry == state
+    assert "listed as TorchScript, but is something else" in loaded.notes[0]
+
+
+def test_all_reasons_are_given_when_nothing_can_be_used(tmp_path: Path) -> None:
+    state = WeightsEntry("pytorch_state_dict", "https://zenodo.org/records/1/files/weights.pt")
+    with pytest.raises(ModelError) as caught:
+        load_weights(model_of(tmp_path, WeightsEntry("torchscript", "weights.pt"), state), TrustPolicy())
+    assert "TorchScript weights were not used" in str(caught.value)
+    assert "it is at https://zenodo.org/records/1/files/weights.pt" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_trust_is_named_when_it_was_the_last_obstacle(tmp_path: Path) -> None:
+    (state,) = state_dict_model(tmp_path).weights
+    with pytest.raises(TrustError, match=r"weights\.pt.*missing.*--trust-model-code"):
+        load_weights(model_of(tmp_path, WeightsEntry("torchscript", "weights.pt"), state), TrustPolicy())
+
+
+def test_a_model_without_pytorch_weights_says_what_it_has(tmp_path: Path) -> None:
+    model = model_of(tmp_path, other_weights=("tensorflow_saved_model_bundle", "keras_hdf5"))
+    with pytest.raises(ModelError, match="has only tensorflow_saved_model_bundle, keras_hdf5 weights"):
+        load_weights(model, TrustPolicy())
+
+
+def test_bare_weights_stand_for_the_entry_of_their_kind(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (state,) = state_dict_model(tmp_path / "package").weights
+    script = save_torchscript(tmp_path / "bare.dat")
+    state_file = (tmp_path / "package" / "state.pt").rename(tmp_path / "state.dat")
+    listed = WeightsEntry("torchscript", "weights.pt", sha256(script))
+    both = model_of(tmp_path / "package", listed, state)
+    assert load_weights(both, TrustPolicy(), script).entry == listed
+    assert load_weights(both, TRUSTING, state_file).entry == state
+
+    without = load_weights(model_of(tmp_path / "package", state), TrustPolicy(), script)
+    assert without.entry == WeightsEntry("torchscript", "bare.dat")
+    with pytest.raises(ModelError, match="names no architecture"):
+        load_weights(model_of(tmp_path / "package", listed), TrustPolicy(), state_file)
+
+
+def test_bare_weights_that_the_description_does_not_mean(tmp_path: Path) -> None:
+    script = save_torchscript(tmp_path / "bare.pt")
+    with pytest.raises(ModelError, match="expected was 000000000000"):
+        load_weights(model_of(tmp_path, WeightsEntry("torchscript", "weights.pt", "0" * 64)), TrustPolicy(), script)
+
+
+def test_unknown_code_does_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    model = state_dict_model(tmp_path, code=MARKING_CODE.format(marker=str(marker)))
+    with pytest.raises(TrustError, match=r"net\.py is not run: .*--trust-model-code"):
+        load_weights(model, TrustPolicy.from_environment(environment={}))
+    assert not marker.exists()
+    load_weights(model, TRUSTING)
+    assert marker.exists()
+
+
+def test_the_administrators_list_lets_code_run(tmp_path: Path) -> None:
+    model = state_dict_model(tmp_path)
+    (tmp_path / "trusted.txt").write_text(sha256(tmp_path / "net.py"))
+    policy = TrustPolicy.from_environment(environment={HASHES_VARIABLE: str(tmp_path / "trusted.txt")})
+    assert computes_like_the_reference(load_weights(model, policy))
+
+
+@pytest.mark.parametrize("build", [torchscript_model, state_dict_model])
+def test_known_only_asks_for_every_file(tmp_path: Path, build: Callable[[Path], ModelSpec]) -> None:
+    model = build(tmp_path)
+    listed = tmp_path / "trusted.txt"
+    environment = {TRUST_VARIABLE: "known", HASHES_VARIABLE: str(listed)}
+    files = [sha256(path) for path in tmp_path.iterdir() if path.suffix in (".pt", ".py")]
+    for missing in files:
+        listed.write_text("\n".join(known for known in files if known != missing))
+        with pytest.raises(TrustError, match=rf"administrator .*{missing}"):
+            load_weights(model, TrustPolicy.from_environment(trust_model_code=True, environment=environment))
+    listed.write_text("\n".join(files))
+    assert computes_like_the_reference(load_weights(model, TrustPolicy.from_environment(environment=environment)))
+
+
+@pytest.mark.parametrize("file", ["weights.pt", "state.pt", "net.py"])
+def test_one_flipped_bit_is_noticed(tmp_path: Path, file: str) -> None:
+    model = torchscript_model(tmp_path) if file == "weights.pt" else state_dict_model(tmp_path)
+    content = bytearray((tmp_path / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ModelError, match=r"SHA-256 begins with|damaged or incomplete"):
+        load_weights(model, TRUSTING)
+
+
+def test_a_description_cannot_call_just_anything_of_a_library(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    with pytest.raises(TrustError, match="belongs to no installed package"):
+        load_weights(library_model(tmp_path, "os", "mkdir", path=str(marker)), TrustPolicy())
+    with pytest.raises(TrustError, match="is no network class"):
+        load_weights(library_model(tmp_path, "torch", "save", obj=1, f=str(marker)), TrustPolicy())
+    model = library_model(tmp_path, "torch", "save", obj=1, f=str(marker))
+    known = TrustPolicy(True, known_only=True, administrator=frozenset({sha256(tmp_path / "state.pt")}))
+    with pytest.raises(TrustError, match="is no network class"):
+        load_weights(model, known)
+    assert not marker.exists()
+
+
+def test_a_module_in_the_current_folder_is_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = tmp_path / "marker"
+    (tmp_path / "planted_library.py").write_text(MARKING_CODE.format(marker=str(marker)))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TrustError, match="belongs to no installed package"):
+        load_weights(library_model(tmp_path, "planted_library", "Net"), TrustPolicy())
+    assert not marker.exists()
+
+
+def test_known_code_cannot_be_asked_for_what_it_only_imports(tmp_path: Path) -> None:
+    model = state_dict_model(tmp_path, code="from os import mkdir\n" + CODE.partition("\n\n")[2], callable="mkdir")
+    policy = TrustPolicy(published=frozenset({sha256(tmp_path / "net.py")}))
+    with pytest.raises(TrustError, match=r"mkdir of net\.py is not called"):
+        load_weights(model, policy)
+
+
+CUSTOM = """\
+import numpy as np
+from os import mkdir
+
+class threshold:
+    def __init__(self, at=0.5):
+        self.at = at
+    def __call__(self, array):
+        return array > self.at
+
+def factory(at):
+    return lambda array: array > at
+
+def no_function(at):
+    return at
+"""
+
+
+def custom_step(root: Path, callable: str, **kwargs: Any) -> Operation:
+    (root / "own.py").write_text(CUSTOM)
+    details = {"callable": callable, "source": "own.py", "sha256": sha256(root / "own.py"), "kwargs": kwargs}
+    return Operation("custom", details)
+
+
+@pytest.mark.parametrize("name", ["threshold", "factory"])
+def test_functions_of_custom_steps_follow_the_same_rules(tmp_path: Path, name: str) -> None:
+    step = custom_step(tmp_path, name, at=1)
+    assert load_function(step, tmp_path, TRUSTING)(IMAGE.numpy()).sum() == 62
+    with pytest.raises(TrustError, match=r"own\.py is not run: .*--trust-model-code"):
+        load_function(step, tmp_path, TrustPolicy())
+
+
+def test_custom_steps_that_name_something_else(tmp_path: Path) -> None:
+    step = custom_step(tmp_path, "mkdir", path=str(tmp_path / "marker"))
+    with pytest.raises(TrustError, match=r"mkdir of own\.py is not called"):
+        load_function(step, tmp_path, TrustPolicy(published=frozenset({sha256(tmp_path / "own.py")})))
+    assert not (tmp_path / "marker").exists()
+    with pytest.raises(ModelError, match="made a int, not a function of arrays"):
+        load_function(custom_step(tmp_path, "no_function", at=1), tmp_path, TRUSTING)
+
+
+class Bomb:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def plain_pickle(path: Path, bomb: Bomb, protocol: int = 2) -> None:
+    path.write_bytes(pickle.dumps({"weight": bomb}, protocol=protocol))
+
+
+def new_pickle(path: Path, bomb: Bomb) -> None:
+    plain_pickle(path, bomb, protocol=5)
+
+
+def zipped(path: Path, bomb: Bomb) -> None:
+    torch.save({"weight": bomb}, path)
+
+
+def legacy(path: Path, bomb: Bomb) -> None:
+    torch.save({"weight": bomb}, path, _use_new_zipfile_serialization=False)
+
+
+def whole_network(path: Path, bomb: Bomb) -> None:
+    network = Reference()
+    network.bomb = bomb  # type: ignore[assignment]
+    torch.save(network, path)
+
+
+def pickle_then_zip(path: Path, bomb: Bomb) -> None:
+    save_torchscript(path)
+    path.write_bytes(pickle.dumps(bomb, protocol=2) + path.read_bytes())
+
+
+def zip_then_pickle(path: Path, bomb: Bomb) -> None:
+    torch.save(REFERENCE.state_dict(), path)
+    path.write_bytes(path.read_bytes() + pickle.dumps(bomb, protocol=2))
+
+
+def torchscript_with_pickle(path: Path, bomb: Bomb) -> None:
+    save_torchscript(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, pickle.dumps(bomb, protocol=2) if name.endswith(".pkl") else content)
+
+
+def old_tar(path: Path, bomb: Bomb) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            content = pickle.dumps(bomb, protocol=2)
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def rubbish(path: Path, bomb: Bomb) -> None:
+    path.write_bytes(repr(bomb).encode())
+
+
+PICKLES = [plain_pickle, new_pickle, zipped, legacy, whole_network, torchscript_with_pickle]
+POLYGLOTS = [pickle_then_zip, zip_then_pickle]
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "pytorch_state_dict"])
+@pytest.mark.parametrize("build", [*PICKLES, *POLYGLOTS, old_tar, rubbish])
+def test_pickles_never_execute(tmp_path: Path, build: Callable[[Path, Bomb], None], kind: Any) -> None:
+    marker = tmp_path / "marker"
+    (entry,) = state_dict_model(tmp_path).weights
+    build(tmp_path / "bomb.pt", Bomb(marker))
+    with pytest.raises(BioimageInferenceError) as caught:
+        load_weights(model_of(tmp_path, WeightsEntry(kind, "bomb.pt", architecture=entry.architecture)), TRUSTING)
+    assert caught.value.exit_code in (3, 4)
+    assert "\n" not in str(caught.value)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        (
+            "import no_such_library",
+            "needs the Python package no_such_library, which is not installed here.",
+        ),
+        ("import torch.no_such_part", "needs torch.no_such_part, which the installed version of torch lacks"),
+        ("from torch import NoSuchName", "does not work with the versions of the packages here"),
+        ("class Net: pass", "Net failed (TypeError"),
+        ("def Net(channels): return 1", "Net of net.py built a int, not a PyTorch network"),
+        ("Net = 3", "net.py has no Net that can be called"),
+        ("", "net.py has no Net that can be called"),
+        ("def Net(:", "failed (SyntaxError"),
+        ("raise SystemExit(0)", "failed (SystemExit"),
+        ("def Net(channels): raise ValueError('two\\nlines')", "failed (ValueError: two lines)"),
+    ],
+)
+def test_code_that_fails_is_a_broken_model(tmp_path: Path, code: str, found: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_weights(state_dict_model(tmp_path, code=code), TRUSTING)
+    assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("import_from", "callable", "found"),
+    [
+        ("no_such_library.models", "UNet", "needs the Python package no_such_library, which is not installed here."),
+        ("torch.no_such_part", "UNet", "needs torch.no_such_part, which the installed version of torch lacks"),
+        ("torch.nn", "NoSuchNet", "torch.nn has no NoSuchNet"),
+        ("", "UNet", "'', which is no Python module"),
+        ("..torch", "UNet", "which is no Python module"),
+    ],
+)
+def test_libraries_that_lack_the_network(tmp_path: Path, import_from: str, callable: str, found: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_weights(library_model(tmp_path, import_from, callable), TrustPolicy())
+    assert found in str(caught.value)
+
+
+def test_a_missing_library_of_the_zoo_comes_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(architecture_module._HOW_TO_INSTALL, "no_such_library", "pip install no-such-library")
+    with pytest.raises(ModelError, match="Install it with: pip install no-such-library"):
+        load_weights(library_model(tmp_path, "no_such_library.models", "UNet"), TrustPolicy())
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        ({"other.weight": torch.zeros(1)}, 'Missing key(s) in state_dict: "conv.weight"'),
+        ([torch.zeros(1)], "holds a list, expected were named tensors"),
+    ],
+)
+def test_weights_of_another_network(tmp_path: Path, state: object, found: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_weights(state_dict_model(tmp_path, state), TRUSTING)
+    assert found in str(caught.value)
+
+
+def test_a_state_dict_without_architecture(tmp_path: Path) -> None:
+    state_dict_model(tmp_path)
+    with pytest.raises(ModelError, match="names no architecture"):
+        load_weights(model_of(tmp_path, WeightsEntry("pytorch_state_dict", "state.pt")), TRUSTING)
+
+
+@pytest.mark.parametrize("member", ["data/0", "conv.py"])
+def test_damaged_torchscript_without_a_declared_hash(tmp_path: Path, member: str) -> None:
+    path = save_torchscript(tmp_path / "weights.pt")
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        place = next(info.header_offset for info in archive.infolist() if info.filename.endswith(f"/{member}"))
+    name_length, extra_length = struct.unpack_from("<HH", content, place + 26)
+    content[place + 30 + name_length + extra_length + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="damaged or incomplete zip file"):
+        load_weights(model_of(tmp_path, WeightsEntry("torchscript", "weights.pt")), TrustPolicy())
+
+
+def test_weights_that_change_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torchscript_model(tmp_path)
+    load = weights_module._load_torchscript
+
+    def meddle(path: Path) -> Any:
+        module = load(path)
+        path.write_bytes(b"something else")
+        return module
+
+    monkeypatch.setattr(weights_module, "_load_torchscript", meddle)
+    with pytest.raises(ModelError, match="was changed while it was read"):
+        load_weights(model, TrustPolicy())
+
+
+def test_weights_that_disappear_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torchscript_model(tmp_path)
+    load = weights_module._load_torchscript
+
+    def meddle(path: Path) -> Any:
+        module = load(path)
+        path.unlink()
+        return module
+
+    monkeypatch.setattr(weights_module, "_load_torchscript", meddle)
+    with pytest.raises(ModelError, match="disappeared while it was read"):
+        load_weights(model, TrustPolicy())
+
+
+def test_the_code_that_was_judged_is_the_code_that_python_shows(tmp_path: Path) -> None:
+    loaded = load_weights(state_dict_model(tmp_path), TRUSTING)
+    (tmp_path / "net.py").write_text("class Net: 'another one'")
+    assert inspect.getsource(type(loaded.module)) == CODE.rpartition("\n\n\n")[2]
+
+
+def test_a_network_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OutOfMemoryError):
+        load_weights(state_dict_model(tmp_path, code="def Net(channels): raise MemoryError"), TRUSTING)
+
+    def full(*_args: Any, **_kwargs: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000 bytes.")
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(OutOfMemoryError):
+        load_weights(state_dict_model(tmp_path), TRUSTING)
+
+
+def test_a_huge_python_file_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="too large for the Python file"):
+        load_weights(state_dict_model(tmp_path, code="#" * (11 * 2**20)), TRUSTING)
+
+
+def test_what_a_model_prints_stays_away_from_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_weights(state_dict_model(tmp_path, code=CODE + "\nprint('hello')\n"), TRUSTING)
+    assert capsys.readouterr() == ("", "hello\n")

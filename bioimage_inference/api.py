@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from .image.npy_sink import NpySink
 from .image.sinks import Sink, commit_all
 from .image.tiff_sink import TiffSink
 from .model.opening import OpenedModel, open_model_files
-from .model.spec import ModelSpec, TensorSpec
+from .model.spec import FixedSize, ModelSpec, TensorSpec
 from .options import Options
 from .report.record import (
     describe_input,
@@ -211,9 +212,24 @@ def describe_run(spec: ModelSpec, prepared: Prepared, options: Options) -> dict[
         "model": describe_model(spec),
         "inputs": [describe_input(tensor, one) for tensor, one in prepared.matched.items()],
         "plan": describe_plan(prepared.plan),
+        "outputs": [_planned(output, prepared) for output in spec.outputs],
         "memory": {"bytes": prepared.budget.size, "reason": prepared.budget.reason},
         "options": describe_options(options),
         "notes": [*spec.notes, *prepared.notes],
+    }
+
+
+def _planned(output: TensorSpec, prepared: Prepared) -> dict[str, Any]:
+    """An output before it is computed; sizes that only the network tells are ``None``."""
+    leading = prepared.leading
+    planned = next(one.sizes for one in prepared.plan.outputs if one.id == output.id)
+    sizes = {axis.letter: axis.size.size for axis in output.axes if isinstance(axis.size, FixedSize)}
+    sizes |= {"b": prod(leading.samples), **planned}
+    return {
+        "id": output.id,
+        "axes": output.letters,
+        "shape": [sizes.get(letter) for letter in output.letters],
+        "dtype": None,
     }
 
 

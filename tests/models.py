@@ -109,7 +109,11 @@ def simple_tensors(
     halos = halo if isinstance(halo, dict) else dict.fromkeys(letters, halo)
     raw = {
         "id": "raw",
-        "axes": [BATCH, channels(inputs), *(space(a, size[a] if "min" not in size and isinstance(size, dict) else size) for a in letters)],
+        "axes": [
+            BATCH,
+            channels(inputs),
+            *(space(a, size[a] if "min" not in size and isinstance(size, dict) else size) for a in letters),
+        ],
         "preprocessing": preprocessing or [],
     }
     out_axes = [space(a, reference(a), **({"halo": halos[a]} if halos.get(a) else {})) for a in letters]

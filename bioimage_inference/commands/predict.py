@@ -54,9 +54,9 @@ def _predict_one(
         prepared = prepare(model.spec, image, others, options)
         close(prepared)
         record = describe_run(model.spec, prepared, options)
-        record["outputs"] = [
-            {"id": key, "tiff": _name(one.tiff), "npy": _name(one.npy)} for key, one in files.targets.items()
-        ]
+        for output in record["outputs"]:
+            target = files.targets[output["id"]]
+            output |= {"tiff": _name(target.tiff), "npy": _name(target.npy)}
     else:
         with _progress_bar(image.name) as progress:
             prediction = predict(

@@ -1,6 +1,6 @@
 """The record in a few lines, for people."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -30,9 +30,9 @@ def result_lines(record: Record) -> Iterator[str]:
         yield f"  device  {record['device']['reason']}"
     for output in record["outputs"]:
         files = [file for file in (output["tiff"], output["npy"]) if file]
-        facts = f"{output['axes'].upper()} ({_comma(output['shape'])}) {output['dtype']}" if "axes" in output else ""
+        shape = _comma("?" if size is None else size for size in output["shape"])
         names = f", channels {', '.join(output['channel_names'])}" if output.get("channel_names") else ""
-        yield f"  output  {output['id']}: {facts}{names}"
+        yield f"  output  {output['id']}: {output['axes'].upper()} ({shape}) {output['dtype'] or ''}{names}".rstrip()
         for file in files:
             yield f"          {file}"
     if "seconds" in record:
@@ -66,7 +66,7 @@ def _weights(record: Record) -> str:
     return f" ({record['weights']['format']} weights)" if "weights" in record else ""
 
 
-def _comma(values: Sequence[object]) -> str:
+def _comma(values: Iterable[object]) -> str:
     return ",".join(str(value) for value in values)
 
 

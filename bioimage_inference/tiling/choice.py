@@ -119,15 +119,12 @@ def _line(
         if (output.id, axis.letter) in linked and linked[output.id, axis.letter].letter == letter
     ]
     declared = max((ceil(axis.halo / link.scale) for axis, link in followers), default=0)
-    halo = declared or _DEFAULT_HALO[letter]
+    halo = declared or _default_halo(letter, size, (request.tile or {}).get(letter))
     if isinstance(size, FixedSize) and 2 * halo >= size.size:
         halo = size.size // 4
-        if declared:
-            notes.append(
-                f"The declared halo along {letter} leaves nothing of a tile of {size.size} pixels; {halo} is used."
-            )
-    elif isinstance(size, FixedSize) and not declared:
-        halo = min(halo, size.size // 4)
+        notes.append(
+            f"The declared halo along {letter} leaves nothing of a tile of {size.size} pixels; {halo} is used."
+        )
     mirrored = declared if request.border == "mirror" else 0
     coarsest = lcm(*(link.scale.denominator for _, link in followers))
     if isinstance(size, StepSize):  # tiles may not start between two pixels of a coarser output
@@ -145,6 +142,17 @@ def _line(
         tileable=all(any(other.letter == letter for other in _links_of(output, linked)) for output in model.outputs),
         declared=bool(declared),
     )
+
+
+def _default_halo(letter: str, size: Size, wanted: int | None) -> int:
+    """Without a declared halo: a quarter of a short tile at most, and never so much that tiles cannot advance."""
+    halo = _DEFAULT_HALO[letter]
+    if isinstance(size, FixedSize):
+        return min(halo, size.size // 4)
+    if wanted is None:
+        return halo
+    tile = legal_size(size, wanted)
+    return min(halo, tile // 4, (tile - stride_of(size, 0)) // 2)
 
 
 def _links_of(output: TensorSpec, linked: Mapping[tuple[str, str], Link]) -> list[Link]:

@@ -1,0 +1,76 @@
+"""``bioimage-inference demo``: the bundled model on the bundled image, with a picture of the result."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..api import Target, predict
+from ..errors import OutputError, UsageError
+from ..report.summary import plan_lines, result_lines
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def demo_command(arguments: argparse.Namespace) -> int:
+    """Predict, draw, and say where the outputs are and what they show."""
+    model, image = _bundled("demo-model.zip"), _bundled("nuclei.tif")
+    folder: Path = arguments.output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.") from error
+    target = Target(folder / "nuclei_prediction.tif", folder / "nuclei_prediction.npy")
+    prediction = predict(
+        model, image, targets={"prediction": target}, record=folder / "nuclei_provenance.json", tiff_layout="labelled"
+    )
+    output = prediction.outputs["prediction"].array
+    assert output is not None
+    picture = folder / "nuclei_prediction.png"
+    _draw(image, np.asarray(output[0]), picture)
+    print("\n".join((*plan_lines(prediction.record), *result_lines(prediction.record))))
+    print(
+        f"\nLook at {picture}: the image, the probability that a pixel lies in a nucleus (foreground), and on the "
+        f"outline of one (boundary). {target.tiff} holds both as a two-channel image for Fiji, napari or QuPath, "
+        f"{target.npy} as a NumPy array.\nOn your own files: bioimage-inference predict MODEL IMAGE -o DIR"
+    )
+    return 0
+
+
+def _bundled(name: str) -> Path:
+    """A file of the demo: beside the package in a checkout, inside it when installed."""
+    for folder in (_PACKAGE / "demo-data", _PACKAGE.parent / "test-data"):
+        if (folder / name).is_file():
+            return folder / name
+    raise UsageError(f"The demo's file {name} is not part of this installation. Install the package again.")
+
+
+def _draw(image: Path, output: NDArray[Any], picture: Path) -> None:
+    """Input, foreground and boundary side by side; ``output`` has axes CYX."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from ..image.reading import open_image
+
+    opened = open_image(image)
+    pixels = opened.read(tuple(slice(0, size) for size in opened.shape))
+    opened.close()
+    low, high = np.percentile(pixels.astype(float), [0.5, 99.8])
+    panels: list[tuple[str, NDArray[Any], dict[str, Any]]] = [
+        ("image", pixels, {"cmap": "gray", "vmin": low, "vmax": high}),
+        ("foreground", output[0], {"cmap": "viridis", "vmin": 0, "vmax": 1}),
+        ("boundary", output[1], {"cmap": "viridis", "vmin": 0, "vmax": 1}),
+    ]
+    height, width = pixels.shape
+    figure, axes = pyplot.subplots(1, 3, figsize=(12, 4 * height / width + 0.5), layout="constrained")
+    for axis, (title, panel, style) in zip(axes, panels, strict=True):
+        shown = axis.imshow(panel, **style)
+        axis.set_title(title)
+        axis.set_axis_off()
+    figure.colorbar(shown, ax=axes, label="probability", fraction=0.02)
+    figure.savefig(picture, dpi=100)
+    pyplot.close(figure)

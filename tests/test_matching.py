@@ -97,6 +97,12 @@ def test_unnamed_axes_are_guessed_from_the_model(shape: tuple[int, ...], wanted:
     assert one.axes == axes
 
 
+def test_only_what_the_file_does_not_name_is_guessed() -> None:
+    image = array_image(np.zeros((1, 5, 9, 10)), "?zyx")
+    assert match(image, PLANE).axes == "tzyx"
+    assert match(image, VOLUME).axes == "czyx"
+
+
 @pytest.mark.parametrize(
     ("shape", "axes", "wanted", "words"),
     [

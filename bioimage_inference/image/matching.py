@@ -138,15 +138,16 @@ def _guess(image: Image, wanted: Wanted) -> str:
     for guess in guesses:
         if len(guess) == len(shape) and _agrees(guess, image) and _channels_fit(guess, shape, wanted):
             return guess
-    unnamed = image.axes.count("?")
-    spare = iter("iptz"[-unnamed:])
+    free = [letter for letter in "iptz" if letter not in image.axes]
+    spare = iter(free[-image.axes.count("?") :])
     return "".join(next(spare, "?") if letter == "?" else letter for letter in image.axes)
 
 
 def _agrees(guess: str, image: Image) -> bool:
-    """Letters that the file or the user named stand; those that were guessed from the shape alone do not."""
-    named = zip(guess, image.axes, strict=True)
-    return image.axes_source == "guess" or all(known in ("?", letter) for letter, known in named)
+    """Letters that the file or the user named stand; y and x at the end of an array are themselves only likely."""
+    if image.axes_source == "guess" and set(image.axes) <= set("?yx"):
+        return True
+    return all(known in ("?", letter) for letter, known in zip(guess, image.axes, strict=True))
 
 
 def _channels_fit(guess: str, shape: Sequence[int], wanted: Wanted) -> bool:

@@ -4,6 +4,7 @@ import codecs
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def _open_zarr(path: Path) -> Image:
 
     tree = find_zarr(path)
     if tree is not None:
-        return open_zarr(tree)
+        with closing(tree):
+            return open_zarr(tree)
     if path.is_dir():
         raise ImageError(
             f"{path} is a folder without an OME-Zarr image in it (no zarr.json, .zattrs or .zarray). "

@@ -20,16 +20,16 @@ def resized(image: Image, sizes: Mapping[str, int]) -> Image:
     if not sizes:
         return image
     shape = tuple(sizes.get(letter, size) for letter, size in zip(image.axes, image.shape, strict=True))
-    kept: dict[Region, NDArray[np.generic]] = {}
+    kept: dict[tuple[tuple[int, int], ...], NDArray[np.generic]] = {}
 
     def read(region: Region) -> NDArray[np.generic]:
-        whole = tuple(slice(None) if letter in sizes else part for letter, part in zip(image.axes, region, strict=True))
-        source = tuple(slice(*part.indices(size)) for part, size in zip(whole, image.shape, strict=True))
+        spans = [part.indices(size)[:2] for part, size in zip(region, shape, strict=True)]
+        named = list(zip(image.axes, spans, strict=True))
+        source = tuple((0, image.size(letter)) if letter in sizes else span for letter, span in named)
         if source not in kept:
             kept.clear()
-            kept[source] = _resize(image, source, sizes)
-        inner = (part if letter in sizes else slice(None) for letter, part in zip(image.axes, region, strict=True))
-        return kept[source][tuple(inner)]
+            kept[source] = _resize(image, tuple(slice(*span) for span in source), sizes)
+        return kept[source][tuple(slice(*span) if letter in sizes else slice(None) for letter, span in named)]
 
     pixel_size = {
         letter: PixelSize(one.value * image.size(letter) / sizes[letter], one.unit) if letter in sizes else one
@@ -52,5 +52,4 @@ def _resize(image: Image, source: Region, sizes: Mapping[str, int]) -> NDArray[n
     block = image.read(source).astype(np.float32)
     target = tuple(sizes.get(letter, size) for letter, size in zip(image.axes, block.shape, strict=True))
     smaller = any(after < before for after, before in zip(target, block.shape, strict=True))
-    result: NDArray[np.generic] = resize(block, target, order=1, preserve_range=True, anti_aliasing=smaller)
-    return result
+    return np.asarray(resize(block, target, order=1, preserve_range=True, anti_aliasing=smaller), dtype=np.float32)

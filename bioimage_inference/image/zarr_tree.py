@@ -3,6 +3,7 @@
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,13 +56,19 @@ class Node:
 
 
 class ZarrTree:
-    """The hierarchy below ``root`` (a path inside the zip, or empty) of a folder or zip."""
+    """The hierarchy below ``root`` (one of its folders, or empty) of a folder or of the zip opened as ``archive``."""
 
-    def __init__(self, path: Path, root: str = "") -> None:
+    def __init__(self, path: Path, root: str, archive: zipfile.ZipFile | None) -> None:
         self.path = path
         self.name = path.name
         self._root = root
-        self._members = _checked_members(path) if path.is_file() else None
+        self._archive = archive
+        self._members = None if archive is None else _checked_members(path.name, archive)
+
+    def close(self) -> None:
+        """Close the zip; arrays that were opened stay open."""
+        if self._archive is not None:
+            self._archive.close()
 
     def node(self, path: str) -> Node:
         """The metadata at that path; a node without any where there is nothing."""
@@ -109,49 +116,50 @@ class ZarrTree:
         return _mapping(loaded)
 
     def _bytes(self, key: str) -> bytes | None:
+        file = self.path / key
         if self._members is None:
-            file = self.path / key
-            if not file.is_file():
-                return None
-            size = file.stat().st_size
+            size = file.stat().st_size if file.is_file() else None
         else:
-            if key not in self._members:
-                return None
-            size = self._members[key].file_size
+            size = self._members[key].file_size if key in self._members else None
+        if size is None:
+            return None
         if size > _LARGEST_METADATA:
             raise ImageError(f"{self.name} is no usable zarr: its {key} is {size:,} bytes long. Write it again.")
-        if self._members is None:
-            return file.read_bytes()
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(key)
+        return file.read_bytes() if self._archive is None else self._archive.read(key)
 
 
 def find_zarr(path: Path) -> ZarrTree | None:
-    """The zarr in a folder or zip, at its top or in its only folder with one; None where there is none."""
-    if path.is_dir():
-        names = [child.name for child in path.iterdir()]
-        candidates = [f"{name}/{mark}" for name in names for mark in _METADATA if (path / name / mark).is_file()]
-    else:
-        with zipfile.ZipFile(path) as archive:
+    """The zarr in a folder or zip, at its top or in its only folder with one; None where there is none.
+
+    The tree must be closed. Raises ImageError for a zip that is made to do harm.
+    """
+    with ExitStack() as stack:
+        archive = None
+        if path.is_dir():
+            names = [child.name for child in path.iterdir()]
+            deeper = (f"{name}/{mark}" for name in names for mark in _METADATA if (path / name / mark).is_file())
+        else:
+            archive = stack.enter_context(zipfile.ZipFile(path))
             names = archive.namelist()
-        candidates = [name for name in names if name.count("/") == 1]
-    if any(mark in names for mark in _METADATA):
-        return ZarrTree(path)
-    roots = {name.split("/")[0] for name in candidates if name.split("/")[1] in _METADATA}
-    return ZarrTree(path, roots.pop()) if len(roots) == 1 else None
+            deeper = (name for name in names if name.count("/") == 1 and name.endswith(_METADATA))
+        roots = {""} if any(mark in names for mark in _METADATA) else {name.split("/")[0] for name in deeper}
+        if len(roots) != 1:
+            return None
+        tree = ZarrTree(path, roots.pop(), archive)
+        stack.pop_all()
+        return tree
 
 
-def _checked_members(path: Path) -> dict[str, zipfile.ZipInfo]:
+def _checked_members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The members of a zip by name. Raises ImageError for those that are made to do harm when read."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
+    members = archive.infolist()
     for member in members:
         if member.filename.startswith("/") or ".." in member.filename.split("/"):
-            raise ImageError(f"{path.name} is refused: its member {member.filename!r} lies outside the archive.")
-        check_plausible(path.name, member.file_size, member.compress_size, _MEMBER_RATIO)
+            raise ImageError(f"{name} is refused: its member {member.filename!r} lies outside the archive.")
+        check_plausible(name, member.file_size, member.compress_size, _MEMBER_RATIO)
         if member.file_size > _LARGEST_MEMBER:
             raise ImageError(
-                f"{path.name} holds a chunk of {member.file_size / 2**30:.1f} GiB, which can only be read as a whole. "
+                f"{name} holds a chunk of {member.file_size / 2**30:.1f} GiB, which can only be read as a whole. "
                 "Write it again with smaller chunks."
             )
     return {member.filename: member for member in members}

@@ -1,0 +1,25 @@
+"""The Python interface."""
+
+from pathlib import Path
+
+import numpy as np
+
+import bioimage_inference
+
+
+def test_public_names_are_sorted_and_exist() -> None:
+    assert bioimage_inference.__all__ == sorted(bioimage_inference.__all__)
+    for name in bioimage_inference.__all__:
+        assert getattr(bioimage_inference, name) is not None
+
+
+def test_one_open_model_predicts_many_arrays(test_data: Path) -> None:
+    rng = np.random.default_rng(0)
+    with bioimage_inference.open_model(test_data / "demo-model.zip") as model:
+        assert model.spec.outputs[0].id == "prediction"
+        for shape in ((80, 90), (64, 128)):
+            prediction = bioimage_inference.predict(model, rng.integers(0, 99, shape, "uint16"), axes="yx")
+            output = prediction.outputs["prediction"]
+            assert output.axes == "bcyx"
+            assert output.shape == (1, 2, *shape)
+            assert output.channel_names == ("foreground", "boundary")

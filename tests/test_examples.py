@@ -5,9 +5,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from PIL import Image
 import numpy as np
 import pytest
+from PIL import Image
 
 from bioimage_inference.cli import main
 

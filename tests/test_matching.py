@@ -1,6 +1,5 @@
 """Axes of images find their place in the model's; what cannot be matched is told with the option that settles it."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,7 +133,7 @@ def test_a_model_without_channel_axis_does_not_take_colours() -> None:
         matched((3, 9, 10), "cyx", Wanted("raw", "byx", 1, {}))
 
 
-def test_the_file_is_named(tmp_path: Path) -> None:
+def test_the_file_is_named() -> None:
     image = array_image(np.zeros((3, 9, 10)), "cyx", name="cells.tif")
     with pytest.raises(ImageError, match=r"cells\.tif does not fit"):
         match(image, PLANE)

@@ -66,11 +66,11 @@ def _draw(image: Path, output: NDArray[Any], picture: Path) -> None:
         ("boundary", output[1], {"cmap": "viridis", "vmin": 0, "vmax": 1}),
     ]
     height, width = pixels.shape
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 4 * height / width + 0.5), layout="constrained")
+    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.7 * height / width + 0.3), layout="constrained")
     for axis, (title, panel, style) in zip(axes, panels, strict=True):
         shown = axis.imshow(panel, **style)
         axis.set_title(title)
         axis.set_axis_off()
-    figure.colorbar(shown, ax=axes, label="probability", fraction=0.02)
+    figure.colorbar(shown, ax=axes, label="probability", fraction=0.015, aspect=30)
     figure.savefig(picture, dpi=100)
     pyplot.close(figure)

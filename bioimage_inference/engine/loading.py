@@ -7,6 +7,7 @@ from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
 from ..options import Options
+from .allocator import keep_big_buffers
 from .device import Device, choose_device
 from .network import Network, TorchNetwork
 from .samplewise import check_packages
@@ -35,6 +36,7 @@ def load_network(opened: OpenedModel, options: Options) -> Loaded:
     """
     policy = TrustPolicy.from_environment(options.trust_model_code)
     spec = _with_functions(opened.spec, policy)
+    keep_big_buffers()
     import torch
 
     if options.threads is not None:

@@ -1,11 +1,13 @@
 """The pipeline of one image: statistics, then tile by tile read, preprocess, compute, crop, postprocess, write."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import ModelError
 from ..model.spec import ModelSpec
@@ -17,6 +19,8 @@ from .source import Index, Source
 from .statistics import Array, Measure, Statistics
 
 Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Record:
     notes: list[str] = field(default_factory=list)
     statistics: list[Statistics] = field(default_factory=list)
 
+    def note(self, text: str) -> None:
+        """Add a remark for the user, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to a stage."""
@@ -59,7 +68,9 @@ class Record:
 def run(job: Job) -> Record:
     """Compute all samples of an image and hand the results to the writers.
 
-    Raises :class:`ModelError` where the network fails or does not return what its description promises.
+    While the network computes a tile, the next one is read and preprocessed, and the one before postprocessed and
+    written, each in a thread of its own. Raises :class:`ModelError` where the network fails or does not return what its
+    description promises.
     """
     record = Record()
     inputs = [tensor for tensor in job.model.inputs if tensor.id in job.sources]
@@ -73,21 +84,36 @@ def run(job: Job) -> Record:
         for tensor in inputs:
             record.notes += remarks(tensor, job.sources[tensor.id], indices)
         pooled = _measure(preprocessors, indices, pooled=True)
-    total = len(indices) * len(job.plan)
-    for number, index in enumerate(indices):
-        with record.timed("statistics"):
-            statistics = {**pooled, **_measure(preprocessors, [index], pooled=False)}
-        record.statistics.append(statistics)
-        for done, tile in enumerate(job.plan.tiles(), number * len(job.plan) + 1):
-            blocks = _compute(job, preprocessors, index, tile, statistics, record)
-            with record.timed("postprocessing and writing"):
-                for postprocessor, block in zip(postprocessors, blocks, strict=True):
-                    postprocessor.add(index, tile.kept[postprocessor.output.id], block, statistics)
-            job.progress(done, total)
-        with record.timed("postprocessing and writing"):
-            for postprocessor in postprocessors:
-                postprocessor.finish(index, statistics)
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        for number, index in enumerate(indices):
+            with record.timed("statistics"):
+                statistics = {**pooled, **_measure(preprocessors, [index], pooled=False)}
+            record.statistics.append(statistics)
+            sample = _Sample(job, preprocessors, postprocessors, index, statistics, record)
+            done, written = number * len(job.plan), None
+            for tile, arrays in _ahead(reader, sample.read, job.plan.tiles()):
+                blocks = sample.compute(arrays)
+                if written is not None:
+                    written.result()
+                written = writer.submit(sample.write, tile, blocks)
+                done += 1
+                job.progress(done, len(indices) * len(job.plan))
+            if written is not None:
+                written.result()
+            sample.finish()
     return record
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results of ``work``, each begun while the one before is in use."""
+    begun: Future[Result] | None = None
+    for item in items:
+        following = pool.submit(work, item)
+        if begun is not None:
+            yield begun.result()
+        begun = following
+    if begun is not None:
+        yield begun.result()
 
 
 def _measure(
@@ -99,26 +125,49 @@ def _measure(
     return found
 
 
-def _compute(
-    job: Job,
-    preprocessors: Mapping[str, Preprocessor],
-    index: Index,
-    tile: Tile,
-    statistics: Statistics,
-    record: Record,
-) -> list[Array]:
-    with record.timed("reading and preprocessing"):
-        arrays = [
-            preprocessors[tensor.id].tile(index, tile.read[tensor.id], statistics)
-            if tensor.id in preprocessors
-            else None
-            for tensor in job.model.inputs
-        ]
-    with record.timed("network"):
-        blocks = job.network(arrays)
-    if len(blocks) < len(job.model.outputs):
-        raise ModelError(
-            f"The network returned {len(blocks)} tensors, but its description promises {len(job.model.outputs)}. "
-            "The description and the weights do not belong together."
-        )
-    return blocks[: len(job.model.outputs)]
+@dataclass(frozen=True)
+class _Sample:
+    """One sample on its way: its tiles are read, computed and written, in different threads."""
+
+    job: Job
+    preprocessors: Mapping[str, Preprocessor]
+    postprocessors: Sequence[Postprocessor]
+    index: Index
+    statistics: Statistics
+    record: Record
+
+    def read(self, tile: Tile) -> tuple[Tile, list[Array | None]]:
+        """All inputs of a tile, preprocessed; ``None`` for an optional one that is absent."""
+        with self.record.timed("reading and preprocessing"):
+            return tile, [
+                self.preprocessors[tensor.id].tile(self.index, tile.read[tensor.id], self.statistics)
+                if tensor.id in self.preprocessors
+                else None
+                for tensor in self.job.model.inputs
+            ]
+
+    def compute(self, arrays: Sequence[Array | None]) -> list[Array]:
+        """What the network returns for the outputs of the description."""
+        with self.record.timed("network"):
+            blocks = self.job.network(arrays)
+        expected = len(self.job.model.outputs)
+        if len(blocks) < expected:
+            raise ModelError(
+                f"The network returned {len(blocks)} tensors, but its description promises {expected}. "
+                "The description and the weights do not belong together."
+            )
+        if len(blocks) > expected:
+            self.record.note(f"The network returns {len(blocks)} tensors; its description names the first {expected}.")
+        return blocks[:expected]
+
+    def write(self, tile: Tile, blocks: Sequence[Array]) -> None:
+        """Crop, postprocess and write a tile of every output."""
+        with self.record.timed("postprocessing and writing"):
+            for postprocessor, block in zip(self.postprocessors, blocks, strict=True):
+                postprocessor.add(self.index, tile.kept[postprocessor.output.id], block, self.statistics)
+
+    def finish(self) -> None:
+        """What needs the whole sample."""
+        with self.record.timed("postprocessing and writing"):
+            for postprocessor in self.postprocessors:
+                postprocessor.finish(self.index, self.statistics)

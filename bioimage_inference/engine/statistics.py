@@ -232,9 +232,7 @@ def _to_keys(values: Array) -> Array:
     bits = np.ascontiguousarray(values).view(unsigned)
     if values.dtype.kind == "u":
         return bits
-    if values.dtype.kind == "i":
-        return bits ^ top
-    keys: Array = np.where(bits & top, ~bits, bits | top)
+    keys: Array = bits ^ top if values.dtype.kind == "i" else np.where(bits & top, ~bits, bits | top)
     return keys
 
 
@@ -243,7 +241,5 @@ def _from_keys(keys: Array, dtype: np.dtype[Any]) -> Array:
     top = np.array(1 << (keys.dtype.itemsize * 8 - 1), keys.dtype)
     if dtype.kind in "ub":
         return keys
-    if dtype.kind == "i":
-        return (keys ^ top).view(dtype)
-    values: Array = np.where(keys & top, keys ^ top, ~keys).view(dtype)
-    return values
+    bits: Array = keys ^ top if dtype.kind == "i" else np.where(keys & top, keys ^ top, ~keys)
+    return bits.view(dtype)

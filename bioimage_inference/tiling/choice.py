@@ -7,7 +7,7 @@ from math import ceil, lcm, prod
 from typing import Literal
 
 from ..errors import ImageError, UsageError
-from ..model.spec import FixedSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
+from ..model.spec import FixedSize, FreeSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
 from .axis import AxisTiling, candidates, legal_size, spread, stride_of
 from .links import TILED, Link
 
@@ -15,10 +15,10 @@ Border = Literal["natural", "mirror"]
 Sizes = Mapping[str, int]
 
 # Memory that a U-Net takes per pixel of a tile, by the number of dimensions, and what the program takes itself.
-_BYTES_PER_PIXEL = {2: 1300, 3: 500}
+_BYTES_PER_PIXEL = {2: 1300, 3: 850}
 _BASE_BYTES = 400 << 20
-# Tiles beyond this many pixels gain nothing on a CPU.
-_ENOUGH_PIXELS = {2: 640 * 640, 3: 64 * 192 * 256}
+# Tiles beyond this many pixels gain nothing on a CPU: in 2-D caches matter more than halos.
+_ENOUGH_PIXELS = {2: 600 * 600, 3: 128 * 288 * 288}
 # What starting one more tile costs, in pixels computed.
 _TILE_COST = 20_000
 # Without a declared halo tiles overlap by this many pixels on each side, or a quarter of a short tile.
@@ -139,7 +139,10 @@ def _line(
         halo=halo,
         overlap=overlap,
         stride=lcm(stride_of(size, overlap), coarsest),
-        tileable=all(any(other.letter == letter for other in _links_of(output, linked)) for output in model.outputs),
+        tileable=all(
+            any(other.letter == letter for other in _links_of(output, linked)) and not _is_list(output)
+            for output in model.outputs
+        ),
         declared=bool(declared),
     )
 
@@ -153,6 +156,11 @@ def _default_halo(letter: str, size: Size, wanted: int | None) -> int:
         return halo
     tile = legal_size(size, wanted)
     return min(halo, tile // 4, (tile - stride_of(size, 0)) // 2)
+
+
+def _is_list(output: TensorSpec) -> bool:
+    """Whether an output has as many entries as the network finds, of objects say: those of tiles cannot be joined."""
+    return any(isinstance(axis.size, FreeSize) and axis.letter not in "bc" for axis in output.axes)
 
 
 def _links_of(output: TensorSpec, linked: Mapping[tuple[str, str], Link]) -> list[Link]:
@@ -182,7 +190,8 @@ def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[st
         pixels = prod(tile for tile, _ in combination)
         count = prod(number for _, number in combination)
         over = max(0, pixels - budget)
-        score = (over, count * (pixels + _TILE_COST), -min((tile for tile, _ in combination), default=0))
+        # of equal costs, the longest rows: the last axis lies together in memory
+        score = (over, count * (pixels + _TILE_COST), *(-tile for tile, _ in reversed(combination)))
         if best is None or score < best[0]:
             best = score, tuple(tile for tile, _ in combination)
     assert best is not None
@@ -199,6 +208,8 @@ def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int,
                 "its output does not follow the image, so tiles cannot be put together. Crop the image, or use "
                 "--fit resize to change its size."
             )
+        if wanted is not None and wanted != line.extent:
+            notes.append(f"A tile of {wanted} pixels along {line.letter} is not possible here; {line.extent} is used.")
         return [(line.extent, 1)]
     if wanted is None:
         options = list(candidates(line.size, line.extent, line.overlap, line.stride))

@@ -1,0 +1,29 @@
+"""The README is true: its Python runs, and the options it names exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bioimage_inference.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_its_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["probabilities"].shape == (1, 2, 300, 380)  # type: ignore[attr-defined]
+
+
+def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    text = ""
+    for arguments in (["--help"], ["predict", "--help"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        text += capsys.readouterr().out
+    for option in set(re.findall(r"`[^`]*?(--[a-z-]+)", README)) - {"--help"}:
+        assert option in text, option

@@ -1,4 +1,4 @@
-"""The command line: ``bioimage-inference predict | demo``. :func:`main` returns the exit code of ``errors.py``.
+"""The command line: ``bioimage-inference COMMAND``. :func:`main` returns the exit code of ``errors.py``.
 
 Everything slow is imported inside the commands, so that ``--help`` answers at once.
 """
@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,13 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     try:
         parsed = _parser().parse_args(arguments)
-        if parsed.command == "predict":
-            from .commands.predict import predict_command
-
-            return predict_command(parsed)
-        from .commands.demo import demo_command
-
-        return demo_command(parsed)
+        # the function of the command NAME is NAME_command in commands/NAME.py
+        command = import_module(f".commands.{parsed.command}", __package__)
+        exit_code: int = getattr(command, f"{parsed.command}_command")(parsed)
+        return exit_code
     except BioimageInferenceError as error:
         if debug:
             traceback.print_exc()
@@ -83,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
+    _add_inspect(commands)
+    _add_validate(commands)
     demo = commands.add_parser("demo", help="run the bundled model on the bundled image", epilog=_EPILOG)
     demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder (default: %(default)s)")
     demo.add_argument("--debug", action="store_true", help="show where an error comes from")
@@ -114,10 +114,7 @@ def _add_predict(commands: Any) -> None:
     image("--channels", type=_numbers(","), metavar="N,N", help="channels to take, from 0, in the model's order")
     image("--input", action="append", default=[], metavar="ID=FILE", help="a further input tensor of the model")
 
-    model = predict.add_argument_group("weights without a description").add_argument
-    model("--description", type=Path, metavar="YAML", help="the description (rdf.yaml) that belongs to the weights")
-    model("--model-axes", metavar="AXES", help="without any description: axes of the input, bcyx or bczyx")
-    model("--model-size", metavar="X,Y,Z,C", help="without any description: its size, e.g. 256,256,1,1")
+    _add_bare_weights(predict)
 
     tiling = predict.add_argument_group("size and tiles").add_argument
     tiling("--fit", choices=["tile", "resize", "exact"], default="tile",
@@ -135,6 +132,48 @@ def _add_predict(commands: Any) -> None:
     compute("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
     compute("--offline", action="store_true", help="touch no network")
     compute("--debug", action="store_true", help="show where an error comes from")
+
+
+def _add_inspect(commands: Any) -> None:
+    inspect = commands.add_parser(
+        "inspect",
+        help="say what a model takes and gives, and whether it runs here",
+        description="Say what a model is for, what it takes and gives, and whether it runs here. Runs nothing of it.",
+        epilog=_EPILOG,
+    )
+    add = inspect.add_argument
+    add("model", metavar="MODEL", help="package (.zip), its folder or rdf.yaml, or a TorchScript file")
+    add("--json", action="store_true", help="print the facts as JSON")
+    add("--html", type=Path, metavar="FILE", help="also write them as a page for the browser")
+    _add_bare_weights(inspect)
+    add("--debug", action="store_true", help="show where an error comes from")
+
+
+def _add_validate(commands: Any) -> None:
+    validate = commands.add_parser(
+        "validate",
+        help="check that a model reproduces its published outputs here",
+        description="Run a model on the test image of its package and compare with the outputs published there.",
+        epilog=_EPILOG,
+    )
+    add = validate.add_argument
+    add("model", metavar="MODEL", help="package (.zip), its folder or rdf.yaml, or a TorchScript file")
+    add("--weights", choices=["torchscript", "pytorch_state_dict"], help="only these weights (default: all)")
+    add("-o", "--output", type=Path, default=Path(), metavar="DIR",
+        help="folder for pictures of differences (default: the current one)")  # fmt: skip
+    add("--json", action="store_true", help="print the findings as JSON")
+    add("--description", type=Path, metavar="YAML", help="the description (rdf.yaml) that belongs to bare weights")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+    add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
+    add("--debug", action="store_true", help="show where an error comes from")
+
+
+def _add_bare_weights(command: Any) -> None:
+    add = command.add_argument_group("weights without a description").add_argument
+    add("--description", type=Path, metavar="YAML", help="the description (rdf.yaml) that belongs to the weights")
+    add("--model-axes", metavar="AXES", help="without any description: axes of the input, bcyx or bczyx")
+    add("--model-size", metavar="X,Y,Z,C", help="without any description: its size, e.g. 256,256,1,1")
 
 
 def _positive(text: str) -> int:

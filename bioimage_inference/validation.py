@@ -1,0 +1,281 @@
+"""Runs a model on the test tensors of its own package, as ``predict`` would, and compares with what was published."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .api import Model, Prediction, predict
+from .engine.prepare import close, prepare
+from .errors import (
+    BioimageInferenceError,
+    ImageError,
+    ModelError,
+    OutOfMemoryError,
+    ReproductionError,
+    TrustError,
+    UsageError,
+)
+from .image.arrays import array_image
+from .image.image import Image
+from .model.package import check_sha256, package_file
+from .model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
+from .options import Options
+from .report.reproduction import Comparison, Tolerance, compare, tolerance_of
+from .tiling.links import TILED
+from .tiling.plan import Plan
+
+Array = NDArray[Any]
+Verdict = Literal["reproduced", "differs", "cannot run"]
+
+# Tiles agree with the whole, up to rounding, where they differ by less than this part of the output's range.
+_ROUNDING = 1e-5
+# Parts of the test image that are tried as length of a tile.
+_PARTS = (0.5, 0.625, 0.75, 0.875)
+
+
+@dataclass(frozen=True)
+class OutputFinding:
+    """One output beside the published one; ``comparison`` is ``None`` where their shapes differ.
+
+    ``picture`` shows the difference where there is one.
+    """
+
+    id: str
+    shape: tuple[int, ...]
+    expected_shape: tuple[int, ...]
+    tolerance: Tolerance
+    comparison: Comparison | None
+    picture: Path | None = None
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether it is the published output, within its tolerance."""
+        found = self.comparison
+        return found is not None and found.mismatched_per_million <= self.tolerance.per_million
+
+
+@dataclass(frozen=True)
+class TileFinding:
+    """The test image in ``count`` tiles beside the whole: the largest difference of each output, relative to its range.
+
+    ``halo`` is in pixels of the image, ``declared`` whether the description declares it.
+    """
+
+    tile: Mapping[str, int]
+    count: int
+    halo: Mapping[str, int]
+    declared: bool
+    largest: Mapping[str, float]
+    agrees: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class WeightsFinding:
+    """What became of one weights entry: ``error`` where it cannot run, else its outputs.
+
+    ``tiles`` is ``None`` where the model's sizes allow one tile only.
+    """
+
+    entry: WeightsEntry
+    device: str | None = None
+    outputs: tuple[OutputFinding, ...] = ()
+    tiles: TileFinding | None = None
+    error: BioimageInferenceError | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """In two words."""
+        if self.error is not None:
+            return "cannot run"
+        return "reproduced" if all(output.reproduced for output in self.outputs) else "differs"
+
+    @property
+    def exit_code(self) -> int:
+        """As in ``errors.py``."""
+        if self.error is not None:
+            return self.error.exit_code
+        return 0 if self.verdict == "reproduced" else ReproductionError.exit_code
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """The test tensors of a package: the image, further inputs, and the published outputs, by their ids."""
+
+    image: Image
+    others: Mapping[str, Image]
+    expected: Mapping[str, Array]
+
+
+def validate(model: Model, options: Options, pictures: Path, weights: str | None = None) -> list[WeightsFinding]:
+    """Try every weights entry, or those of the format ``weights``; pictures of differences go into a folder.
+
+    Raises :class:`ModelError` where there are no weights for PyTorch or no test tensors, :class:`UsageError` for
+    weights or a device that are not there, :class:`OutputError` where a picture cannot be written.
+    """
+    if not model.spec.weights:
+        model.load(options)  # raises the error that says which weights there are instead
+    entries = _entries(model, weights)
+    tests = _read_tests(model)
+    return [_validate(one, tests, options, pictures) for one in entries]
+
+
+def _entries(model: Model, wanted: str | None) -> list[Model]:
+    """The model once for each weights entry, so that no other can be loaded in its place."""
+    entries = [entry for entry in model.spec.weights if wanted in (None, entry.format)]
+    if wanted is not None and not entries:
+        offered = ", ".join(dict.fromkeys(entry.format for entry in model.spec.weights)) or "none for PyTorch"
+        raise UsageError(f"The model has no {wanted} weights; it offers {offered}. Leave --weights out.")
+    if model.opened.package.bare_weights is not None:  # a file alone stands for one of the entries
+        return [model]
+    return [Model(replace(model.opened, spec=replace(model.spec, weights=(entry,)))) for entry in entries]
+
+
+def _read_tests(model: Model) -> _Tests:
+    """Optional inputs without a test tensor are left out."""
+    described, spec = model.opened.described, model.spec
+    if described is None:
+        raise ModelError(f"{spec.name} came without a description and a test image. Give the model's complete package.")
+    arrays = {
+        tensor.id: _load(spec, tensor, _declared_sha256(described[key][number]))
+        for key, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs))
+        for number, tensor in enumerate(tensors)
+        if tensor.test_tensor is not None or not tensor.optional
+    }
+    try:
+        images = {
+            tensor.id: array_image(arrays[tensor.id], tensor.letters, f"The test tensor of {tensor.id}")
+            for tensor in spec.inputs
+            if tensor.id in arrays
+        }
+    except (ImageError, UsageError) as error:
+        raise _unfit(error) from error
+    image = images.pop(spec.inputs[0].id, None)
+    if image is None:
+        raise ModelError(f"The description names no test tensor for {spec.inputs[0].id!r}; there is nothing to run.")
+    return _Tests(image, images, {output.id: arrays[output.id] for output in spec.outputs})
+
+
+def _declared_sha256(tensor: Any) -> str | None:
+    """The hash of a test tensor, which format 0.5 declares beside it."""
+    test = tensor.get("test_tensor") if isinstance(tensor, Mapping) else None
+    sha256 = test.get("sha256") if isinstance(test, Mapping) else None
+    return str(sha256) if sha256 else None
+
+
+def _load(spec: ModelSpec, tensor: TensorSpec, sha256: str | None) -> Array:
+    if tensor.test_tensor is None:
+        raise ModelError(
+            f"The description names no test tensor for {tensor.id!r}, so there is nothing to compare with. The model "
+            "may work all the same."
+        )
+    path = package_file(spec.root, tensor.test_tensor)
+    check_sha256(path, sha256, path.name)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ModelError(f"The test tensor {path.name} cannot be read: {error}. Download the model again.") from error
+    if not isinstance(array, np.ndarray):
+        raise ModelError(f"The test tensor {path.name} is an archive of arrays; expected was one array (.npy).")
+    return array
+
+
+def _unfit(error: BioimageInferenceError) -> ModelError:
+    return ModelError(f"The model's own test tensors do not fit its description. {error}")
+
+
+def _validate(model: Model, tests: _Tests, options: Options, pictures: Path) -> WeightsFinding:
+    entry, device = model.spec.weights[0], None
+    try:
+        loaded = model.load(options)
+        entry, device = loaded.entry, loaded.device.reason
+        whole = _predict(model, tests, replace(options, fit="exact"))
+        tiles = _in_tiles(model, tests, options, whole)
+    except (ModelError, TrustError, OutOfMemoryError) as error:
+        return WeightsFinding(entry, device, error=error)
+    found = tuple(_output(model, output, tests, whole, entry, pictures) for output in model.spec.outputs)
+    return WeightsFinding(entry, device, found, tiles)
+
+
+def _predict(model: Model, tests: _Tests, options: Options) -> dict[str, Array]:
+    try:
+        prediction = predict(model, tests.image, inputs=tests.others, options=options)
+    except ImageError as error:
+        raise _unfit(error) from error
+    return {key: _array(prediction, key) for key in prediction.outputs}
+
+
+def _array(prediction: Prediction, output: str) -> Array:
+    array = prediction.outputs[output].array
+    assert array is not None  # no files were asked for
+    return array
+
+
+def _output(
+    model: Model, output: TensorSpec, tests: _Tests, whole: Mapping[str, Array], entry: WeightsEntry, pictures: Path
+) -> OutputFinding:
+    got, expected = whole[output.id], tests.expected[output.id]
+    described = model.opened.described or {}
+    tolerance = tolerance_of(described, model.spec.format_version, entry.format, output.id)
+    if got.shape != expected.shape:
+        return OutputFinding(output.id, got.shape, expected.shape, tolerance, None)
+    comparison = compare(got, expected, tolerance)
+    finding = OutputFinding(output.id, got.shape, expected.shape, tolerance, comparison)
+    if finding.reproduced:
+        return finding
+    from .report.difference_picture import write_difference_picture
+
+    name = re.sub(r"[^\w.-]+", "_", output.id)
+    path = pictures / f"difference_{entry.format}_{name}.png"
+    write_difference_picture(path, expected, got, output.letters, comparison.worst)
+    return replace(finding, picture=path)
+
+
+def _in_tiles(model: Model, tests: _Tests, options: Options, whole: Mapping[str, Array]) -> TileFinding | None:
+    """Run the test image in several tiles, cut along every axis where that is possible."""
+    spec = model.spec
+    letters = [letter for letter in spec.inputs[0].letters if letter in TILED]
+    sizes = {letter: tests.image.size(letter) for letter in letters}
+    chosen = {letter: _shortest(spec, tests, options, sizes, letter) for letter in letters}
+    if chosen == sizes:
+        return None
+    tiled = replace(options, tile=tuple(chosen.values()))
+    plan = _plan(spec, tests, tiled)
+    got = _predict(model, tests, tiled)
+    largest, agrees = {}, {}
+    for output, array in got.items():
+        expected = whole[output].astype(np.float64)
+        found = compare(array, expected, Tolerance(0, 0, 0, ""))
+        known = expected[np.isfinite(expected)]
+        span = float(np.ptp(known)) if known.size else 0.0
+        largest[output] = found.largest
+        agrees[output] = found.largest <= _ROUNDING * span and isfinite(found.largest)
+    declared = any(axis.halo for output in spec.outputs for axis in output.axes)
+    return TileFinding(plan.tile_shape, len(plan), plan.halo, declared, largest, agrees)
+
+
+def _shortest(spec: ModelSpec, tests: _Tests, options: Options, sizes: Mapping[str, int], letter: str) -> int:
+    """The shortest of some tile lengths along one axis that are possible, the whole size where none is."""
+    axis = spec.inputs[0].axis(letter)
+    if axis is None or isinstance(axis.size, FixedSize):
+        return sizes[letter]
+    for part in _PARTS:
+        wanted = {**sizes, letter: max(1, round(sizes[letter] * part))}
+        try:
+            plan = _plan(spec, tests, replace(options, tile=tuple(wanted.values())))
+        except UsageError:  # too short for this model
+            continue
+        if len(plan) > 1:
+            return plan.tile_shape[letter]
+    return sizes[letter]
+
+
+def _plan(spec: ModelSpec, tests: _Tests, options: Options) -> Plan:
+    prepared = prepare(spec, tests.image, tests.others, options)
+    close(prepared)
+    return prepared.plan

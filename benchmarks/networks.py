@@ -19,7 +19,9 @@ class UNet(torch.nn.Module):
 
         def double(inputs: int, outputs: int) -> torch.nn.Sequential:
             relu = torch.nn.ReLU(inplace=True)
-            return torch.nn.Sequential(conv(inputs, outputs, 3, padding=1), relu, conv(outputs, outputs, 3, padding=1), relu)
+            return torch.nn.Sequential(
+                conv(inputs, outputs, 3, padding=1), relu, conv(outputs, outputs, 3, padding=1), relu
+            )
 
         f = features
         self.down0, self.down1, self.bottom = double(1, f), double(f, 2 * f), double(2 * f, 4 * f)
@@ -38,17 +40,20 @@ class UNet(torch.nn.Module):
 
 
 def write_model(folder: Path, dimensions: int, halo: int = 16) -> Path:
-    """A package of format 0.5 with sizes of at least 32 in steps of 4; returns its ``rdf.yaml``."""
+    """A package of format 0.5 with sizes in steps of 4, longer than both halos; returns its ``rdf.yaml``."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     network = UNet(dimensions, 16).eval()
     weights = folder / "weights.pt"
     torch.jit.script(network).save(str(weights))
     letters = "zyx"[3 - dimensions :]
-    size = [1, 1, *[32] * dimensions]
+    shortest = 2 * halo + 8
+    size = [1, 1, *[shortest] * dimensions]
     for name, array in (("input", np.zeros(size, "float32")), ("output", np.zeros(size, "float32"))):
         np.save(folder / f"test_{name}.npy", array)
-    (folder / "README.md").write_text("# A network for measurements\n\n## Validation\n\nNone: its weights are random.\n")
+    (folder / "README.md").write_text(
+        "# A network for measurements\n\n## Validation\n\nNone: its weights are random.\n"
+    )
     axes: list[dict[str, Any]] = [{"type": "batch"}, {"type": "channel", "channel_names": ["intensity"]}]
     content = {
         "format_version": "0.5.4",
@@ -62,7 +67,7 @@ def write_model(folder: Path, dimensions: int, halo: int = 16) -> Path:
         "inputs": [
             {
                 "id": "raw",
-                "axes": axes + [{"type": "space", "id": a, "size": {"min": 32, "step": 4}} for a in letters],
+                "axes": axes + [{"type": "space", "id": a, "size": {"min": shortest, "step": 4}} for a in letters],
                 "preprocessing": [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", *letters]}}],
                 "test_tensor": {"source": "test_input.npy"},
             }
@@ -71,7 +76,10 @@ def write_model(folder: Path, dimensions: int, halo: int = 16) -> Path:
             {
                 "id": "prediction",
                 "axes": axes
-                + [{"type": "space", "id": a, "size": {"tensor_id": "raw", "axis_id": a}, "halo": halo} for a in letters],
+                + [
+                    {"type": "space", "id": a, "size": {"tensor_id": "raw", "axis_id": a}, "halo": halo}
+                    for a in letters
+                ],
                 "postprocessing": [{"id": "sigmoid"}],
                 "test_tensor": {"source": "test_output.npy"},
             }

@@ -25,5 +25,5 @@ def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> Non
         with pytest.raises(SystemExit):
             main(arguments)
         text += capsys.readouterr().out
-    for option in set(re.findall(r"`[^`]*?(--[a-z-]+)", README)) - {"--help"}:
+    for option in set(re.findall(r"`[^`]*?(--[a-z]+[a-z-]*)", README)) - {"--help"}:
         assert option in text, option

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -102,12 +103,18 @@ def _targets(arguments: argparse.Namespace, images: Sequence[Path], spec: ModelS
             )
         stems[stem] = image
         targets = {
-            output: Target(folder / f"{stem}_{output}.tif", folder / f"{stem}_{output}.npy") for output in outputs
+            output: Target(folder / f"{stem}_{_safe(output)}.tif", folder / f"{stem}_{_safe(output)}.npy")
+            for output in outputs
         }
         found[image] = _Files(targets, folder / f"{stem}_provenance.json")
     if not arguments.dry_run:
         _make_folder(folder)
     return found
+
+
+def _safe(name: str) -> str:
+    """An output's id as part of a file name: descriptions may hold anything."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _stem(image: Path) -> str:

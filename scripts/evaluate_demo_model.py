@@ -77,7 +77,7 @@ def predict(network: torch.nn.Module, image: NDArray[Any]) -> NDArray[np.float32
 def separate_nuclei(foreground: NDArray[np.float32], boundary: NDArray[np.float32]) -> LabelArray:
     """Label every nucleus: seeds where foreground exceeds boundary by 0.6, grown by a watershed on the boundary."""
     seeds = ndimage.label(foreground - boundary > 0.6)[0]
-    labels = watershed(boundary, seeds, mask=foreground > 0.5)  # type: ignore[no-untyped-call]
+    labels = watershed(boundary, seeds, mask=foreground > 0.5)
     return np.asarray(labels, np.int32)
 
 
@@ -118,7 +118,7 @@ def main() -> int:
     passed = True
     for dimensions in (arguments.dimensions,) if arguments.dimensions else (2, 3):
         package = "demo-model" if dimensions == 2 else "demo-model-3d"
-        network = torch.jit.load(TEST_DATA / package / "weights.pt")  # type: ignore[no-untyped-call]
+        network = torch.jit.load(TEST_DATA / package / "weights.pt")
         scores = evaluate(network, held_out_images(dimensions, arguments.images))
         print(f"{package}: {arguments.images} held-out images, foreground IoU {scores.foreground_iou:.3f}", end="")
         if scores.f1 is not None:

@@ -17,7 +17,7 @@ def model(test_data: Path) -> str:
     return str(test_data / "demo-model.zip")
 
 
-def test_the_normalisation_of_the_description_is_applied(model: str, test_data: Path, tmp_path: Path) -> None:
+def test_the_normalisation_of_the_description_is_applied(model: str, test_data: Path) -> None:
     """Brightness and contrast of the microscope do not matter to a model that normalises."""
     image = tifffile.imread(test_data / "nuclei.tif").astype("float32")
     plain = bioimage_inference.predict(model, image, axes="yx").outputs["prediction"].array

@@ -500,12 +500,12 @@ def test_a_state_dict_without_architecture(tmp_path: Path) -> None:
         load_weights(model_of(tmp_path, WeightsEntry("pytorch_state_dict", "state.pt")), TRUSTING)
 
 
-@pytest.mark.parametrize("member", ["data/0", "conv.py"])
+@pytest.mark.parametrize("member", ["data/0", ".py"])
 def test_damaged_torchscript_without_a_declared_hash(tmp_path: Path, member: str) -> None:
     path = save_torchscript(tmp_path / "weights.pt")
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
-        place = next(info.header_offset for info in archive.infolist() if info.filename.endswith(f"/{member}"))
+        place = next(info.header_offset for info in archive.infolist() if info.filename.endswith(member))
     name_length, extra_length = struct.unpack_from("<HH", content, place + 26)
     content[place + 30 + name_length + extra_length + 5] ^= 1
     path.write_bytes(content)

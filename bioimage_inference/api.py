@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.outputs import Stack, StackWriter, layout, output_pixel_size
-from .engine.prepare import ImageLike, Prepared, close, prepare
+from .engine.prepare import ImageLike, Prepared, close, prepare, with_smaller_tiles
 from .engine.preprocessing import statistics_in_words
-from .engine.run import Job, Progress, run
+from .engine.run import Job, Progress, Record, run
 from .engine.source import Source
+from .errors import OutOfMemoryError
 from .image.image import PixelSize
 from .image.memory_sink import MemorySink
 from .image.npy_sink import NpySink
@@ -155,33 +156,17 @@ def _predict(
 ) -> Prediction:
     start = time.perf_counter()
     loaded = model.load(options)
-    spec, plan = loaded.spec, prepared.plan
-    outputs: dict[str, _Opened] = {}
-    with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bioimage-inference-"))
-
-        def make_writer(output: TensorSpec, sizes: Mapping[str, int], dtype: "np.dtype[Any]") -> StackWriter:
-            opened = _open_output(output, sizes, dtype, prepared, (targets or {}).get(output.id), options, stack)
-            outputs[output.id] = opened
-            return opened.writer
-
-        job = Job(
-            model=spec,
-            network=loaded.network,
-            plan=plan,
-            sources={
-                tensor.id: Source(prepared.matched[tensor.id], tensor.padding, prepared.domain(tensor.id))
-                for tensor in spec.inputs
-                if tensor.id in prepared.matched
-            },
-            samples=prepared.leading.samples,
-            make_writer=make_writer,
-            scratch=Path(scratch),
-            progress=progress,
-        )
-        found = run(job)
-        sinks = [sink for opened in outputs.values() for sink in opened.sinks]
-        commit_all(sinks)
+    spec = loaded.spec
+    while True:
+        try:
+            found, outputs = _compute(loaded, prepared, options, targets, progress)
+            break
+        except OutOfMemoryError:
+            smaller = with_smaller_tiles(prepared, spec, options)
+            if smaller is None:
+                raise
+            prepared = smaller
+    sinks = [sink for opened in outputs.values() for sink in opened.sinks]
     written = {output.id: outputs[output.id].result() for output in spec.outputs}
     notes = [
         *spec.notes,
@@ -204,6 +189,42 @@ def _predict(
     if record_path is not None:
         write_record(record, record_path)
     return Prediction(written, record)
+
+
+def _compute(
+    loaded: "Loaded",
+    prepared: Prepared,
+    options: Options,
+    targets: Mapping[str, Target] | None,
+    progress: Progress,
+) -> "tuple[Record, dict[str, _Opened]]":
+    """Run the pipeline and commit the outputs; whatever ends it early removes them."""
+    outputs: dict[str, _Opened] = {}
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bioimage-inference-"))
+
+        def make_writer(output: TensorSpec, sizes: Mapping[str, int], dtype: "np.dtype[Any]") -> StackWriter:
+            opened = _open_output(output, sizes, dtype, prepared, (targets or {}).get(output.id), options, stack)
+            outputs[output.id] = opened
+            return opened.writer
+
+        job = Job(
+            model=loaded.spec,
+            network=loaded.network,
+            plan=prepared.plan,
+            sources={
+                tensor.id: Source(prepared.matched[tensor.id], tensor.padding, prepared.domain(tensor.id))
+                for tensor in loaded.spec.inputs
+                if tensor.id in prepared.matched
+            },
+            samples=prepared.leading.samples,
+            make_writer=make_writer,
+            scratch=Path(scratch),
+            progress=progress,
+        )
+        record = run(job)
+        commit_all(sink for opened in outputs.values() for sink in opened.sinks)
+    return record, outputs
 
 
 def describe_run(spec: ModelSpec, prepared: Prepared, options: Options) -> dict[str, Any]:

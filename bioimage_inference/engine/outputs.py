@@ -9,6 +9,7 @@ import numpy as np
 from ..image.image import PixelSize
 from ..image.matching import Matched
 from ..image.sinks import Layout, Sink
+from ..image.units import pixel_size
 from ..model.spec import TensorSpec
 from ..tiling.plan import Plan
 from .source import Index, Spans
@@ -103,5 +104,7 @@ def output_pixel_size(output: TensorSpec, plan: Plan, leading: Matched) -> dict[
         if link is not None and size is not None:
             found[axis.letter] = PixelSize(size.value / float(link.scale), size.unit)
         elif link is None and axis.unit is not None and axis.letter in "zyxt":
-            found[axis.letter] = PixelSize(axis.scale, axis.unit)
+            declared = pixel_size(axis.letter, axis.scale, axis.unit)
+            if declared is not None:
+                found[axis.letter] = declared
     return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,18 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
             one.close()
         raise
     return prepared
+
+
+def with_smaller_tiles(prepared: Prepared, spec: ModelSpec, options: Options) -> Prepared | None:
+    """The same with tiles of at most half the pixels, after one did not fit; ``None`` where the model allows none."""
+    before = prod(prepared.plan.tile_shape.values())
+    request = replace(_request(spec, options, prepared.budget), tile=None, pixels=before // 2)
+    plan = make_plan(spec, {key: one.sizes for key, one in prepared.matched.items()}, request)
+    if prod(plan.tile_shape.values()) >= before:
+        return None
+    shape = "×".join(str(size) for size in prepared.plan.tile_shape.values())
+    note = f"Tiles of {shape} did not fit into memory; smaller ones were used, which changes nothing of the result."
+    return replace(prepared, plan=replace(plan, notes=(*plan.notes, note)))
 
 
 def close(prepared: Prepared) -> None:

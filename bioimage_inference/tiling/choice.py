@@ -30,13 +30,14 @@ class Request:
     """What the user may say about tiling.
 
     ``exact`` allows neither padding nor tiles; ``tile`` maps axis letters to lengths; ``memory`` is the budget of the
-    process in bytes.
+    process in bytes; ``pixels`` bounds a tile further, after a larger one did not fit.
     """
 
     exact: bool = False
     border: Border = "natural"
     tile: Sizes | None = None
     memory: int = 4 << 30
+    pixels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[st
     """The tile along each axis: within the budget the fewest pixels computed, else the smallest tile."""
     dimensions = 3 if sum(line.extent > 1 for line in lines) > 2 else 2
     budget = max(1, (request.memory - _BASE_BYTES) // _BYTES_PER_PIXEL[dimensions])
-    budget = min(budget, _ENOUGH_PIXELS[dimensions])
+    budget = min(budget, _ENOUGH_PIXELS[dimensions], request.pixels or budget)
     best: tuple[tuple[float, ...], tuple[int, ...]] | None = None
     for combination in product(*(_options(line, request, notes) for line in lines)):
         pixels = prod(tile for tile, _ in combination)

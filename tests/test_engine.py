@@ -1,0 +1,91 @@
+"""The engine with networks of our own in the place of a real one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bioimage_inference
+from bioimage_inference.engine import loading
+from bioimage_inference.errors import ModelError, OutOfMemoryError
+from tests import models
+
+Array = np.ndarray[Any, Any]
+
+
+class Fake:
+    """Stands for a network: calls a function on the first input, and remembers the shapes that it saw."""
+
+    def __init__(self, function: Any = lambda array: array) -> None:
+        self.function = function
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, inputs: Sequence[Array | None]) -> list[Array]:
+        assert inputs[0] is not None
+        self.shapes.append(inputs[0].shape)
+        return [self.function(inputs[0])]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    inputs, outputs = models.simple_tensors(size={"min": 16, "step": 4}, halo=4)
+    return models.write_model(tmp_path, models.Identity(), inputs, outputs)
+
+
+@pytest.fixture
+def put(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replace the network of every model that is loaded."""
+
+    def replace(fake: Fake) -> Fake:
+        monkeypatch.setattr(loading, "TorchNetwork", lambda *_, **__: fake)
+        return fake
+
+    return replace
+
+
+IMAGE = np.random.default_rng(0).normal(size=(100, 120)).astype("float32")
+
+
+def test_every_tile_has_the_same_shape(model: Path, put: Any) -> None:
+    fake = put(Fake())
+    result = bioimage_inference.predict(model, IMAGE, axes="yx", tile=(32, 40)).outputs["out"].array
+    np.testing.assert_array_equal(result[0, 0], IMAGE)
+    assert set(fake.shapes) == {(1, 1, 32, 40)}
+
+
+def test_tiles_shrink_where_they_do_not_fit_and_the_result_is_the_same(model: Path, put: Any) -> None:
+    def limited(array: Array) -> Array:
+        if array.size > 2000:
+            raise OutOfMemoryError("too large")
+        return array
+
+    fake = put(Fake(limited))
+    prediction = bioimage_inference.predict(model, IMAGE, axes="yx")
+    np.testing.assert_array_equal(prediction.outputs["out"].array[0, 0], IMAGE)  # type: ignore[index]
+    assert np.prod(fake.shapes[-1]) <= 2000
+    assert any("did not fit into memory" in note for note in prediction.record["notes"])
+
+
+def test_where_not_even_the_smallest_tile_fits(model: Path, put: Any) -> None:
+    def never(array: Array) -> Array:
+        raise OutOfMemoryError("too large")
+
+    put(Fake(never))
+    with pytest.raises(OutOfMemoryError):
+        bioimage_inference.predict(model, IMAGE, axes="yx")
+
+
+@pytest.mark.parametrize("wrong", [lambda a: a[..., 1:], lambda a: a[0], lambda a: np.repeat(a, 2, axis=1)])
+def test_a_network_that_returns_another_shape(model: Path, put: Any, wrong: Any) -> None:
+    put(Fake(wrong))
+    with pytest.raises(ModelError, match="but its description promises"):
+        bioimage_inference.predict(model, IMAGE, axes="yx")
+
+
+def test_not_a_number_from_the_network_is_kept(model: Path, put: Any) -> None:
+    put(Fake(lambda array: np.full_like(array, np.nan)))
+    result = bioimage_inference.predict(model, IMAGE, axes="yx").outputs["out"].array
+    assert result is not None
+    assert np.isnan(result).all()

@@ -1,0 +1,86 @@
+"""The command line: `python -m tests.galaxy run` does everything, the other commands are its steps."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from .checks import lint, test, test_all
+from .installation import install
+from .layout import CHECKOUT, Failure, Site
+from .server import configure, reload, start, stop
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(site: Site) -> int:
+    """Install what is missing, start a fresh Galaxy, run all tests, stop it."""
+    install(site)
+    with fresh_galaxy(site):
+        results = test_all(site)
+    failed = sum(bool(result.problem) for result in results)
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return int(failed > 0)
+
+
+@contextmanager
+def fresh_galaxy(site: Site) -> Iterator[None]:
+    """A Galaxy that is stopped whatever happens; Ctrl-C ends the tests, but not the stopping."""
+    configure(site)
+    try:
+        start(site)
+        yield
+    finally:
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        stop(site)
+
+
+COMMANDS: dict[str, Callable[[Site], int | None]] = {
+    "run": run,
+    "install": install,
+    "config": configure,
+    "start": start,
+    "reload": reload,
+    "stop": stop,
+    "lint": lint,
+}
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(prog="python -m tests.galaxy", description=sys.modules["tests.galaxy"].__doc__)
+    parser.add_argument("--tools", type=Path, default=CHECKOUT / "tools", help="folder with tool XMLs")
+    parser.add_argument("--workflows", type=Path, default=CHECKOUT / "workflows", help="folder with workflows")
+    parser.add_argument("--state", type=Path, default=CHECKOUT / ".galaxy", help="folder for all that is made here")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.__doc__)
+    commands.add_parser("test", help="planemo test on the running Galaxy: test [planemo's options] FILE...")
+    known, rest = parser.parse_known_args()
+    if rest and known.command != "test":
+        parser.error(f"unknown: {' '.join(rest)}")
+    return known, rest
+
+
+def end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def main() -> int:
+    args, rest = parse()
+    for number in ENDING:
+        signal.signal(number, end)
+    site = Site(args.tools.resolve(), args.workflows.resolve(), args.state.resolve())
+    try:
+        return test(site, rest) if args.command == "test" else COMMANDS[args.command](site) or 0
+    except Failure as failure:
+        print(f"galaxy: {failure}", file=sys.stderr)
+        return 1
+
+
+sys.exit(main())

@@ -1,0 +1,119 @@
+"""What planemo says of our tools and workflows: lint, and the tests on a running Galaxy."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from .layout import Site, environment, read_tools, read_workflows, say
+from .server import ADMIN_KEY, call
+
+TEST_TIMEOUT = 600
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one test; `problem` is empty where it passed."""
+
+    name: str
+    problem: str
+
+
+def planemo(site: Site, arguments: Sequence[str], log: TextIO | None = None, timeout: float | None = None) -> int:
+    """Run planemo; its files, and where a log is given its output, stay in the state folder."""
+    site.results.mkdir(parents=True, exist_ok=True)
+    program = str(site.planemo / "bin" / "planemo")
+    command = [program, "--directory", str(site.state / "planemo-workspace"), *arguments]
+    env = environment(site.planemo)
+    return subprocess.run(command, cwd=site.results, env=env, stdout=log, stderr=log, timeout=timeout).returncode
+
+
+def lint(site: Site) -> int:
+    """Let planemo judge the tools, as the Tool Shed would get them, and the workflows."""
+    # What is skipped needs the net: it looks things up at bio.tools and at the Tool Shed.
+    options = ["--fail_level", "warn", "--skip"]
+    shed = ["shed_lint", "--tools", "--recursive", "--ensure_metadata", *options, "BioToolsValid,version_bumped"]
+    commands = [[*shed, str(site.tools)], ["workflow_lint", *options, "tool_ids", str(site.workflows)]]
+    failed = [command[0] for command in commands if planemo(site, command)]
+    say(f"{' and '.join(failed)} found problems" if failed else "lint found nothing")
+    return int(bool(failed))
+
+
+def test(site: Site, arguments: Sequence[str]) -> int:
+    """planemo test on the running Galaxy, with planemo's own options and output."""
+    return planemo(site, [*connection(site), *arguments])
+
+
+def connection(site: Site) -> list[str]:
+    galaxy = ["--engine", "external_galaxy", "--galaxy_url", site.url, "--no_shed_install"]
+    keys = ["--galaxy_admin_key", ADMIN_KEY, "--galaxy_user_key", (site.server / "user.key").read_text()]
+    return ["test", *galaxy, *keys, "--test_timeout", str(TEST_TIMEOUT)]
+
+
+def test_all(site: Site) -> list[Result]:
+    """Every test of every tool and workflow, told as it ends."""
+    results = []
+    for path, expected, tool_id in planned(site):
+        began = time.monotonic()
+        outcomes = test_file(site, path, expected, tool_id) if expected else [Result(path.name, "It has no test.")]
+        for result in outcomes:
+            print(f"{'FAILED' if result.problem else 'ok'} {result.name}")
+            print(textwrap.indent(result.problem, "    ") + "\n" * bool(result.problem), end="", flush=True)
+        say(f"{path.name} took {time.monotonic() - began:.0f} s")
+        results += outcomes
+    return results
+
+
+def planned(site: Site) -> Iterator[tuple[Path, int, str]]:
+    """The tools and the workflows that can run here: file, number of tests, and the tool's id, empty for workflows."""
+    for tool in read_tools(site, site.packages):
+        yield tool.path, tool.tests, tool.id
+    for workflow in read_workflows(site):
+        if workflow.foreign:
+            say(f"{workflow.path.name} is not run, it needs tools of the Tool Shed: {', '.join(workflow.foreign)}")
+        else:
+            yield workflow.path, workflow.tests, ""
+
+
+def test_file(site: Site, path: Path, expected: int, tool_id: str) -> list[Result]:
+    """The tests of one tool or workflow; planemo passes over a test that Galaxy refuses, here it counts as failed."""
+    site.results.mkdir(parents=True, exist_ok=True)
+    report = site.results / f"{path.name}.json"
+    report.unlink(missing_ok=True)  # where planemo breaks off, the last run's would be read
+    log = report.with_suffix(".log")
+    outputs = ["--test_output", str(report.with_suffix(".html")), "--test_output_json", str(report)]
+    with log.open("w") as stream:
+        try:
+            planemo(site, [*connection(site), *outputs, str(path)], stream, TEST_TIMEOUT * (expected + 1))
+        except subprocess.TimeoutExpired:
+            say(f"planemo was ended, {path.name} took too long")
+    tests = json.loads(report.read_text())["tests"] if report.exists() else []
+    # `demo-0` and `demo.gxwf.yml_0` are the first tests of their files.
+    found = {int(re.split("[-_]", test["id"])[-1]): problem(test["data"]) for test in tests}
+    missing = {n: f"planemo did not run it, see {log}" for n in range(expected) if n not in found}
+    if missing and tool_id:
+        missing |= {n: reason for n, reason in refusals(site, tool_id).items() if n in missing}
+    return [Result(f"{path.name} #{n + 1}", text) for n, text in sorted((found | missing).items())]
+
+
+def refusals(site: Site, tool_id: str) -> dict[int, str]:
+    """The tests of a tool that Galaxy cannot read, and why."""
+    tests = call(site, "GET", f"tools/{tool_id}/test_data")
+    return {test["test_index"]: f"Galaxy refuses this test: {test['exception']}" for test in tests if test["error"]}
+
+
+def problem(data: dict[str, Any]) -> str:
+    """Empty for a test that passed; else all that planemo and the job have to say."""
+    if data["status"] == "success":
+        return ""
+    job = data.get("job") or {}
+    said = [data["status"], data.get("execution_problem"), *(data.get("output_problems") or [])]
+    said += [f"{stream}: {job[stream].strip()}" for stream in ("stdout", "stderr") if job.get(stream)]
+    return "\n".join(str(part) for part in said if part)

@@ -1,0 +1,57 @@
+"""Installs Galaxy, planemo and the packages that the tools require, each into a virtual environment of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from .layout import HERE, Failure, Site, Tool, environment, read_tools, say
+
+
+def install(site: Site) -> None:
+    """Install what is not installed yet; once this is done, nothing else is fetched."""
+    site.state.mkdir(parents=True, exist_ok=True)
+    (site.state / ".gitignore").write_text("*\n")
+    for venv in (site.galaxy, site.planemo):
+        packages = HERE / f"{venv.name}.txt"
+        make_venv(venv, ["--no-deps", "-r", str(packages)], packages.read_text())
+    wanted = pip_requirements(read_tools(site, site.tools))
+    make_venv(site.tools_env, wanted, "\n".join(wanted))
+    probe = [str(site.tools_env / "bin" / "python"), "-c", "import bioimage_inference"]
+    found = subprocess.run(probe, cwd=site.state, env=environment(site.tools_env), capture_output=True)
+    if found.returncode == 0:
+        raise Failure("the tools' environment contains bioimage_inference, which that of a Galaxy server would not.")
+
+
+def make_venv(venv: Path, pip_arguments: list[str], contents: str) -> None:
+    """Fill a virtual environment by pip; it is kept as long as `contents`, what it shall hold, stays the same."""
+    stamp = venv / "contents.txt"
+    wanted = f"python {sys.version}\n{contents}"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    say(f"installing {venv.name} …")
+    shutil.rmtree(venv, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "-qq", *pip_arguments]
+    if subprocess.run(pip, env=environment(venv)).returncode:
+        raise Failure(f"pip could not install {venv.name}, see above.")
+    stamp.write_text(wanted)
+
+
+def pip_requirements(tools: list[Tool]) -> list[str]:
+    """The tools' conda requirements in pip's words, as packages.toml translates them."""
+    translations: dict[str, str] = tomllib.loads((HERE / "packages.toml").read_text())["pip"]
+    versions: dict[str, str] = {}
+    for tool in tools:
+        for name, version in tool.requirements.items():
+            if name not in translations:
+                raise Failure(f"{tool.path} requires {name}, which packages.toml does not know: add it there.")
+            if versions.setdefault(name, version) != version:
+                raise Failure(f"{tool.path} requires {name} {version}, another tool {versions[name]}.")
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if f"{versions.get('python', here)}.".startswith(f"{here}."):
+        return [translations[name].format(version=versions[name]) for name in sorted(versions) if translations[name]]
+    raise Failure(f"the tools require python {versions['python']}, but this is {here}: use that Python here too.")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import ImageError, ModelError
 from ..model.spec import FixedSize, Operation, TensorSpec
 from ..tiling.axis import Kept
 from ..tiling.plan import OutputPlan
@@ -44,6 +44,7 @@ class Postprocessor:
         number = next((n for n, step in enumerate(output.operations) if self._needs_all(step)), len(output.operations))
         self._tilewise, self._rest = output.operations[:number], output.operations[number:]
         self._writer: Writer | None = None
+        self._sizes: dict[str, int] = {}
         self._collected: Array | None = None
 
     def add(self, index: Index, kept: Mapping[str, Kept], block: Array, statistics: Statistics) -> None:
@@ -142,10 +143,17 @@ class Postprocessor:
         return tuple(slice(*spans[letter]) if letter in spans else slice(None) for letter in self.letters)
 
     def _write(self, index: Index, spans: Spans, block: Array) -> None:
+        sizes = dict(zip(self.letters, block.shape, strict=True))
         if self._writer is None:
-            sizes = dict(zip(self.letters, block.shape, strict=True))
-            final = {letter: self._final(letter, size) for letter, size in sizes.items()}
-            self._writer = self._make_writer(self.output, final, block.dtype)
+            self._sizes = {letter: self._final(letter, size) for letter, size in sizes.items()}
+            self._writer = self._make_writer(self.output, self._sizes, block.dtype)
+        for letter, size in sizes.items():
+            if letter not in spans and size != self._sizes[letter]:
+                raise ImageError(
+                    f"Output {self.output.id!r} has {self._sizes[letter]} entries along {letter} for the first plane "
+                    f"or volume of the image, but {size} for another, so they cannot be stacked. Split the image and "
+                    "predict its parts one by one."
+                )
         self._writer.write(index, spans, block)
 
     def _final(self, letter: str, size: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ModelError
 from ..model.spec import Operation
 from .statistics import Array, Statistics, measures_of
 
@@ -33,7 +34,9 @@ def apply(operations: Sequence[Operation], tensor: str, array: Array, letters: s
     for number, operation in enumerate(operations):
         values = [statistics[wanted] for wanted in measures_of(operation, tensor)]
         kwargs = operation.kwargs
-        if operation.name == "ensure_dtype":
+        if operation.name == "ensure_dtype" and kwargs.get("keep_floats"):
+            array = _whole_numbers(array, np.dtype(kwargs["dtype"]), tensor)
+        elif operation.name == "ensure_dtype":
             array = ensure_dtype(array, np.dtype(kwargs["dtype"]), last=_no_change_after(operations, number))
         else:
             if array.dtype.kind != "f" or array.dtype.itemsize < 4:
@@ -67,6 +70,19 @@ def ensure_dtype(array: Array, dtype: np.dtype[Any], last: bool) -> Array:
         array = np.nan_to_num(np.clip(array, limits.min, high), nan=0.0)
     if dtype == np.float32 and array.dtype == np.float64 and not last:
         return array
+    return array.astype(dtype, copy=False)
+
+
+def _whole_numbers(array: Array, dtype: np.dtype[Any], tensor: str) -> Array:
+    """Store whole numbers and booleans as declared; floating point stays what it is."""
+    if array.dtype.kind == "f":
+        return array
+    if not np.can_cast(array.dtype, dtype) and (array.astype(dtype) != array).any():
+        raise ModelError(
+            f"The network returned values from {array.min()} to {array.max()} for output {tensor!r}, but its "
+            f"description declares {dtype.name}, which cannot hold them. The description and the weights do not belong "
+            "together."
+        )
     return array.astype(dtype, copy=False)
 
 

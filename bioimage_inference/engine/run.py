@@ -149,7 +149,10 @@ class _Sample:
     def compute(self, arrays: Sequence[Array | None]) -> list[Array]:
         """What the network returns for the outputs of the description."""
         with self.record.timed("network"):
-            blocks = self.job.network(arrays)
+            try:
+                blocks = self.job.network(arrays)
+            except ModelError as error:
+                raise ModelError(f"{error}{_absent(self.job)}") from error
         expected = len(self.job.model.outputs)
         if len(blocks) < expected:
             raise ModelError(
@@ -171,3 +174,11 @@ class _Sample:
         with self.record.timed("postprocessing and writing"):
             for postprocessor in self.postprocessors:
                 postprocessor.finish(self.index, self.statistics)
+
+
+def _absent(job: Job) -> str:
+    """Which inputs the user may still give, for a network that failed without them."""
+    absent = [tensor.id for tensor in job.model.inputs if tensor.id not in job.sources]
+    if not absent:
+        return ""
+    return f" It also takes {', '.join(absent)}; give what it needs of these, for instance --input {absent[0]}=FILE."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
+from .tensors import Tensors, declared_dtype, declared_range, needed_steps
 
 if TYPE_CHECKING:
     from bioimageio.spec.model import v0_4
@@ -15,43 +16,46 @@ Validate = Callable[[Callable[[Any], Any], Any, str], Any]
 _AXIS_IDS = {"b": "batch", "i": "index", "t": "time", "c": "channel"}
 
 
-def read_tensors(
-    content: Mapping[str, Any], validated: Validate
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs; raises :class:`ModelError` through ``validated``."""
+def read_tensors(content: Mapping[str, Any], validated: Validate) -> Tensors:
+    """Inputs and outputs; raises :class:`ModelError`, also through ``validated``."""
     from bioimageio.spec.model import v0_4
 
-    input_files = list(content.get("test_inputs") or [])
-    output_files = list(content.get("test_outputs") or [])
-    inputs = [
-        _input(validated(v0_4.InputTensorDescr.model_validate, raw, f"input {number}"), _nth(input_files, number))
-        for number, raw in enumerate(content["inputs"])
-    ]
-    outputs = [
-        _output(
-            validated(v0_4.OutputTensorDescr.model_validate, _renamed(raw), f"output {number}"),
-            inputs,
-            _nth(output_files, number),
-        )
-        for number, raw in enumerate(content["outputs"])
-    ]
-    return tuple(inputs), tuple(outputs)
+    inputs = []
+    for number, raw in enumerate(content["inputs"]):
+        where = f"input {number}"
+        # the validator knows three types of inputs, but whatever is declared, the network is given float32
+        needed = _needed(raw, "preprocessing", where) | {"data_type": "float32"}
+        tensor = validated(v0_4.InputTensorDescr.model_validate, needed, where)
+        inputs.append(_input(tensor, raw, _nth(content.get("test_inputs"), number)))
+    outputs = []
+    for number, raw in enumerate(content["outputs"]):
+        where = f"output {number}"
+        needed = _needed(raw, "postprocessing", where)
+        if isinstance(raw, Mapping) and raw.get("halo"):
+            needed["halo"] = raw["halo"]
+        tensor = validated(v0_4.OutputTensorDescr.model_validate, needed, where)
+        outputs.append(_output(tensor, inputs, raw, _nth(content.get("test_outputs"), number)))
+    return Tensors(tuple(inputs), tuple(outputs))
 
 
-def _nth(files: Sequence[Any], number: int) -> str | None:
-    return str(files[number]) if number < len(files) else None
+def _nth(files: Any, number: int) -> str | None:
+    named = isinstance(files, list | tuple) and number < len(files) and files[number]
+    return str(files[number]) if named else None
 
 
-def _renamed(raw: Any) -> Any:
-    """Format 0.3 calls ``reference_tensor`` ``reference_input``."""
-    shape = raw.get("shape") if isinstance(raw, Mapping) else None
+def _needed(raw: Any, steps: str, where: str) -> dict[str, Any]:
+    """What inference needs, in the validator's words: format 0.3 calls ``reference_tensor`` ``reference_input``."""
+    if not isinstance(raw, Mapping):
+        raise ModelError(f"The description of {where} is no list of named facts. Download the model again.")
+    needed = {key: raw[key] for key in ("name", "axes", "shape") if key in raw}
+    shape = needed.get("shape")
     if isinstance(shape, Mapping) and "reference_input" in shape:
-        renamed = {("reference_tensor" if key == "reference_input" else key): shape[key] for key in shape}
-        return {**raw, "shape": renamed}
-    return raw
+        needed["shape"] = {("reference_tensor" if key == "reference_input" else key): shape[key] for key in shape}
+    dtype = declared_dtype(raw.get("data_type", "float32"), where)
+    return {**needed, "data_type": dtype, steps: needed_steps(raw.get(steps))}
 
 
-def _input(tensor: "v0_4.InputTensorDescr", test_tensor: str | None) -> TensorSpec:
+def _input(tensor: "v0_4.InputTensorDescr", raw: Mapping[str, Any], test_tensor: str | None) -> TensorSpec:
     from bioimageio.spec.model.v0_4 import ParameterizedInputShape
 
     shape = tensor.shape
@@ -65,19 +69,21 @@ def _input(tensor: "v0_4.InputTensorDescr", test_tensor: str | None) -> TensorSp
     return TensorSpec(
         id=str(tensor.name),
         axes=axes,
-        dtype=tensor.data_type,
+        dtype=str(raw.get("data_type", "float32")),
         operations=(
             # The reference hands every network of format 0.4 float32, whatever the declared type.
             *_operations(tensor.preprocessing, tensor.axes),
             Operation("ensure_dtype", {"dtype": "float32"}),
         ),
-        data_range=_finite(tensor.data_range),
+        data_range=declared_range(raw.get("data_range")),
         test_tensor=test_tensor,
-        description=tensor.description,
+        description=str(raw.get("description") or ""),
     )
 
 
-def _output(tensor: "v0_4.OutputTensorDescr", inputs: Sequence[TensorSpec], test_tensor: str | None) -> TensorSpec:
+def _output(
+    tensor: "v0_4.OutputTensorDescr", inputs: Sequence[TensorSpec], raw: Mapping[str, Any], test_tensor: str | None
+) -> TensorSpec:
     from bioimageio.spec.model.v0_4 import ImplicitOutputShape
 
     _check_rank(tensor.name, tensor.axes, tensor.shape)
@@ -90,17 +96,26 @@ def _output(tensor: "v0_4.OutputTensorDescr", inputs: Sequence[TensorSpec], test
         elif isinstance(tensor.shape, ImplicitOutputShape):
             size = _implicit_size(tensor.shape, number, letter, inputs)
         else:
-            size = explicit_size(int(tensor.shape[number]), letter, inputs)
+            size = FixedSize(int(tensor.shape[number]))
         axes.append(_axis(letter, size, halo[number]))
+    operations = _operations(tensor.postprocessing, tensor.axes)
     return TensorSpec(
         id=str(tensor.name),
         axes=tuple(axes),
         dtype=tensor.data_type,
-        operations=tuple(_operations(tensor.postprocessing, tensor.axes)),
-        data_range=_finite(tensor.data_range),
+        operations=(*operations, _final_dtype(tensor.data_type, operations)),
+        data_range=declared_range(raw.get("data_range")),
         test_tensor=test_tensor,
-        description=tensor.description,
+        description=str(raw.get("description") or ""),
     )
+
+
+def _final_dtype(dtype: str, operations: Sequence[Operation]) -> Operation:
+    """The declared type; descriptions of probabilities that declare integers must not cut off the decimals."""
+    whole = operations[-1].name == "binarize" if operations else False
+    if dtype.startswith("float") or whole:
+        return Operation("ensure_dtype", {"dtype": dtype})
+    return Operation("ensure_dtype", {"dtype": dtype, "keep_floats": True})
 
 
 def _implicit_size(shape: "v0_4.ImplicitOutputShape", number: int, letter: str, inputs: Sequence[TensorSpec]) -> Size:
@@ -123,21 +138,6 @@ def _implicit_size(shape: "v0_4.ImplicitOutputShape", number: int, letter: str, 
     return ReferencedSize(tensor_id, axis.id, factor, added)
 
 
-def explicit_size(size: int, letter: str, inputs: Sequence[TensorSpec]) -> Size:
-    """Relate a plain number to the input axis of the same letter, where one ratio or one crop can only be meant.
-
-    Equal sizes and whole-number ratios are a change of resolution; anything else stays a fixed size.
-    """
-    if letter in "zyxt":
-        for tensor in inputs:
-            axis = tensor.axis(letter)
-            if axis is not None and isinstance(axis.size, FixedSize):
-                ratio = Fraction(size, axis.size.size)
-                if 1 in (ratio.numerator, ratio.denominator):
-                    return ReferencedSize(tensor.id, axis.id, ratio)
-    return FixedSize(size)
-
-
 def _axis(letter: str, size: Size, halo: int = 0) -> Axis:
     return Axis(id=_AXIS_IDS.get(letter, letter), letter=letter, size=size, halo=halo)
 
@@ -145,12 +145,6 @@ def _axis(letter: str, size: Size, halo: int = 0) -> Axis:
 def _check_rank(name: Any, axes: str, shape: Any) -> None:
     if len(shape) != len(axes):
         raise ModelError(f"Tensor {str(name)!r} has axes {axes!r} but a shape of {len(shape)} numbers.")
-
-
-def _finite(data_range: tuple[float, float] | None) -> tuple[float | None, float | None]:
-    infinite = (float("-inf"), float("inf"))
-    low, high = data_range or infinite
-    return (None if low in infinite else low, None if high in infinite else high)
 
 
 def _operations(steps: Sequence[Any], tensor_axes: str) -> list[Operation]:

@@ -74,8 +74,9 @@ Size = FixedSize | StepSize | ReferencedSize | FreeSize
 class Axis:
     """One axis of a tensor.
 
-    ``letter`` is one of ``b`` batch, ``i`` index, ``t`` time, ``c`` channel, ``z``, ``y``, ``x``; ``halo`` (outputs
-    only) counts pixels of this axis on each side; ``scale`` is the extent of a pixel in ``unit``.
+    ``letter`` is one of ``b`` batch, ``i`` index, ``p`` index within another, ``t`` time, ``c`` channel, ``z``, ``y``,
+    ``x``; ``halo`` (outputs only) counts pixels of this axis on each side; ``scale`` is the extent of a pixel in
+    ``unit``.
     """
 
     id: str
@@ -89,7 +90,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Operation:
-    """One pre- or postprocessing step; ``kwargs["axes"]`` and ``kwargs["axis"]``, where present, are axis letters."""
+    """One pre- or postprocessing step; ``kwargs["axes"]`` and ``kwargs["axis"]``, where present, are axis letters.
+
+    ``ensure_dtype`` with ``keep_floats`` converts whole numbers and booleans only.
+    """
 
     name: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)

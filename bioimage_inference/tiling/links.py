@@ -40,7 +40,7 @@ def links(model: ModelSpec, leading: TensorSpec) -> Mapping[tuple[str, str], Lin
     for tensor in (*model.inputs, *model.outputs):
         for axis in tensor.axes:
             link = _link(model, leading, tensor, axis)
-            if link is not None and axis.letter in TILED:
+            if link is not None and axis.letter in TILED and link.letter in TILED:
                 found[tensor.id, axis.letter] = link
     return found
 

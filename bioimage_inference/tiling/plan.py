@@ -1,6 +1,6 @@
 """From image size, model and memory to a plan: which tiles, with which halo and padding."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -117,8 +117,26 @@ def make_plan(model: ModelSpec, sizes: Mapping[str, Sizes], request: Request) ->
         outputs=tuple(_output_plan(output, linked, tilings, choice.halo) for output in model.outputs),
         halo={axis.letter: choice.halo[axis.letter] for axis in choice.axes if len(axis.starts) > 1},
         border=request.border,
-        notes=choice.notes,
+        notes=(*choice.notes, *_padding_notes(model, linked, choice.axes)),
     )
+
+
+def _padding_notes(
+    model: ModelSpec, linked: Mapping[tuple[str, str], Link], axes: Sequence[AxisTiling]
+) -> Iterator[str]:
+    """A remark on outputs that cannot be cropped where the image was padded."""
+    padded = {axis.letter for axis in axes if axis.stop - axis.size > -axis.start}
+    uncropped = [
+        repr(output.id)
+        for output in model.outputs
+        if padded
+        - {linked[output.id, axis.letter].letter for axis in output.axes if (output.id, axis.letter) in linked}
+    ]
+    if uncropped:
+        yield (
+            f"The image was padded along {', '.join(sorted(padded))} to a size that the model takes. What it returns "
+            f"as {', '.join(uncropped)} cannot be cropped there: it is of the padded image."
+        )
 
 
 def _output_plan(

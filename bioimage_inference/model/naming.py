@@ -1,0 +1,59 @@
+"""From the axes of format 0.5, which have a type and any name, to letters."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..errors import ModelError
+from .spec import TensorSpec
+
+_BY_TYPE = {"batch": "b", "channel": "c", "time": "t"}
+_DIRECTIONS = {"x": "x", "y": "y", "z": "z", "width": "x", "height": "y", "depth": "z", "w": "x", "h": "y", "d": "z"}
+
+
+def axis_letters(described: Sequence[Any], tensor_id: str, inputs: Sequence[TensorSpec] = ()) -> dict[str, str]:
+    """From axis ids to letters; ``inputs`` are given for outputs only.
+
+    Entries of a list are ``i``, those of a list of lists ``p``. A space axis has the letter of its name, else of the
+    input axis that it follows. Where both say nothing, the axes of an input are z, y, x counted from the last, and
+    those of an output are lists: a detector's boxes, say. Raises :class:`ModelError` where letters run out.
+    """
+    letters: dict[str, str] = {}
+    for axis in described:
+        own = str(axis.id)
+        letter = _BY_TYPE.get(axis.type)
+        if axis.type == "space":
+            letter = _DIRECTIONS.get(own) or _followed(axis, inputs)
+        if letter is not None and letter not in letters.values():
+            letters[own] = letter
+    unnamed = [axis for axis in described if str(axis.id) not in letters]
+    directions = [axis for axis in unnamed if axis.type == "space" and not inputs]
+    _give([axis for axis in unnamed if axis.type == "index"], "ip", letters, tensor_id)
+    _give(reversed(directions), "xyz", letters, tensor_id)
+    _give([axis for axis in unnamed if axis.type == "space" and inputs], "icp", letters, tensor_id)
+    twice = next((axis for axis in described if str(axis.id) not in letters), None)
+    if twice is not None:
+        raise ModelError(f"Tensor {tensor_id!r} has more than one axis of type {twice.type}; that is not supported.")
+    return letters
+
+
+def is_list(axis: Any, letter: str) -> bool:
+    """Whether an axis that is declared as a direction in space is a list."""
+    return axis.type == "space" and letter not in "xyz"
+
+
+def _followed(axis: Any, inputs: Sequence[TensorSpec]) -> str | None:
+    """The letter of the input axis whose size, or else whose name, an output axis has."""
+    tensor_id, axis_id = getattr(axis.size, "tensor_id", None), getattr(axis.size, "axis_id", axis.id)
+    for tensor in inputs:
+        for other in tensor.axes:
+            if other.id == str(axis_id) and tensor_id in (None, tensor.id) and other.letter in "zyx":
+                return other.letter
+    return None
+
+
+def _give(axes: Iterable[Any], spare: str, letters: dict[str, str], tensor_id: str) -> None:
+    left = [letter for letter in spare if letter not in letters.values()]
+    for axis in axes:
+        if not left:
+            raise ModelError(f"Tensor {tensor_id!r} has too many axes of type {axis.type}; that is not supported.")
+        letters[str(axis.id)] = left.pop(0)

@@ -91,7 +91,9 @@ def match(image: Image, wanted: Wanted, channels: Sequence[int] | None = None) -
     axes = image.axes
     if "?" in axes:
         axes = _guess(image, wanted)
-        notes.append(f"The file does not name its axes; they are taken as {axes.upper()} (--axes says otherwise).")
+        notes.append(
+            f"{image.name} does not name its axes; they are taken as {axes.upper()}. If that is wrong, say --axes."
+        )
     if len(set(axes)) != len(axes):
         raise _mismatch(image, wanted, f"the axes {axes!r} are not all different", "Name each axis once with --axes.")
     for letter in wanted.letters:

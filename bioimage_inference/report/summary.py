@@ -31,7 +31,7 @@ def result_lines(record: Record) -> Iterator[str]:
     for output in record["outputs"]:
         files = [file for file in (output["tiff"], output["npy"]) if file]
         shape = _comma("?" if size is None else size for size in output["shape"])
-        names = f", channels {', '.join(output['channel_names'])}" if output.get("channel_names") else ""
+        names = _channels(output.get("channel_names", ()))
         yield f"  output  {output['id']}: {output['axes'].upper()} ({shape}) {output['dtype'] or ''}{names}".rstrip()
         for file in files:
             yield f"          {file}"
@@ -41,6 +41,13 @@ def result_lines(record: Record) -> Iterator[str]:
         yield f"  time    {seconds['total']:.2f} s ({parts})"
     for note in record["notes"]:
         yield f"  note    {note}"
+
+
+def _channels(names: Sequence[str]) -> str:
+    """The names of a few channels, the number of many."""
+    if not names:
+        return ""
+    return f", channels {', '.join(names)}" if len(names) <= 8 else f", {len(names)} channels"
 
 
 def _image_line(one: Record) -> str:

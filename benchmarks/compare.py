@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from networks import write_image, write_model
 
 HERE = Path(__file__).parent
@@ -66,7 +67,7 @@ def measure(command: Sequence[str]) -> Run:
     wall = time.perf_counter() - start
     if status:
         raise SystemExit(f"{' '.join(command)} failed with {os.waitstatus_to_exitcode(status)}")
-    said = json.loads(printed[printed.index("{") :])
+    said = json.loads(printed[printed.index("{") :]) if "{" in printed else {}
     if "plan" in said:
         said = {"network": said["seconds"]["network"], "computed": said["plan"]["computed_per_pixel"]}
     return Run(wall, usage.ru_maxrss / 1024, said.get("network"), said.get("computed"))
@@ -99,12 +100,30 @@ def cases(what: str, folder: Path, small: bool, model_2d: Path | None) -> list[C
         )
     if what in ("start", "all"):
         model = model_2d or write_model(folder / "start", 2, halo=32)
-        image = write_image(folder / "start.tif", (64, 64) if small else (512, 512))
+        image = write_image(folder / "start.tif", (128, 128) if small else (512, 512))
         commands = {"ours": ours(model, image, folder / "ours.npy")}
-        found.append(
-            Case("512×512", commands | {"whole": peer("whole", model, image, folder / "whole.npy", "512x512")})
-        )
+        commands["whole"] = peer("whole", model, image, folder / "whole.npy", "512x512")
+        if _has("bioimageio.core"):
+            commands["bioimageio predict"] = _reference_command(model, image, folder)
+        found.append(Case("512×512", commands))
     return found
+
+
+def _reference_command(model: Path, image: Path, folder: Path) -> list[str]:
+    """The reference's own command line, which takes arrays with batch and channel."""
+    np.save(folder / "tensor.npy", tifffile.imread(image)[None, None])
+    outputs = str(folder / "reference_{output_id}.npy")
+    program = str(Path(sys.executable).with_name("bioimageio"))
+    files = ["--inputs", str(folder / "tensor.npy"), "--outputs", outputs, "--overwrite"]
+    return [program, "predict", str(model), *files, "--weight-format", "torchscript"]
+
+
+def _result(name: str, case: Case, folder: Path) -> Path:
+    """Where a program wrote its prediction."""
+    command = case.commands[name]
+    if name == "bioimageio predict":
+        return folder / "reference_prediction.npy"
+    return Path(command[command.index("--npy") + 1] if "--npy" in command else command[5])
 
 
 def _has(package: str) -> bool:
@@ -121,12 +140,7 @@ def report(case: Case, runs: Mapping[str, Sequence[Run]], folder: Path) -> list[
         wall = statistics.median(run.wall for run in done)
         ratio = statistics.median(a.wall / b.wall for a, b in zip(runs["ours"], done, strict=True))
         network = statistics.median(run.network or 0.0 for run in done)
-        file = Path(
-            case.commands[name][case.commands[name].index("--npy") + 1]
-            if "--npy" in case.commands[name]
-            else case.commands[name][5]
-        )
-        differs = float(np.abs(np.load(file, mmap_mode="r") - reference).max())
+        differs = float(np.abs(np.load(_result(name, case, folder), mmap_mode="r") - reference).max())
         row = {
             "program": name,
             "wall": round(wall, 2),

@@ -49,8 +49,12 @@ def write_model(folder: Path, dimensions: int, halo: int = 16) -> Path:
     letters = "zyx"[3 - dimensions :]
     shortest = 2 * halo + 8
     size = [1, 1, *[shortest] * dimensions]
-    for name, array in (("input", np.zeros(size, "float32")), ("output", np.zeros(size, "float32"))):
-        np.save(folder / f"test_{name}.npy", array)
+    test_input = torch.randn(size)
+    normalised = (test_input - test_input.mean()) / (test_input.std(correction=0) + 1e-6)
+    with torch.inference_mode():
+        test_output = torch.sigmoid(network(normalised))
+    for name, tensor in (("input", test_input), ("output", test_output)):
+        np.save(folder / f"test_{name}.npy", tensor.numpy())
     (folder / "README.md").write_text(
         "# A network for measurements\n\n## Validation\n\nNone: its weights are random.\n"
     )

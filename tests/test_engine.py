@@ -89,3 +89,42 @@ def test_not_a_number_from_the_network_is_kept(model: Path, put: Any) -> None:
     result = bioimage_inference.predict(model, IMAGE, axes="yx").outputs["out"].array
     assert result is not None
     assert np.isnan(result).all()
+
+
+def declares_uint8(folder: Path, last: str) -> Path:
+    steps = [
+        {"id": "ensure_dtype", "kwargs": {"dtype": "uint8"}},
+        {"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", "y", "x"]}},
+        {"id": "ensure_dtype", "kwargs": {"dtype": last}},
+    ]
+    inputs, outputs = models.simple_tensors(preprocessing=steps)
+    inputs[0]["data"] = {"type": "uint8"}
+    return models.write_model(folder, models.Identity(), inputs, outputs)
+
+
+@pytest.mark.parametrize("image", [(1000 * np.abs(IMAGE)).astype("uint16"), np.abs(IMAGE) / 5])
+def test_an_image_beyond_the_declared_type_is_neither_wrapped_nor_cut_off(tmp_path: Path, image: Array) -> None:
+    prediction = bioimage_inference.predict(declares_uint8(tmp_path, "float32"), image, axes="yx")
+    exact = image.astype("float64")
+    expected = (exact - exact.mean()) / exact.std()
+    np.testing.assert_allclose(prediction.outputs["out"].array[0, 0], expected, atol=1e-4)  # type: ignore[index]
+    assert any("the model declares" in note for note in prediction.record["notes"])
+
+
+def test_a_time_series_normalises_every_frame_by_itself(tmp_path: Path) -> None:
+    steps = [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", "y", "x"]}}]
+    inputs, outputs = models.simple_tensors(preprocessing=steps)
+    path = models.write_model(tmp_path, models.Identity(), inputs, outputs)
+    series = np.stack([IMAGE, 5 * IMAGE + 3])
+    result = bioimage_inference.predict(path, series, axes="tyx").outputs["out"].array
+    assert result is not None
+    assert result.shape == (2, 1, 100, 120)
+    np.testing.assert_allclose(result[0], result[1], atol=1e-4)
+
+
+def test_statistics_of_the_whole_dataset_are_those_of_all_frames(tmp_path: Path) -> None:
+    inputs, outputs = models.simple_tensors(preprocessing=[{"id": "zero_mean_unit_variance", "kwargs": {"axes": None}}])
+    path = models.write_model(tmp_path, models.Identity(), inputs, outputs)
+    series = np.stack([IMAGE, 5 * IMAGE + 3])
+    result = bioimage_inference.predict(path, series, axes="tyx").outputs["out"].array
+    np.testing.assert_allclose(result[:, 0], (series - series.mean()) / series.std(), atol=1e-4)  # type: ignore[index]

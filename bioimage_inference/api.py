@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ class Model:
         """The network as the options want it. Raises :class:`ModelError`, :class:`TrustError`, :class:`UsageError`."""
         from .engine.loading import load_network
 
-        wanted = (options.device, options.threads, options.precision, options.trust_model_code)
+        wanted = (options.device, options.engine, options.threads, options.precision, options.trust_model_code)
         if wanted not in self._loaded:
             self._loaded[wanted] = load_network(self.opened, options)
         return self._loaded[wanted]
@@ -104,15 +105,17 @@ def open_model(
     description: Path | str | None = None,
     model_axes: str | None = None,
     model_size: str | None = None,
+    offline: bool = False,
 ) -> Iterator[Model]:
     """Open a model for as long as the ``with`` block lasts.
 
-    ``model`` is a package (zip, folder or its yaml) or a TorchScript file; the other arguments are for a TorchScript
-    file alone. Raises :class:`UsageError` or :class:`ModelError`.
+    ``model`` is a package (zip, folder or its yaml), a weights file, or the id or DOI of a model of the zoo, which is
+    downloaded if it is not in the cache, unless ``offline``. The other arguments are for a TorchScript file that the
+    zoo does not know. Raises :class:`UsageError` or :class:`ModelError`.
     """
     with tempfile.TemporaryDirectory(prefix="bioimage-inference-") as scratch:
         yaml = Path(description) if description is not None else None
-        yield Model(open_model_files(Path(model), Path(scratch), yaml, model_axes, model_size))
+        yield Model(open_model_files(Path(model), Path(scratch), yaml, model_axes, model_size, offline))
 
 
 def predict(
@@ -179,12 +182,13 @@ def _predict(
         **describe_run(spec, prepared, options),
         "weights": {"format": loaded.entry.format, "file": loaded.entry.source, "sha256": loaded.sha256},
         "device": {"name": loaded.device.name, "reason": loaded.device.reason, "precision": options.precision},
+        "engine": {"name": loaded.engine.name, "reason": loaded.engine.reason},
         "statistics": [statistics_in_words(one) for one in found.statistics],
         "outputs": [outputs[output.id].describe() for output in spec.outputs],
         "seconds": {stage: round(seconds, 3) for stage, seconds in found.seconds.items()}
         | {"total": round(time.perf_counter() - start, 3)},
         "notes": list(dict.fromkeys(notes)),
-        "versions": describe_versions(),
+        "versions": describe_versions() | {loaded.engine.name: version(loaded.engine.name)},
     }
     if record_path is not None:
         write_record(record, record_path)
@@ -222,6 +226,7 @@ def _compute(
             scratch=Path(scratch),
             progress=progress,
         )
+        loaded.expect(len(job.plan) * prod(job.samples), prepared.budget.size)
         record = run(job)
         commit_all(sink for opened in outputs.values() for sink in opened.sinks)
     return record, outputs

@@ -4,6 +4,7 @@ Everything slow is imported inside the commands, so that ``--help`` answers at o
 """
 
 import argparse
+import os
 import signal
 import sys
 import traceback
@@ -18,9 +19,13 @@ from .errors import BioimageInferenceError, UsageError
 EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 _EPILOG = """exit codes: 0 done; 1 a bug of this program; 2 wrong usage; 3 model not trusted; 4 model broken or not
 supported; 5 image broken or does not fit the model; 6 out of memory; 7 outputs differ from the published ones"""
+
+_MODEL = "package (.zip), its folder or rdf.yaml, a weights file, or a zoo id such as affable-shark"
+_OFFLINE = "touch no network; models of the zoo must be in the cache"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the function of the command NAME is NAME_command in commands/NAME.py
         command = import_module(f".commands.{parsed.command}", __package__)
         exit_code: int = getattr(command, f"{parsed.command}_command")(parsed)
+        sys.stdout.flush()
         return exit_code
     except BioimageInferenceError as error:
         if debug:
@@ -48,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted; nothing was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except Exception as error:  # every other exception is a bug, and must still end in words
         if debug:
             traceback.print_exc()
@@ -83,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_inspect(commands)
     _add_validate(commands)
+    _add_models(commands)
     demo = commands.add_parser("demo", help="run the bundled model on the bundled image", epilog=_EPILOG)
     demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder (default: %(default)s)")
     demo.add_argument("--debug", action="store_true", help="show where an error comes from")
@@ -97,7 +107,7 @@ def _add_predict(commands: Any) -> None:
         epilog=_EPILOG,
     )
     add = predict.add_argument
-    add("model", metavar="MODEL", help="package (.zip), its folder or rdf.yaml, or a TorchScript file")
+    add("model", metavar="MODEL", help=_MODEL)
     add("images", metavar="IMAGE", nargs="+", help="TIFF, PNG, JPEG, .npy, or OME-Zarr (folder or zip)")
 
     outputs = predict.add_argument_group("outputs").add_argument
@@ -127,10 +137,12 @@ def _add_predict(commands: Any) -> None:
     compute("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     compute("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
     compute("--precision", choices=["float32", "bfloat16"], default="float32", help="(default: %(default)s)")
+    compute("--engine", choices=["auto", "torch", "openvino"], default="auto",
+            help="what computes on a CPU; auto: the faster one, where both agree (default: %(default)s)")  # fmt: skip
     compute("--memory", metavar="SIZE", help="memory to stay within, e.g. 4GiB (default: what there is)")
     compute("--trust-model-code", action="store_true", help="run Python code that comes with the model")
     compute("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
-    compute("--offline", action="store_true", help="touch no network")
+    compute("--offline", action="store_true", help=_OFFLINE)
     compute("--debug", action="store_true", help="show where an error comes from")
 
 
@@ -142,9 +154,10 @@ def _add_inspect(commands: Any) -> None:
         epilog=_EPILOG,
     )
     add = inspect.add_argument
-    add("model", metavar="MODEL", help="package (.zip), its folder or rdf.yaml, or a TorchScript file")
+    add("model", metavar="MODEL", help=_MODEL)
     add("--json", action="store_true", help="print the facts as JSON")
     add("--html", type=Path, metavar="FILE", help="also write them as a page for the browser")
+    add("--offline", action="store_true", help=_OFFLINE)
     _add_bare_weights(inspect)
     add("--debug", action="store_true", help="show where an error comes from")
 
@@ -157,7 +170,7 @@ def _add_validate(commands: Any) -> None:
         epilog=_EPILOG,
     )
     add = validate.add_argument
-    add("model", metavar="MODEL", help="package (.zip), its folder or rdf.yaml, or a TorchScript file")
+    add("model", metavar="MODEL", help=_MODEL)
     add("--weights", choices=["torchscript", "pytorch_state_dict"], help="only these weights (default: all)")
     add("-o", "--output", type=Path, default=Path(), metavar="DIR",
         help="folder for pictures of differences (default: the current one)")  # fmt: skip
@@ -166,6 +179,21 @@ def _add_validate(commands: Any) -> None:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
     add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
+    add("--offline", action="store_true", help=_OFFLINE)
+    add("--debug", action="store_true", help="show where an error comes from")
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser(
+        "models",
+        help="list the models of the BioImage.IO zoo that this program knows",
+        description="List the models of the BioImage.IO zoo that this program knows: what each is for, its axes, its "
+        "licence, and what it needs here. Give an id as MODEL to predict, inspect or validate.",
+        epilog=_EPILOG,
+    )
+    add = models.add_argument
+    add("--search", metavar="WORDS", help="only those with all these words in id, name, tags or authors, e.g. nuclei")
+    add("--json", action="store_true", help="print the list as JSON")
     add("--debug", action="store_true", help="show where an error comes from")
 
 

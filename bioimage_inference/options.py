@@ -9,6 +9,7 @@ from .tiling.choice import Border
 Fit = Literal["tile", "resize", "exact"]
 TiffLayout = Literal["pages", "labelled"]
 Precision = Literal["float32", "bfloat16"]
+EngineName = Literal["auto", "torch", "openvino"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Options:
 
     ``axes`` are those of the image file, ``channels`` which of its channels to take, in the model's order. ``tile`` has
     pixels in the order of the model's image axes (z y x), ``None`` chooses. ``threads`` of ``None`` leaves the number
-    to torch; ``memory`` is a text such as ``4GiB``, ``None`` takes what the container or machine allows.
+    to torch; ``engine`` is what computes on a CPU; ``memory`` is a text such as ``4GiB``, ``None`` takes what the container or machine allows.
     """
 
     axes: str | None = None
@@ -28,6 +29,7 @@ class Options:
     device: str = "auto"
     threads: int | None = None
     precision: Precision = "float32"
+    engine: EngineName = "auto"
     memory: str | None = None
     tiff_layout: TiffLayout = "pages"
     trust_model_code: bool = False

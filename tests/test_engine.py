@@ -9,6 +9,7 @@ import pytest
 
 import bioimage_inference
 from bioimage_inference.engine import loading
+from bioimage_inference.engine.network import Engine
 from bioimage_inference.errors import ModelError, OutOfMemoryError
 from tests import models
 
@@ -17,6 +18,8 @@ Array = np.ndarray[Any, Any]
 
 class Fake:
     """Stands for a network: calls a function on the first input, and remembers the shapes that it saw."""
+
+    engine = Engine("torch", "as asked")
 
     def __init__(self, function: Any = lambda array: array) -> None:
         self.function = function

@@ -240,12 +240,6 @@ def test_a_path_where_nothing_is(tmp_path: Path, scratch: Path) -> None:
         open_package(tmp_path / "pipe", scratch)
 
 
-@pytest.mark.parametrize("name", ["affable-shark", "affable-shark/1.2", "10.5281/zenodo.5764892"])
-def test_a_zoo_id_is_told_from_a_mistyped_file(scratch: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"BioImage\.IO zoo: .*Download → package"):
-        open_package(Path(name), scratch)
-
-
 def test_a_description_beside_a_package_is_refused(tmp_path: Path, scratch: Path) -> None:
     folder = write_folder(tmp_path / "model", {"rdf.yaml": DESCRIPTION})
     with pytest.raises(UsageError, match="--description is for bare weights"):

@@ -1,7 +1,9 @@
 """Who decides what may run: the bundled list, the administrator, the user, in this order of power."""
 
 import hashlib
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,20 @@ import pytest
 from bioimage_inference.errors import UsageError
 from bioimage_inference.model.trust import (
     HASHES_VARIABLE,
-    KNOWN_ARCHITECTURES,
     TRUST_VARIABLE,
     TrustPolicy,
     read_hashes,
 )
+from bioimage_inference.zoo.index import INDEX_VARIABLE
 
 STRANGER = hashlib.sha256(b"import os").hexdigest()
 PUBLISHED = "7f5b15948e8e2c91f78dcff34fbf30af517073e91ba487f3edb982b948d099b3"  # unet.py of affable-shark
+PUBLISHED_WEIGHTS = "8410950508655a300793b389c815dc30b1334062fc1dadb1e15e55a93cbb99a0"  # its TorchScript
+OWN = hashlib.sha256(b"our own file").hexdigest()
+
+
+def policy(environment: Mapping[str, str]) -> TrustPolicy:
+    return TrustPolicy.from_environment(environment=environment)
 
 
 @pytest.fixture
@@ -85,8 +93,32 @@ def test_a_broken_list_is_refused(tmp_path: Path, content: bytes) -> None:
         read_hashes(tmp_path / "trusted.txt")
 
 
-def test_each_bundled_hash_says_what_it_is() -> None:
-    blocks = KNOWN_ARCHITECTURES.read_text(encoding="utf-8").strip().split("\n\n")[1:]
-    assert len(blocks) == len(read_hashes(KNOWN_ARCHITECTURES)) > 30
-    for block in blocks:
-        assert re.fullmatch(r"# \S+\.py: \w+(, \w+)*; [^\n]+(\n#   [^\n]+)*\n[0-9a-f]{64}", block)
+def test_published_weights_are_known_and_the_administrators_index_adds_to_them(tmp_path: Path) -> None:
+    only_known = {TRUST_VARIABLE: "known"}
+    assert TrustPolicy.from_environment(environment=only_known).may_load_weights(PUBLISHED_WEIGHTS).allowed
+    weights = {
+        "pytorch_state_dict": {"source": "w.pt", "sha256": OWN, "architecture": {"source": "n.py", "sha256": OWN}}
+    }
+    line = {
+        "id": "own-model",
+        "dois": [],
+        "axes": {"inputs": ["bcyx"], "outputs": ["bcyx"]},
+        "description": {"name": "Own", "inputs": [], "outputs": [], "weights": weights},
+    }
+    (tmp_path / "index.jsonl").write_text(json.dumps(line) + "\n")
+    both = only_known | {INDEX_VARIABLE: str(tmp_path / "index.jsonl")}
+    for verdict in (
+        policy(both).may_load_weights(OWN),
+        policy(both).may_run_code(OWN),
+        policy(both).may_run_code(PUBLISHED),
+    ):
+        assert verdict.allowed
+    assert not policy(only_known).may_load_weights(OWN).allowed
+    assert not policy(only_known).may_run_code(OWN).allowed
+
+
+@pytest.mark.parametrize("content", [b"{}\n", b"no json\n", b'{"id": "a"}\n', b"[]\n", b"\xff\n"])
+def test_a_broken_index_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "index.jsonl").write_bytes(content)
+    with pytest.raises(UsageError, match=r"index of models .*index\.jsonl"):
+        policy({INDEX_VARIABLE: str(tmp_path / "index.jsonl")})

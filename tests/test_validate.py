@@ -163,7 +163,7 @@ def test_another_shape_differs(tmp_path: Path, capsys: Output) -> None:
     code, found = validated(capsys, rdf, tmp_path)
     (output,) = found["weights"][0]["outputs"]
     assert (code, output["expected_shape"], output["largest"]) == (7, [1, 1, 64, 32], None)
-    assert main(["validate", str(rdf)]) == 7
+    assert main(["validate", str(rdf), "-o", str(tmp_path)]) == 7
     assert "has the shape 1×1×64×64, expected was 1×1×64×32" in capsys.readouterr().out
 
 
@@ -243,7 +243,7 @@ def test_tiles_beside_the_whole(tmp_path: Path, capsys: Output, radius: int, hal
     assert code == 0  # the whole decides
     assert (tiles["count"] > 3, tiles["declared"]) == (True, bool(halo))
     assert tiles["agrees"]["out"] == (radius <= halo)
-    assert main(["validate", str(rdf), "--threads", "1"]) == 0
+    assert main(["validate", str(rdf), "--threads", "1", "-o", str(tmp_path)]) == 0
     assert found in capsys.readouterr().out
 
 

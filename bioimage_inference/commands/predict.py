@@ -27,6 +27,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
         description=arguments.description,
         model_axes=arguments.model_axes,
         model_size=arguments.model_size,
+        offline=arguments.offline,
     ) as model:
         targets = _targets(arguments, images, model.spec)
         records, exit_code = [], 0

@@ -35,7 +35,7 @@ def validate_command(arguments: argparse.Namespace) -> int:
     Raises :class:`ReproductionError` where outputs differ; where no entry can run, the error that stands in its way.
     """
     options = Options(device=arguments.device, threads=arguments.threads, trust_model_code=arguments.trust_model_code)
-    with open_model(arguments.model, description=arguments.description) as model:
+    with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
         findings = validate(model, options, arguments.output, arguments.weights)
         spec = model.spec
     if arguments.json:

@@ -6,6 +6,7 @@ tile faults in the same pages over and over: a fifth to a third of the time of a
 
 import ctypes
 import sys
+from typing import Any
 
 # Parameters of mallopt (malloc.h).
 _M_TRIM_THRESHOLD = -1
@@ -14,9 +15,18 @@ _M_MMAP_MAX = -4
 
 def keep_big_buffers() -> None:
     """Tell glibc; must be called before the buffers are allocated. Does nothing with other C libraries."""
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_glibc("mallopt")
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def give_back_buffers() -> None:
+    """Give back to the system, once, what is kept but not in use. Does nothing with other C libraries."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

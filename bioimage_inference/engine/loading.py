@@ -1,15 +1,20 @@
 """From an opened model to a network on its device."""
 
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
+from ..errors import UsageError
 from ..model.opening import OpenedModel
 from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
 from ..options import Options
 from .allocator import keep_big_buffers
+from .auto_network import AutoNetwork
 from .device import Device, choose_device
-from .network import Network, TorchNetwork
+from .network import Engine, TorchNetwork
+from .openvino_network import OpenVINONetwork, openvino_installed
 from .samplewise import check_packages
 
 
@@ -21,12 +26,22 @@ class Loaded:
     used, ``sha256`` that of its file.
     """
 
-    network: Network
+    network: TorchNetwork | OpenVINONetwork | AutoNetwork
     spec: ModelSpec
     device: Device
     entry: WeightsEntry
     sha256: str
     notes: tuple[str, ...]
+
+    @property
+    def engine(self) -> Engine:
+        """What computed the latest tiles, and why."""
+        return self.network.engine
+
+    def expect(self, tiles: int, memory: int) -> None:
+        """Say how many tiles come next, and how many bytes the process may use."""
+        if isinstance(self.network, AutoNetwork):
+            self.network.expect(tiles, memory)
 
 
 def load_network(opened: OpenedModel, options: Options) -> Loaded:
@@ -43,8 +58,31 @@ def load_network(opened: OpenedModel, options: Options) -> Loaded:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     loaded = load_weights(spec, policy, opened.package.bare_weights)
-    network = TorchNetwork(loaded.module, device, options.precision)
+    network = _on_engine(loaded.module, device, options)
     return Loaded(network, spec, device, loaded.entry, loaded.sha256, loaded.notes)
+
+
+def _on_engine(module: Any, device: Device, options: Options) -> TorchNetwork | OpenVINONetwork | AutoNetwork:
+    import torch
+
+    on_torch = partial(TorchNetwork, module, device, options.precision)
+    if options.engine == "torch":
+        return on_torch("as asked")
+    if device.name != "cpu":
+        return on_torch("OpenVINO is used on CPUs only")
+    openvino = partial(OpenVINONetwork, module, options.precision, torch.get_num_threads())
+    if options.engine == "openvino":
+        if not openvino_installed():
+            raise UsageError(
+                "--engine openvino needs OpenVINO, which is not installed. Install it with "
+                'pip install "bioimage_inference[openvino]", or leave --engine out.'
+            )
+        return openvino()
+    if not openvino_installed():
+        return on_torch("OpenVINO is not installed")
+    if options.precision != "float32":
+        return on_torch(f"engines round {options.precision} differently; --engine openvino takes the other one")
+    return AutoNetwork(on_torch(), openvino)
 
 
 def _with_functions(spec: ModelSpec, policy: TrustPolicy) -> ModelSpec:

@@ -1,6 +1,7 @@
 """The network as the engine sees it: arrays in, arrays out. Tests put their own function here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -10,6 +11,14 @@ from .device import Device
 from .statistics import Array
 
 Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes: ``torch`` or ``openvino``, and in words why."""
+
+    name: Literal["torch", "openvino"]
+    reason: str
 
 
 class Network(Protocol):
@@ -26,9 +35,12 @@ class TorchNetwork:
     Raises :class:`OutOfMemoryError` where a tile does not fit, :class:`ModelError` where the module fails otherwise.
     """
 
-    def __init__(self, module: Any, device: Device, precision: Precision = "float32") -> None:
+    def __init__(
+        self, module: Any, device: Device, precision: Precision = "float32", reason: str = "the engine of the weights"
+    ) -> None:
         import torch
 
+        self.engine = Engine("torch", reason)
         self._torch = torch
         self._device = torch.device(device.name)
         self._precision = precision
@@ -47,15 +59,15 @@ class TorchNetwork:
                 tensors = [None if array is None else self._tensor(array) for array in inputs]
                 while tensors and tensors[-1] is None:  # absent optional inputs keep their defaults
                     tensors.pop()
-                return [self._array(tensor) for tensor in _flat(self._module(*tensors))]
+                return [self._array(tensor) for tensor in flat(self._module(*tensors))]
         except torch.OutOfMemoryError as error:
-            raise _too_large(inputs, str(error)) from error
+            raise too_large(inputs, str(error)) from error
         except (RuntimeError, torch.jit.Error) as error:
             if "can't allocate memory" in str(error):
-                raise _too_large(inputs, "not enough memory") from error
-            raise _failed(inputs, error) from error
+                raise too_large(inputs, "not enough memory") from error
+            raise failed(inputs, error) from error
         except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
-            raise _failed(inputs, error) from error
+            raise failed(inputs, error) from error
 
     def _use_channels_last(self) -> None:
         """Convolutions are about 1.6 times faster on a CPU when channels lie together, and no slower on a GPU."""
@@ -77,12 +89,12 @@ class TorchNetwork:
         return array
 
 
-def _flat(result: Any) -> list[Any]:
+def flat(result: Any) -> list[Any]:
     """A network returns a tensor, or a tuple, list or dict of them, in the order of the description."""
     if isinstance(result, dict):
         result = list(result.values())
     if isinstance(result, tuple | list):
-        return [tensor for part in result for tensor in _flat(part)]
+        return [tensor for part in result for tensor in flat(part)]
     if not hasattr(result, "cpu"):
         raise TypeError(f"the network returned a {type(result).__name__}, not a tensor")
     return [result]
@@ -92,14 +104,16 @@ def _shapes(inputs: Sequence[Array | None]) -> str:
     return ", ".join("nothing" if array is None else "×".join(map(str, array.shape)) for array in inputs)
 
 
-def _too_large(inputs: Sequence[Array | None], reason: str) -> OutOfMemoryError:
+def too_large(inputs: Sequence[Array | None], reason: str) -> OutOfMemoryError:
+    """The error for a tile that does not fit into memory."""
     return OutOfMemoryError(
         f"A tile of {_shapes(inputs)} does not fit into memory ({reason.splitlines()[0][:200]}). Give more memory, or "
         "choose a smaller tile with --tile or --memory."
     )
 
 
-def _failed(inputs: Sequence[Array | None], error: Exception) -> ModelError:
+def failed(inputs: Sequence[Array | None], error: Exception) -> ModelError:
+    """The error for a network that fails on a tile."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1][:300] if lines else type(error).__name__
     return ModelError(

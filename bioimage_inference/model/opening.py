@@ -1,13 +1,16 @@
 """From what the user names as a model to its :class:`ModelSpec`, without loading any weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import ModelError
+from ..zoo.index import Entry, Index, load_index
+from ..zoo.names import zoo_name
 from .bare import bare_spec, sizes_from_text
 from .description import read_description
-from .package import Package, open_package
+from .package import Package, file_sha256, open_package, weights_kind
 from .spec import FixedSize, ModelSpec, StepSize
 
 
@@ -30,18 +33,81 @@ def open_model_files(
     description: Path | None = None,
     axes: str | None = None,
     size: str | None = None,
+    offline: bool = False,
 ) -> OpenedModel:
-    """Open a package, folder, description or bare TorchScript file.
+    """Open a package, folder, description, weights file, or a model of the zoo by its id or DOI.
 
-    ``axes`` and ``size`` (in the order x,y,z,c) describe bare weights; where the model has a description of its own,
-    that is what counts, and a contradiction becomes a remark. Raises :class:`UsageError` and :class:`ModelError`.
+    Weights that the zoo published need nothing else. ``axes`` and ``size`` (in the order x,y,z,c) describe others;
+    where the model has a description, that is what counts, and a contradiction becomes a remark. A model of the zoo is
+    downloaded where it is not in the cache and not ``offline``. Raises :class:`UsageError` and :class:`ModelError`.
     """
-    package = open_package(source, scratch, description)
+    index, notes = load_index(), []
+    name = zoo_name(source)
+    if name is not None:
+        from ..zoo.download import zoo_model
+
+        source = zoo_model(name, index, offline)
+        if name.doi is not None:
+            notes.append(f"{name} is the model {source.parent.name} of the BioImage.IO zoo.")
+    known = _published(source, index) if description is None else None
+    package = known.package if known is not None else open_package(source, scratch, description)
+    if known is not None:
+        notes.append(known.note)
     if package.description is None:
         assert package.bare_weights is not None
         return OpenedModel(replace(bare_spec(package.bare_weights, axes, size), sha256=package.sha256), package)
     spec = read_description(package.description, package.root, package.sha256)
-    return OpenedModel(replace(spec, notes=(*spec.notes, *_contradictions(spec, axes, size))), package)
+    return OpenedModel(replace(spec, notes=(*notes, *spec.notes, *_contradictions(spec, axes, size))), package)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Weights with their published description, and a remark for the user on where that comes from."""
+
+    package: Package
+    note: str
+
+
+def _published(source: Path, index: Index) -> _Known | None:
+    """The weights file ``source``, if the zoo published it.
+
+    Raises :class:`ModelError` where it holds tensors only, and the code of their network is not beside it.
+    """
+    try:
+        kind = weights_kind(source) if source.is_file() else None
+        sha256 = file_sha256(source) if kind is not None else ""
+    except OSError:  # the package is opened next, and says why it cannot be read
+        return None
+    found = index.with_weights(sha256)
+    if not found:
+        return None
+    entry, root = found[0], source.absolute().parent
+    weights = next(one for one in entry.weights.values() if one.get("sha256") == sha256)
+    code = weights.get("architecture", {}).get("source")
+    if kind == "state_dict" and code is not None and not (root / code).is_file():
+        raise ModelError(
+            f"{source.name} holds the weights of the model {entry.id} ({entry.name}), but not the network: that is "
+            f"made by {code}, which belongs beside it. Give {entry.id} as the model to have all of it downloaded, or "
+            "the model's package."
+        )
+    return _Known(Package(root, entry.description, None, source, sha256, source), _known_as(source, entry, found))
+
+
+def _known_as(source: Path, entry: Entry, same_file: Sequence[Entry]) -> str:
+    note = (
+        f"{source.name} is known by its SHA-256 as weights of the published model {entry.id} ({entry.name}); axes, "
+        "processing and halo are those of its description."
+    )
+    others = sorted({one.id for one in same_file if _tensors(one) != _tensors(entry)} - {entry.id})
+    if others:
+        note += (
+            f" The same file serves {', '.join(others)} with other tensors or processing; for those, give that name."
+        )
+    return note
+
+
+def _tensors(entry: Entry) -> tuple[Any, Any]:
+    return entry.description["inputs"], entry.description["outputs"]
 
 
 def _contradictions(spec: ModelSpec, axes: str | None, size: str | None) -> list[str]:

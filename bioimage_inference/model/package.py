@@ -45,7 +45,6 @@ _WHAT_IS_A_MODEL = (
     "A model is a BioImage.IO package (the zip file, its unpacked folder, or the rdf.yaml in there) "
     "or a TorchScript weights file."
 )
-_LOOKS_LIKE_ZOO_ID = re.compile(r"([a-z]+(-[a-z]+)+|(https?:/+doi\.org/)?10\.\d{4,}/\S+)(/[\d.]+)?")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|doi:|10\.\d{4,}/")
 
 
@@ -82,7 +81,7 @@ def open_package(source: Path, scratch: Path, description: Path | None = None) -
         elif source.exists():
             raise UsageError(f"{source} is neither a file nor a folder. {_WHAT_IS_A_MODEL}")
         else:
-            raise UsageError(_nothing_there(source))
+            raise UsageError(f"There is no file or folder {source}. {_WHAT_IS_A_MODEL}")
     except OSError as error:
         raise UsageError(f"The model {source} cannot be read: {error.strerror or error}.") from error
     if description is not None and package.bare_weights is None:
@@ -352,12 +351,3 @@ def _refuse_other_files(source: Path, head: bytes) -> None:
         )
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ModelError(f"{source.name} is of a kind that is not known here. {_WHAT_IS_A_MODEL}")
-
-
-def _nothing_there(source: Path) -> str:
-    if _LOOKS_LIKE_ZOO_ID.fullmatch(source.as_posix()):
-        return (
-            f"There is no file or folder {source}. It looks like a model of the BioImage.IO zoo: models are opened "
-            "from files, so get it at bioimage.io (Download → package) and give the zip file."
-        )
-    return f"There is no file or folder {source}. {_WHAT_IS_A_MODEL}"

@@ -1,4 +1,4 @@
-"""Decides whose code may run: bundled and administrator's lists of known SHA-256, the environment, the user's word.
+"""Decides whose code may run: SHA-256 of the published models and of the administrator, the environment, the user.
 
 ``BIOIMAGE_INFERENCE_TRUST=known`` restricts everything to known files, weights too, whatever the user says.
 ``BIOIMAGE_INFERENCE_TRUSTED_HASHES`` names the administrator's list, one SHA-256 per line.
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Self
 
 from ..errors import UsageError
+from ..zoo.index import load_index
 
 TRUST_VARIABLE = "BIOIMAGE_INFERENCE_TRUST"
 HASHES_VARIABLE = "BIOIMAGE_INFERENCE_TRUSTED_HASHES"
-KNOWN_ARCHITECTURES = Path(__file__).with_name("known_architectures.txt")
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,25 @@ class Verdict:
 class TrustPolicy:
     """What may run here.
 
-    ``published`` are the architecture files of the zoo, ``administrator`` what the administrator vouches for (code
-    and weights alike), both as lower-case SHA-256. ``known_only`` refuses all else; ``trust_model_code`` is the
-    user's word for the model's code, which counts only without ``known_only``.
+    ``published`` are the Python files and ``published_weights`` the weights of the zoo's models, ``administrator`` is
+    what the administrator vouches for (code and weights alike), all as lower-case SHA-256. ``known_only`` refuses all
+    else; ``trust_model_code`` is the user's word for the model's code, which counts only without ``known_only``.
     """
 
     trust_model_code: bool = False
     known_only: bool = False
     administrator: frozenset[str] = frozenset()
     published: frozenset[str] = frozenset()
+    published_weights: frozenset[str] = frozenset()
 
     @classmethod
     def from_environment(cls, trust_model_code: bool = False, environment: Mapping[str, str] = os.environ) -> Self:
         """The policy that the environment and the user's ``--trust-model-code`` amount to.
 
-        Raises :class:`UsageError` where a variable is misspelt or the administrator's list cannot be read: what
-        was meant as a restriction must not get lost.
+        Raises :class:`UsageError` where a variable is misspelt, or the administrator's list or index cannot be read:
+        what was meant as a restriction must not get lost.
         """
+        index = load_index(environment)
         mode = environment.get(TRUST_VARIABLE, "").strip()
         if mode not in ("", "known"):
             raise UsageError(f"{TRUST_VARIABLE} is {mode!r}; it can be 'known' or unset.")
@@ -55,7 +57,8 @@ class TrustPolicy:
             trust_model_code=trust_model_code,
             known_only=mode == "known",
             administrator=read_hashes(Path(listed)) if listed else frozenset(),
-            published=read_hashes(KNOWN_ARCHITECTURES),
+            published=index.code_sha256(),
+            published_weights=index.weights_sha256(),
         )
 
     def may_run_code(self, sha256: str) -> Verdict:
@@ -78,6 +81,8 @@ class TrustPolicy:
         """May the weights file, TorchScript or tensors, with this SHA-256 be loaded?"""
         if sha256 in self.administrator:
             return Verdict(True, "its weights are in the administrator's list of known files")
+        if self.known_only and sha256 in self.published_weights:
+            return Verdict(True, "its weights are those of a model published in the BioImage.IO zoo")
         if self.known_only:
             return Verdict(False, _refused_by_administrator("weights", sha256))
         return Verdict(True, "weights are loaded without running Python code")

@@ -1,0 +1,212 @@
+"""Brings a model of the zoo into the cache of ``bioimageio.spec``, once for all processes that ask for it.
+
+Each version of a model has a folder there, ``bioimage-inference/ID/VERSION-HASH``, which gets its name when all files
+are in it. A model that is there is used without asking the zoo: results stay the same, also without a network.
+"""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from ..errors import ModelError, OutputError, UsageError
+from ..model.description import read_description
+from ..model.package import file_sha256
+from ..model.plain_yaml import MAX_BYTES, load_yaml
+from ..model.spec import ModelSpec
+from .fetching import fetch_bytes, fetch_file, http_client
+from .files import File, package_files, with_local_names
+from .index import Index
+from .names import ZooName, is_address
+from .progress import Show, say, shown
+
+if TYPE_CHECKING:
+    import httpx
+
+_UNFINISHED = ".incomplete"
+_OTHER_WAY = (
+    "Or download the model's package at bioimage.io (Download → package), on another computer if need be, and give the "
+    "zip file."
+)
+
+
+def zoo_model(name: ZooName, index: Index, offline: bool = False) -> Path:
+    """The folder with a model's files, downloaded if it is not in the cache; ``offline`` forbids that.
+
+    ``index`` knows the ids of DOIs. Raises :class:`UsageError` where there is no such model, or no way to get it here,
+    :class:`OutputError` where the cache cannot be written, :class:`ModelError` where the model cannot be understood or
+    its files are not those that the description means.
+    """
+    from bioimageio.spec import settings
+
+    model_id = name.id or _id_of_doi(name, index)
+    home = settings.cache_path / "bioimage-inference" / model_id
+    cached = _cached(home, name.version)
+    if cached is not None:
+        return cached
+    address = settings.collection_http_pattern.format(bioimageio_id=model_id)
+    if offline:
+        raise UsageError(_offline(name, model_id, index, home, address))
+    try:
+        with _locked(home, model_id):
+            return _cached(home, name.version) or _download(model_id, name.version, index, home, address)
+    except OSError as error:
+        raise OutputError(
+            f"The model {model_id} cannot be put into the cache {home}: {error.strerror or error}. Make room there, or "
+            "name a folder that can be written in the environment variable BIOIMAGEIO_CACHE_PATH."
+        ) from error
+
+
+def _id_of_doi(name: ZooName, index: Index) -> str:
+    entry = index.with_doi(name.doi or "")
+    if entry is None:
+        raise UsageError(
+            f"No model with the DOI {name.doi} is known here. Look it up at bioimage.io, and give the name that it has "
+            "there (such as affable-shark) or its package (Download → package)."
+        )
+    return entry.id
+
+
+def _cached(home: Path, version: str | None) -> Path | None:
+    """The folder of that version, else the one that was downloaded last."""
+    found = [folder for folder in home.glob(f"{version or '*'}-*") if folder.suffix != _UNFINISHED]
+    return max(found, key=lambda folder: folder.stat().st_mtime_ns, default=None)
+
+
+def _offline(name: ZooName, model_id: str, index: Index, home: Path, address: str) -> str:
+    entry, files = index.current().get(model_id), "the files that it names"
+    if entry is not None:
+        files = ", ".join(dict.fromkeys(str(one["source"]) for one in (*entry.weights.values(), *entry.files())))
+    return (
+        f"{_unknown(model_id, index)}The model {name} is not in the cache ({home}), and --offline forbids to download "
+        f"it. Its description would have been fetched from {address}, and with it {files}. Run once without --offline. "
+        f"{_OTHER_WAY}"
+    )
+
+
+@contextmanager
+def _locked(home: Path, model_id: str) -> Iterator[None]:
+    """Let one process at a time work on a model."""
+    from filelock import FileLock, Timeout
+
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"[{model_id}] another run is downloading it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _download(model_id: str, version: str | None, index: Index, home: Path, address: str) -> Path:
+    import httpx
+
+    current = address  # of what is fetched, for the message
+    try:
+        with http_client() as client:
+            content = fetch_bytes(client, address, MAX_BYTES)
+            description, spec = _read(content, model_id, version)
+            files = package_files(description, spec)
+            content = with_local_names(content, files)
+            folder = home / f"{_label(spec)}-{hashlib.sha256(content).hexdigest()[:12]}"
+            unfinished = folder.with_name(folder.name + _UNFINISHED)
+            with shown(model_id, urlsplit(address).netloc) as show:
+                for file in files:
+                    current = file.source if is_address(file.source) else urljoin(address, quote(file.name))
+                    _fetch(client, file, current, unfinished, show)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UsageError(_failed(error, model_id, current, index, is_model=current == address)) from error
+    unfinished.mkdir(exist_ok=True)
+    (unfinished / "rdf.yaml").write_bytes(content)
+    return unfinished.replace(folder)
+
+
+def _read(content: bytes, model_id: str, version: str | None) -> tuple[Mapping[str, Any], ModelSpec]:
+    """The description, once it is clear that the model can be used, and is the one asked for."""
+    description = load_yaml(content, f"The description of {model_id}")
+    if not isinstance(description, Mapping):
+        raise ModelError(f"What the zoo has as {model_id} is no description of a model.")
+    spec = read_description(description, Path())
+    if version not in (None, spec.version):
+        raise UsageError(
+            f"The zoo offers version {spec.version} of {model_id}, not {version}. Give {model_id}/{spec.version}, or "
+            f"get the package of version {version} at bioimage.io."
+        )
+    return description, spec
+
+
+def _label(spec: ModelSpec) -> str:
+    return re.sub(r"[^\w.]", "_", spec.version or "unversioned")[:40]
+
+
+def _fetch(client: "httpx.Client", file: File, address: str, folder: Path, show: Show) -> None:
+    """Bring a file into the folder, if an earlier run did not; one that is not needed may be missing or changed."""
+    import httpx
+
+    path = folder / file.name
+    if path.exists() or _copied(file, path):
+        return
+    try:
+        fetch_file(client, address, path, file.sha256, show(file.name))
+    except (httpx.HTTPStatusError, ModelError) as error:
+        if file.needed:
+            raise
+        reason = error if isinstance(error, ModelError) else f"{address} answered {error.response.status_code}"
+        say(f"{file.name} is left out: {reason}")
+
+
+def _copied(file: File, path: Path) -> bool:
+    """Take a file that ``bioimageio.spec`` or ``bioimageio.core`` downloaded, if there is one."""
+    from bioimageio.spec import settings
+
+    if file.sha256 is None or not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
+        return False
+    for found in settings.cache_path.glob(f"entry__url_*_contents_{file.sha256}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        shutil.copyfile(found, part)
+        if file_sha256(part) == file.sha256:
+            part.replace(path)
+            return True
+        part.unlink()
+    return False
+
+
+def _unknown(model_id: str, index: Index) -> str:
+    """What to say first where the user may have meant a file or another model."""
+    if model_id in index.current():
+        return ""
+    similar = get_close_matches(model_id, index.current(), n=3)
+    meant = f" Did you mean {' or '.join(similar)}?" if similar else ""
+    return f"There is no file or folder {model_id}, nor a model of that name among those known here.{meant} "
+
+
+def _failed(error: Exception, model_id: str, address: str, index: Index, is_model: bool) -> str:
+    """Why the download failed, and what to do."""
+    import httpx
+
+    if not isinstance(error, httpx.HTTPStatusError):
+        return (
+            f"{_unknown(model_id, index)}The model {model_id} is not here yet and cannot be downloaded: there is no "
+            f"connection to {address} ({str(error) or type(error).__name__}). Check the network, and run again: what "
+            f"has arrived is kept. {_OTHER_WAY}"
+        )
+    status = error.response.status_code
+    if is_model and status in (400, 403, 404, 410):
+        return (
+            f"{_unknown(model_id, index)}The BioImage.IO zoo has no model {model_id}: {address} answered {status}. "
+            "`bioimage-inference models` lists the models that are known here."
+        )
+    return (
+        f"The model {model_id} cannot be downloaded: {address} answered {status} {error.response.reason_phrase}. "
+        f"Try again later. {_OTHER_WAY}"
+    )

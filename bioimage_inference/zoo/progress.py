@@ -1,0 +1,60 @@
+"""Says on standard error what is downloaded: a bar on a terminal, a line for each file elsewhere."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .fetching import Progress
+
+Show = Callable[[str], Progress]
+"""Given the name of a file, what its download is to report to."""
+
+
+def say(text: str) -> None:
+    """Print a line on standard error, where results of ``--json`` are not disturbed."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def shown(model: str, host: str) -> Iterator[Show]:
+    """Show the progress of all files of a model."""
+    if sys.stderr.isatty():
+        with _bars(model) as show:
+            yield show
+    else:
+        yield lambda name: _line(model, name, host)
+
+
+def _line(model: str, name: str, host: str) -> Progress:
+    begun = False
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            size = f"{total / 2**20:.1f} MiB" if total is not None else f"{done / 2**20:.1f} MiB or more"
+            say(f"[{model}] downloading {name} ({size}) from {host}")
+
+    return progress
+
+
+@contextmanager
+def _bars(model: str) -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def show(name: str) -> Progress:
+            task = bars.add_task(f"{model}: {name}", total=None)
+            return lambda done, total: bars.update(task, completed=done, total=total)
+
+        yield show

@@ -18,7 +18,8 @@ class Options:
 
     ``axes`` are those of the image file, ``channels`` which of its channels to take, in the model's order. ``tile`` has
     pixels in the order of the model's image axes (z y x), ``None`` chooses. ``threads`` of ``None`` leaves the number
-    to torch; ``engine`` is what computes on a CPU; ``memory`` is a text such as ``4GiB``, ``None`` takes what the container or machine allows.
+    to torch; ``engine`` is what computes on a CPU; ``memory`` is a text such as ``4GiB``, ``None`` takes what the
+    container or machine allows.
     """
 
     axes: str | None = None

@@ -21,7 +21,7 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     text = ""
-    for arguments in (["--help"], ["predict", "--help"]):
+    for arguments in (["--help"], *([name, "--help"] for name in ("predict", "inspect", "validate", "models"))):
         with pytest.raises(SystemExit):
             main(arguments)
         text += capsys.readouterr().out

@@ -115,10 +115,10 @@ def difference(got: Sequence[Array], expected: Sequence[Array]) -> float:
         return np.inf
     largest = 0.0
     for one, other in zip(got, expected, strict=True):
-        both = np.isnan(one) & np.isnan(other)
-        same = both | (one == other)  # infinities as well
-        apart = np.abs(np.subtract(one, other, dtype=np.float64), where=~same, out=np.zeros(one.shape))
-        largest = max(largest, float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0)))
+        same = (one == other) | (np.isnan(one) & np.isnan(other))  # equal infinities cannot be subtracted
+        apart = np.zeros(one.shape)
+        np.subtract(one, other, dtype=np.float64, out=apart, where=~same)
+        largest = max(largest, float(np.abs(np.where(np.isnan(apart), np.inf, apart)).max(initial=0.0)))
     return largest
 
 

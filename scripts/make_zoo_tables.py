@@ -1,0 +1,168 @@
+"""Writes ``docs/zoo.md`` from the bundled index: the tutorial's models, and which test covers which feature of the zoo.
+
+python scripts/make_zoo_tables.py
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bioimage_inference.model.description import read_description
+from bioimage_inference.model.spec import Axis, FixedSize, FreeSize, ModelSpec, ReferencedSize, StepSize
+from bioimage_inference.report.tensor_words import input_in_words
+from bioimage_inference.zoo.index import BUNDLED, read_index
+
+ROOT = Path(__file__).parents[1]
+TUTORIAL = (
+    "affable-shark",
+    "ambitious-sloth",
+    "conscientious-seashell",
+    "emotional-cricket",
+    "hiding-tiger",
+    "impartial-shrimp",
+    "kind-seashell",
+    "loyal-parrot",
+    "organized-badger",
+    "powerful-chipmunk",
+    "willing-hedgehog",
+)
+"""The models of the Galaxy tutorial "Using BioImage.IO models for image analysis in Galaxy"."""
+
+
+def _image_axes(model: ModelSpec) -> list[Axis]:
+    return [axis for tensor in model.inputs for axis in tensor.axes if axis.letter in "tzyx"]
+
+
+def _output_axes(model: ModelSpec) -> list[Axis]:
+    return [axis for tensor in model.outputs for axis in tensor.axes if axis.letter in "tzyx"]
+
+
+def _has(name: str) -> Callable[[ModelSpec], bool]:
+    return lambda model: any(
+        step.name == name for tensor in (*model.inputs, *model.outputs) for step in tensor.operations
+    )
+
+
+def _halos(model: ModelSpec) -> set[int]:
+    return {axis.halo for axis in _output_axes(model)}
+
+
+Feature = tuple[str, Callable[[ModelSpec], bool], str]
+
+FEATURES: tuple[Feature, ...] = (
+    ("TorchScript weights", lambda m: any(w.format == "torchscript" for w in m.weights), "test_zoo, test_weights"),
+    (
+        "state dict, code of its own",
+        lambda m: any(w.architecture and w.architecture.source for w in m.weights),
+        "test_zoo, test_trust",
+    ),
+    (
+        "state dict, network of a library",
+        lambda m: any(w.architecture and w.architecture.import_from for w in m.weights),
+        "test_weights",
+    ),
+    ("format 0.5", lambda m: m.format_version.startswith("0.5"), "test_zoo, test_description"),
+    ("format 0.4 or older", lambda m: not m.format_version.startswith("0.5"), "test_zoo, test_description"),
+    ("3-D image", lambda m: any(axis.letter == "z" for axis in _image_axes(m)), "test_zoo, test_tiled_equals_whole"),
+    (
+        "fixed size",
+        lambda m: any(isinstance(axis.size, FixedSize) for axis in _image_axes(m)),
+        "test_zoo, test_tiled_equals_whole",
+    ),
+    (
+        "sizes in steps",
+        lambda m: any(isinstance(axis.size, StepSize) for axis in _image_axes(m)),
+        "test_zoo, test_tiling",
+    ),
+    (
+        "steps above 32",
+        lambda m: any(isinstance(axis.size, StepSize) and axis.size.step > 32 for axis in _image_axes(m)),
+        "test_zoo, test_tiling",
+    ),
+    ("no halo declared", lambda m: _halos(m) <= {0}, "test_tiled_equals_whole"),
+    ("halo that differs between axes", lambda m: len(_halos(m)) > 1, "test_tiled_equals_whole, test_against_reference"),
+    (
+        "output of another resolution",
+        lambda m: any(isinstance(a.size, ReferencedSize) and a.size.scale != 1 for a in _output_axes(m)),
+        "test_tiled_equals_whole",
+    ),
+    (
+        "output cropped by the network",
+        lambda m: any(isinstance(a.size, ReferencedSize) and a.size.offset for a in _output_axes(m)),
+        "test_tiled_equals_whole",
+    ),
+    ("several inputs", lambda m: len(m.inputs) > 1, "test_examples, test_unusual_models"),
+    ("several outputs", lambda m: len(m.outputs) > 1, "test_examples, test_zoo"),
+    ("optional inputs", lambda m: any(tensor.optional for tensor in m.inputs), "test_unusual_models"),
+    (
+        "several input channels",
+        lambda m: any(
+            isinstance(a.size, FixedSize) and a.size.size > 1 for t in m.inputs for a in t.axes if a.letter == "c"
+        ),
+        "test_matching, test_zoo",
+    ),
+    (
+        "no batch or no channel axis",
+        lambda m: any(not {"b", "c"} <= set(t.letters) for t in (*m.inputs, *m.outputs)),
+        "test_zoo, test_unusual_models",
+    ),
+    (
+        "lists of unknown length",
+        lambda m: any(isinstance(a.size, FreeSize) and a.letter != "b" for t in m.outputs for a in t.axes),
+        "test_unusual_models",
+    ),
+    (
+        "output without image axes",
+        lambda m: any(not set(t.letters) & set("zyx") for t in m.outputs),
+        "test_unusual_models",
+    ),
+    (
+        "statistics of all samples together",
+        lambda m: any(
+            step.kwargs.get("axes", "") is None or "b" in (step.kwargs.get("axes") or "")
+            for t in m.inputs
+            for step in t.operations
+        ),
+        "test_engine, test_against_reference",
+    ),
+    *(
+        (f"`{name}`", _has(name), "test_against_reference")
+        for name in (
+            "zero_mean_unit_variance",
+            "fixed_zero_mean_unit_variance",
+            "scale_range",
+            "scale_linear",
+            "clip",
+            "sigmoid",
+        )
+    ),
+)
+
+
+def tables() -> str:
+    """The page."""
+    models = {entry.id: read_description(entry.description, Path()) for entry in read_index(BUNDLED)}
+    return "\n".join(_lines(models)) + "\n"
+
+
+def _lines(models: dict[str, ModelSpec]) -> Iterator[str]:
+    yield "# The models of the zoo\n"
+    yield "Made by `scripts/make_zoo_tables.py` from the bundled index of the BioImage.IO zoo.\n"
+    yield "## The models of the Galaxy tutorial\n"
+    yield "Run any of them with `bioimage-inference predict ID IMAGE -o results`, with the downloaded package instead of the"
+    yield "id, or with the bare weights file, which is recognised by its SHA-256.\n"
+    yield "| id | name | the image that it takes |"
+    yield "| --- | --- | --- |"
+    for model_id in TUTORIAL:
+        model = models[model_id]
+        yield f"| `{model_id}` | {model.name} | {input_in_words(model.inputs[0])} |"
+    yield "\n## Features of the zoo, and the tests that cover them\n"
+    yield f"Of the {len(models)} models with PyTorch weights in the index:\n"
+    yield "| feature | models | covered by |"
+    yield "| --- | --- | --- |"
+    for name, found, tests in FEATURES:
+        covered = ", ".join(f"`{test}`" for test in tests.split(", "))
+        yield f"| {name} | {sum(map(found, models.values()))} | {covered} |"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "zoo.md").write_text(tables(), encoding="utf-8")

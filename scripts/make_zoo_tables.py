@@ -148,8 +148,8 @@ def _lines(models: dict[str, ModelSpec]) -> Iterator[str]:
     yield "# The models of the zoo\n"
     yield "Made by `scripts/make_zoo_tables.py` from the bundled index of the BioImage.IO zoo.\n"
     yield "## The models of the Galaxy tutorial\n"
-    yield "Run any of them with `bioimage-inference predict ID IMAGE -o results`, with the downloaded package in place of"
-    yield "the id, or with the bare weights file, which is recognised by its SHA-256.\n"
+    yield "Run any of them with `bioimage-inference predict ID IMAGE -o results`, with the downloaded package instead"
+    yield "of the id, or with the bare weights file, which is recognised by its SHA-256.\n"
     yield "| id | name | the image that it takes |"
     yield "| --- | --- | --- |"
     for model_id in TUTORIAL:

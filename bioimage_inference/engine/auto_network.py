@@ -11,8 +11,7 @@ import numpy as np
 
 from ..errors import BioimageInferenceError
 from .allocator import give_back_buffers
-from .network import Engine, Network
-from .openvino_network import difference
+from .network import Engine, Network, difference
 from .statistics import Array
 
 TOLERANCE = 1e-4

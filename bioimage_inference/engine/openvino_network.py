@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import BioimageInferenceError, ModelError
 from .allocator import give_back_buffers
-from .network import Engine, Precision, failed, too_large
+from .network import Engine, Precision, difference, failed, too_large
 from .statistics import Array
 from .tracing import trace
 
@@ -59,8 +59,9 @@ class OpenVINONetwork:
                 compiled, expected = self._compile(inputs)
                 outputs = compiled(inputs)
                 if not self._compiled:
-                    apart = f"; its first tile is within {difference(outputs, expected):.1g} of torch in float32"
-                    self.engine = Engine("openvino", f"as asked{apart}{self._remark}")
+                    apart = f"{difference(outputs, expected):.1g} from torch's in float32"
+                    reason = f"as asked; on the first tile the network's outputs are at most {apart}{self._remark}"
+                    self.engine = Engine("openvino", reason)
                 self._compiled = dict(list(self._compiled.items())[1 - _KEPT :]) | {shapes: compiled}
                 return outputs
             return self._compiled[shapes](inputs)
@@ -109,22 +110,7 @@ class _Compiled:
         return [np.array(tensor.data, dtype) for tensor, dtype in zip(tensors, self._dtypes, strict=True)]
 
 
-def difference(got: Sequence[Array], expected: Sequence[Array]) -> float:
-    """The largest difference of two engines' outputs; infinite where number, shapes, types or NaN differ."""
-    if [(one.shape, one.dtype) for one in got] != [(one.shape, one.dtype) for one in expected]:
-        return np.inf
-    largest = 0.0
-    for one, other in zip(got, expected, strict=True):
-        same = (one == other) | (np.isnan(one) & np.isnan(other))  # equal infinities cannot be subtracted
-        apart = np.zeros(one.shape)
-        np.subtract(one, other, dtype=np.float64, out=apart, where=~same)
-        largest = max(largest, float(np.abs(np.where(np.isnan(apart), np.inf, apart)).max(initial=0.0)))
-    return largest
-
-
 def _not_convertible(reason: str) -> ModelError:
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     last = lines[-1][:300] if lines else "no reason given"
-    return ModelError(
-        f"OpenVINO cannot run this network: {last}. Leave --engine out; torch, which it was made with, can."
-    )
+    return ModelError(f"OpenVINO cannot run this network: {last}. Leave --engine out to compute with torch.")

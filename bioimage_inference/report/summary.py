@@ -28,6 +28,9 @@ def result_lines(record: Record) -> Iterator[str]:
     """Where the outputs are, how long it took, and what the user should know."""
     if "device" in record:
         yield f"  device  {record['device']['reason']}"
+        engine, precision = record["engine"], record["device"]["precision"]
+        if engine["name"] != "torch" or precision != "float32":
+            yield f"  engine  {engine['name']} in {precision}: {engine['reason']}"
     for output in record["outputs"]:
         files = [file for file in (output["tiff"], output["npy"]) if file]
         shape = _comma("?" if size is None else size for size in output["shape"])

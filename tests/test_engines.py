@@ -1,0 +1,392 @@
+"""The engine for CPUs: OpenVINO gives what torch gives, is used when that pays, and says why when it is not."""
+
+import math
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bioimage_inference import predict
+from bioimage_inference.cli import main
+from bioimage_inference.engine import auto_network, loading, openvino_network
+from bioimage_inference.engine.auto_network import AutoNetwork
+from bioimage_inference.engine.device import Device
+from bioimage_inference.engine.network import Network, TorchNetwork, difference
+from bioimage_inference.engine.openvino_network import OpenVINONetwork, openvino_installed
+from bioimage_inference.errors import ModelError, OutOfMemoryError, UsageError
+from tests.models import Blur, simple_tensors, write_model
+
+with_openvino = pytest.mark.skipif(not openvino_installed(), reason="OpenVINO is not installed (the extra openvino)")
+
+DEMOS = [("demo-model", "nuclei.tif"), ("demo-model-3d", "nuclei_3d.tif")]
+IMAGE = np.random.default_rng(0).standard_normal((1, 1, 24, 32)).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@with_openvino
+@pytest.mark.parametrize(("model", "image"), DEMOS)
+def test_openvino_gives_what_torch_gives(test_data: Path, model: str, image: str) -> None:
+    results = {
+        engine: predict(test_data / model, test_data / image, engine=engine, threads=1)
+        for engine in ("torch", "openvino")
+    }
+    for output in results["torch"].outputs.values():
+        other = results["openvino"].outputs[output.id]
+        assert other.dtype == output.dtype
+        np.testing.assert_allclose(other.array, output.array, rtol=0, atol=1e-5)
+    record = results["openvino"].record
+    assert record["engine"]["name"] == "openvino"
+    assert "from torch's in float32" in record["engine"]["reason"]
+    assert record["versions"]["openvino"].startswith("20")
+    assert results["torch"].record["engine"] == {"name": "torch", "reason": "as asked"}
+
+
+class Branches(torch.nn.Module):
+    """Branches and loops that depend on shapes, as scripted networks of the zoo have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.InstanceNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        missing = (8 - x.shape[3] % 8) % 8
+        x = torch.nn.functional.pad(self.norm(self.conv(x)), [0, missing])
+        kept: list[torch.Tensor] = []
+        for _ in range(x.dim() - 2):
+            kept.append(x)
+            x = torch.nn.functional.avg_pool2d(x, 2)
+        x = torch.nn.functional.interpolate(x, scale_factor=4.0, mode="bilinear")
+        return (x + kept[0])[..., : x.shape[3] - missing]
+
+
+class Several(torch.nn.Module):
+    """Two inputs, the second optional; outputs of several types."""
+
+    def forward(
+        self, x: torch.Tensor, y: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if y is None:
+            y = torch.ones_like(x)
+        return x + y, (x * 10).to(torch.int64), x > y
+
+
+class Sign(torch.nn.Module):
+    """A branch that depends on the values."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool(x.sum() > 0):
+            return x
+        return -x
+
+
+class Positive(torch.nn.Module):
+    """A shape that depends on the values."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        positive = x[x > 0]
+        return positive.reshape(1, positive.size(0)) + 1
+
+
+def made(module: torch.nn.Module, scripted: bool) -> Any:
+    module = module.eval().requires_grad_(False)
+    return torch.jit.script(module) if scripted else module
+
+
+def on_both(module: Any, inputs: Sequence[Any], network: OpenVINONetwork) -> float:
+    return difference(network(inputs), TorchNetwork(module, Device("cpu", ""))(inputs))
+
+
+@with_openvino
+@pytest.mark.parametrize("scripted", [True, False], ids=["TorchScript", "Python"])
+def test_branches_on_shapes_are_followed_for_every_shape(scripted: bool) -> None:
+    module = made(Branches(), scripted)
+    network = OpenVINONetwork(module, "float32", 1)
+    for width in (32, 28, 20, 32):
+        assert on_both(module, [IMAGE[..., :width]], network) < 1e-5
+
+
+@with_openvino
+def test_traced_networks_run() -> None:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of constants
+        module = torch.jit.trace(Branches().eval().requires_grad_(False), torch.from_numpy(IMAGE))
+    assert on_both(module, [IMAGE], OpenVINONetwork(module, "float32", 1)) < 1e-5
+
+
+@with_openvino
+def test_without_torchs_own_interpreter_the_operations_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C, "_jit_interpret_graph")
+    module = made(Branches(), scripted=True)
+    assert on_both(module, [IMAGE], OpenVINONetwork(module, "float32", 1)) < 1e-5
+
+
+@with_openvino
+@pytest.mark.parametrize("scripted", [True, False], ids=["TorchScript", "Python"])
+def test_several_inputs_and_outputs_keep_order_and_types(scripted: bool) -> None:
+    module = made(Several(), scripted)
+    network = OpenVINONetwork(module, "float32", 1)
+    for inputs in ([IMAGE, IMAGE[..., ::-1]], [IMAGE, None]):
+        assert on_both(module, inputs, network) == 0
+    assert [array.dtype for array in network([IMAGE, None])] == [np.float32, np.int64, np.bool_]
+
+
+@with_openvino
+def test_outputs_stay_when_the_next_tile_is_computed() -> None:
+    network = OpenVINONetwork(made(Blur((1, 1)), scripted=True), "float32", 1)
+    (first,) = network([IMAGE])
+    kept = first.copy()
+    network([IMAGE + 1])
+    np.testing.assert_array_equal(first, kept)
+
+
+@with_openvino
+@pytest.mark.parametrize("network", [Sign(), Positive()], ids=["branch", "shape"])
+@pytest.mark.parametrize("scripted", [True, False], ids=["TorchScript", "Python"])
+def test_what_depends_on_values_is_refused(network: torch.nn.Module, scripted: bool) -> None:
+    with pytest.raises(ModelError, match=r"OpenVINO cannot run this network.*values of its inputs"):
+        OpenVINONetwork(made(network, scripted), "float32", 1)([IMAGE])
+
+
+@with_openvino
+def test_float32_is_float32_and_bfloat16_is_less() -> None:
+    module = made(Blur((2, 2)), scripted=True)
+    exact, rounded = (OpenVINONetwork(module, precision, 1) for precision in ("float32", "bfloat16"))
+    assert on_both(module, [IMAGE], exact) < 1e-6
+    apart = on_both(module, [IMAGE], rounded)
+    assert 1e-6 < apart < 0.1 or "no bfloat16" in rounded.engine.reason
+
+
+@with_openvino
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_are_as_told(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    told = []
+    compile_model = openvino.Core.compile_model
+
+    def compile_and_ask(*arguments: Any) -> Any:
+        compiled = compile_model(*arguments)
+        told.append(compiled.get_property("INFERENCE_NUM_THREADS"))
+        return compiled
+
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_and_ask)
+    OpenVINONetwork(made(Blur((1, 1)), scripted=True), "float32", threads)([IMAGE])
+    assert told == [threads]
+
+
+@with_openvino
+def test_openvino_does_not_report_to_its_makers() -> None:
+    OpenVINONetwork(made(Blur((1, 1)), scripted=True), "float32", 1)
+    assert sys.modules["openvino_telemetry"] is None
+
+
+@with_openvino
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (MemoryError(), OutOfMemoryError),
+        (RuntimeError("std::bad_alloc"), OutOfMemoryError),
+        (RuntimeError("something else"), ModelError),
+    ],
+)
+def test_its_errors_are_told_in_words(raised: Exception, error: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = OpenVINONetwork(made(Blur((1, 1)), scripted=True), "float32", 1)
+    network([IMAGE])
+
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(openvino_network._Compiled, "__call__", fail)
+    with pytest.raises(error, match="1×1×24×32"):
+        network([IMAGE])
+
+
+@with_openvino
+def test_a_network_that_openvino_cannot_run_ends_with_exit_code_4(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "model", Sign(), *simple_tensors())
+    np.save(tmp_path / "image.npy", IMAGE[0, 0])
+    command = ["predict", str(model), str(tmp_path / "image.npy"), "-o", str(tmp_path), "--axes", "yx"]
+    assert main([*command, "--engine", "openvino"]) == 4
+    assert "--engine" in capsys.readouterr().err
+    assert main(command) == 0
+
+
+def test_openvino_that_is_not_installed_is_exit_code_2(
+    test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loading, "openvino_installed", lambda: False)
+    command = ["predict", str(test_data / "demo-model"), str(test_data / "nuclei.tif"), "-o", str(tmp_path)]
+    assert main([*command, "--engine", "openvino"]) == UsageError.exit_code
+    assert 'pip install "bioimage_inference[openvino]"' in capsys.readouterr().err
+    result = predict(test_data / "demo-model", test_data / "nuclei.tif")
+    assert result.record["engine"] == {"name": "torch", "reason": "OpenVINO is not installed"}
+
+
+@pytest.mark.parametrize("engine", ["auto", "openvino"])
+def test_a_gpu_is_for_torch(engine: str, test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_for = []
+
+    class OnAnyDevice(TorchNetwork):
+        def __init__(self, module: Any, device: Device, precision: Any, reason: str) -> None:
+            made_for.append(device.name)
+            super().__init__(module, Device("cpu", ""), precision, reason)
+
+    monkeypatch.setattr(loading, "choose_device", lambda _: Device("cuda:0", "a GPU"))
+    monkeypatch.setattr(loading, "TorchNetwork", OnAnyDevice)
+    record = predict(test_data / "demo-model", test_data / "nuclei.tif", engine=engine).record
+    assert made_for == ["cuda:0"]
+    assert record["engine"] == {"name": "torch", "reason": "OpenVINO is used on CPUs only"}
+
+
+class Clock:
+    """Time that passes only while a network computes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.computed: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def network(self, seconds: float, change: Callable[[Any], Any] = lambda x: x) -> Network:
+        def compute(inputs: Sequence[Any]) -> list[Any]:
+            self.now += seconds
+            self.computed.append(seconds)
+            return [change(inputs[0])]
+
+        return compute
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(auto_network.time, "perf_counter", clock)
+    return clock
+
+
+def run(torch_network: Network, openvino: Network, tiles: int = 100, memory: int = sys.maxsize) -> AutoNetwork:
+    """All tiles of an image; the results are those of torch to the tolerance of auto."""
+    network = AutoNetwork(torch_network, lambda: openvino)
+    network.expect(tiles, memory)
+    for number in range(tiles):
+        (result,) = network([IMAGE + number])
+        np.testing.assert_allclose(result, (IMAGE + number).astype(result.dtype), rtol=0, atol=auto_network.TOLERANCE)
+    return network
+
+
+def test_auto_takes_the_faster_engine_where_there_is_enough_to_compute(clock: Clock) -> None:
+    engine = run(clock.network(2.0), clock.network(1.0, lambda x: x + np.float32(1e-5))).engine
+    assert engine.name == "openvino"
+    assert "1.000 s, with torch 2.000 s" in engine.reason
+    assert clock.computed[-90:] == [1.0] * 90
+
+
+@pytest.mark.parametrize(("seconds", "tiles"), [(2.0, 20), (0.01, 100)], ids=["few tiles", "little time"])
+def test_auto_does_not_try_where_it_cannot_pay(seconds: float, tiles: int, clock: Clock) -> None:
+    engine = run(clock.network(seconds), clock.network(0.001), tiles).engine
+    assert (engine.name, clock.computed) == ("torch", [seconds] * tiles)
+    assert "too little to compute" in engine.reason
+
+
+def test_auto_does_not_try_where_memory_is_short(clock: Clock) -> None:
+    engine = run(clock.network(2.0), clock.network(1.0), memory=1).engine
+    assert (engine.name, set(clock.computed)) == ("torch", {2.0})
+    assert "too little memory" in engine.reason
+
+
+@pytest.mark.parametrize(
+    ("seconds", "change", "reason"),
+    [
+        (2.5, lambda x: x, "takes OpenVINO 2.500 s, torch 2.000 s"),
+        (1.0, lambda x: x + np.float32(1e-3), "differ by 0.001"),
+        (1.0, lambda x: np.where(x > 3, np.nan, x), "differ by inf"),
+        (1.0, lambda x: x[..., 1:], "differ by inf"),
+        (1.0, lambda x: x.astype("float64"), "differ by inf"),
+        (1.0, lambda x: x if x.mean() < 3 else -x, "differ by"),
+    ],
+    ids=["slower", "other values", "NaN", "another shape", "another type", "wrong on a later tile"],
+)
+def test_auto_rejects_what_is_not_faster_or_not_the_same(
+    seconds: float, change: Callable[[Any], Any], reason: str, clock: Clock
+) -> None:
+    engine = run(clock.network(2.0), clock.network(seconds, change)).engine
+    assert engine.name == "torch"
+    assert reason in engine.reason
+    assert clock.computed[-90:] == [2.0] * 90
+
+
+def test_auto_keeps_torch_for_whole_numbers(clock: Clock) -> None:
+    def rounded(x: Any) -> Any:
+        return np.floor(x).astype("int64")
+
+    network = AutoNetwork(clock.network(2.0, rounded), lambda: clock.network(1.0, rounded))
+    network.expect(100, sys.maxsize)
+    for _ in range(10):
+        network([IMAGE])
+    assert "whole numbers" in network.engine.reason
+
+
+def test_auto_survives_an_engine_that_fails(clock: Clock) -> None:
+    def failing(_: Sequence[Any]) -> list[Any]:
+        raise ModelError("OpenVINO cannot run this network: it is too strange.")
+
+    engine = run(clock.network(2.0), failing).engine
+    assert engine.name == "torch"
+    assert "too strange" in engine.reason
+
+
+def test_auto_counts_the_tiles_of_earlier_images(clock: Clock) -> None:
+    network = AutoNetwork(clock.network(2.0), lambda: clock.network(1.0))
+    for _ in range(8):
+        network.expect(10, sys.maxsize)
+        for _ in range(10):
+            network([IMAGE])
+    assert network.engine.name == "openvino"
+
+
+def test_nan_and_infinity_in_the_same_places_are_no_difference() -> None:
+    values = np.array([1.0, np.nan, np.inf, -np.inf])
+    assert difference([values], [values]) == 0
+    assert difference([values], [values[::-1]]) == math.inf
+    assert difference([np.array([True])], [np.array([False])]) == 1
+
+
+@with_openvino
+@pytest.mark.parametrize("wrong", [False, True], ids=["as it is", "made wrong"])
+def test_auto_never_changes_results(wrong: bool, test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(OpenVINONetwork):
+        def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+            return [array + np.float32(0.01) for array in super().__call__(inputs)]
+
+    monkeypatch.setattr(auto_network, "_FEWEST_TILES", 1)
+    monkeypatch.setattr(auto_network, "_FEWEST_SECONDS", 0.0)
+    if wrong:
+        monkeypatch.setattr(loading, "OpenVINONetwork", Wrong)
+    arguments = (test_data / "demo-model", test_data / "nuclei.tif")
+    expected = predict(*arguments, engine="torch", tile=(128, 128), threads=1)
+    result = predict(*arguments, engine="auto", tile=(128, 128), threads=1)
+    for output in expected.outputs.values():
+        np.testing.assert_allclose(result.outputs[output.id].array, output.array, rtol=0, atol=0 if wrong else 1e-4)
+    reason = result.record["engine"]["reason"]
+    assert "differ by 0.01" in reason if wrong else "a tile takes" in reason
+
+
+@with_openvino
+def test_auto_with_bfloat16_is_torch(test_data: Path) -> None:
+    record = predict(test_data / "demo-model", test_data / "nuclei.tif", precision="bfloat16").record
+    assert record["engine"]["name"] == "torch"
+    assert "--engine openvino" in record["engine"]["reason"]

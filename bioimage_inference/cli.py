@@ -172,6 +172,7 @@ def _add_validate(commands: Any) -> None:
     add = validate.add_argument
     add("model", metavar="MODEL", help=_MODEL)
     add("--weights", choices=["torchscript", "pytorch_state_dict"], help="only these weights (default: all)")
+    add("--halo", action="store_true", help="also measure how far the network looks, and whether its halo covers that")
     add("-o", "--output", type=Path, default=Path(), metavar="DIR",
         help="folder for pictures of differences (default: the current one)")  # fmt: skip
     add("--json", action="store_true", help="print the findings as JSON")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .api import Model, Prediction, predict
 from .engine.prepare import close, prepare
+from .engine.receptive_field import TOLERANCE, Field, network_inputs, receptive_field
 from .errors import (
     BioimageInferenceError,
     ImageError,
@@ -27,7 +28,8 @@ from .model.package import check_sha256, package_file
 from .model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
 from .options import Options
 from .report.reproduction import Comparison, Tolerance, compare, tolerance_of
-from .tiling.links import TILED
+from .tiling.choice import Request, choose_tiles, declared_halo
+from .tiling.links import TILED, leading_input, links
 from .tiling.plan import Plan
 
 Array = NDArray[Any]
@@ -76,16 +78,37 @@ class TileFinding:
 
 
 @dataclass(frozen=True)
+class HaloFinding:
+    """The halo along one axis of the image beside what the network needs, in pixels of the image.
+
+    ``declared`` is the description's (0: none), ``used`` the one that tiles have here.
+    """
+
+    declared: int
+    used: int
+    field: Field
+
+    @property
+    def covers(self) -> bool:
+        """Whether what lies beyond the halo in use does not matter."""
+        beyond = self.field.beyond(self.used)
+        return beyond is not None and beyond <= TOLERANCE
+
+
+@dataclass(frozen=True)
 class WeightsFinding:
     """What became of one weights entry: ``error`` where it cannot run, else its outputs.
 
-    ``tiles`` is ``None`` where the model's sizes allow one tile only.
+    ``tiles`` is ``None`` where the model's sizes allow one tile only, ``halo`` where it was not asked for or, as
+    ``halo_error`` says, could not be measured; it is empty where an image cannot be cut into tiles.
     """
 
     entry: WeightsEntry
     device: str | None = None
     outputs: tuple[OutputFinding, ...] = ()
     tiles: TileFinding | None = None
+    halo: tuple[HaloFinding, ...] | None = None
+    halo_error: BioimageInferenceError | None = None
     error: BioimageInferenceError | None = None
 
     @property
@@ -112,9 +135,12 @@ class _Tests:
     expected: Mapping[str, Array]
 
 
-def validate(model: Model, options: Options, pictures: Path, weights: str | None = None) -> list[WeightsFinding]:
+def validate(
+    model: Model, options: Options, pictures: Path, weights: str | None = None, halo: bool = False
+) -> list[WeightsFinding]:
     """Try every weights entry, or those of the format ``weights``; pictures of differences go into a folder.
 
+    ``halo`` measures the receptive field as well, and says whether the halo between tiles covers it.
     Raises :class:`ModelError` where there are no weights for PyTorch or no test tensors, :class:`UsageError` for
     weights or a device that are not there, :class:`OutputError` where a picture cannot be written.
     """
@@ -122,7 +148,9 @@ def validate(model: Model, options: Options, pictures: Path, weights: str | None
         model.load(options)  # raises the error that says which weights there are instead
     entries = _entries(model, weights)
     tests = _read_tests(model)
-    return [_validate(one, tests, options, pictures) for one in entries]
+    if halo:  # engines round differently, and a change of engine on the way would look like one of the network
+        options = replace(options, engine="torch")
+    return [_validate(one, tests, options, pictures, halo) for one in entries]
 
 
 def _entries(model: Model, wanted: str | None) -> list[Model]:
@@ -189,7 +217,7 @@ def _unfit(error: BioimageInferenceError) -> ModelError:
     return ModelError(f"The model's own test tensors do not fit its description. {error}")
 
 
-def _validate(model: Model, tests: _Tests, options: Options, pictures: Path) -> WeightsFinding:
+def _validate(model: Model, tests: _Tests, options: Options, pictures: Path, halo: bool) -> WeightsFinding:
     entry, device = model.spec.weights[0], None
     try:
         loaded = model.load(options)
@@ -199,7 +227,13 @@ def _validate(model: Model, tests: _Tests, options: Options, pictures: Path) -> 
     except (ModelError, TrustError, OutOfMemoryError) as error:
         return WeightsFinding(entry, device, error=error)
     found = tuple(_output(model, output, tests, whole, entry, pictures) for output in model.spec.outputs)
-    return WeightsFinding(entry, device, found, tiles)
+    finding = WeightsFinding(entry, device, found, tiles)
+    if not halo:
+        return finding
+    try:
+        return replace(finding, halo=_halo(model, tests, options))
+    except (ModelError, OutOfMemoryError) as error:
+        return replace(finding, halo_error=error)
 
 
 def _predict(model: Model, tests: _Tests, options: Options) -> dict[str, Array]:
@@ -257,6 +291,24 @@ def _in_tiles(model: Model, tests: _Tests, options: Options, whole: Mapping[str,
         agrees[output] = found.largest <= _ROUNDING * span and isfinite(found.largest)
     declared = any(axis.halo for output in spec.outputs for axis in output.axes)
     return TileFinding(plan.tile_shape, len(plan), plan.halo, declared, largest, agrees)
+
+
+def _halo(model: Model, tests: _Tests, options: Options) -> tuple[HaloFinding, ...]:
+    """Measure the receptive field, and compare it with the halo along each axis."""
+    loaded = model.load(options)
+    prepared = prepare(loaded.spec, tests.image, tests.others, replace(options, fit="exact"))
+    try:
+        inputs = network_inputs(loaded.spec, prepared)
+    finally:
+        close(prepared)
+    fields = receptive_field(loaded.spec, loaded.network, inputs)
+    given = [tensor.id for tensor, array in zip(loaded.spec.inputs, inputs, strict=True) if array is not None]
+    leading = leading_input(loaded.spec, given)
+    linked = links(loaded.spec, leading)
+    used = choose_tiles(loaded.spec, leading, linked, prepared.matched[leading.id].sizes, Request()).halo
+    return tuple(
+        HaloFinding(declared_halo(loaded.spec, linked, field.letter), used[field.letter], field) for field in fields
+    )
 
 
 def _shortest(spec: ModelSpec, tests: _Tests, options: Options, sizes: Mapping[str, int], letter: str) -> int:

@@ -111,7 +111,7 @@ def test_an_overlap_is_chosen_and_told_where_the_description_has_no_halo(tmp_pat
     path = models.write_model(tmp_path, models.Blur((5, 5)), inputs, outputs)
     image = image_of(60, 60)
     result, record = predict(path, image, "yx")
-    assert any("declares no halo" in note and "8 along y" in note for note in record["notes"])
+    assert any("declares no halo" in note and "12 along y" in note for note in record["notes"])
     network = torch.jit.load(str(path.parent / "weights.pt"))
     np.testing.assert_allclose(result, network(torch.from_numpy(image[None, None])).detach().numpy(), atol=1e-5)
 

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from ..api import open_model
+from ..engine.receptive_field import TOLERANCE
 from ..errors import ReproductionError, TrustError
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..report.model_facts import WEIGHTS_NAMES, plain
 from ..report.record import describe_model
-from ..validation import OutputFinding, TileFinding, WeightsFinding, validate
+from ..validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding, validate
 
 
 def validate_command(arguments: argparse.Namespace) -> int:
@@ -30,13 +31,21 @@ def validate_command(arguments: argparse.Namespace) -> int:
                         where the shapes differ
     tiles               the same image in several tiles beside the whole: ``{tile, count, halo, declared, largest,
                         agrees}``, the last two by output; null where the model's sizes allow one tile only
+    halo                with ``--halo``, else null: ``{error, axes}``. ``error`` says why nothing could be measured, or
+                        is null; ``axes`` is a list of ``{axis, declared, used, covers, needs, needs_for_tolerance,
+                        tolerance, beyond, tile, complete}`` in pixels of the image. ``declared`` is the description's
+                        halo (0: none), ``used`` the one between tiles, ``needs`` that with which a tile sees all that
+                        the network looks at, ``needs_for_tolerance`` all that changes the output by more than the part
+                        ``tolerance`` of its range, ``beyond`` the change by what lies beyond ``used``; null where that
+                        reaches to the end of a tile of ``tile`` pixels. ``complete`` is false where the search ended
+                        early: at the end of the tile, or after a minute
     ==================  =============================================================================================
 
     Raises :class:`ReproductionError` where outputs differ; where no entry can run, the error that stands in its way.
     """
     options = Options(device=arguments.device, threads=arguments.threads, trust_model_code=arguments.trust_model_code)
     with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
-        findings = validate(model, options, arguments.output, arguments.weights)
+        findings = validate(model, options, arguments.output, arguments.weights, arguments.halo)
         spec = model.spec
     if arguments.json:
         record = {"model": describe_model(spec), "weights": [_record(finding) for finding in findings]}
@@ -77,6 +86,30 @@ def _record(finding: WeightsFinding) -> dict[str, Any]:
         "device": finding.device,
         "outputs": [_output_record(output) for output in finding.outputs],
         "tiles": asdict(finding.tiles) if finding.tiles is not None else None,
+        "halo": _halo_record(finding),
+    }
+
+
+def _halo_record(finding: WeightsFinding) -> dict[str, Any] | None:
+    if finding.halo is None and finding.halo_error is None:
+        return None
+    return {
+        "error": plain(str(finding.halo_error)) if finding.halo_error is not None else None,
+        "axes": [
+            {
+                "axis": one.field.letter,
+                "declared": one.declared,
+                "used": one.used,
+                "covers": one.covers,
+                "needs": one.field.reach,
+                "needs_for_tolerance": one.field.effective,
+                "tolerance": TOLERANCE,
+                "beyond": one.field.beyond(one.used),
+                "tile": one.field.tile,
+                "complete": one.field.complete,
+            }
+            for one in finding.halo or ()
+        ],
     }
 
 
@@ -107,6 +140,10 @@ def _lines(spec: ModelSpec, findings: Sequence[WeightsFinding]) -> Iterator[str]
                 yield f"            {output.picture}"
         if finding.tiles is not None:
             yield from _tile_lines(finding.tiles)
+        if finding.halo is not None:
+            yield from _halo_lines(finding.halo)
+        if finding.halo_error is not None:
+            yield f"  halo      cannot be measured. {plain(str(finding.halo_error))}"
         if finding.error is not None:
             yield f"  error     {plain(str(finding.error))}"
 
@@ -139,3 +176,32 @@ def _tile_lines(tiles: TileFinding) -> Iterator[str]:
             yield f"{line}differ from the whole by up to {largest:.2g}: the declared halo of {halo} px is too short"
         else:
             yield f"{line}differ from the whole by up to {largest:.2g}: no halo is declared, and {halo} px are too few"
+
+
+def _halo_lines(halo: Sequence[HaloFinding]) -> Iterator[str]:
+    for one in halo:
+        yield f"  halo      {one.field.letter}: {_halo_in_words(one)}"
+    if not halo:
+        yield "  halo      is not needed: images are not cut into tiles for this model"
+
+
+def _halo_in_words(one: HaloFinding) -> str:
+    field = one.field
+    words = f"declares {one.declared or 'none'}"
+    if one.used != one.declared:
+        words += f" ({one.used} px are used)"
+    if not field.largest:
+        return f"{words}; the output does not change with the image, so that nothing can be measured"
+    if field.effective is None:
+        return (
+            f"{words}: too short. The network reaches across the whole tile of {field.tile} px, "
+            f"more than {len(field.changes)} px to either side"
+        )
+    needs = f"needs {field.reach}" if field.reach is not None else f"needs more than {len(field.changes)}"
+    words += f", {needs}: {'enough' if one.covers else 'too short'}"
+    beyond = field.beyond(one.used)
+    if beyond:
+        words += f". On noise, pixels beyond the halo change the output by up to {beyond:.2g} of its range"
+    if not one.covers:
+        words += f", those beyond {field.effective} px by less than {TOLERANCE:g}"
+    return words if field.complete else f"{words} (at least: it took too long to look everywhere)"

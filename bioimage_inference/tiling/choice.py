@@ -7,7 +7,7 @@ from math import ceil, lcm, prod
 from typing import Literal
 
 from ..errors import ImageError, UsageError
-from ..model.spec import FixedSize, FreeSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
+from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
 from .axis import AxisTiling, candidates, legal_size, spread, stride_of
 from .links import TILED, Link
 
@@ -21,8 +21,10 @@ _BASE_BYTES = 400 << 20
 _ENOUGH_PIXELS = {2: 600 * 600, 3: 128 * 288 * 288}
 # What starting one more tile costs, in pixels computed.
 _TILE_COST = 20_000
-# Without a declared halo tiles overlap by this many pixels on each side, or a quarter of a short tile.
+# Without a declared halo tiles overlap by this many pixels on each side, or a quarter of a short tile; in y and x not
+# by less than the field of a small U-Net, where the tile has room for it.
 _DEFAULT_HALO = {"y": 64, "x": 64, "z": 16, "t": 16}
+_LEAST_HALO = {"y": 24, "x": 24, "z": 0, "t": 0}
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,16 @@ def choose_tiles(
     if silent:
         halos = ", ".join(f"{line.halo} along {line.letter}" for line in silent)
         notes.append(
-            "The description declares no halo, and the image needs several tiles: each is computed with pixels of its "
-            f"neighbours on either side ({halos}), which are cut off again."
+            "The description declares no halo, and the image needs several tiles: each is computed with a default "
+            f"number of its neighbours' pixels on either side ({halos}), which are cut off again. Whether the network "
+            "needs more of them is measured by bioimage-inference validate MODEL --halo."
         )
     return Choice(tilings, {line.letter: line.halo for line in lines}, tuple(notes))
+
+
+def declared_halo(model: ModelSpec, linked: Mapping[tuple[str, str], Link], letter: str) -> int:
+    """The largest halo that outputs declare along an axis, in pixels of the leading input; 0 where there is none."""
+    return max((ceil(axis.halo / link.scale) for axis, link in _followers(model, linked, letter)), default=0)
 
 
 def _check_request(request: Request, letters: str) -> None:
@@ -113,23 +121,18 @@ def _line(
     request: Request,
     notes: list[str],
 ) -> _Line:
-    followers = [
-        (axis, linked[output.id, axis.letter])
-        for output in model.outputs
-        for axis in output.axes
-        if (output.id, axis.letter) in linked and linked[output.id, axis.letter].letter == letter
-    ]
-    declared = max((ceil(axis.halo / link.scale) for axis, link in followers), default=0)
-    halo = declared or _default_halo(letter, size, (request.tile or {}).get(letter))
+    followers = _followers(model, linked, letter)
+    declared = declared_halo(model, linked, letter)
+    coarsest = _coarsest(followers)
+    if isinstance(size, StepSize):
+        size = StepSize(size.minimum, lcm(size.step, coarsest))
+    halo = declared or _default_halo(letter, size, (request.tile or {}).get(letter), followers)
     if isinstance(size, FixedSize) and 2 * halo >= size.size:
         halo = size.size // 4
         notes.append(
             f"The declared halo along {letter} leaves nothing of a tile of {size.size} pixels; {halo} is used."
         )
     mirrored = declared if request.border == "mirror" else 0
-    coarsest = lcm(*(link.scale.denominator for _, link in followers))
-    if isinstance(size, StepSize):  # tiles may not start between two pixels of a coarser output
-        size = StepSize(size.minimum, lcm(size.step, coarsest))
     overlap = max((max(0, ceil(2 * halo - link.offset / link.scale)) for _, link in followers), default=0)
     return _Line(
         letter=letter,
@@ -148,15 +151,33 @@ def _line(
     )
 
 
-def _default_halo(letter: str, size: Size, wanted: int | None) -> int:
-    """Without a declared halo: a quarter of a short tile at most, and never so much that tiles cannot advance."""
+def _followers(model: ModelSpec, linked: Mapping[tuple[str, str], Link], letter: str) -> list[tuple[Axis, Link]]:
+    """The axes of outputs that follow an axis of the leading input, and how."""
+    return [
+        (axis, linked[output.id, axis.letter])
+        for output in model.outputs
+        for axis in output.axes
+        if (output.id, axis.letter) in linked and linked[output.id, axis.letter].letter == letter
+    ]
+
+
+def _default_halo(letter: str, size: Size, wanted: int | None, followers: Sequence[tuple[Axis, Link]]) -> int:
+    """Without a declared halo: less for a short tile, never so much that tiles cannot advance.
+
+    Pixels that the network crops itself need not be cut off again.
+    """
+    cropped = max((ceil(-link.offset / link.scale / 2) for _, link in followers), default=0)
     halo = _DEFAULT_HALO[letter]
-    if isinstance(size, FixedSize):
-        return min(halo, size.size // 4)
-    if wanted is None:
-        return halo
-    tile = legal_size(size, wanted)
-    return min(halo, tile // 4, (tile - stride_of(size, 0)) // 2)
+    if isinstance(size, FixedSize) or wanted is not None:
+        tile = legal_size(size, wanted or 1)
+        stride = _coarsest(followers) if isinstance(size, FixedSize) else stride_of(size, 0)
+        halo = min(halo, max(tile // 4, min(_LEAST_HALO[letter], 3 * tile // 8)), (tile - stride) // 2)
+    return max(0, halo - max(0, cropped))
+
+
+def _coarsest(followers: Sequence[tuple[Axis, Link]]) -> int:
+    """Tiles start on multiples of this, so that none starts between two pixels of a coarser output."""
+    return lcm(*(link.scale.denominator for _, link in followers))
 
 
 def _is_list(output: TensorSpec) -> bool:

@@ -1,4 +1,4 @@
-# Two commands: `make demo` shows what the program does, `make test` checks all of it.
+# Two commands: `make demo` shows what the program does, `make test` checks all of it, in a real Galaxy too.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,13 +6,23 @@ BIN := $(VENV)/bin
 # Without a GPU, PyTorch's CPU build: the default one brings gigabytes of CUDA along.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check install
+.PHONY: demo test check unit-test galaxy-test bench-test
 
 demo: $(VENV)/installed
 	$(BIN)/bioimage-inference demo -o demo-output
 
-test: $(VENV)/test-installed check
+test: check unit-test bench-test galaxy-test
+
+unit-test: $(VENV)/test-installed
 	$(BIN)/python -m pytest
+
+# Only that the benchmarks run; peers that are not installed are left out.
+bench-test: $(VENV)/test-installed
+	$(BIN)/python benchmarks/compare.py start --small --runs 1
+
+# Installs Galaxy and planemo into .galaxy, starts it on loopback, runs all tool and workflow tests, stops it.
+galaxy-test: $(VENV)/test-installed
+	$(BIN)/python -m tests.galaxy run
 
 check: $(VENV)/test-installed
 	$(BIN)/ruff format --check .

@@ -19,13 +19,14 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(site: Site) -> int:
-    """Install what is missing, start a fresh Galaxy, run all tests, stop it."""
+    """Install what is missing, lint, start a fresh Galaxy, run all tests, stop it."""
     install(site)
+    blemished = lint(site)
     with fresh_galaxy(site):
         results = test_all(site)
     failed = sum(bool(result.problem) for result in results)
-    print(f"{len(results) - failed} passed, {failed} failed")
-    return int(failed > 0)
+    print(f"{len(results) - failed} passed, {failed} failed" + ", and lint found problems" * blemished)
+    return int(failed > 0 or blemished)
 
 
 @contextmanager

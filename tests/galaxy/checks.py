@@ -40,10 +40,21 @@ def lint(site: Site) -> int:
     # What is skipped needs the net: it looks things up at bio.tools and at the Tool Shed.
     options = ["--fail_level", "warn", "--skip"]
     shed = ["shed_lint", "--tools", "--recursive", "--ensure_metadata", *options, "BioToolsValid,version_bumped"]
-    commands = [[*shed, str(site.tools)], ["workflow_lint", *options, "tool_ids", str(site.workflows)]]
-    failed = [command[0] for command in commands if planemo(site, command)]
-    say(f"{' and '.join(failed)} found problems" if failed else "lint found nothing")
-    return int(bool(failed))
+    workflows = ["workflow_lint", *options, "tool_ids"]
+    registry = site.workflows.parent / ".dockstore.yml"
+    commands = [[*shed, str(site.tools)], [*workflows, str(site.workflows)], [*workflows, str(registry)]]
+    found = [problems for command in commands if (problems := linted(site, command))]
+    say("\n".join(found) if found else "lint found nothing")
+    return int(bool(found))
+
+
+def linted(site: Site, command: Sequence[str]) -> str:
+    """What one of planemo's linters has to say where it is not content, else nothing."""
+    site.results.mkdir(parents=True, exist_ok=True)
+    log = site.results / "lint.log"
+    with log.open("w") as stream:
+        content = planemo(site, command, stream) == 0
+    return "" if content else log.read_text()
 
 
 def test(site: Site, arguments: Sequence[str]) -> int:

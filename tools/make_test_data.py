@@ -1,0 +1,214 @@
+"""Makes the small files of the Galaxy tests: images, models, and the predictions that are expected of them.
+
+    python tools/make_test_data.py
+
+Large files are links to ../test-data. What is expected is computed here by PyTorch and NumPy alone, so that the tests
+compare the program with something else than itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+HERE = Path(__file__).parent
+SOURCE = HERE.parent / "test-data"
+TARGET = HERE / "bioimage_inference" / "test-data"
+LINKS = (
+    "demo-model.zip",
+    "demo-model-3d.zip",
+    "demo-model/rdf.yaml",
+    "demo-model/sample_input.png",
+    "demo-model/weights.pt",
+    "nuclei.tif",
+    "nuclei.png",
+    "nuclei_3d.tif",
+    "nuclei_timeseries.tif",
+)
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+COMPRESSED: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
+
+Array = NDArray[np.float32]
+
+
+class TwoOutputs(torch.nn.Module):
+    """The image and its negative, as two outputs."""
+
+    def forward(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the shape of the input."""
+        return raw, -raw
+
+
+class Masked(torch.nn.Module):
+    """Two inputs: the image where the mask is."""
+
+    def forward(self, raw: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Of the shape of the inputs."""
+        return raw * mask
+
+
+def main() -> None:
+    """Write everything."""
+    TARGET.mkdir(exist_ok=True)
+    for name in LINKS:
+        link = TARGET / Path(name).name
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("../../../test-data") / name)
+    write_images()
+    write_models()
+    write_expected()
+
+
+def write_images() -> None:
+    """Small images of further kinds, and what is no image."""
+    sample = np.asarray(Image.open(SOURCE / "demo-model" / "sample_input.png"))
+    whole = np.asarray(Image.open(SOURCE / "nuclei.png"))
+    Image.fromarray(whole[:256, :256]).save(TARGET / "nuclei_256.png")
+    Image.fromarray(sample).save(TARGET / "sample.jpg", quality=95)
+    Image.fromarray(np.stack([sample // 2, sample // 3, sample], axis=-1)).save(TARGET / "colour.png")
+    np.save(TARGET / "sample.npy", sample)
+    np.save(TARGET / "mask.npy", np.ones_like(sample))
+    channels = np.stack([np.zeros_like(sample), sample])
+    metadata: dict[str, Any] = {
+        "axes": "CYX",
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeY": 0.5,
+        "Channel": {"Name": ["empty", "DNA"]},
+    }
+    tifffile.imwrite(TARGET / "channels.ome.tif", channels, ome=True, metadata=metadata, compression="zlib")
+    write_zarr(sample)
+    (TARGET / "no_image.tif").write_text("Plate 7, well B3: the file was lost.\n")
+
+
+def write_zarr(image: NDArray[np.uint8]) -> None:
+    """The image as OME-Zarr (0.5) in a zip file."""
+    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
+    multiscales = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}]
+    attributes = {"ome": {"version": "0.5", "multiscales": multiscales}}
+    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    array = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": image.shape,
+        "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": image.shape}},
+        "chunk_key_encoding": {"name": "default"},
+        "codecs": [{"name": "bytes"}],
+        "fill_value": 0,
+    }
+    files = {
+        "zarr.json": json.dumps(group).encode(),
+        "0/zarr.json": json.dumps(array).encode(),
+        "0/c/0/0": image.tobytes(),
+    }
+    write_zip(TARGET / "sample.ome.zarr.zip", {f"sample.ome.zarr/{name}": content for name, content in files.items()})
+
+
+def write_models() -> None:
+    """Packages with several outputs, several inputs, and without PyTorch weights."""
+    raw = tensor("raw")
+    same, negative, masked = (tensor(name, like="raw") for name in ("same", "negative", "masked"))
+    write_package("two_outputs.zip", TwoOutputs(), [raw], [same, negative])
+    write_package("two_inputs.zip", Masked(), [raw, tensor("mask", like="raw")], [masked])
+    write_package("tensorflow.zip", None, [raw], [same])
+
+
+def tensor(name: str, like: str | None = None) -> dict[str, Any]:
+    """A tensor of one channel: as large as another one, or of any size."""
+    sizes = {axis: {"tensor_id": like, "axis_id": axis} if like else {"min": 16, "step": 1} for axis in "yx"}
+    axes = [{"type": "batch"}, {"type": "channel", "channel_names": ["intensity"]}]
+    return {"id": name, "axes": axes + [{"type": "space", "id": axis, "size": sizes[axis]} for axis in "yx"]}
+
+
+def write_package(name: str, network: torch.nn.Module | None, inputs: list[Any], outputs: list[Any]) -> None:
+    """A package of format 0.5; without a network, one with TensorFlow weights only."""
+    files: dict[str, bytes] = {"README.md": b"# A model for tests\n\n## Validation\n\nNone.\n"}
+    test = io.BytesIO()
+    np.save(test, np.zeros((1, 1, 16, 16), "float32"))
+    files["test.npy"] = test.getvalue()
+    if network is None:
+        files["weights.zip"] = b"PK\x05\x06" + bytes(18)
+        weights = {"tensorflow_saved_model_bundle": entry("weights.zip", files) | {"tensorflow_version": "2.15"}}
+    else:
+        files["weights.pt"] = torchscript(network)
+        weights = {"torchscript": entry("weights.pt", files) | {"pytorch_version": "2.13.0"}}
+    description = {
+        "format_version": "0.5.4",
+        "type": "model",
+        "name": f"Test model {Path(name).stem.replace('_', ' ')}",
+        "description": "A model for tests.",
+        "authors": [{"name": "bioimage_inference developers"}],
+        "cite": [{"text": "A paper", "url": "https://bioimage.io"}],
+        "license": "MIT",
+        "documentation": "README.md",
+        "timestamp": "2026-11-21T00:00:00+00:00",
+        "inputs": [one | {"test_tensor": entry("test.npy", files)} for one in inputs],
+        "outputs": [one | {"test_tensor": entry("test.npy", files)} for one in outputs],
+        "weights": weights,
+    }
+    write_zip(TARGET / name, {"rdf.yaml": yaml.safe_dump(description, sort_keys=False).encode()} | files)
+
+
+def entry(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """A file of the package with its checksum."""
+    return {"source": name, "sha256": hashlib.sha256(files[name]).hexdigest()}
+
+
+def torchscript(network: torch.nn.Module) -> bytes:
+    """The network as TorchScript, the same bytes on every machine."""
+    saved, stripped = io.BytesIO(), io.BytesIO()
+    torch.jit.save(torch.jit.script(network), saved)
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(stripped, "w") as target:
+        for one in source.infolist():
+            if not one.filename.endswith(".debug_pkl"):
+                target.writestr(zipfile.ZipInfo(one.filename, ZIP_TIME), source.read(one))
+    return stripped.getvalue()
+
+
+def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
+    """A zip file that is the same whenever it is made."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), content)
+
+
+def write_expected() -> None:
+    """What the demo model must give: with normalisation and sigmoid as described, and its bare network."""
+    network = torch.jit.load(SOURCE / "demo-model" / "weights.pt")
+    sample = np.asarray(Image.open(SOURCE / "demo-model" / "sample_input.png"), "float32")
+    normalised = (sample - sample.mean(dtype="float64")) / (sample.std(dtype="float64") + 1e-6)
+    predicted = sigmoid(run(network, normalised.astype("float32")))
+    tifffile.imwrite(TARGET / "expected_sample.tiff", predicted, metadata={"axes": "QYX"}, **COMPRESSED)
+    whole = np.asarray(Image.open(SOURCE / "nuclei.png"), "float32")
+    bare = run(network, whole[:256, :256])
+    tifffile.imwrite(TARGET / "expected_bare.tiff", bare, metadata={"axes": "QYX"}, **COMPRESSED)
+
+
+def run(network: torch.nn.Module, image: Array) -> Array:
+    """The network's output (CYX) of an image (YX)."""
+    with torch.inference_mode():
+        output: Array = network(torch.from_numpy(image.copy())[None, None])[0].numpy()
+    return output
+
+
+def sigmoid(values: Array) -> Array:
+    """Between 0 and 1."""
+    probabilities: Array = (1 / (1 + np.exp(-values.astype("float64")))).astype("float32")
+    return probabilities
+
+
+if __name__ == "__main__":
+    main()

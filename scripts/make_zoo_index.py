@@ -209,7 +209,7 @@ def _weights(entry: WeightsEntry) -> Line:
     }
     if entry.architecture is not None:
         found["architecture"] = _architecture(entry.architecture)
-    return _without_nothing(found)
+    return _without_nothing(found) | ({} if entry.strict else {"strict": False})
 
 
 def _architecture(architecture: Architecture) -> Line:

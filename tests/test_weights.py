@@ -10,6 +10,7 @@ import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -492,6 +493,15 @@ def test_weights_of_another_network(tmp_path: Path, state: object, found: str) -
     with pytest.raises(ModelError) as caught:
         load_weights(state_dict_model(tmp_path, state), TRUSTING)
     assert found in str(caught.value)
+
+
+def test_names_that_need_not_match_where_the_description_says_so(tmp_path: Path) -> None:
+    state = {**REFERENCE.state_dict(), "of.training.only": torch.zeros(1)}
+    model = state_dict_model(tmp_path, state)
+    with pytest.raises(ModelError, match=r"of\.training\.only"):
+        load_weights(model, TRUSTING)
+    lenient = replace(model, weights=(replace(model.weights[0], strict=False),))
+    assert computes_like_the_reference(load_weights(lenient, TRUSTING))
 
 
 def test_a_state_dict_without_architecture(tmp_path: Path) -> None:

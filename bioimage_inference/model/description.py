@@ -187,6 +187,7 @@ def _read_weights(weights: Content, content: Content) -> tuple[WeightsEntry, ...
                     sha256=_text(entry.get("sha256")),
                     architecture=_architecture(entry, content) if kind == "pytorch_state_dict" else None,
                     pytorch_version=_text(entry.get("pytorch_version")),
+                    strict=entry.get("strict") is not False,
                 )
             )
     return tuple(entries)

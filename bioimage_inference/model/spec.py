@@ -152,13 +152,17 @@ class Architecture:
 
 @dataclass(frozen=True)
 class WeightsEntry:
-    """One entry of the weights that PyTorch can load; ``source`` is a path in the package or an address."""
+    """One entry of the weights that PyTorch can load; ``source`` is a path in the package or an address.
+
+    ``strict`` is whether the names in a state dict must be exactly those of the network.
+    """
 
     format: WeightsFormat
     source: str
     sha256: str | None = None
     architecture: Architecture | None = None
     pytorch_version: str | None = None
+    strict: bool = True
 
 
 @dataclass(frozen=True)

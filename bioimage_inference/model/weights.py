@@ -147,8 +147,8 @@ def _load_state_dict(entry: WeightsEntry, path: Path, model: ModelSpec, policy: 
     network = build_network(architecture, code, policy)
     with running_model_code(f"Putting the weights of {path.name} into {architecture.callable}"):
         state = _matching_state(content, set(network.state_dict()))
-        # no strict=: it is the default, and some models' own load_state_dict does not take it
-        network.load_state_dict(state)
+        # strict is the default, and some models' own load_state_dict does not take it
+        network.load_state_dict(state, **({} if entry.strict else {"strict": False}))
     return network
 
 

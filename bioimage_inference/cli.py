@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import BioimageInferenceError, UsageError
+from .errors import BioimageInferenceError, OutOfMemoryError, UsageError
 
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -51,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_code
+    except MemoryError:
+        if debug:
+            traceback.print_exc()
+        print(
+            "The program ran out of memory; nothing was written. Give it more, or make tiles smaller with --tile or "
+            "--memory.",
+            file=sys.stderr,
+        )
+        return OutOfMemoryError.exit_code
     except KeyboardInterrupt:
         print("Interrupted; nothing was written.", file=sys.stderr)
         return EXIT_INTERRUPTED

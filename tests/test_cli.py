@@ -234,6 +234,18 @@ def test_an_unwritable_folder_is_2(model: str, nuclei: str, tmp_path: Path, caps
     assert "folder" in message
 
 
+def test_out_of_memory_is_6(
+    model: str, nuclei: str, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("bioimage_inference.engine.source.Source.read", no_memory)
+    code, message = fails(capsys, "predict", model, nuclei, "-o", tmp_path)
+    assert code == 6
+    assert "out of memory" in message
+
+
 def run(*arguments: str | Path, **more: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "bioimage_inference", *map(str, arguments)],

@@ -17,7 +17,6 @@ from . import __version__
 from .errors import BioimageInferenceError, OutOfMemoryError, UsageError
 
 EXIT_BUG = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 

@@ -177,6 +177,3 @@ _OPERATIONS: Mapping[str, Apply] = {
     "softmax": _softmax,
     "zero_mean_unit_variance": _zero_mean_unit_variance,
 }
-
-SUPPORTED = (*sorted(_OPERATIONS), "ensure_dtype", *SAMPLEWISE)
-"""Names of all operations that this program applies."""

@@ -19,7 +19,8 @@ from .engine.preprocessing import statistics_in_words
 from .engine.run import Job, Progress, Record, run
 from .engine.source import Source
 from .errors import OutOfMemoryError
-from .image.image import PixelSize
+from .image.image import Image, PixelSize
+from .image.labelled_array import data_array_image
 from .image.memory_sink import MemorySink
 from .image.npy_sink import NpySink
 from .image.sinks import Sink, commit_all
@@ -38,7 +39,10 @@ from .report.record import (
 )
 
 if TYPE_CHECKING:
+    from xarray import DataArray
+
     from .engine.loading import Loaded
+    from .layers import Layer
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Output:
 
     ``array`` has the model's own axes ``axes``, batch and channel included; the samples of a stack lie along the batch
     axis (before the others where the output has none). It is mapped from ``npy`` where that was written, and ``None``
-    where only a TIFF was.
+    where only a TIFF was. ``picture_axes`` are the axes of the image that the model lacks, then the model's own without
+    the batch axis; ``pixel_size`` is known for some of them.
     """
 
     id: str
@@ -64,8 +69,17 @@ class Output:
     shape: tuple[int, ...]
     array: NDArray[Any] | None
     channel_names: tuple[str, ...]
+    picture_axes: str
+    picture_shape: tuple[int, ...]
+    pixel_size: Mapping[str, PixelSize]
     tiff: Path | None = None
     npy: Path | None = None
+
+    def to_xarray(self) -> "DataArray":
+        """The output with the axes ``picture_axes``, channel names and pixel sizes; see :mod:`.layers`."""
+        from .layers import to_xarray
+
+        return to_xarray(self)
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,12 @@ class Prediction:
 
     outputs: Mapping[str, Output]
     record: Mapping[str, Any]
+
+    def to_layers(self) -> "list[Layer]":
+        """A layer for napari, ``(array, arguments, type)``, for each channel of each output; see :mod:`.layers`."""
+        from .layers import to_layers
+
+        return to_layers(self.outputs.values())
 
 
 class Model:
@@ -106,23 +126,33 @@ def open_model(
     model_axes: str | None = None,
     model_size: str | None = None,
     offline: bool = False,
+    preload: bool = True,
 ) -> Iterator[Model]:
     """Open a model for as long as the ``with`` block lasts.
 
     ``model`` is a package (zip, folder or its yaml), a weights file, or the id or DOI of a model of the zoo, which is
-    downloaded if it is not in the cache, unless ``offline``. The other arguments are for a TorchScript file that the
-    zoo does not know. Raises :class:`UsageError` or :class:`ModelError`.
+    downloaded if it is not in the cache, unless ``offline``. ``description``, ``model_axes`` and ``model_size`` are for
+    a TorchScript file that the zoo does not know. With ``preload`` torch is imported while the description is read.
+    Raises :class:`UsageError` or :class:`ModelError`.
     """
     with tempfile.TemporaryDirectory(prefix="bioimage-inference-") as scratch:
         yaml = Path(description) if description is not None else None
-        yield Model(open_model_files(Path(model), Path(scratch), yaml, model_axes, model_size, offline))
+        meanwhile = _preload if preload else None
+        yield Model(open_model_files(Path(model), Path(scratch), yaml, model_axes, model_size, offline, meanwhile))
+
+
+def _preload() -> None:
+    """What loading a network imports."""
+    from .engine import loading
+
+    loading.import_torch()
 
 
 def predict(
     model: Model | Path | str,
-    image: ImageLike,
+    image: "ImageLike | DataArray",
     *,
-    inputs: Mapping[str, ImageLike] | None = None,
+    inputs: "Mapping[str, ImageLike | DataArray] | None" = None,
     targets: Mapping[str, Target] | None = None,
     record: Path | None = None,
     progress: Progress | None = None,
@@ -131,7 +161,8 @@ def predict(
 ) -> Prediction:
     """Predict one image.
 
-    ``image`` is a file or an array (name its axes with ``axes="zyx"``); ``inputs`` are further input tensors by id.
+    ``image`` is a file, an array (name its axes with ``axes="zyx"``), or an xarray DataArray, whose dimensions are the
+    axes (see :func:`~bioimage_inference.image.labelled_array.data_array_image`); ``inputs`` are further input tensors.
     Without ``targets`` (files per output id) the outputs are arrays in memory. ``words`` are the options of the command
     line with underscores, as in :class:`Options`. Raises the errors of :mod:`bioimage_inference.errors`.
     """
@@ -139,9 +170,15 @@ def predict(
     with ExitStack() as stack:
         if not isinstance(model, Model):
             model = stack.enter_context(open_model(model))
-        prepared = prepare(model.spec, image, inputs or {}, options)
+        others = {name: _image_like(one) for name, one in (inputs or {}).items()}
+        prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
         stack.callback(close, prepared)
         return _predict(model, prepared, options, targets, record, progress or _silent)
+
+
+def _image_like(image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
+    """An xarray DataArray as an image, all else as it is."""
+    return image if isinstance(image, Image | np.ndarray | Path | str) else data_array_image(image, axes)
 
 
 def _silent(done: int, total: int) -> None:
@@ -300,6 +337,9 @@ class _Opened:
             shape=self.stack.shape(self.stack.tensor_axes),
             array=array,
             channel_names=axis.channel_names if axis is not None else (),
+            picture_axes=self.stack.picture_axes,
+            picture_shape=self.stack.shape(self.stack.picture_axes),
+            pixel_size=self.pixel_size,
             tiff=self.target.tiff,
             npy=self.target.npy,
         )

@@ -28,6 +28,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
         model_axes=arguments.model_axes,
         model_size=arguments.model_size,
         offline=arguments.offline,
+        preload=not arguments.dry_run,
     ) as model:
         targets = _targets(arguments, images, model.spec)
         records, exit_code = [], 0

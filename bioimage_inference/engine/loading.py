@@ -44,6 +44,14 @@ class Loaded:
             self.network.expect(tiles, memory)
 
 
+def import_torch() -> Any:
+    """The library, imported with the allocator set up for it."""
+    keep_big_buffers()
+    import torch
+
+    return torch
+
+
 def load_network(opened: OpenedModel, options: Options) -> Loaded:
     """Load the first weights that can be used, and put the network on its device.
 
@@ -51,9 +59,7 @@ def load_network(opened: OpenedModel, options: Options) -> Loaded:
     """
     policy = TrustPolicy.from_environment(options.trust_model_code)
     spec = _with_functions(opened.spec, policy)
-    keep_big_buffers()
-    import torch
-
+    torch = import_torch()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ModelError
+from . import reading_process
 from .spec import (
     Architecture,
     Axis,
@@ -36,10 +37,13 @@ _PYTORCH: tuple[tuple[str, WeightsFormat], ...] = (
 )
 
 
-def read_description(content: Content, root: Path, sha256: str | None = None) -> ModelSpec:
+def read_description(
+    content: Content, root: Path, sha256: str | None = None, meanwhile: Callable[[], object] | None = None
+) -> ModelSpec:
     """Read a parsed description, whose file names are relative to ``root``.
 
-    Raises :class:`ModelError` where inputs, outputs, processing or weights are not understood.
+    ``meanwhile`` is work of about a second that can be done at the same time. Raises :class:`ModelError` where inputs,
+    outputs, processing or weights are not understood.
     """
     version = str(content.get("format_version", ""))
     if content.get("type", "model") != "model":
@@ -47,7 +51,10 @@ def read_description(content: Content, root: Path, sha256: str | None = None) ->
             f"The description is of a {content['type']!r}, not of a model. Give the package of a model, "
             "as downloaded from bioimage.io."
         )
-    tensors = _read_tensors(content, version)
+    tensors = None
+    if meanwhile is not None and reading_process.worth_it():
+        tensors = reading_process.read_tensors_beside(content, meanwhile)
+    tensors = tensors or read_tensors(content)
     _check_tensors(tensors)
     tensors = relate_plain_sizes(tensors)
     weights = content.get("weights")
@@ -74,7 +81,9 @@ def read_description(content: Content, root: Path, sha256: str | None = None) ->
     )
 
 
-def _read_tensors(content: Content, version: str) -> Tensors:
+def read_tensors(content: Content) -> Tensors:
+    """Inputs and outputs of a parsed description. Raises :class:`ModelError` where they are not valid."""
+    version = str(content.get("format_version", ""))
     for key in ("inputs", "outputs"):
         if not isinstance(content.get(key), Sequence) or not content[key]:
             raise ModelError(f"The description has no list of {key}; it is incomplete. Download the model again.")

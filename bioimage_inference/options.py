@@ -8,7 +8,7 @@ from .tiling.choice import Border
 
 Fit = Literal["tile", "resize", "exact"]
 TiffLayout = Literal["pages", "labelled"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["auto", "torch", "openvino"]
 
 

@@ -104,7 +104,7 @@ def made(module: torch.nn.Module, scripted: bool) -> Any:
     return torch.jit.script(module) if scripted else module
 
 
-def on_both(module: Any, inputs: Sequence[Any], network: OpenVINONetwork) -> float:
+def on_both(module: Any, inputs: Sequence[Any], network: Network) -> float:
     return difference(network(inputs), TorchNetwork(module, Device("cpu", ""))(inputs))
 
 
@@ -390,3 +390,18 @@ def test_auto_with_bfloat16_is_torch(test_data: Path) -> None:
     record = predict(test_data / "demo-model", test_data / "nuclei.tif", precision="bfloat16").record
     assert record["engine"]["name"] == "torch"
     assert "--engine openvino" in record["engine"]["reason"]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_torch_in_fewer_digits_says_how_far_it_is_from_float32(precision: Any) -> None:
+    module = made(Blur((2, 2)), scripted=True)
+    exact, rounded = (TorchNetwork(module, Device("cpu", ""), one) for one in ("float32", precision))
+    apart = on_both(module, [IMAGE], rounded)
+    assert on_both(module, [IMAGE], exact) < 1e-6
+    assert 1e-6 < apart < 0.1
+    assert f"within {apart:.1g} of float32" in rounded.engine.reason
+
+
+def test_float16_is_for_gpus(test_data: Path) -> None:
+    with pytest.raises(UsageError, match="float16 is for GPUs"):
+        predict(test_data / "demo-model", test_data / "nuclei.tif", precision="float16", device="cpu")

@@ -63,6 +63,10 @@ def load_network(opened: OpenedModel, options: Options) -> Loaded:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
+    if options.precision == "float16" and device.name == "cpu":
+        raise UsageError(
+            "--precision float16 is for GPUs, and this run is on the CPU. Use bfloat16, which CPUs compute, or float32."
+        )
     loaded = load_weights(spec, policy, opened.package.bare_weights)
     network = _on_engine(loaded.module, device, options)
     return Loaded(network, spec, device, loaded.entry, loaded.sha256, loaded.notes)

@@ -7,10 +7,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ..errors import ModelError, OutOfMemoryError
+from ..options import Precision
 from .device import Device
 from .statistics import Array
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,10 @@ class TorchNetwork:
         self._torch = torch
         self._device = torch.device(device.name)
         self._precision = precision
+        self._on_gpu = self._device.type == "cuda"
+        if self._on_gpu:  # tiles have few shapes, so that the time to try all algorithms is soon won back
+            torch.backends.cudnn.benchmark = True
+        self._reduced = torch.float16 if precision == "float16" else torch.bfloat16
         self._compared = False
         self._module = module.to(self._device)
         self._formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -71,9 +74,9 @@ class TorchNetwork:
             raise failed(inputs, error) from error
 
     def _compute(self, inputs: Sequence[Array | None], reduced: bool) -> list[Array]:
-        """Compute one tile, ``reduced`` in bfloat16."""
+        """Compute one tile, ``reduced`` in the precision asked for."""
         torch = self._torch
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=reduced):
+        with torch.inference_mode(), torch.autocast(self._device.type, self._reduced, enabled=reduced):
             tensors = [None if array is None else self._tensor(array) for array in inputs]
             while tensors and tensors[-1] is None:  # absent optional inputs keep their defaults
                 tensors.pop()
@@ -87,7 +90,10 @@ class TorchNetwork:
                     parameter.data = parameter.data.contiguous(memory_format=self._formats[parameter.dim()])
 
     def _tensor(self, array: Array) -> Any:
-        tensor = self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        tensor = self._torch.from_numpy(np.ascontiguousarray(array))
+        if self._on_gpu:  # from pinned memory the copy goes on while this process does
+            tensor = tensor.pin_memory()
+        tensor = tensor.to(self._device, non_blocking=True)
         if tensor.dim() in self._formats and tensor.is_floating_point():
             tensor = tensor.contiguous(memory_format=self._formats[tensor.dim()])
         return tensor

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import BioimageInferenceError, ModelError
+from ..options import Precision
 from .allocator import give_back_buffers
-from .network import Engine, Precision, difference, failed, too_large
+from .network import Engine, difference, failed, too_large
 from .statistics import Array
 from .tracing import trace
 

@@ -37,7 +37,13 @@ def model_card(facts: Facts, cover: bytes | None = None) -> str:
             *_footer(facts),
         )
     )
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(facts["name"]), content=content)
+    return fill_template(_TEMPLATE, title=escape(facts["name"]), content=content)
+
+
+def fill_template(template: Path, **texts: str) -> str:
+    """A page of that template with the style that all pages share; ``texts`` are HTML already."""
+    style = template.with_name("style.css").read_text(encoding="utf-8")
+    return Template(template.read_text(encoding="utf-8")).substitute(style=style, **texts)
 
 
 def cover_picture(opened: OpenedModel) -> bytes | None:

@@ -1,0 +1,145 @@
+"""How to cite a result: what the model's authors ask for, the model itself, and this program, as text and BibTeX."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from .model_facts import plain
+
+Record = Mapping[str, Any]
+
+PROGRAM = "bioimage_inference: run BioImage.IO models on scientific images"
+PROGRAM_AUTHORS = "bioimage_inference developers"
+_DOI = re.compile(r"10\.\d{4,9}/[-._;()/:A-Za-z0-9]+")
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+_ZOO = re.compile(r"[a-z]+-[a-z]+(?:-[a-z]+)*")  # nicknames of the zoo, such as affable-shark
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_"},
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One thing to cite: as text, with an address (https, or ``None``), and its BibTeX entry."""
+
+    what: str
+    text: str
+    url: str | None
+    bibtex: str
+
+
+def references(record: Record) -> list[Reference]:
+    """What to cite for a result: the program, the model, then what the model's authors ask to cite."""
+    found = [_program(record["versions"]["bioimage_inference"]), _model(record["model"])]
+    for number, cited in enumerate(record["model"].get("cite") or (), 1):
+        found.append(_cited(cited, f"{_key(record['model'])}_{number}"))
+    return found
+
+
+def methods(record: Record) -> str:
+    """A sentence or two for the methods section of a paper."""
+    model, versions = record["model"], record["versions"]
+    version = f", version {plain(model['version'])}" if model.get("version") else ""
+    engine = plain(record["engine"]["name"])
+    device, precision = plain(record["device"]["name"]), plain(record["device"]["precision"])
+    return (
+        f"Images were processed with the model “{plain(model['name'])}”{version} (SHA-256 "
+        f"{str(model['sha256'])[:12]}…) using bioimage_inference {versions['bioimage_inference']} "
+        f"({engine} {plain(versions.get(engine, ''))}, {precision}, on {device}). {_tiling(record['plan'])}"
+    )
+
+
+def bibtex(record: Record) -> str:
+    """All entries, to be saved as a ``.bib`` file."""
+    return "\n\n".join(one.bibtex for one in references(record))
+
+
+def _tiling(plan: Record) -> str:
+    if plan["tiles"] == 1:
+        return "Each image was processed in one piece."
+    tile = "×".join(str(size) for size in plan["tile"].values())
+    halo = ", ".join(f"{size} along {letter}" for letter, size in plan["halo"].items())
+    return f"Images were processed in {plan['tiles']} tiles of {tile} pixels" + (f" (halo {halo})." if halo else ".")
+
+
+def _program(version: str) -> Reference:
+    text = f"{PROGRAM_AUTHORS}. {PROGRAM}, version {plain(version)}."
+    fields = {"author": f"{{{_escaped(PROGRAM_AUTHORS)}}}", "title": f"{{{_escaped(PROGRAM)}}}"}
+    return Reference("This program", text, None, _entry("bioimage_inference", {**fields, "version": _escaped(version)}))
+
+
+def _model(model: Record) -> Reference:
+    name, version, url = plain(model["name"]), plain(model.get("version")), _model_url(plain(model.get("id")))
+    authors = [plain(author) for author in model.get("authors") or ()]
+    text = f"{', '.join(authors)}. " if authors else ""
+    text += f"{name}{f', version {version}' if version else ''}. BioImage.IO model"
+    text += f", SHA-256 {model['sha256']}." if model.get("sha256") else "."
+    fields = {
+        "author": " and ".join(f"{{{_escaped(author)}}}" for author in authors),
+        "title": f"{{{_escaped(name)}}}",
+        "version": _escaped(version or ""),
+        "howpublished": "BioImage.IO model",
+        "note": f"SHA-256 {model['sha256']}" if model.get("sha256") else "",
+        **_address(url),
+    }
+    return Reference("The model", text, url, _entry(_key(model), fields))
+
+
+def _cited(cited: Record, key: str) -> Reference:
+    """A reference that the model's authors give as free text; what is a year in it is known, authors and title not."""
+    text = plain(cited.get("text")) or ""
+    url = _citation_url(cited)
+    years = _YEAR.findall(text)
+    fields = {"title": f"{{{_escaped(text)}}}" if text else "", "year": years[-1] if years else "", **_address(url)}
+    return Reference("Asked for by the model's authors", text, url, _entry(key, fields))
+
+
+def _citation_url(cited: Record) -> str | None:
+    doi = _DOI.search(plain(cited.get("doi")) or "")
+    url = plain(cited.get("url")) or ""
+    if doi is not None:
+        return f"https://doi.org/{doi[0]}"
+    return quote(url, safe=":/?&=#%~.,;+@!") if url.startswith(("https://", "http://")) else None
+
+
+def _model_url(name: str | None) -> str | None:
+    """Where a model is found by its id: a DOI, or a nickname of the zoo."""
+    if name is None:
+        return None
+    if (doi := _DOI.match(name)) is not None:
+        return f"https://doi.org/{doi[0]}"
+    return f"https://bioimage.io/#/?id={name}" if _ZOO.fullmatch(name) else None
+
+
+def _address(url: str | None) -> dict[str, str]:
+    if url is None:
+        return {}
+    doi = url.removeprefix("https://doi.org/")
+    return {"doi": doi} if doi != url else {"url": url}
+
+
+def _key(model: Record) -> str:
+    words = re.findall(r"[A-Za-z0-9]+", str(model.get("id") or model["name"]))
+    return "_".join(words).lower()[:40] or "model"
+
+
+def _entry(key: str, fields: Mapping[str, str]) -> str:
+    return "\n".join((f"@misc{{{key},", *_lines(fields), "}"))
+
+
+def _lines(fields: Mapping[str, str]) -> Iterator[str]:
+    for name, value in fields.items():
+        if value:
+            yield f"  {name} = {{{value}}},"
+
+
+def _escaped(text: str) -> str:
+    """A text for BibTeX, where some characters mean something."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in plain(text))

@@ -9,7 +9,7 @@
     ├── ModelError                  4   the model is broken or not supported
     ├── ImageError                  5   the image is broken or does not fit the model
     ├── OutOfMemoryError            6   not even the smallest legal tile fits
-    └── ReproductionError           7   validation: outputs differ from the published ones
+    └── ReproductionError           7   outputs differ from those published with the model, or recorded
 
 The text of an error is one plain paragraph: what was found, what was expected, what to do instead.
 """
@@ -58,6 +58,6 @@ class OutOfMemoryError(BioimageInferenceError):
 
 
 class ReproductionError(BioimageInferenceError):
-    """The model runs, but its outputs are not those that were published with it."""
+    """The model runs, but its outputs are not those that were published with it, or that a record names."""
 
     exit_code = 7

@@ -13,6 +13,7 @@ import numpy as np
 
 from bioimage_inference.errors import OutputError
 from bioimage_inference.image.sinks import ArraySink, Layout
+from bioimage_inference.image.tiff_facts import write_info, write_map_annotation
 from bioimage_inference.image.units import pixel_size
 
 How = Literal["pages", "labelled"]
@@ -87,6 +88,22 @@ class TiffSink(ArraySink):
         super().__init__(path, layout, arrangement.order, arrangement.dtype, write_header, arrangement.notes)
         self.arrangement = arrangement
 
+    def annotate(self, facts: Mapping[str, str]) -> None:
+        """Write facts into the metadata of a labelled TIFF: what is known only when the pixels are.
+
+        ImageJ shows them under Image › Show Info, OMERO as key-value pairs. They are put behind the pixels, in place of
+        the first description. Plain pages stay as they are. Raises :class:`OutputError` when the disk does not take
+        them, and :class:`ValueError` after :meth:`commit` or :meth:`abort`.
+        """
+        if self.arrangement.dialect == "pages":
+            return
+        with self._file.stream() as stream:
+            if self.arrangement.dialect == "imagej":
+                write_info(stream, _imagej_metadata(self.path, self.layout, self.arrangement)["metadata"], facts)
+            else:
+                metadata = _ome_metadata(self.path, self.layout, self.arrangement)["metadata"]
+                write_map_annotation(stream, metadata, self.arrangement.shape, self.arrangement.dtype, facts)
+
 
 def arrange(path: Path, layout: Layout, how: How) -> Arrangement:
     """Choose order, axes, dtype and dialect for an output; ``path`` only names it in remarks and errors.
@@ -114,7 +131,7 @@ def needs_bigtiff(arrangement: Arrangement, channel_names: tuple[str, ...] = ())
     """Whether pixels, pages' headers and labels may pass the 4 GiB of a classic TIFF."""
     strips = math.ceil(arrangement.shape[-2] / arrangement.rows_per_strip)
     label = 8 + 2 * max((len(name) for name in channel_names), default=0)
-    per_page = 512 + 8 * strips + label
+    per_page = 512 + 8 * strips + 2 * label  # labels are written again with the facts of the run
     return math.prod(arrangement.shape) * arrangement.dtype.itemsize + arrangement.pages * per_page > _CLASSIC_LIMIT
 
 
@@ -211,6 +228,7 @@ def _imagej_metadata(_path: Path, layout: Layout, arrangement: Arrangement) -> d
     sizes = _micrometres(layout)
     resolution = _resolution(sizes, 1.0, "NONE")
     metadata: dict[str, Any] = {"axes": arrangement.axes, "mode": "grayscale", "unit": "um" if resolution else "pixel"}
+    metadata["Info"] = "program: bioimage_inference\n"  # the facts of the run take its place
     if resolution and "z" in sizes:
         metadata["spacing"] = sizes["z"]
     if seconds := _frame_interval(layout):

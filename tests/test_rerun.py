@@ -1,0 +1,222 @@
+"""``rerun`` repeats a recorded run, and says whether the outputs are the same, or what stands in the way."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import bioimage_inference
+from bioimage_inference.cli import main
+from bioimage_inference.repetition import largest_difference
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def run(test_data: Path, tmp_path: Path) -> Path:
+    """The record of a run in a folder of its own, with its model and image."""
+    shutil.copy(test_data / "demo-model.zip", tmp_path)
+    shutil.copy(test_data / "nuclei.tif", tmp_path)
+    options = ["--tile", "128x160", "--tiff-layout", "labelled", "--threads", "1"]
+    arguments = [str(tmp_path / "demo-model.zip"), str(tmp_path / "nuclei.tif"), "-o", str(tmp_path / "out"), *options]
+    assert main(["predict", *arguments]) == 0
+    return tmp_path / "out" / "nuclei_provenance.json"
+
+
+def changed(run: Path, **parts: dict[str, Any]) -> None:
+    """Write other values into parts of a record."""
+    record = json.loads(run.read_text())
+    for part, values in parts.items():
+        record[part] = {**record.get(part, {}), **values}
+    run.write_text(json.dumps(record))
+
+
+def test_a_repeated_run_is_identical(run: Path, capsys: Output) -> None:
+    before = sorted(path.name for path in run.parent.iterdir())
+    capsys.readouterr()
+    assert main(["rerun", str(run)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "[nuclei_provenance.json] repeated: the outputs are identical",
+        "  output  nuclei_prediction.tif: identical",
+        "  output  nuclei_prediction.npy: identical",
+    ]
+    assert sorted(path.name for path in run.parent.iterdir()) == before
+
+
+def test_outputs_are_kept_where_asked_with_a_record_of_their_own(run: Path, tmp_path: Path, capsys: Output) -> None:
+    changed(run, sample={"condition": "drug"})
+    capsys.readouterr()
+    assert main(["rerun", str(run), "-o", str(tmp_path / "again"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["identical"]
+    assert found["changes"] == []
+    assert [one["path"] for one in found["outputs"]] == [
+        str(tmp_path / "again" / name) for name in ("nuclei_prediction.tif", "nuclei_prediction.npy")
+    ]
+    old, new = (json.loads(path.read_text()) for path in (run, tmp_path / "again" / run.name))
+    for key in ("model", "inputs", "plan", "processing", "weights", "versions", "sample"):
+        assert new[key] == old[key], key
+
+
+def test_tiles_are_the_recorded_ones_on_a_machine_with_other_memory(test_data: Path, tmp_path: Path) -> None:
+    """The budget of memory chooses the tiles; it is recorded, so that another machine takes the same."""
+    image = np.random.default_rng(0).integers(0, 999, (1400, 1300), dtype="uint16")
+    tifffile.imwrite(tmp_path / "big.tif", image, metadata={"axes": "YX"})
+    arguments = [str(test_data / "demo-model.zip"), str(tmp_path / "big.tif"), "-o", str(tmp_path)]
+    assert main(["predict", *arguments, "--memory", "700MiB"]) == 0
+    assert json.loads((tmp_path / "big_provenance.json").read_text())["plan"]["tiles"] > 1
+    assert main(["rerun", str(tmp_path / "big_provenance.json")]) == 0
+
+
+def test_tiles_that_were_made_smaller_on_the_way_are_taken_again(run: Path, capsys: Output) -> None:
+    """After a tile did not fit, a run goes on with smaller ones; the record has both the options and what was used."""
+    record = json.loads(run.read_text())
+    del record["options"]["tile"]
+    run.write_text(json.dumps(record))
+    assert main(["rerun", str(run)]) == 0
+    assert "identical" in capsys.readouterr().out
+
+
+def test_a_moved_run_is_found_beside_its_record(run: Path, tmp_path: Path) -> None:
+    for path in (tmp_path / "demo-model.zip", tmp_path / "nuclei.tif"):
+        path.rename(run.parent / path.name)
+    run.parent.rename(tmp_path / "elsewhere")
+    assert main(["rerun", str(tmp_path / "elsewhere" / run.name)]) == 0
+
+
+def test_other_outputs_are_7_with_the_difference_and_what_changed(run: Path, capsys: Output) -> None:
+    record = json.loads(run.read_text())
+    npy = Path(record["outputs"][0]["npy"])
+    array = np.load(npy)
+    array[0, 1, 200, 300] += 0.25
+    np.save(npy, array)
+    record["outputs"][0]["sha256"]["npy"] = hashlib.sha256(npy.read_bytes()).hexdigest()
+    run.write_text(json.dumps(record))
+    changed(run, versions={"torch": "2.6.0"})
+    assert main(["rerun", str(run)]) == 7
+    told = capsys.readouterr()
+    assert "nuclei_prediction.tif: identical" in told.out
+    assert "nuclei_prediction.npy differs by up to 0.25" in told.err
+    assert "versions.torch: 2.6.0 was recorded" in told.err
+
+
+def test_a_difference_whose_file_is_gone_is_still_told(run: Path, capsys: Output) -> None:
+    record = json.loads(run.read_text())
+    record["outputs"][0]["sha256"]["npy"] = "0" * 64
+    run.write_text(json.dumps(record))
+    assert main(["rerun", str(run), "--json"]) == 7
+    told = capsys.readouterr()
+    assert json.loads(told.out[told.out.index("{\n") :])["outputs"][1]["largest"] is None
+    assert "by how much cannot be told" in told.err
+    assert "the network itself does not give the same twice" in told.err
+
+
+def test_the_same_numbers_with_other_metadata_are_no_failure(run: Path, capsys: Output) -> None:
+    """The TIFF names the program's version; with another version its bytes differ, and its numbers do not."""
+    record = json.loads(run.read_text())
+    tiff = Path(record["outputs"][0]["tiff"])
+    tifffile.imwrite(tiff, tifffile.imread(tiff), imagej=True, metadata={"axes": "CYX"})
+    record["outputs"][0]["sha256"]["tiff"] = hashlib.sha256(tiff.read_bytes()).hexdigest()
+    run.write_text(json.dumps(record))
+    assert main(["rerun", str(run)]) == 0
+    told = capsys.readouterr().out
+    assert "the outputs are the same values" in told
+    assert "nuclei_prediction.tif: the same values; its metadata differ" in told
+
+
+def test_changed_files_are_told_before_anything_is_computed(
+    run: Path, test_data: Path, tmp_path: Path, capsys: Output
+) -> None:
+    tifffile.imwrite(tmp_path / "nuclei.tif", np.zeros((300, 380), "uint16"))
+    assert main(["rerun", str(run)]) == 5
+    assert f"the image {tmp_path / 'nuclei.tif'} was changed" in capsys.readouterr().err
+    shutil.copy(test_data / "demo-model-3d.zip", tmp_path / "demo-model.zip")
+    assert main(["rerun", str(run)]) == 4
+    told = capsys.readouterr().err
+    assert f"the model {tmp_path / 'demo-model.zip'} was changed" in told
+    assert "the image" in told
+
+
+def test_missing_files_are_5_and_4(run: Path, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "nuclei.tif").unlink()
+    assert main(["rerun", str(run)]) == 5
+    assert "nuclei.tif is not there any more, nor beside the record" in capsys.readouterr().err
+    (tmp_path / "demo-model.zip").unlink()
+    assert main(["rerun", str(run)]) == 4
+    assert "demo-model.zip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("no JSON", "it is not JSON"),
+        ("[1, 2]", "it names no schema"),
+        ('{"schema": "urn:bioimage_inference:provenance:99"}', "provenance:99"),
+        ('{"schema": "urn:bioimage_inference:provenance:1"}', "incomplete or damaged"),
+    ],
+)
+def test_what_is_no_record_is_2(content: str, words: str, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "record.json").write_text(content)
+    assert main(["rerun", str(tmp_path / "record.json")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_missing_record_is_2(tmp_path: Path, capsys: Output) -> None:
+    assert main(["rerun", str(tmp_path / "record.json")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_recorded_outputs_are_never_replaced(run: Path, capsys: Output) -> None:
+    assert main(["rerun", str(run), "-o", str(run.parent)]) == 2
+    assert "is the recorded output itself" in capsys.readouterr().err
+
+
+def test_arrays_in_memory_cannot_be_repeated(test_data: Path, tmp_path: Path, capsys: Output) -> None:
+    image, record = np.zeros((64, 64), "uint8"), tmp_path / "record.json"
+    target = {"prediction": bioimage_inference.Target(npy=tmp_path / "o.npy")}
+    bioimage_inference.predict(test_data / "demo-model.zip", image, axes="yx", targets=target, record=record)
+    assert main(["rerun", str(record)]) == 5
+    assert "was an array in memory" in capsys.readouterr().err
+    bioimage_inference.predict(test_data / "demo-model.zip", image, axes="yx", record=record)
+    assert main(["rerun", str(record)]) == 2
+    assert "names no files of outputs" in capsys.readouterr().err
+
+
+def test_trust_is_not_taken_from_a_record(test_data: Path, tmp_path: Path, capsys: Output) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(test_data / "demo-model", model, ignore=shutil.ignore_patterns("weights.pt"))
+    arguments = [str(model), str(test_data / "nuclei.tif"), "-o", str(tmp_path / "out"), "--trust-model-code"]
+    assert main(["predict", *arguments]) == 0
+    record = tmp_path / "out" / "nuclei_provenance.json"
+    assert json.loads(record.read_text())["options"] == {"trust_model_code": True}
+    assert main(["rerun", str(record)]) == 3
+    assert "--trust-model-code" in capsys.readouterr().err
+    assert main(["rerun", str(record), "--trust-model-code"]) == 0
+
+
+def test_bare_weights_and_further_axes_are_repeated(test_data: Path, tmp_path: Path) -> None:
+    arguments = [str(test_data / "demo-model" / "weights.pt"), str(test_data / "nuclei_timeseries.tif")]
+    bare = ["--model-axes", "bcyx", "--model-size", "128,96,1,1"]
+    assert main(["predict", *arguments, *bare, "-o", str(tmp_path)]) == 0
+    assert main(["rerun", str(tmp_path / "nuclei_timeseries_provenance.json")]) == 0
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 50), (2, 3), (7,)])
+def test_the_largest_difference_is_that_of_all_numbers(shape: tuple[int, ...], tmp_path: Path) -> None:
+    one = np.random.default_rng(0).random(shape)
+    other = one.copy()
+    other[-1] += 0.5
+    other.flat[0] -= 0.75
+    np.save(tmp_path / "1.npy", one)
+    np.save(tmp_path / "2.npy", other)
+    assert largest_difference(tmp_path / "1.npy", tmp_path / "2.npy") == pytest.approx(0.75)
+    other.flat[0] = np.nan
+    np.save(tmp_path / "2.npy", other)
+    assert largest_difference(tmp_path / "1.npy", tmp_path / "2.npy") == np.inf
+    np.save(tmp_path / "2.npy", other.astype("float32"))
+    assert largest_difference(tmp_path / "1.npy", tmp_path / "2.npy") is None

@@ -1,0 +1,54 @@
+"""``bioimage-inference segment``: from the prediction of a model to objects."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ..batch.files import make_folder
+from ..errors import UsageError
+from ..segmentation.segment import SegmentFiles, SegmentOptions, segment_file
+from ..segmentation.summary import objects_lines
+
+
+def segment_command(arguments: argparse.Namespace) -> int:
+    """Segment a prediction; ``--json`` prints what :func:`segment_file` returns."""
+    prediction: Path = arguments.prediction
+    objects = segment_file(prediction, _files(arguments), segment_options(arguments), arguments.image)
+    if arguments.json:
+        print(json.dumps(objects, indent=2, ensure_ascii=False))
+        return 0
+    shape = ",".join(map(str, objects["shape"]))
+    print(f"[{prediction.name}] axes {objects['axes'].upper()} ({shape})")
+    print("\n".join(objects_lines(objects)))
+    return 0
+
+
+def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
+    """The options of ``segment``, or those of ``predict --segment``, whose ``--axes`` are the image's."""
+    predicting = arguments.command == "predict"
+    return SegmentOptions(
+        foreground=arguments.foreground,
+        boundary=arguments.boundary,
+        threshold=arguments.threshold,
+        min_size=arguments.min_size,
+        axes=None if predicting else arguments.axes,
+        image_axes=arguments.axes if predicting else None,
+    )
+
+
+def _files(arguments: argparse.Namespace) -> SegmentFiles:
+    """The files that the options name, by default after the prediction. Raises UsageError where they contradict."""
+    named = SegmentFiles(arguments.labels, arguments.table, arguments.overlay)
+    if named == SegmentFiles():
+        folder = arguments.output or Path()
+        make_folder(folder)
+        name = arguments.prediction.resolve().stem
+        stem = name[:-4] if name.lower().endswith(".ome") else name
+        return SegmentFiles(*(folder / f"{stem}_{end}" for end in ("labels.tif", "objects.csv", "overlay.png")))
+    if arguments.output is not None:
+        raise UsageError(
+            "-o names a folder for all outputs, --labels, --table and --overlay name files; give one or the other."
+        )
+    if len({path.resolve() for path in named.wanted}) < len(named.wanted):
+        raise UsageError("Two of --labels, --table and --overlay name the same file. Give each a name of its own.")
+    return named

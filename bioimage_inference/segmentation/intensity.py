@@ -1,0 +1,73 @@
+"""The image whose intensities are measured: opened so that its samples are those of the prediction."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+from ..image.image import Image, Region
+from ..image.reading import open_image
+from .samples import Samples
+
+
+class Intensities:
+    """The channels of an image at the places of a prediction."""
+
+    def __init__(self, samples: Samples, prediction: Samples) -> None:
+        self.samples = samples
+        self._places = list(samples.indices())
+        self._numbers = {index: number for number, index in enumerate(prediction.indices())}
+        order = [samples.axes.find(letter) for letter in prediction.axes]
+        if sorted(order) == list(range(len(samples.axes))) and order != sorted(order):
+            # The same axes in another order.
+            back = [order.index(axis) for axis in range(len(order))]
+            self._places = [tuple(index[axis] for axis in back) for index in prediction.indices()]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the channels: numbers from 0 where the image names none; one channel needs no name."""
+        count = self.samples.channels
+        if count == 1:
+            return ("",)
+        return self.samples.image.channel_names or tuple(f"channel_{number}" for number in range(count))
+
+    def read(self, index: tuple[int, ...], region: Region) -> list[NDArray[Any]]:
+        """All channels of a region of the prediction's sample at ``index``."""
+        place = self._places[self._numbers[index]]
+        return [self.samples.read(place, channel, region) for channel in range(self.samples.channels)]
+
+
+def open_intensities(path: Path, axes: str | None, prediction: Samples) -> Intensities:
+    """Open the image that a prediction was made from; the caller closes ``samples.image``.
+
+    ``axes`` are those of the file, whatever it says itself.
+
+    Raises ImageError where its pixels or samples are not those of the prediction.
+    """
+    image = open_image(path, axes)
+    samples = Samples(_named(image, prediction), prediction.spatial)
+    if samples.shape != prediction.shape or samples.total != prediction.total:
+        image.close()
+        raise ImageError(
+            f"The image {image.name} has the axes {image.axes.upper()} ({'×'.join(map(str, image.shape))}), the "
+            f"prediction {prediction.image.name} {prediction.image.axes.upper()} "
+            f"({'×'.join(map(str, prediction.image.shape))}). Intensities can be measured only where both have the "
+            "same pixels along x, y and z and as many samples: give the image that the prediction was made from."
+        )
+    return Intensities(samples, prediction)
+
+
+def _named(image: Image, prediction: Samples) -> Image:
+    """The image with a meaning for colours, and for an axis without a name: planes, samples, or else channels."""
+    axes = image.axes if "c" in image.axes else image.axes.replace("s", "c")
+    if axes.count("?") == 1:
+        if prediction.spatial == "zyx" and "z" not in axes:
+            letter = "z"
+        elif prediction.axes:
+            letter = next(letter for letter in prediction.axes + "pi" if letter not in axes)
+        else:
+            letter = "p" if "c" in axes else "c"
+        axes = axes.replace("?", letter)
+    return replace(image, axes=axes, channel_names=image.channel_names if "s" not in image.axes else ())

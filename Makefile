@@ -6,15 +6,19 @@ BIN := $(VENV)/bin
 # Without a GPU, PyTorch's CPU build: the default one brings gigabytes of CUDA along.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check unit-test galaxy-test bench-test
+.PHONY: demo test check unit-test versions-test galaxy-test bench-test
 
 demo: $(VENV)/installed
 	$(BIN)/bioimage-inference demo -o demo-output
 
-test: check unit-test bench-test galaxy-test
+test: check unit-test versions-test bench-test galaxy-test
 
 unit-test: $(VENV)/test-installed
 	$(BIN)/python -m pytest
+
+# The lowest versions of the dependencies, and newer Pythons as far as they are installed.
+versions-test: $(VENV)/test-installed
+	$(BIN)/python -m tests.versions
 
 # Only that the benchmarks run; peers that are not installed are left out.
 bench-test: $(VENV)/test-installed
@@ -39,3 +43,10 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/test-installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $@
+
+# Versions that are known to work together, for `pip install -c constraints.txt` and `pip-audit -r constraints.txt`; torch
+# is left out, because machines differ in it.
+constraints.txt: pyproject.toml $(VENV)/test-installed
+	echo "torch; sys_platform == 'none'" > $(VENV)/overrides.txt
+	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --python-version 3.11 --overrides $(VENV)/overrides.txt \
+		--extra cluster --extra crate --extra openvino --output-file $@ pyproject.toml

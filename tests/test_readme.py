@@ -22,7 +22,8 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     text = ""
-    for arguments in (["--help"], *([name, "--help"] for name in ("predict", "inspect", "validate", "models"))):
+    commands = [path.stem for path in (ROOT / "bioimage_inference/commands").glob("[a-z]*.py")]
+    for arguments in (["--help"], *([name, "--help"] for name in commands)):
         with pytest.raises(SystemExit):
             main(arguments)
         text += capsys.readouterr().out

@@ -2,26 +2,35 @@
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..api import Model, Target, describe_run, open_model, predict
-from ..engine.prepare import close, prepare
-from ..errors import BioimageInferenceError, OutputError, UsageError
-from ..model.spec import ModelSpec
+from ..api import Model, Target, open_model
+from ..batch import progress
+from ..batch.files import TABLES, ImageFiles, Wanted, keep_given, make_folder, name_files
+from ..batch.one_image import Task, dry_run, predict_into, said
+from ..batch.resume import Resuming
+from ..batch.run import Batch, rehearse, rehearse_single, run_batch, run_single
+from ..batch.sample_sheet import Sample, is_sheet, read_samples
+from ..errors import UsageError
 from ..options import Options
-from ..report.summary import plan_lines, result_lines
+
+if TYPE_CHECKING:
+    from ..segmentation.segment import SegmentOptions
+
+Records = Sequence[Mapping[str, Any]]
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
-    """Predict every image; a failed one does not stop the others, and its exit code is returned in the end."""
-    options = _options(arguments)
-    others = dict(_named_file(text) for text in arguments.input)
-    images = [Path(image) for image in arguments.images]
+    """Predict every image; of several, a failed one does not stop the others; the exit code is that of the first."""
+    _check_options(arguments)
+    samples = read_samples(arguments.images)
+    many = len(samples) > 1 or any(is_sheet(Path(name)) for name in arguments.images)
     with open_model(
         arguments.model,
         description=arguments.description,
@@ -30,107 +39,126 @@ def predict_command(arguments: argparse.Namespace) -> int:
         offline=arguments.offline,
         preload=not arguments.dry_run,
     ) as model:
-        targets = _targets(arguments, images, model.spec)
-        records, exit_code = [], 0
-        for image in images:
-            try:
-                records.append(_predict_one(arguments, model, image, others, targets[image], options))
-            except BioimageInferenceError as error:
-                if len(images) == 1:
-                    raise
-                print(f"[{image.name}] {error}", file=sys.stderr)
-                exit_code = exit_code or error.exit_code
+        task = _task(arguments, model)
+        records: Records
+        if _names_files(arguments):
+            records, exit_code = [_predict_named(arguments, task, samples)], 0
+        else:
+            records, exit_code = _predict_into_folder(arguments, task, samples, many)
     if arguments.json:
-        print(json.dumps(records[0] if len(images) == 1 else records, indent=2, ensure_ascii=False))
+        print(json.dumps(records if many else records[0], indent=2, ensure_ascii=False))
     return exit_code
 
 
-def _predict_one(
-    arguments: argparse.Namespace,
-    model: Model,
-    image: Path,
-    others: Mapping[str, Path],
-    files: "_Files",
-    options: Options,
-) -> Mapping[str, Any]:
-    if arguments.dry_run:
-        prepared = prepare(model.spec, image, others, options)
-        close(prepared)
-        record = describe_run(model.spec, prepared, options)
-        for output in record["outputs"]:
-            target = files.targets[output["id"]]
-            output |= {"tiff": _name(target.tiff), "npy": _name(target.npy)}
-    else:
-        with _progress_bar(image.name) as progress:
-            prediction = predict(
-                model,
-                image,
-                inputs=others,
-                targets=files.targets,
-                record=files.record,
-                progress=progress,
-                options=options,
+def _names_files(arguments: argparse.Namespace) -> bool:
+    return arguments.tiff is not None or arguments.npy is not None
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Raise :class:`UsageError` where options for files and for folders get in each other's way."""
+    if not _names_files(arguments):
+        return
+    if arguments.output is not None:
+        raise UsageError("-o names a folder for all outputs, --tiff and --npy name files; give one or the other.")
+    for name in ("resume", "report", "segment", "ro_crate", "dask"):
+        if getattr(arguments, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} needs a folder for its files. Give -o DIR instead of --tiff and --npy."
             )
-        record = dict(prediction.record)
-    if not arguments.json:
-        print("\n".join((*plan_lines(record), *result_lines(record))))
+
+
+def _task(arguments: argparse.Namespace, model: Model) -> Task:
+    options = Options(**{name: getattr(arguments, name) for name in vars(Options())})
+    others = dict(_named_file(text) for text in arguments.input)
+    resuming = Resuming(model, options, others) if arguments.resume else None
+    return Task(model, options, others, _segment_options(arguments), resuming)
+
+
+def _segment_options(arguments: argparse.Namespace) -> "SegmentOptions | None":
+    if not arguments.segment:
+        return None
+    from .segment import segment_options
+
+    return segment_options(arguments)
+
+
+def _predict_named(arguments: argparse.Namespace, task: Task, samples: Sequence[Sample]) -> Mapping[str, Any]:
+    """Predict a single image into the files that --tiff and --npy name."""
+    if len(samples) > 1:
+        raise UsageError(f"--tiff and --npy are for a single image, but {len(samples)} are given. Use -o DIR.")
+    (sample,) = samples
+    ids = [output.id for output in task.model.spec.outputs]
+    targets = {one: Target() for one in ids} | {ids[0]: Target(arguments.tiff, arguments.npy)}
+    if arguments.dry_run:
+        record = dry_run(task, sample, targets)
+    else:
+        with progress.shown(1) as show:
+            record = predict_into(task, sample, targets, show(sample.image.name))
+    _say(arguments, said(record))
     return record
 
 
-class _Files:
-    """Where the outputs of one image go."""
-
-    def __init__(self, targets: Mapping[str, Target], record: Path | None) -> None:
-        self.targets, self.record = targets, record
-
-
-def _targets(arguments: argparse.Namespace, images: Sequence[Path], spec: ModelSpec) -> dict[Path, _Files]:
-    """Files of every image. Raises :class:`UsageError` where options or names get in each other's way."""
-    outputs = [output.id for output in spec.outputs]
-    if arguments.tiff is not None or arguments.npy is not None:
-        if arguments.output is not None:
-            raise UsageError("-o names a folder for all outputs, --tiff and --npy name files; give one or the other.")
-        if len(images) > 1:
-            raise UsageError(f"--tiff and --npy are for a single image, but {len(images)} are given. Use -o DIR.")
-        targets = {output: Target() for output in outputs} | {outputs[0]: Target(arguments.tiff, arguments.npy)}
-        return {images[0]: _Files(targets, None)}
+def _predict_into_folder(
+    arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], many: bool
+) -> tuple[Records, int]:
+    """Predict images into the folder of -o; returns their records and the exit code."""
     folder = arguments.output or Path()
-    stems: dict[str, Path] = {}
-    found = {}
-    for image in images:
-        stem = _stem(image)
-        if stem in stems and stems[stem] != image:
-            raise UsageError(
-                f"{stems[stem]} and {image} would both write {folder / stem}_….tif. Predict them separately."
-            )
-        stems[stem] = image
-        targets = {
-            output: Target(folder / f"{stem}_{_safe(output)}.tif", folder / f"{stem}_{_safe(output)}.npy")
-            for output in outputs
-        }
-        found[image] = _Files(targets, folder / f"{stem}_provenance.json")
+    ids = [output.id for output in task.model.spec.outputs]
+    files = name_files(samples, folder, Wanted(ids, arguments.report, task.objects is not None))
+    tables = [folder / name for name in TABLES] if many else []
+    sheets = [path for path in map(Path, arguments.images) if is_sheet(path)]
+    given = [*(sample.image for sample in samples), *sheets, *task.others.values()]
+    keep_given([*tables, *(path for one in files for path in one.all())], given)
     if not arguments.dry_run:
-        _make_folder(folder)
-    return found
+        make_folder(folder)
+    keep_records = arguments.json or arguments.ro_crate is not None
+    items = list(zip(samples, files, strict=True))
+    with _shared_out(arguments, task, items, many) as task:
+        batch = Batch(task, items, folder, partial(_say, arguments), keep_records, arguments.debug)
+        if many:
+            result = rehearse(batch) if arguments.dry_run else run_batch(batch)
+            records, exit_code = result.records, result.exit_code
+        else:
+            records, exit_code = [rehearse_single(batch) if arguments.dry_run else run_single(batch)], 0
+    if arguments.ro_crate is not None and records and not arguments.dry_run:
+        from ..report.ro_crate import write_crate
+
+        write_crate(records, arguments.ro_crate)
+    return records, exit_code
 
 
-def _safe(name: str) -> str:
-    """An output's id as part of a file name: descriptions may hold anything."""
-    return re.sub(r"[^\w.-]", "_", name)
+@contextmanager
+def _shared_out(
+    arguments: argparse.Namespace, task: Task, items: Sequence[tuple[Sample, ImageFiles]], many: bool
+) -> Iterator[Task]:
+    """The task with the cluster of --dask, which predicts all images that are not complete already."""
+    if arguments.dask is None or arguments.dry_run:
+        yield task
+        return
+    if task.objects is not None and not many:
+        raise UsageError(
+            "--segment cannot be combined with --dask for a single image, which is written as OME-Zarr. Find its "
+            "objects afterwards, with bioimage-inference segment."
+        )
+    from ..cluster.run import Predictions
+    from ..cluster.work import ImageJob
+
+    missing = [(sample, files) for sample, files in items if task.earlier(sample, files).record is None]
+    jobs = [ImageJob(sample.image, task.others, files.targets) for sample, files in missing]
+    if not jobs:
+        yield task
+        return
+    say = partial(print, file=sys.stderr)
+    with Predictions(
+        arguments.dask, task.model, jobs, task.options, say, tiles=not many, offline=arguments.offline
+    ) as cluster:
+        yield replace(task, cluster=cluster)
 
 
-def _stem(image: Path) -> str:
-    """The name without its suffix, also without those of ``.ome.tif`` and ``.ome.zarr``."""
-    name = image.resolve().name
-    stem = Path(name).stem
-    return stem[:-4] if stem.lower().endswith(".ome") else stem
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.") from error
+def _say(arguments: argparse.Namespace, text: str) -> None:
+    """Print lines for people, unless the record is printed."""
+    if not arguments.json:
+        print(text)
 
 
 def _named_file(text: str) -> tuple[str, Path]:
@@ -138,32 +166,3 @@ def _named_file(text: str) -> tuple[str, Path]:
     if not (name and equals and file):
         raise UsageError(f"--input {text!r} is not understood. Give ID=FILE, for instance --input mask=mask.tif.")
     return name, Path(file)
-
-
-def _options(arguments: argparse.Namespace) -> Options:
-    return Options(**{name: getattr(arguments, name) for name in vars(Options())})
-
-
-def _name(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-@contextmanager
-def _progress_bar(name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar over tiles on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tiles"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

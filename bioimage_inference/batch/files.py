@@ -1,0 +1,153 @@
+"""What the files of an image are called in the output folder, and that no two of them are the same."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..api import Target
+from ..errors import OutputError, UsageError
+from .sample_sheet import Sample
+
+if TYPE_CHECKING:
+    from ..segmentation.segment import SegmentFiles
+
+SUMMARY, INDEX, OBJECTS = TABLES = ("summary.csv", "index.html", "objects.csv")
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Everything that is written for one image. ``record`` comes last: where it is, the image is complete.
+
+    ``targets`` are the outputs of the model by their ids; ``report`` is a page (with its pictures in the folder
+    ``report.with_suffix("")``) and ``objects`` what the segmentation gives, ``None`` where they are not wanted.
+    """
+
+    targets: Mapping[str, Target]
+    record: Path
+    report: Path | None = None
+    objects: "SegmentFiles | None" = None
+
+    def outputs(self) -> Iterator[Path]:
+        """The predicted tensors, then what the segmentation found."""
+        for target in self.targets.values():
+            yield from (path for path in (target.tiff, target.npy) if path is not None)
+        if self.objects is not None:
+            yield from self.objects.wanted
+
+    def all(self) -> list[Path]:
+        """Every file."""
+        return [*self.outputs(), self.record, *([self.report] if self.report is not None else [])]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written for each image besides the outputs ``ids`` of the model and the record."""
+
+    ids: Sequence[str]
+    report: bool = False
+    objects: bool = False
+
+
+def name_files(samples: Sequence[Sample], folder: Path, wanted: Wanted) -> list[ImageFiles]:
+    """The files of every image in ``folder``.
+
+    They are called after the image without its suffix. Images that share this name get the names of as many of their
+    folders in front as tell them apart: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` where two would
+    be the same file.
+    """
+    named = [_image_files(folder / stem, wanted) for stem in _stems(samples)]
+    owners: dict[Path, Sample] = {}
+    for sample, files in zip(samples, named, strict=True):
+        if len(set(files.all())) < len(files.all()):
+            raise UsageError(
+                f"Two files of {sample.name} would have the same name, because the model's outputs are called "
+                f"{', '.join(wanted.ids)}. Name the files of the first output with --tiff and --npy."
+            )
+        for path in files.all():
+            if (other := owners.setdefault(path, sample)) is not sample:
+                raise UsageError(
+                    f"{other.name} and {sample.name} would both write {path}. Predict them separately, with another "
+                    "folder as -o."
+                )
+    return named
+
+
+def keep_given(written: Iterable[Path], given: Iterable[Path]) -> None:
+    """Raise :class:`UsageError` where a file that is to be written is one of those that are given."""
+    places = {_absolute(path) for path in given}
+    for path in written:
+        if _absolute(path) in places:
+            raise UsageError(f"{path} is given, and would be overwritten. Name another folder with -o.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the output folder. Raises :class:`OutputError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.") from error
+
+
+def _image_files(start: Path, wanted: Wanted) -> ImageFiles:
+    def named(end: str) -> Path:
+        return start.with_name(f"{start.name}_{end}")
+
+    objects = None
+    if wanted.objects:
+        from ..segmentation.segment import SegmentFiles
+
+        objects = SegmentFiles(named("labels.tif"), named("objects.csv"), named("overlay.png"))
+    return ImageFiles(
+        targets={one: Target(named(f"{_safe(one)}.tif"), named(f"{_safe(one)}.npy")) for one in wanted.ids},
+        record=named("provenance.json"),
+        report=named("report.html") if wanted.report else None,
+        objects=objects,
+    )
+
+
+def _stems(samples: Sequence[Sample]) -> list[str]:
+    """The name of every image without suffix, preceded by those of its folders where several share it."""
+    paths = [Path(_absolute(sample.image)) for sample in samples]
+    sharing: dict[str, list[Path]] = {}
+    for path in paths:
+        sharing.setdefault(_stem(path), []).append(path)
+    depths = {stem: _depth(group) for stem, group in sharing.items()}
+    return [_with_folders(path, depths[_stem(path)]) for path in paths]
+
+
+def _depth(group: Sequence[Path]) -> int:
+    """How many of their folders tell images with the same name apart. Raises :class:`UsageError` where none does."""
+    depth = 0
+    while len({_with_folders(path, depth) for path in group}) < len(group):
+        if all(len(path.parts) - 2 <= depth for path in group):
+            names = [_with_folders(path, depth) for path in group]
+            first, second = [path for path, name in zip(group, names, strict=True) if names.count(name) > 1][:2]
+            raise UsageError(
+                f"{first} and {second} would both write {_stem(first)}_…. Predict them separately, with another folder "
+                "as -o."
+            )
+        depth += 1
+    return depth
+
+
+def _with_folders(path: Path, depth: int) -> str:
+    folders = path.parts[1:-1]
+    return "_".join((*folders[max(len(folders) - depth, 0) :], _stem(path)))
+
+
+def _stem(path: Path) -> str:
+    """The name without its suffix, also without those of ``.ome.tif`` and ``.ome.zarr``."""
+    return path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem
+
+
+def _absolute(path: Path) -> str:
+    """The place as the user names it: links are not followed, so a link gives its own name to the outputs."""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _safe(name: str) -> str:
+    """An output's id as part of a file name: descriptions may hold anything."""
+    return re.sub(r"[^\w.-]", "_", name)

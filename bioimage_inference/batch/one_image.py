@@ -1,0 +1,145 @@
+"""What is done for each image: predict, find objects, write the report, and last of all the record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..api import Model, Target, describe_run, predict
+from ..engine.prepare import close, prepare
+from ..model.package import file_sha256
+from ..options import Options
+from ..report.record import write_record
+from ..report.summary import plan_lines, result_lines
+from .files import ImageFiles
+from .outcome import Record
+from .progress import TileProgress
+from .resume import Earlier, Resuming, changed
+from .sample_sheet import Sample
+
+if TYPE_CHECKING:
+    from ..cluster.run import Predictions
+    from ..segmentation.segment import SegmentOptions
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done with every image: ``others`` are files of further inputs by tensor.
+
+    ``objects`` says how to find them, ``None`` where they are not wanted; ``resuming`` what counts as complete,
+    ``None`` where everything is computed anew; ``cluster`` predicts them, ``None`` where this process does.
+    """
+
+    model: Model
+    options: Options
+    others: Mapping[str, Path]
+    objects: "SegmentOptions | None" = None
+    resuming: Resuming | None = None
+    cluster: "Predictions | None" = None
+
+    def earlier(self, sample: Sample, files: ImageFiles) -> Earlier:
+        """What an earlier run left of an image, if that counts."""
+        return Earlier(None) if self.resuming is None else self.resuming.earlier(sample.image, files)
+
+
+def dry_run(task: Task, sample: Sample, targets: Mapping[str, Target]) -> Record:
+    """What would be done with an image; nothing is computed or written."""
+    sample.check()
+    prepared = prepare(task.model.spec, sample.image, task.others, task.options)
+    close(prepared)
+    record = describe_run(task.model.spec, prepared, task.options)
+    for output in record["outputs"]:
+        target = targets[output["id"]]
+        output |= {"tiff": _text(target.tiff), "npy": _text(target.npy)}
+    return record
+
+
+def predict_into(
+    task: Task, sample: Sample, targets: Mapping[str, Target], progress: TileProgress | None
+) -> dict[str, Any]:
+    """Write the outputs of an image; returns the record, which is not written."""
+    sample.check()
+    if task.cluster is not None:
+        return task.cluster.record(targets, progress)
+    prediction = predict(
+        task.model, sample.image, inputs=task.others, targets=targets, progress=progress, options=task.options
+    )
+    return dict(prediction.record)
+
+
+def process(
+    task: Task, sample: Sample, files: ImageFiles, earlier: Earlier, progress: TileProgress | None
+) -> tuple[Record, bool]:
+    """Do all that is to be done with an image; returns its record, and whether there was anything to do.
+
+    Raises the errors of :mod:`bioimage_inference.errors`.
+    """
+    predicted = earlier.record or predict_into(task, sample, files.targets, progress)
+    return _complete(task, sample, files, predicted, earlier.record)
+
+
+def said(record: Record, report: Path | None = None) -> str:
+    """A record in lines for people, and where its report is."""
+    lines = [*plan_lines(record), *result_lines(record)]
+    if "objects" in record:
+        from ..segmentation.summary import objects_lines
+
+        lines += objects_lines(record["objects"])
+    return "\n".join(lines if report is None else [*lines, f"  report  {report}"])
+
+
+def _complete(
+    task: Task, sample: Sample, files: ImageFiles, predicted: Record, earlier: Record | None
+) -> tuple[Record, bool]:
+    """Do what comes after the prediction: objects, report, record, save what is there from an ``earlier`` run.
+
+    ``predicted`` is the record of the prediction, ``earlier`` the same where an earlier run made it. Returns the whole
+    record, and whether anything was to be done. Raises :class:`OutputError` where something cannot be written, and what
+    the segmentation raises.
+    """
+    record = dict(predicted)
+    if sample.metadata:
+        record["sample"] = dict(sample.metadata)
+    if task.objects is not None and not (earlier and _has_objects(earlier, task.objects, files)):
+        record["objects"] = _find_objects(task.objects, sample, files)
+    known = record == earlier
+    if known and (files.report is None or files.report.is_file()):
+        return record, False
+    if files.report is not None:
+        from ..report.page import write_report
+
+        write_report(record, files.report)
+    if not known:
+        write_record(record, files.record)
+    return record, True
+
+
+def _has_objects(record: Record, options: "SegmentOptions", files: ImageFiles) -> bool:
+    """Whether the objects of a record were found in the same way, and their files are those that were written."""
+    found = record.get("objects")
+    if found is None or found["asked"] != vars(options):
+        return False
+    return not any(
+        reason for name, path in _object_files(files).items() for reason in changed(path, found["sha256"][name])
+    )
+
+
+def _object_files(files: ImageFiles) -> dict[str, Path]:
+    """The files of the objects by their keys in the record."""
+    assert files.objects is not None
+    return {name: path for name, path in vars(files.objects).items() if path is not None}
+
+
+def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles) -> dict[str, Any]:
+    from ..segmentation.segment import segment_file
+
+    assert files.objects is not None
+    prediction = next(iter(files.targets.values())).tiff
+    assert prediction is not None
+    found = segment_file(prediction, files.objects, options, sample.image)
+    hashes = {name: file_sha256(path) for name, path in _object_files(files).items()}
+    return found | {"asked": vars(options), "sha256": hashes}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,70 @@
+"""What became of each image of a run: the facts that the summary table and the index page show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import BioimageInferenceError, OutOfMemoryError
+from .files import ImageFiles
+from .sample_sheet import Sample
+from .thumbnails import Picture
+
+Record = Mapping[str, Any]
+Status = Literal["done", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a record says of an image in a few words; empty for one that failed.
+
+    ``shape`` and ``axes`` are those of the image file, ``seconds`` the time of the prediction, ``objects`` how many the
+    segmentation found, ``None`` where none was asked for.
+    """
+
+    axes: str = ""
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    tiles: int | None = None
+    seconds: float | None = None
+    objects: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One image after its turn. ``exit_code`` is 0 for one that is done or skipped, being complete already.
+
+    ``message`` says why an image failed.
+    """
+
+    sample: Sample
+    files: ImageFiles
+    status: Status
+    exit_code: int = 0
+    message: str = ""
+    facts: Facts = Facts()
+    pictures: tuple[Picture, ...] = ()
+
+
+def facts_of(record: Record) -> Facts:
+    """The facts of a complete record."""
+    image = record["inputs"][0]
+    return Facts(
+        axes=image["axes"],
+        shape=tuple(image["shape"]),
+        dtype=image["dtype"],
+        tiles=record["plan"]["tiles"],
+        seconds=record["seconds"]["total"],
+        objects=record["objects"]["count"] if "objects" in record else None,
+    )
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Exit code and message of what ended an image early; what is no error of ours is a bug, and told as one."""
+    if isinstance(error, BioimageInferenceError):
+        return error.exit_code, str(error)
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError.exit_code, "The program ran out of memory. Make tiles smaller with --tile or --memory."
+    return 1, (
+        f"This is a bug of bioimage-inference: {type(error).__name__}: {error}. Please report it with the output of "
+        "the same command and --debug."
+    )

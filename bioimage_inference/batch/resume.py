@@ -1,0 +1,145 @@
+"""Whether an image is complete already: its record is there, and is of this model, these options and these files."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..api import Model
+from ..model.package import file_sha256, package_file
+from ..options import Options
+from ..report.hashing import path_hash
+from ..report.processing import describe_processing
+from ..report.record import SCHEMA, describe_model, describe_options
+from .files import ImageFiles
+from .outcome import Record
+
+# Options that change how fast the result is there, and not what it is.
+_SPEED_ONLY = {"threads", "memory"}
+_STEP = ("tensor", "step", "arguments")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run left: its ``record`` where the prediction is complete, else ``None`` and why it is not."""
+
+    record: Record | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Resuming:
+    """What a record must be about to count: the model, the options, the files of further inputs."""
+
+    model: Model
+    options: Options
+    others: Mapping[str, Path]
+    _weights: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+
+    def earlier(self, image: Path, files: ImageFiles) -> Earlier:
+        """What there is of an image. Reads the image and its outputs once, to compare their SHA-256."""
+        try:
+            record = json.loads(files.record.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return Earlier(None, "there is no record of it")
+        except (OSError, ValueError) as error:
+            return Earlier(None, f"its record cannot be read ({error})")
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            return Earlier(None, "its record was written by another version of this program")
+        try:
+            reason = next(self._differences(record, image, files), "")
+        except (KeyError, TypeError, AttributeError) as error:
+            return Earlier(None, f"its record is not complete ({error})")
+        except OSError as error:
+            return Earlier(None, f"{error.filename} cannot be read ({error.strerror})")
+        return Earlier(None, reason) if reason else Earlier(self._relocated(record, image, files))
+
+    def _differences(self, record: Record, image: Path, files: ImageFiles) -> Iterator[str]:
+        """Reasons to compute an image anew, those that are found quickly first."""
+        if any(record["model"][key] != value for key, value in self._model.items()):
+            yield "it was computed with another model"
+        if [{key: step[key] for key in _STEP} for step in record["processing"]] != self._steps:
+            yield "it was computed with other pre- or postprocessing"
+        if record["weights"]["sha256"] != self._weights_sha256(record["weights"]["file"]):
+            yield "it was computed with other weights"
+        before, now = record["options"], self._options
+        for name in sorted((before.keys() | now.keys()) - _SPEED_ONLY):
+            if before.get(name) != now.get(name):
+                yield f"it was computed with another --{name.replace('_', '-')}"
+        yield from _changed_outputs(record, files)
+        yield from self._changed_inputs(record, image)
+
+    def _relocated(self, record: Record, image: Path, files: ImageFiles) -> Record:
+        """The record with the places where files are now; they may have moved, and outputs are named as they were."""
+        given = self._given(image)
+        inputs = [{**one, "file": str(given[one["tensor"]].absolute())} for one in record["inputs"]]
+        outputs = [{**one, **_texts(vars(files.targets[one["id"]]))} for one in record["outputs"]]
+        moved = {**record, "inputs": inputs, "outputs": outputs}
+        if "objects" in record and files.objects is not None:
+            moved["objects"] = {**record["objects"], **_texts(vars(files.objects))}
+        return moved
+
+    def _given(self, image: Path) -> dict[str, Path]:
+        return {self.model.spec.inputs[0].id: image, **self.others}
+
+    def _changed_inputs(self, record: Record, image: Path) -> Iterator[str]:
+        given = self._given(image)
+        recorded = {one["tensor"]: one for one in record["inputs"]}
+        if recorded.keys() != given.keys():
+            yield "it was computed from other inputs"
+        for tensor, path in given.items():
+            if path.is_file() and path.stat().st_size != recorded[tensor]["bytes"]:
+                yield f"{path} has changed"
+            if path_hash(path).sha256 != recorded[tensor]["sha256"]:
+                yield f"{path} has changed"
+
+    @cached_property
+    def _model(self) -> Mapping[str, Any]:
+        said = {key: value for key, value in self.model.source.items() if key in ("model_axes", "model_size")}
+        return _as_json(describe_model(self.model.spec) | said)
+
+    @cached_property
+    def _steps(self) -> list[dict[str, Any]]:
+        """Of a description given apart from its weights, whose hash is that of the model."""
+        spec = self.model.spec
+        steps = describe_processing(spec, [spec.inputs[0].id, *self.others], [], [])
+        return [{key: _as_json(step)[key] for key in _STEP} for step in steps]
+
+    @cached_property
+    def _options(self) -> Mapping[str, Any]:
+        return _as_json(describe_options(self.options))
+
+    def _weights_sha256(self, name: str) -> str:
+        """The hash of a weights file of the model as it is now, taken once."""
+        if name not in self._weights:
+            path = self.model.opened.package.bare_weights or package_file(self.model.spec.root, name)
+            self._weights[name] = file_sha256(path)
+        return self._weights[name]
+
+
+def _changed_outputs(record: Record, files: ImageFiles) -> Iterator[str]:
+    for output in record["outputs"]:
+        target = files.targets[output["id"]]
+        for kind, path in (("tiff", target.tiff), ("npy", target.npy)):
+            if path is not None:
+                yield from changed(path, output["sha256"][kind])
+
+
+def changed(path: Path, sha256: str | None) -> Iterator[str]:
+    """Why a file is not the one that was written, if it is not."""
+    if not path.is_file():
+        yield f"{path} is not there"
+    elif file_sha256(path) != sha256:
+        yield f"{path} has changed"
+
+
+def _texts(paths: Mapping[str, Path | None]) -> dict[str, str | None]:
+    return {name: None if path is None else str(path) for name, path in paths.items()}
+
+
+def _as_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts as they come back from a JSON file."""
+    read: Mapping[str, Any] = json.loads(json.dumps(facts))
+    return read

@@ -1,0 +1,164 @@
+"""The run over many images: each gets its turn, whatever becomes of the others, and all of them a row in the tables."""
+
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import progress
+from .files import INDEX, OBJECTS, SUMMARY, ImageFiles
+from .index_page import write_index
+from .objects_table import write_objects
+from .one_image import Task, dry_run, process, said
+from .outcome import Outcome, Record, Status, explain, facts_of
+from .progress import TileProgress
+from .resume import Earlier
+from .sample_sheet import Sample
+from .summary_table import write_summary
+from .thumbnails import thumbnails
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with their files in ``folder``, and what is done with each.
+
+    ``say`` takes lines for the user. With ``keep_records`` the records of all images are kept in memory and returned;
+    with ``debug`` it is shown where errors come from.
+    """
+
+    task: Task
+    items: Sequence[tuple[Sample, ImageFiles]]
+    folder: Path
+    say: Callable[[str], None]
+    keep_records: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Result:
+    """What became of all images so far."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """That of the first image that failed, else 0."""
+        return next((one.exit_code for one in self.outcomes if one.exit_code), 0)
+
+
+def run_batch(batch: Batch) -> Result:
+    """Do what is to be done with every image, then write ``summary.csv`` and ``index.html`` into the folder.
+
+    A failed image does not stop the others; a model that cannot be loaded stops the run. Interrupted, the tables are
+    written of the images so far. Raises :class:`OutputError` where they cannot be, and what loading the model raises.
+    """
+    result = Result()
+    try:
+        with progress.shown(len(batch.items)) as show:
+            for sample, files in batch.items:
+                _turn(batch, sample, files, show(sample.image.name), result)
+    except KeyboardInterrupt as interruption:
+        _write_tables(batch, result)
+        raise KeyboardInterrupt(
+            f"Interrupted after {len(result.outcomes)} of {len(batch.items)} images, which {batch.folder / SUMMARY} "
+            "lists. The same command with --resume does the others."
+        ) from interruption
+    _write_tables(batch, result)
+    _tell_failures(batch, result)
+    return result
+
+
+def run_single(batch: Batch) -> Record:
+    """Do what is to be done with the only image, without any tables; returns its record. Its errors are raised."""
+    ((sample, files),) = batch.items
+    with progress.shown(1) as show:
+        earlier = _earlier(batch, sample, files)
+        record, changed = process(batch.task, sample, files, earlier, show(sample.image.name))
+    _say_done(batch, sample, files, record, changed)
+    return record
+
+
+def _turn(batch: Batch, sample: Sample, files: ImageFiles, show: TileProgress | None, result: Result) -> None:
+    """Do what is to be done with an image, and add what became of it to the result."""
+    earlier = _earlier(batch, sample, files)
+    if earlier.record is None and batch.task.cluster is None:
+        batch.task.model.load(batch.task.options)  # what goes wrong here goes wrong with every image
+    try:
+        record, changed = process(batch.task, sample, files, earlier, show)
+        pictures = thumbnails(record, sample.image)
+    except Exception as error:  # told here, listed in the end and in the tables; it is this image's alone
+        result.outcomes.append(_failed(batch, sample, files, error))
+        return
+    _say_done(batch, sample, files, record, changed)
+    status: Status = "done" if changed else "skipped"
+    result.outcomes.append(Outcome(sample, files, status, facts=facts_of(record), pictures=pictures))
+    if batch.keep_records:
+        result.records.append(record)
+
+
+def _earlier(batch: Batch, sample: Sample, files: ImageFiles) -> Earlier:
+    """What an earlier run left of an image; where that does not count, it is said why."""
+    earlier = batch.task.earlier(sample, files)
+    if earlier.reason:
+        batch.say(f"[{sample.image.name}] is computed: {earlier.reason}")
+    return earlier
+
+
+def _say_done(batch: Batch, sample: Sample, files: ImageFiles, record: Record, changed: bool) -> None:
+    batch.say(said(record, files.report) if changed else f"[{sample.image.name}] is complete already: {files.record}")
+
+
+def rehearse(batch: Batch) -> Result:
+    """Say what would be done with every image; nothing is computed or written."""
+    result = Result()
+    for sample, files in batch.items:
+        try:
+            record = _rehearse(batch, sample, files)
+        except Exception as error:
+            result.outcomes.append(_failed(batch, sample, files, error))
+            continue
+        if batch.keep_records:
+            result.records.append(record)
+    _tell_failures(batch, result)
+    return result
+
+
+def rehearse_single(batch: Batch) -> Record:
+    """Say what would be done with the only image; returns the record so far. Its errors are raised."""
+    ((sample, files),) = batch.items
+    return _rehearse(batch, sample, files)
+
+
+def _rehearse(batch: Batch, sample: Sample, files: ImageFiles) -> Record:
+    record = dry_run(batch.task, sample, files.targets)
+    batch.say(said(record))
+    return record
+
+
+def _failed(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) -> Outcome:
+    """Tell that an image failed."""
+    if batch.debug:
+        traceback.print_exception(error)
+    exit_code, message = explain(error)
+    print(f"[{sample.image.name}] {message}", file=sys.stderr)
+    return Outcome(sample, files, "failed", exit_code, message)
+
+
+def _write_tables(batch: Batch, result: Result) -> None:
+    write_summary(result.outcomes, batch.folder / SUMMARY)
+    write_index(result.outcomes, batch.task.model.spec.name, len(batch.items), batch.folder / INDEX)
+    batch.say(f"summary   {batch.folder / SUMMARY}\n          {batch.folder / INDEX}")
+    if batch.task.objects is not None:
+        write_objects(result.outcomes, batch.folder / OBJECTS)
+        batch.say(f"          {batch.folder / OBJECTS}")
+
+
+def _tell_failures(batch: Batch, result: Result) -> None:
+    failed = [one for one in result.outcomes if one.status == "failed"]
+    if failed:
+        print(f"{len(failed)} image{'s' * (len(failed) > 1)} of {len(batch.items)} failed:", file=sys.stderr)
+    for one in failed:
+        print(f"  {one.sample.name} (exit code {one.exit_code}): {textwrap.shorten(one.message, 120)}", file=sys.stderr)

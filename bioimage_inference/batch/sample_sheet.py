@@ -1,0 +1,136 @@
+"""Which images to predict, and what is known of each: files named on the command line, and tables of samples."""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from ..errors import ImageError, UsageError
+
+_SUFFIXES = (".csv", ".tsv")
+_IMAGE_COLUMNS = ("image", "file", "filename", "path")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, and the cells of its row in a sample sheet by the names of their columns.
+
+    ``name`` is the image as the user wrote it, ``where`` the row that names it, e.g. ``row 3 of cells.csv``, empty for
+    an image from the command line.
+    """
+
+    image: Path
+    name: str
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    where: str = ""
+
+    def check(self) -> None:
+        """Raise :class:`ImageError` where a sheet names a file that is not there."""
+        if self.where and not self.image.exists():
+            raise ImageError(
+                f"{self.where[:1].upper()}{self.where[1:]} names {self.name}, but there is no file {self.image}. "
+                "Names are relative to the folder of the sheet."
+            )
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether this is a table of samples, by the suffix of its name."""
+    return path.suffix.lower() in _SUFFIXES
+
+
+def read_samples(given: Sequence[str]) -> list[Sample]:
+    """The images in the order given, a sheet's in its place. Raises :class:`UsageError` for wrong sheets."""
+    samples: list[Sample] = []
+    for name in given:
+        path = Path(name)
+        samples += read_sheet(path) if is_sheet(path) else [Sample(path, name)]
+    _refuse_doubles(samples)
+    return samples
+
+
+def read_sheet(path: Path) -> list[Sample]:
+    """The rows of a CSV or TSV table in UTF-8 with a header line.
+
+    The column ``image`` (else ``file``, ``filename``, ``path``, else the first one) names image files relative to the
+    table's folder; all others are metadata. Raises :class:`UsageError` where it cannot be read, or has no rows.
+    """
+    rows = list(_rows(path))
+    if not rows:
+        raise UsageError(f"The sample sheet {path} is empty. {_EXPECTED}")
+    _, header = rows[0]
+    while not header[-1]:  # columns that are empty as a whole, such as spreadsheets leave at the end
+        header.pop()
+    column = _image_column(path, header)
+    if len(rows) == 1:
+        raise UsageError(f"The sample sheet {path} has a header line, but no row with an image below it.")
+    return [_sample(path, number, header, column, cells) for number, cells in rows[1:]]
+
+
+_EXPECTED = "Expected is a header line such as image,condition and below it a row for each image."
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, with their number in the file and without spaces around the cells."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=_delimiter(path, file.readline()), strict=True)
+            file.seek(0)
+            for cells in reader:
+                stripped = [cell.strip() for cell in cells]
+                if any(stripped):
+                    yield reader.line_num, stripped
+    except OSError as error:
+        raise UsageError(f"The sample sheet {path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"The sample sheet {path} is not text in UTF-8 ({error.reason}). Save it as “CSV UTF-8” in your "
+            "spreadsheet program."
+        ) from error
+    except csv.Error as error:
+        raise UsageError(f"The sample sheet {path} is no table that can be read ({error}). {_EXPECTED}") from error
+
+
+def _delimiter(path: Path, header: str) -> str:
+    """What stands between cells: tabs in ``.tsv``, else what the header has; some spreadsheets write semicolons."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
+def _image_column(path: Path, header: list[str]) -> int:
+    lowered = [name.lower() for name in header]
+    known = next((name for name in _IMAGE_COLUMNS if name in lowered), None)
+    if known is None and (path.parent / header[0]).is_file():
+        raise UsageError(f"The first line of the sample sheet {path} names an image, {header[0]}. {_EXPECTED}")
+    unnamed = [number for number, name in enumerate(header, 1) if not name]
+    doubled = [name for name in lowered if lowered.count(name) > 1 and name]
+    if unnamed or doubled:
+        wrong = f"no name for column {unnamed[0]}" if unnamed else f"the column {doubled[0]!r} more than once"
+        raise UsageError(f"The header of the sample sheet {path} has {wrong}. Give every column a name of its own.")
+    return lowered.index(known) if known is not None else 0
+
+
+def _sample(path: Path, number: int, header: list[str], column: int, cells: list[str]) -> Sample:
+    where = f"row {number} of {path}"
+    if any(cells[len(header) :]):
+        raise UsageError(
+            f"There are {len(cells)} cells in {where}, but {len(header)} columns in its header. Put a text that has "
+            "the separator in it into double quotes."
+        )
+    cells = cells[: len(header)] + [""] * (len(header) - len(cells))
+    if not cells[column]:
+        raise UsageError(f"There is no image in {where}, column {header[column]!r}. Name one, or remove the row.")
+    metadata = {name: cell for index, (name, cell) in enumerate(zip(header, cells, strict=True)) if index != column}
+    return Sample(path.parent / cells[column], cells[column], MappingProxyType(metadata), where)
+
+
+def _refuse_doubles(samples: Sequence[Sample]) -> None:
+    seen: dict[str, Sample] = {}
+    for sample in samples:
+        place = os.path.abspath(sample.image)  # noqa: PTH100  (links are not followed: each name is an image)
+        if place in seen:
+            both = " and ".join(f"by {one.where}" if one.where else "directly" for one in (seen[place], sample))
+            raise UsageError(f"The image {sample.image} is given twice, {both}. Name every image once.")
+        seen[place] = sample

@@ -41,7 +41,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,cluster,crate,docs,openvino]"
 	touch $@
 
 # Versions that are known to work together, for `pip install -c constraints.txt` and `pip-audit -r constraints.txt`; torch

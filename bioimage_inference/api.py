@@ -1,11 +1,10 @@
 """The Python interface: open a model once, predict images with it. The command line and Galaxy call nothing else."""
 
-import tempfile
+import errno
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.outputs import Stack, StackWriter, layout, output_pixel_size
-from .engine.prepare import ImageLike, Prepared, close, prepare, with_smaller_tiles
-from .engine.preprocessing import statistics_in_words
-from .engine.run import Job, Progress, Record, run
-from .engine.source import Source
+from .engine.prepare import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
+from .engine.run import Job, Progress, run
 from .errors import OutOfMemoryError
 from .image.image import Image, PixelSize
 from .image.labelled_array import data_array_image
@@ -26,17 +23,22 @@ from .image.npy_sink import NpySink
 from .image.sinks import Sink, commit_all
 from .image.tiff_sink import TiffSink
 from .model.opening import OpenedModel, open_model_files
-from .model.spec import FixedSize, ModelSpec, TensorSpec
+from .model.spec import ModelSpec, TensorSpec
 from .options import Options
+from .report.hashing import InputHashes
 from .report.record import (
-    describe_input,
-    describe_model,
-    describe_options,
-    describe_pixel_size,
-    describe_plan,
-    describe_versions,
+    SCHEMA,
+    describe_output,
+    describe_source,
+    now,
+    peak_memory,
+    with_output_hashes,
     write_record,
 )
+from .report.run_record import describe_computed
+from .report.run_record import describe_run as describe_run
+from .report.tiff_facts import facts_of
+from .scratch import scratch_folder
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -59,8 +61,8 @@ class Output:
 
     ``array`` has the model's own axes ``axes``, batch and channel included; the samples of a stack lie along the batch
     axis (before the others where the output has none). It is mapped from ``npy`` where that was written, and ``None``
-    where only a TIFF was. ``picture_axes`` are the axes of the image that the model lacks, then the model's own without
-    the batch axis; ``pixel_size`` is known for some of them.
+    where only a TIFF was, or a limit of address space leaves no room to map it. ``picture_axes`` are the axes of the
+    image that the model lacks, then the model's own without the batch axis; ``pixel_size`` is known for some of them.
     """
 
     id: str
@@ -99,8 +101,9 @@ class Prediction:
 class Model:
     """An opened model. Its network is loaded when it is first needed, and then kept."""
 
-    def __init__(self, opened: OpenedModel) -> None:
+    def __init__(self, opened: OpenedModel, source: Mapping[str, Any] | None = None) -> None:
         self.opened = opened
+        self.source = source or describe_source(opened.package.source, None, None, None)
         self._loaded: dict[tuple[Any, ...], Loaded] = {}
 
     @property
@@ -135,10 +138,11 @@ def open_model(
     a TorchScript file that the zoo does not know. With ``preload`` torch is imported while the description is read.
     Raises :class:`UsageError` or :class:`ModelError`.
     """
-    with tempfile.TemporaryDirectory(prefix="bioimage-inference-") as scratch:
+    with scratch_folder() as scratch:
         yaml = Path(description) if description is not None else None
         meanwhile = _preload if preload else None
-        yield Model(open_model_files(Path(model), Path(scratch), yaml, model_axes, model_size, offline, meanwhile))
+        opened = open_model_files(Path(model), scratch, yaml, model_axes, model_size, offline, meanwhile)
+        yield Model(opened, describe_source(model, description, model_axes, model_size))
 
 
 def _preload() -> None:
@@ -167,13 +171,30 @@ def predict(
     line with underscores, as in :class:`Options`. Raises the errors of :mod:`bioimage_inference.errors`.
     """
     options = options or Options(**words)
+    started = now()
     with ExitStack() as stack:
         if not isinstance(model, Model):
             model = stack.enter_context(open_model(model))
         others = {name: _image_like(one) for name, one in (inputs or {}).items()}
         prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
         stack.callback(close, prepared)
-        return _predict(model, prepared, options, targets, record, progress or _silent)
+        hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
+        outputs, found = _predict(model, prepared, options, targets, hashes, progress or _silent)
+    found = {"schema": SCHEMA, "started": started, "ended": now(), **found}
+    if record is not None:
+        write_record(found, record)
+    return Prediction(outputs, found)
+
+
+def _hashable(prepared: Prepared, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
+    """The files and arrays that the inputs come from, without what is neither."""
+    found: dict[str, Path | NDArray[Any]] = {}
+    for tensor, one in prepared.matched.items():
+        if one.image.path:
+            found[tensor] = Path(one.image.path)
+        elif isinstance(given[tensor], np.ndarray):
+            found[tensor] = given[tensor]
+    return found
 
 
 def _image_like(image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
@@ -191,45 +212,34 @@ def _predict(
     prepared: Prepared,
     options: Options,
     targets: Mapping[str, Target] | None,
-    record_path: Path | None,
+    hashes: InputHashes,
     progress: Progress,
-) -> Prediction:
+) -> tuple[dict[str, Output], dict[str, Any]]:
+    """The outputs, and the record but for what only the caller knows."""
     start = time.perf_counter()
     loaded = model.load(options)
     spec = loaded.spec
     while True:
         try:
-            found, outputs = _compute(loaded, prepared, options, targets, progress)
+            record, outputs = _compute(loaded, prepared, options, targets, hashes, progress)
             break
-        except OutOfMemoryError:
+        except (OutOfMemoryError, MemoryError):
             smaller = with_smaller_tiles(prepared, spec, options)
             if smaller is None:
                 raise
             prepared = smaller
-    sinks = [sink for opened in outputs.values() for sink in opened.sinks]
-    written = {output.id: outputs[output.id].result() for output in spec.outputs}
-    notes = [
-        *spec.notes,
-        *loaded.notes,
-        *prepared.notes,
-        *found.notes,
-        *(note for sink in sinks for note in sink.notes),
-    ]
-    record = {
-        **describe_run(spec, prepared, options),
-        "weights": {"format": loaded.entry.format, "file": loaded.entry.source, "sha256": loaded.sha256},
-        "device": {"name": loaded.device.name, "reason": loaded.device.reason, "precision": options.precision},
-        "engine": {"name": loaded.engine.name, "reason": loaded.engine.reason},
-        "statistics": [statistics_in_words(one) for one in found.statistics],
-        "outputs": [outputs[output.id].describe() for output in spec.outputs],
-        "seconds": {stage: round(seconds, 3) for stage, seconds in found.seconds.items()}
-        | {"total": round(time.perf_counter() - start, 3)},
+    notes = (*record["notes"], *(note for opened in outputs.values() for sink in opened.sinks for note in sink.notes))
+    hashing = time.perf_counter()
+    record |= {
+        "model": {**record["model"], **model.source},
+        "outputs": with_output_hashes(outputs[output.id].describe() for output in spec.outputs),
+        "memory": {**record["memory"], "peak_bytes": peak_memory()},
         "notes": list(dict.fromkeys(notes)),
-        "versions": describe_versions() | {loaded.engine.name: version(loaded.engine.name)},
     }
-    if record_path is not None:
-        write_record(record, record_path)
-    return Prediction(written, record)
+    end = time.perf_counter()
+    seconds = {**record["seconds"], "hashing": record["seconds"]["hashing"] + end - hashing, "total": end - start}
+    record["seconds"] = {stage: round(value, 3) for stage, value in seconds.items()}
+    return {output.id: outputs[output.id].result() for output in spec.outputs}, record
 
 
 def _compute(
@@ -237,12 +247,13 @@ def _compute(
     prepared: Prepared,
     options: Options,
     targets: Mapping[str, Target] | None,
+    hashes: InputHashes,
     progress: Progress,
-) -> "tuple[Record, dict[str, _Opened]]":
+) -> "tuple[dict[str, Any], dict[str, _Opened]]":
     """Run the pipeline and commit the outputs; whatever ends it early removes them."""
     outputs: dict[str, _Opened] = {}
     with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bioimage-inference-"))
+        scratch = stack.enter_context(scratch_folder())
 
         def make_writer(output: TensorSpec, sizes: Mapping[str, int], dtype: "np.dtype[Any]") -> StackWriter:
             opened = _open_output(output, sizes, dtype, prepared, (targets or {}).get(output.id), options, stack)
@@ -253,47 +264,23 @@ def _compute(
             model=loaded.spec,
             network=loaded.network,
             plan=prepared.plan,
-            sources={
-                tensor.id: Source(prepared.matched[tensor.id], tensor.padding, prepared.domain(tensor.id))
-                for tensor in loaded.spec.inputs
-                if tensor.id in prepared.matched
-            },
+            sources=sources_of(loaded.spec, prepared),
             samples=prepared.leading.samples,
             make_writer=make_writer,
-            scratch=Path(scratch),
+            scratch=scratch,
             progress=progress,
         )
         loaded.expect(len(job.plan) * prod(job.samples), prepared.budget.size)
-        record = run(job)
-        commit_all(sink for opened in outputs.values() for sink in opened.sinks)
+        found = run(job)
+        with found.timed("hashing"):
+            hashed = hashes.results()
+        record = describe_computed(loaded, prepared, options, found, hashed)
+        sinks = [sink for opened in outputs.values() for sink in opened.sinks]
+        for sink in sinks:
+            if isinstance(sink, TiffSink):
+                sink.annotate(facts_of(record))
+        commit_all(sinks)
     return record, outputs
-
-
-def describe_run(spec: ModelSpec, prepared: Prepared, options: Options) -> dict[str, Any]:
-    """What is known before anything is computed, as ``--dry-run --json`` prints it."""
-    return {
-        "model": describe_model(spec),
-        "inputs": [describe_input(tensor, one) for tensor, one in prepared.matched.items()],
-        "plan": describe_plan(prepared.plan),
-        "outputs": [_planned(output, prepared) for output in spec.outputs],
-        "memory": {"bytes": prepared.budget.size, "reason": prepared.budget.reason},
-        "options": describe_options(options),
-        "notes": [*spec.notes, *prepared.notes],
-    }
-
-
-def _planned(output: TensorSpec, prepared: Prepared) -> dict[str, Any]:
-    """An output before it is computed; sizes that only the network tells are ``None``."""
-    leading = prepared.leading
-    planned = next(one.sizes for one in prepared.plan.outputs if one.id == output.id)
-    sizes = {axis.letter: axis.size.size for axis in output.axes if isinstance(axis.size, FixedSize)}
-    sizes |= {"b": prod(leading.samples), **planned}
-    return {
-        "id": output.id,
-        "axes": output.letters,
-        "shape": [sizes.get(letter) for letter in output.letters],
-        "dtype": None,
-    }
 
 
 @dataclass(frozen=True)
@@ -311,16 +298,8 @@ class _Opened:
 
     def describe(self) -> dict[str, Any]:
         """For the record."""
-        return {
-            "id": self.spec.id,
-            "axes": self.stack.tensor_axes,
-            "shape": list(self.stack.shape(self.stack.tensor_axes)),
-            "dtype": self.dtype.name,
-            "channel_names": list(axis.channel_names) if (axis := self.spec.axis("c")) is not None else [],
-            "pixel_size": describe_pixel_size(self.pixel_size),
-            "tiff": str(self.target.tiff) if self.target.tiff is not None else None,
-            "npy": str(self.target.npy) if self.target.npy is not None else None,
-        }
+        files = {"tiff": self.target.tiff, "npy": self.target.npy}
+        return describe_output(self.spec, self.stack, self.dtype, self.pixel_size, files)
 
     def result(self) -> Output:
         """The output, once it is complete."""
@@ -329,7 +308,7 @@ class _Opened:
         if self.memory is not None:
             array = self.memory.array
         elif self.target.npy is not None:
-            array = np.load(self.target.npy, mmap_mode="r")
+            array = _mapped(self.target.npy)
         return Output(
             id=self.spec.id,
             axes=self.stack.tensor_axes,
@@ -343,6 +322,16 @@ class _Opened:
             tiff=self.target.tiff,
             npy=self.target.npy,
         )
+
+
+def _mapped(path: Path) -> NDArray[Any] | None:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        return None
+    return array
 
 
 def _open_output(

@@ -1,0 +1,80 @@
+"""Predictions as other programs know arrays: layers of napari, which is not imported, and xarray's DataArray."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UsageError
+from .image.image import PixelSize
+
+if TYPE_CHECKING:
+    import xarray
+
+    from .api import Output
+
+Layer = tuple[NDArray[Any], dict[str, Any], str]
+"""napari's layer data: the array, what its layer is made with, and the type of the layer."""
+
+
+def picture(output: "Output") -> NDArray[Any]:
+    """The output with the axes ``picture_axes``: samples lie along the axes of the image that they come from.
+
+    Raises :class:`UsageError` where the output was written to a TIFF alone.
+    """
+    if output.array is None:
+        raise UsageError(
+            f"The array of output {output.id!r} was not kept: it was written to a TIFF only. Open that file, or give "
+            "the output no target, or one with .npy."
+        )
+    if output.axes == output.picture_axes:
+        return output.array
+    return np.moveaxis(output.array, output.axes.index("b"), 0).reshape(output.picture_shape)
+
+
+def to_layers(outputs: "Iterable[Output]") -> list[Layer]:
+    """One layer for each channel of each output that has image axes: labels of whole numbers, else an image.
+
+    ``scale``, ``units`` (``pixel`` where nothing is known) and ``axis_labels`` have one entry per dimension.
+    Raises :class:`UsageError` for an output that was written to a TIFF alone.
+    """
+    return [layer for output in outputs if {"y", "x"} <= set(output.axes) for layer in _layers(output)]
+
+
+def _layers(output: "Output") -> Iterator[Layer]:
+    array, axes = picture(output), output.picture_axes
+    kind = "labels" if array.dtype.kind in "iub" else "image"
+    kept = axes.replace("c", "")
+    sizes = [output.pixel_size.get(letter, PixelSize(1.0, "pixel")) for letter in kept]
+    channels = np.moveaxis(array, axes.index("c"), 0) if "c" in axes else array[np.newaxis]
+    for number, channel in enumerate(channels):
+        name = output.channel_names[number] if number < len(output.channel_names) else f"channel {number}"
+        layer: dict[str, Any] = {
+            "name": f"{output.id}: {name}" if len(channels) > 1 else output.id,
+            "scale": tuple(size.value for size in sizes),
+            "units": tuple(size.unit for size in sizes),
+            "axis_labels": tuple(kept),
+        }
+        if kind == "image" and len(channels) > 1:
+            layer["blending"] = "additive"  # as napari shows channels: none hides another
+        yield channel, layer, kind
+
+
+def to_xarray(output: "Output") -> "xarray.DataArray":
+    """The output with named dimensions, channel names along ``c`` and the place of each pixel along the others.
+
+    A coordinate counts from 0 in steps of the pixel size, whose unit is its attribute ``units``; axes of unknown pixel
+    size have none. Raises :class:`UsageError` where the output was written to a TIFF alone.
+    """
+    import xarray
+
+    array, axes = picture(output), output.picture_axes
+    coordinates: dict[str, Any] = {}
+    for letter, length in zip(axes, array.shape, strict=True):
+        size = output.pixel_size.get(letter)
+        if letter == "c" and len(output.channel_names) == length:
+            coordinates[letter] = list(output.channel_names)
+        elif size is not None:
+            coordinates[letter] = (letter, np.arange(length) * size.value, {"units": size.unit})
+    return xarray.DataArray(array, dims=tuple(axes), coords=coordinates, name=output.id)

@@ -20,10 +20,10 @@ from bioimage_inference.cli import main
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / "tools" / "bioimage_inference"
-FILES = ("bioimage_inference.xml", "bioimage_model_info.xml")
-# What the tools' jobs never import: pictures of the demo, bars on terminals, downloads of zoo models.
-NOT_IN_JOBS = {"matplotlib", "rich", "httpx", "filelock"}
-CONDA_NAMES = {"torch": "pytorch", "PyYAML": "pyyaml"}
+FILES = ("bioimage_inference.xml", "bioimage_model_info.xml", "bioimage_segment.xml")
+# What the tools' jobs never import: bars on terminals, downloads of zoo models.
+NOT_IN_JOBS = {"rich", "httpx", "filelock"}
+CONDA_NAMES = {"torch": "pytorch", "PyYAML": "pyyaml", "matplotlib": "matplotlib-base"}
 
 MACROS = ET.parse(TOOL / "macros.xml").getroot()
 TOKENS = {token.attrib["name"]: token.text or "" for token in MACROS.iter("token")}
@@ -73,7 +73,7 @@ def test_the_requirements_are_what_the_program_needs() -> None:
             assert versions.contains(required[CONDA_NAMES.get(name, name)]), name
 
 
-@pytest.mark.parametrize(("file", "subcommand"), [(FILES[0], "predict"), (FILES[1], "inspect")])
+@pytest.mark.parametrize(("file", "subcommand"), [(FILES[0], "predict"), (FILES[1], "inspect"), (FILES[2], "segment")])
 def test_the_command_line_knows_the_options_of_the_tool(
     file: str, subcommand: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +82,7 @@ def test_the_command_line_knows_the_options_of_the_tool(
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     used = re.findall(r"^ *(--[a-z-]+)", command(file), re.MULTILINE)
     used += re.findall(rf"bioimage_inference {subcommand} .*?(--[a-z-]+)", command(file))
+    used += [one.attrib["argument"] for one in tool(file).iter("param") if "argument" in one.attrib]
     assert used
     assert set(used) <= known
 
@@ -141,6 +142,7 @@ def outputs_of(folder: Path, image: str, names: list[str]) -> None:
         outputs.append({"id": name, "tiff": f"outputs/{stem}_{name}.tif", "npy": f"outputs/{stem}_{name}.npy"})
     record = {"inputs": [{"file": image}], "outputs": outputs}
     (written / f"{stem}_provenance.json").write_text(json.dumps(record))
+    (written / f"{stem}_report.html").write_text(f"{stem} report")
 
 
 def collect(folder: Path, *arguments: str) -> tuple[dict[str, str], str]:
@@ -158,9 +160,19 @@ def test_outputs_are_collected_under_the_name_of_the_image_folder(tmp_path: Path
     files, printed = collect(tmp_path)
     assert printed == ""
     assert files["tiff/00001 well A2.tiff"] == "more prediction tif"
+    assert files["html/00000 well A1.html"] == "cells report"
     assert sorted(files) == sorted(
-        f"{kind}/{name}.{kind}" for kind in ("tiff", "npy", "json") for name in ("00000 well A1", "00001 well A2")
+        f"{kind}/{name}.{kind}"
+        for kind in ("tiff", "npy", "json", "html")
+        for name in ("00000 well A1", "00001 well A2")
     )
+
+
+def test_a_report_that_was_not_asked_for_is_not_collected(tmp_path: Path) -> None:
+    outputs_of(tmp_path, "images/image/cells.tif", ["prediction"])
+    (tmp_path / "outputs" / "cells_report.html").unlink()
+    files, _ = collect(tmp_path)
+    assert sorted(files) == ["json/image.json", "npy/image.npy", "tiff/image.tiff"]
 
 
 def test_all_outputs_are_collected_in_the_order_of_the_model(tmp_path: Path) -> None:

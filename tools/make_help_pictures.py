@@ -5,21 +5,26 @@ python tools/make_help_pictures.py
 
 from __future__ import annotations
 
+import csv
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
+from matplotlib import colormaps
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.color import label2rgb
 from skimage.measure import label
 from skimage.segmentation import find_boundaries
 
 from bioimage_inference import predict
+from bioimage_inference.segmentation.segment import SegmentFiles, SegmentOptions, segment_file
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "test-data"
@@ -39,6 +44,7 @@ def main() -> None:
     prediction = predict(SOURCE / "demo-model.zip", SOURCE / "nuclei.tif").outputs["prediction"].array
     assert prediction is not None
     draw_prediction(image, prediction[0])
+    draw_objects(image, prediction[0])
     draw_files()
     draw_tiles(image)
 
@@ -64,6 +70,48 @@ def draw_prediction(image: NDArray[Any], prediction: NDArray[Any]) -> None:
         axes.set_title(title, fontsize=10, color=INK, pad=5)
         axes.set_axis_off()
     save(figure, "prediction.png")
+
+
+def draw_objects(image: NDArray[Any], prediction: NDArray[Any]) -> None:
+    """What the tool that finds objects takes and gives, and a part of its table."""
+    labels, table = find_objects(prediction)
+    part = np.s_[40:200, 60:220]
+    grey = np.clip((image - image.min()) / (np.percentile(image, 99.7) - image.min()), 0, 1)
+    outlined = np.repeat(grey[..., None], 3, axis=-1)
+    outlined[find_boundaries(labels, mode="inner")] = (1, 0.69, 0)
+    figure = Figure(figsize=(WIDTH, 2.75))
+    panels = (
+        ((prediction[0] - prediction[1])[part], "gray", "foreground - boundary"),
+        (label2rgb(labels, colors=colormaps["tab20"].colors)[part], None, "Label image"),
+        (outlined[part], None, "Outlines of objects"),
+    )
+    for number, (picture, colours, title) in enumerate(panels):
+        axes = figure.add_axes((0.005 + number * 0.2517, 0.01, 0.24, 0.86))
+        axes.imshow(picture, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title, fontsize=10, color=INK, pad=5)
+        axes.set_axis_off()
+    words = figure.add_axes((0.765, 0.01, 0.23, 0.86), xlim=(0, 1), ylim=(0, 1))
+    words.set_title("Table of objects", fontsize=10, color=INK, pad=5)
+    words.set_axis_off()
+    shown = ("label", "area_um2", "mean_intensity")
+    rows = [("label", "area µm²", "brightness")]
+    rows += [(row[shown[0]], *(f"{float(row[name]):.0f}" for name in shown[1:])) for row in table[:7]]
+    for line, row in enumerate([*rows, ("…", "…", "…")]):
+        for place, text in zip((0.22, 0.58, 1), row, strict=True):
+            weight = "bold" if line == 0 else "normal"
+            words.text(place, 0.95 - line * 0.105, text, ha="right", fontsize=8.6, color=INK, weight=weight)
+    save(figure, "objects.png")
+
+
+def find_objects(prediction: NDArray[Any]) -> tuple[NDArray[Any], list[dict[str, str]]]:
+    """The label image and the rows of the table, as the tool gives them for the image of nuclei."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "prediction.npy", prediction)
+        files = SegmentFiles(folder / "labels.tif", folder / "objects.csv")
+        segment_file(folder / "prediction.npy", files, SegmentOptions(axes="cyx"), SOURCE / "nuclei.tif")
+        with (folder / "objects.csv").open(encoding="utf-8") as stream:
+            return tifffile.imread(folder / "labels.tif"), list(csv.DictReader(stream))
 
 
 def draw_files() -> None:

@@ -23,6 +23,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from bioimage_inference.api import Target, predict
+
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "test-data"
 TARGET = HERE / "bioimage_inference" / "test-data"
@@ -69,6 +71,7 @@ def main() -> None:
     write_images()
     write_models()
     write_expected()
+    write_predictions()
 
 
 def write_images() -> None:
@@ -88,12 +91,14 @@ def write_images() -> None:
         "Channel": {"Name": ["empty", "DNA"]},
     }
     tifffile.imwrite(TARGET / "channels.ome.tif", channels, ome=True, metadata=metadata, compression="zlib")
-    write_zarr(sample)
+    write_zarr("sample.ome.zarr", sample.shape, {"0/c/0/0": sample.tobytes()})
+    # A single piece that takes more memory than a job has; its pixels are never read.
+    write_zarr("huge_chunk.ome.zarr", (45_000, 45_000), {"0/c/0/0": b"\0"})
     (TARGET / "no_image.tif").write_text("Plate 7, well B3: the file was lost.\n")
 
 
-def write_zarr(image: NDArray[np.uint8]) -> None:
-    """The image as OME-Zarr (0.5) in a zip file."""
+def write_zarr(name: str, shape: tuple[int, ...], chunks: Mapping[str, bytes]) -> None:
+    """An image of a single chunk as OME-Zarr (0.5) in a zip file."""
     axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
     scale = [{"type": "scale", "scale": [0.5, 0.5]}]
     multiscales = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}]
@@ -102,9 +107,9 @@ def write_zarr(image: NDArray[np.uint8]) -> None:
     array = {
         "zarr_format": 3,
         "node_type": "array",
-        "shape": image.shape,
+        "shape": shape,
         "data_type": "uint8",
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": image.shape}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
         "chunk_key_encoding": {"name": "default"},
         "codecs": [{"name": "bytes"}],
         "fill_value": 0,
@@ -112,9 +117,9 @@ def write_zarr(image: NDArray[np.uint8]) -> None:
     files = {
         "zarr.json": json.dumps(group).encode(),
         "0/zarr.json": json.dumps(array).encode(),
-        "0/c/0/0": image.tobytes(),
+        **chunks,
     }
-    write_zip(TARGET / "sample.ome.zarr.zip", {f"sample.ome.zarr/{name}": content for name, content in files.items()})
+    write_zip(TARGET / f"{name}.zip", {f"{name}/{file}": content for file, content in files.items()})
 
 
 def write_models() -> None:
@@ -195,6 +200,14 @@ def write_expected() -> None:
     whole = np.asarray(Image.open(SOURCE / "nuclei.png"), "float32")
     bare = run(network, whole[:256, :256])
     tifffile.imwrite(TARGET / "expected_bare.tiff", bare, metadata={"axes": "QYX"}, **COMPRESSED)
+
+
+def write_predictions() -> None:
+    """What the tool gives, for the tool that finds objects in it: a tensor, and a time series with axes and names."""
+    predicted = tifffile.imread(TARGET / "expected_sample.tiff")
+    np.save(TARGET / "prediction.npy", predicted[np.newaxis])
+    series = {"prediction": Target(tiff=TARGET / "prediction_timeseries.tiff")}
+    predict(SOURCE / "demo-model.zip", SOURCE / "nuclei_timeseries.tif", targets=series, tiff_layout="labelled")
 
 
 def run(network: torch.nn.Module, image: Array) -> Array:

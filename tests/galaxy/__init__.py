@@ -1,4 +1,4 @@
-"""Runs a real Galaxy on loopback, headless, and lets planemo test the tools and workflows of this checkout on it.
+"""Runs a real Galaxy on loopback, headless: planemo tests our tools and workflows on it, and a browser their form.
 
 The tools are packed as for the Tool Shed, so that nothing is tested that a server would not get. Their jobs run
 through Pulsar, as on a remote cluster: with a tool's <required_files> and no other files, and in a Python that holds

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from .browser import check_form
 from .checks import lint, test, test_all
 from .installation import install
 from .layout import CHECKOUT, Failure, Site
@@ -19,11 +20,11 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(site: Site) -> int:
-    """Install what is missing, lint, start a fresh Galaxy, run all tests, stop it."""
+    """Install what is missing, lint, start a fresh Galaxy, run all tests and the form in a browser, stop it."""
     install(site)
     blemished = lint(site)
     with fresh_galaxy(site):
-        results = test_all(site)
+        results = test_all(site) + check_form(site)
     failed = sum(bool(result.problem) for result in results)
     print(f"{len(results) - failed} passed, {failed} failed" + ", and lint found problems" * blemished)
     return int(failed > 0 or blemished)

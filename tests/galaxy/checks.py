@@ -6,8 +6,8 @@ import json
 import re
 import subprocess
 import textwrap
-import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +16,8 @@ from .layout import Site, environment, read_tools, read_workflows, say
 from .server import ADMIN_KEY, call
 
 TEST_TIMEOUT = 600
+# Galaxy's Pulsar runs two jobs at once, too; planemo needs some seconds for every start.
+AT_ONCE, PART = 2, 8
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,14 @@ class Result:
     problem: str
 
 
-def planemo(site: Site, arguments: Sequence[str], log: TextIO | None = None, timeout: float | None = None) -> int:
-    """Run planemo; its files, and where a log is given its output, stay in the state folder."""
+def planemo(
+    site: Site, arguments: Sequence[str], log: TextIO | None = None, timeout: float | None = None, name: str = "lint"
+) -> int:
+    """Run planemo in a workspace of that name; its files, and where a log is given its output, stay in the state."""
     site.results.mkdir(parents=True, exist_ok=True)
-    program = str(site.planemo / "bin" / "planemo")
-    command = [program, "--directory", str(site.state / "planemo-workspace"), *arguments]
+    workspace = site.state / "planemo-workspaces" / name
+    workspace.mkdir(parents=True, exist_ok=True)
+    command = [str(site.planemo / "bin" / "planemo"), "--directory", str(workspace), *arguments]
     env = environment(site.planemo)
     return subprocess.run(command, cwd=site.results, env=env, stdout=log, stderr=log, timeout=timeout).returncode
 
@@ -68,50 +73,71 @@ def connection(site: Site) -> list[str]:
     return ["test", *galaxy, *keys, "--test_timeout", str(TEST_TIMEOUT)]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some tests of one file, which planemo runs at a time; without a tool's id they are all those of a workflow."""
+
+    path: Path
+    tests: range
+    tool_id: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.name}-{self.tests.start + 1}"
+
+
 def test_all(site: Site) -> list[Result]:
-    """Every test of every tool and workflow, told as it ends."""
-    results = []
-    for path, expected, tool_id in planned(site):
-        began = time.monotonic()
-        outcomes = test_file(site, path, expected, tool_id) if expected else [Result(path.name, "It has no test.")]
-        for result in outcomes:
-            print(f"{'FAILED' if result.problem else 'ok'} {result.name}")
-            print(textwrap.indent(result.problem, "    ") + "\n" * bool(result.problem), end="", flush=True)
-        say(f"{path.name} took {time.monotonic() - began:.0f} s")
-        results += outcomes
+    """Every test of every tool and workflow, told as its part ends."""
+    site.results.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        running = [pool.submit(test_part, site, part) for part in planned(site)]
+        try:
+            return [result for ended in as_completed(running) for result in tell(ended.result())]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def tell(results: list[Result]) -> list[Result]:
+    for result in results:
+        print(f"{'FAILED' if result.problem else 'ok'} {result.name}")
+        print(textwrap.indent(result.problem, "    ") + "\n" * bool(result.problem), end="", flush=True)
     return results
 
 
-def planned(site: Site) -> Iterator[tuple[Path, int, str]]:
-    """The tools and the workflows that can run here: file, number of tests, and the tool's id, empty for workflows."""
+def planned(site: Site) -> Iterator[Part]:
+    """The tests of the tools and of those workflows that can run here."""
     for tool in read_tools(site, site.packages):
-        yield tool.path, tool.tests, tool.id
+        for start in range(0, max(tool.tests, 1), PART):
+            yield Part(tool.path, range(start, min(start + PART, tool.tests)), tool.id)
     for workflow in read_workflows(site):
         if workflow.foreign:
             say(f"{workflow.path.name} is not run, it needs tools of the Tool Shed: {', '.join(workflow.foreign)}")
         else:
-            yield workflow.path, workflow.tests, ""
+            yield Part(workflow.path, range(workflow.tests), "")
 
 
-def test_file(site: Site, path: Path, expected: int, tool_id: str) -> list[Result]:
-    """The tests of one tool or workflow; planemo passes over a test that Galaxy refuses, here it counts as failed."""
-    site.results.mkdir(parents=True, exist_ok=True)
-    report = site.results / f"{path.name}.json"
+def test_part(site: Site, part: Part) -> list[Result]:
+    """Run some tests of a file; planemo passes over a test that Galaxy refuses, here it counts as failed."""
+    if not part.tests:
+        return [Result(part.path.name, "It has no test.")]
+    report = site.results / f"{part.name}.json"
     report.unlink(missing_ok=True)  # where planemo breaks off, the last run's would be read
     log = report.with_suffix(".log")
     outputs = ["--test_output", str(report.with_suffix(".html")), "--test_output_json", str(report)]
+    numbers = [word for n in part.tests if part.tool_id for word in ("--test_index", str(n + 1))]
     with log.open("w") as stream:
         try:
-            planemo(site, [*connection(site), *outputs, str(path)], stream, TEST_TIMEOUT * (expected + 1))
+            arguments = [*connection(site), *numbers, *outputs, str(part.path)]
+            planemo(site, arguments, stream, TEST_TIMEOUT * (len(part.tests) + 1), part.name)
         except subprocess.TimeoutExpired:
-            say(f"planemo was ended, {path.name} took too long")
+            say(f"planemo was ended, {part.name} took too long")
     tests = json.loads(report.read_text())["tests"] if report.exists() else []
     # `demo-0` and `demo.gxwf.yml_0` are the first tests of their files.
     found = {int(re.split("[-_]", test["id"])[-1]): problem(test["data"]) for test in tests}
-    missing = {n: f"planemo did not run it, see {log}" for n in range(expected) if n not in found}
-    if missing and tool_id:
-        missing |= {n: reason for n, reason in refusals(site, tool_id).items() if n in missing}
-    return [Result(f"{path.name} #{n + 1}", text) for n, text in sorted((found | missing).items())]
+    missing = {n: f"planemo did not run it, see {log}" for n in part.tests if n not in found}
+    if missing and part.tool_id:
+        missing |= {n: reason for n, reason in refusals(site, part.tool_id).items() if n in missing}
+    return [Result(f"{part.path.name} #{n + 1}", text) for n, text in sorted((found | missing).items())]
 
 
 def refusals(site: Site, tool_id: str) -> dict[int, str]:

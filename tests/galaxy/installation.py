@@ -1,4 +1,4 @@
-"""Installs Galaxy, planemo and the packages that the tools require, each into a virtual environment of its own."""
+"""Installs Galaxy, planemo, playwright and the packages that the tools require, each into a virtual environment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from .browser import install_browser
 from .layout import HERE, Failure, Site, Tool, environment, read_tools, say
 
 
@@ -15,9 +16,10 @@ def install(site: Site) -> None:
     """Install what is not installed yet; once this is done, nothing else is fetched."""
     site.state.mkdir(parents=True, exist_ok=True)
     (site.state / ".gitignore").write_text("*\n")
-    for venv in (site.galaxy, site.planemo):
+    for venv in (site.galaxy, site.planemo, site.browser):
         packages = HERE / f"{venv.name}.txt"
         make_venv(venv, ["--no-deps", "-r", str(packages)], packages.read_text())
+    install_browser()
     wanted = pip_requirements(read_tools(site, site.tools))
     make_venv(site.tools_env, wanted, "\n".join(wanted))
     probe = [str(site.tools_env / "bin" / "python"), "-c", "import bioimage_inference"]

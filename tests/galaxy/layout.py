@@ -61,6 +61,16 @@ class Site:
         return self.state / "results"
 
     @property
+    def browser(self) -> Path:
+        """The virtual environment of what steers the browser."""
+        return self.state / "browser"
+
+    @property
+    def pictures(self) -> Path:
+        """What the browser saw."""
+        return self.results / "browser"
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{(self.server / 'port').read_text()}"
 

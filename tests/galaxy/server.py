@@ -12,7 +12,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def configure(site: Site) -> None:
         (package / "tools-env" / "env.sh").write_text(f'export PATH="{site.tools_env}/bin:$PATH"\n')
         (package / "default").symlink_to("tools-env")  # a folder of that name would not be found
     (site.server / "tool_conf.xml").write_text(toolbox(tools))
+    (site.server / "allowlist.txt").write_text("\n".join(tool.id for tool in tools))
     site.config.write_text(json.dumps({"galaxy": settings(site)}, indent=2))  # JSON is YAML
 
 
@@ -88,6 +89,8 @@ def settings(site: Site) -> dict[str, Any]:
         "admin_users": USER["email"],
         "id_secret": ADMIN_KEY,
         "dependency_resolvers": [dependencies],
+        # Pages of our tools are shown as pages; those of others as program code.
+        "sanitize_allowlist_file": str(site.server / "allowlist.txt"),
         "conda_auto_init": False,
         "conda_auto_install": False,
         "watch_tools": "false",
@@ -118,7 +121,8 @@ def jobs(site: Site, dependencies: dict[str, Any]) -> dict[str, Any]:
         "dependency_resolution": "remote",
         "rewrite_parameters": True,
         "remote_metadata": False,
-        "env": [{"name": "GALAXY_MEMORY_MB", "value": "4096"}],
+        # Enough for all tests but the one in which memory runs out.
+        "env": [{"name": "GALAXY_MEMORY_MB", "value": "1536"}],
     }
     load = "galaxy.jobs.runners.pulsar:PulsarEmbeddedJobRunner"
     return {
@@ -185,13 +189,13 @@ def answers(site: Site) -> bool:
     return True
 
 
-def call(site: Site, method: str, path: str, body: dict[str, str] | None = None) -> Any:
-    """One request to Galaxy's API as the administrator."""
+def call(site: Site, method: str, path: str, body: Mapping[str, Any] | None = None, key: str = ADMIN_KEY) -> Any:
+    """One request to Galaxy's API, as the administrator or as the user with another key."""
     request = urllib.request.Request(
         f"{site.url}/api/{path}",
         method=method,
         data=json.dumps(body).encode() if body else None,
-        headers={"x-api-key": ADMIN_KEY, "content-type": "application/json"},
+        headers={"x-api-key": key, "content-type": "application/json"},
     )
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with without_proxy.open(request, timeout=60) as response:

@@ -1,8 +1,9 @@
 """Sorts what ``bioimage_inference predict -o outputs`` wrote into the folders where Galaxy looks for it.
 
 The image ``images/NAME/cells.tif`` gets its first output as ``collected/tiff/NAME.tiff`` and
-``collected/npy/NAME.npy``, its record as ``collected/json/NAME.json``; with ``--all`` also every output as
-``collected/all/NAME/NUMBER OUTPUT.tiff`` and ``.npy``.
+``collected/npy/NAME.npy``, its record as ``collected/json/NAME.json``, its report (if there is one) as
+``collected/html/NAME.html``; with ``--all`` also every output as ``collected/all/NAME/NUMBER OUTPUT.tiff`` and
+``.npy``.
 """
 
 import json
@@ -12,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 OUTPUTS, COLLECTED = Path("outputs"), Path("collected")
+RECORD, REPORT = "_provenance.json", "_report.html"
 
 
 def collect(every_output: bool) -> None:
     """Place the outputs of all images."""
-    for path in OUTPUTS.glob("*_provenance.json"):
+    for path in OUTPUTS.glob(f"*{RECORD}"):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         name = Path(record["inputs"][0]["file"]).parent.name
         first, *others = record["outputs"]
         link_files(first, COLLECTED / "tiff" / name, COLLECTED / "npy" / name)
         link(path, COLLECTED / "json" / f"{name}.json")
+        report = path.with_name(path.name.removesuffix(RECORD) + REPORT)
+        if report.exists():
+            link(report, COLLECTED / "html" / f"{name}.html")
         if every_output:
             for number, output in enumerate(record["outputs"]):
                 both = COLLECTED / "all" / name / f"{number:03} {output['id']}"

@@ -1,0 +1,129 @@
+"""The tool's form in a real browser: what planemo, which speaks to Galaxy's API alone, never sees."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .checks import Result
+from .layout import CHECKOUT, HERE, Failure, Site, environment, say
+from .server import USER, call
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TOOL = "bioimage_inference"
+FILES = {"demo-model.zip": "zip", "nuclei.tif": "tiff"}
+LABELS = {
+    "input_imaging_model": "BioImage.IO model",
+    "listed_model": "Or a model of this server",
+    "input_image_file": "Image",
+    "many|images": "Images",
+    "more_outputs|report": "Report",
+    "more_outputs|record": "Record of the run",
+    "advanced|image_axes": "Axes of the image",
+    "advanced|channels": "Channels of the image",
+}
+CHOICES = {"input_imaging_model": "demo-model.zip", "input_image_file": "nuclei.tif"}
+SWITCHES = ["more_outputs|report", "more_outputs|record"]
+RESULTS = ["Predicted image on", "Predicted image tensor on", "Report on", "Record on"]
+UPLOAD_TIMEOUT = 120
+
+
+def find_browser() -> str | None:
+    """The system's Chromium."""
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def install_browser() -> None:
+    """Where there is none, and this machine lets us: CI's containers do."""
+    if find_browser() is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        say("installing chromium …")
+        for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "install", "--yes", "chromium"]):
+            environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            if subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode:
+                say(f"`{' '.join(command)}` failed, see above; the form will not be tested in a browser")
+                return
+
+
+def check_form(site: Site) -> list[Result]:
+    """Run the tool from its form; pictures of what a user sees lie in the state folder."""
+    browser = find_browser()
+    if browser is None:
+        say("SKIPPED: THE FORM WAS NOT TESTED IN A BROWSER. Install chromium.")
+        return []
+    try:
+        history = prepare_history(site)
+        return [Result("form in a browser", visit(site, browser, history) or wrong_results(site, history))]
+    except Failure as failure:
+        return [Result("form in a browser", str(failure))]
+
+
+def prepare_history(site: Site) -> str:
+    """A history with a model and an image; its id."""
+    history: str = as_user(site, "POST", "histories", {"name": "Form in a browser"})["id"]
+    elements = [
+        {"src": "url", "url": f"base64://{content_of(name)}", "name": name, "ext": datatype}
+        for name, datatype in FILES.items()
+    ]
+    targets = [{"destination": {"type": "hdas"}, "elements": elements}]
+    as_user(site, "POST", "tools/fetch", {"history_id": history, "targets": targets})
+    deadline = time.monotonic() + UPLOAD_TIMEOUT
+    while (states := [dataset["state"] for dataset in datasets(site, history)]) != ["ok"] * len(FILES):
+        if "error" in states or time.monotonic() > deadline:
+            raise Failure(f"the files for the browser's history could not be uploaded: {states}")
+        time.sleep(0.5)
+    return history
+
+
+def content_of(name: str) -> str:
+    return base64.b64encode((CHECKOUT / "test-data" / name).read_bytes()).decode()
+
+
+def datasets(site: Site, history: str) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = as_user(site, "GET", f"histories/{history}/contents")
+    return found
+
+
+def as_user(site: Site, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    return call(site, method, path, body, key=(site.server / "user.key").read_text())
+
+
+def visit(site: Site, browser: str, history: str) -> str:
+    """Fill in and run the form; empty where all went well, else what the browser saw."""
+    shutil.rmtree(site.pictures, ignore_errors=True)
+    site.pictures.mkdir(parents=True)
+    plan = {
+        "chromium": browser,
+        "url": site.url,
+        "login": USER["email"],
+        "password": USER["password"],
+        "history": history,
+        "tool": TOOL,
+        "labels": LABELS,
+        "choices": CHOICES,
+        "switches": SWITCHES,
+        "results": RESULTS,
+        "page": "Report on",
+        "heading": "nuclei.tif",
+        "pictures": str(site.pictures),
+    }
+    command = [str(site.browser / "bin" / "python"), str(HERE / "form.py"), json.dumps(plan)]
+    ran = subprocess.run(
+        command, env=environment(site.browser), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    say(f"pictures of the form and its results: {site.pictures}")
+    return (ran.stderr or f"the browser ended with {ran.returncode}") if ran.returncode else ""
+
+
+def wrong_results(site: Site, history: str) -> str:
+    """Empty where the history holds the expected results and nothing else, all in order."""
+    made = datasets(site, history)[len(FILES) :]
+    names = [dataset["name"] for dataset in made]
+    if len(names) != len(RESULTS) or not all(any(name.startswith(one) for name in names) for one in RESULTS):
+        return f"The tool made {names}, but these were expected: {RESULTS}."
+    return "".join(f"{one['name']}: {one['state']}\n" for one in made if one["state"] != "ok")

@@ -22,7 +22,8 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 _EPILOG = """exit codes: 0 done; 1 a bug of this program; 2 wrong usage; 3 model not trusted; 4 model broken or not
-supported; 5 image broken or does not fit the model; 6 out of memory; 7 outputs differ from the published ones"""
+supported; 5 image broken or does not fit the model; 6 out of memory; 7 outputs differ from those published or
+recorded"""
 
 _MODEL = "package (.zip), its folder or rdf.yaml, a weights file, or a zoo id such as affable-shark"
 _OFFLINE = "touch no network; models of the zoo must be in the cache"
@@ -60,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return OutOfMemoryError.exit_code
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interruption:  # runs over many images say how far they came
+        print(str(interruption) or "Interrupted; nothing was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_validate(commands)
     _add_models(commands)
+    _add_rerun(commands)
+    _add_segment(commands)
     demo = commands.add_parser("demo", help="run the bundled model on the bundled image", epilog=_EPILOG)
     demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder (default: %(default)s)")
     demo.add_argument("--debug", action="store_true", help="show where an error comes from")
@@ -120,7 +123,8 @@ def _add_predict(commands: Any) -> None:
     )
     add = predict.add_argument
     add("model", metavar="MODEL", help=_MODEL)
-    add("images", metavar="IMAGE", nargs="+", help="TIFF, PNG, JPEG, .npy, or OME-Zarr (folder or zip)")
+    add("images", metavar="IMAGE", nargs="+",
+        help="TIFF, PNG, JPEG, .npy, or OME-Zarr (folder or zip); or a sample sheet (.csv, .tsv) that lists images")  # fmt: skip
 
     outputs = predict.add_argument_group("outputs").add_argument
     outputs("-o", "--output", type=Path, metavar="DIR", help="folder for all outputs (default: the current one)")
@@ -129,6 +133,10 @@ def _add_predict(commands: Any) -> None:
     outputs("--tiff-layout", choices=["pages", "labelled"], default="pages",
             help="pages: every channel a page (axes QYX); labelled: axes, channel names and pixel size kept "
             "(default: %(default)s)")  # fmt: skip
+    outputs("--report", action="store_true", help="also write a report of each image, a page for the browser")
+    outputs("--resume", action="store_true", help="skip images that are complete in the folder already")
+    outputs("--ro-crate", type=_crate_folder, metavar="DIR",
+            help="also describe images, model and outputs as a Process Run Crate in that folder")  # fmt: skip
     outputs("--json", action="store_true", help="print the record of the run as JSON")
 
     image = predict.add_argument_group("image").add_argument
@@ -145,13 +153,20 @@ def _add_predict(commands: Any) -> None:
     tiling("--border", choices=["natural", "mirror"], default="natural",
            help="beyond the image's border: nothing, or mirrored pixels (default: %(default)s)")  # fmt: skip
 
+    objects = predict.add_argument_group("objects").add_argument
+    objects("--segment", action="store_true", help="also find objects: a label image, a table and an overlay picture")
+    _add_object_options(objects)
+
     compute = predict.add_argument_group("computing").add_argument
     compute("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     compute("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
-    compute("--precision", choices=["float32", "bfloat16"], default="float32", help="(default: %(default)s)")
+    compute("--precision", choices=["float32", "bfloat16", "float16"], default="float32",
+            help="fewer digits compute faster; float16 on a GPU only (default: %(default)s)")  # fmt: skip
     compute("--engine", choices=["auto", "torch", "openvino"], default="auto",
             help="what computes on a CPU; auto: the faster one, where both agree (default: %(default)s)")  # fmt: skip
     compute("--memory", metavar="SIZE", help="memory to stay within, e.g. 4GiB (default: what there is)")
+    compute("--dask", metavar="ADDRESS",
+            help="share the work out: tcp://HOST:PORT of a Dask scheduler, or local:N for N processes here")  # fmt: skip
     compute("--trust-model-code", action="store_true", help="run Python code that comes with the model")
     compute("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
     compute("--offline", action="store_true", help=_OFFLINE)
@@ -207,6 +222,62 @@ def _add_models(commands: Any) -> None:
     add = models.add_argument
     add("--search", metavar="WORDS", help="only those with all these words in id, name, tags or authors, e.g. nuclei")
     add("--json", action="store_true", help="print the list as JSON")
+    add("--debug", action="store_true", help="show where an error comes from")
+
+
+def _add_segment(commands: Any) -> None:
+    segment = commands.add_parser(
+        "segment",
+        help="turn predicted foreground and boundary into objects",
+        description="Turn a prediction of foreground and boundary into objects: a label image (0 is background), a "
+        "table of sizes, places and intensities, and an overlay picture. In 2-D and 3-D; each time point by itself.",
+        epilog=_EPILOG,
+    )
+    add = segment.add_argument
+    add("prediction", metavar="PREDICTION", type=Path, help="TIFF or .npy that predict wrote, or OME-Zarr")
+    add("--image", type=Path, metavar="IMAGE", help="the image that was predicted, for intensities and the overlay")
+    add("--axes", help="axes of PREDICTION, e.g. tcyx, whatever it says itself")
+    _add_object_options(add)
+    outputs = segment.add_argument_group("outputs").add_argument
+    outputs("-o", "--output", type=Path, metavar="DIR", help="folder for all outputs (default: the current one)")
+    outputs("--labels", type=Path, metavar="FILE", help="TIFF of labels")
+    outputs("--table", type=Path, metavar="FILE", help="table of objects: .csv, or .tsv with tabs")
+    outputs("--overlay", type=Path, metavar="FILE", help="PNG of the outlines over the image")
+    outputs("--json", action="store_true", help="print what was found as JSON")
+    add("--debug", action="store_true", help="show where an error comes from")
+
+
+def _add_object_options(add: Any) -> None:
+    """How objects are found; ``segment_options`` in commands/segment.py reads these."""
+    add("--foreground", default="0", metavar="CHANNEL", help="its number or name (default: %(default)s)")
+    add("--boundary", default="1", metavar="CHANNEL", help="its number or name, or none (default: %(default)s)")
+    add("--threshold", type=float, default=0.6, metavar="VALUE",
+        help="objects grow from where foreground - boundary exceeds it (default: %(default)s)")  # fmt: skip
+    add("--min-size", type=_positive, metavar="N", help="pixels of the smallest object (default: 10, in 3-D 50)")
+
+
+def _crate_folder(text: str) -> Path:
+    """The folder of ``--ro-crate``; that the library for it is there is checked before anything is computed."""
+    from .report.ro_crate import check_installed
+
+    check_installed()
+    return Path(text)
+
+
+def _add_rerun(commands: Any) -> None:
+    rerun = commands.add_parser(
+        "rerun",
+        help="repeat a run from its record, and say whether the outputs are identical",
+        description="Repeat a run from its record, with the same options, tiles, engine and device, and say whether "
+        "the outputs are identical. Model and images must be those of the record.",
+        epilog=_EPILOG,
+    )
+    add = rerun.add_argument
+    add("record", metavar="PROVENANCE", type=Path, help="the *_provenance.json that predict wrote")
+    add("-o", "--output", type=Path, metavar="DIR", help="keep the new outputs there (default: remove them)")
+    add("--json", action="store_true", help="print the findings as JSON")
+    add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
+    add("--offline", action="store_true", help=_OFFLINE)
     add("--debug", action="store_true", help="show where an error comes from")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import bioimage_inference
 from bioimage_inference.engine import loading
@@ -87,11 +88,42 @@ def test_a_network_that_returns_another_shape(model: Path, put: Any, wrong: Any)
         bioimage_inference.predict(model, IMAGE, axes="yx")
 
 
-def test_not_a_number_from_the_network_is_kept(model: Path, put: Any) -> None:
-    put(Fake(lambda array: np.full_like(array, np.nan)))
-    result = bioimage_inference.predict(model, IMAGE, axes="yx").outputs["out"].array
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_a_number_from_the_network_is_kept_and_told(model: Path, put: Any, value: float) -> None:
+    def broken(array: Array) -> Array:
+        result = array.copy()
+        result[..., 20:, 20] = value
+        return result
+
+    put(Fake(broken))
+    prediction = bioimage_inference.predict(model, IMAGE, axes="yx", tile=(32, 40))
+    result = prediction.outputs["out"].array
     assert result is not None
-    assert np.isnan(result).all()
+    assert not np.isfinite(result).all()
+    assert sum("the network returned values that are infinite or not" in n for n in prediction.record["notes"]) == 1
+
+
+class Doubling(torch.nn.Module):
+    """A network that computes in place."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x.mul_(2.0)
+        return x
+
+
+@pytest.mark.parametrize("tile", [None, (32, 120)])
+def test_a_network_that_computes_in_place_changes_nothing_else(tmp_path: Path, tile: tuple[int, int] | None) -> None:
+    inputs, outputs = models.simple_tensors(halo=4)
+    path = models.write_model(tmp_path, Doubling(), inputs, outputs)
+    image = IMAGE.copy()
+    result = bioimage_inference.predict(path, image, axes="yx", tile=tile).outputs["out"].array
+    np.testing.assert_array_equal(result[0, 0], 2 * IMAGE)  # type: ignore[index]
+    np.testing.assert_array_equal(image, IMAGE)
+
+
+def test_finite_numbers_are_not_remarked_on(model: Path, put: Any) -> None:
+    put(Fake())
+    assert not any("NaN" in note for note in bioimage_inference.predict(model, IMAGE, axes="yx").record["notes"])
 
 
 def declares_uint8(folder: Path, last: str) -> Path:
@@ -131,3 +163,11 @@ def test_statistics_of_the_whole_dataset_are_those_of_all_frames(tmp_path: Path)
     series = np.stack([IMAGE, 5 * IMAGE + 3])
     result = bioimage_inference.predict(path, series, axes="tyx").outputs["out"].array
     np.testing.assert_allclose(result[:, 0], (series - series.mean()) / series.std(), atol=1e-4)  # type: ignore[index]
+
+
+def test_statistics_of_single_pixels_fit_no_padded_image(tmp_path: Path) -> None:
+    steps = [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["batch"]}}]
+    inputs, outputs = models.simple_tensors(preprocessing=steps)
+    path = models.write_model(tmp_path, models.Identity(), inputs, outputs)
+    with pytest.raises(ModelError, match="takes its statistics of single rows or pixels"):
+        bioimage_inference.predict(path, IMAGE[:, :118], axes="yx")

@@ -11,6 +11,9 @@ from ..options import Precision
 from .device import Device
 from .statistics import Array
 
+# How torch's allocator on a CPU, oneDNN and C++ say that memory is short.
+_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory", "bad_alloc")
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -67,7 +70,7 @@ class TorchNetwork:
         except torch.OutOfMemoryError as error:
             raise too_large(inputs, str(error)) from error
         except (RuntimeError, torch.jit.Error) as error:
-            if "can't allocate memory" in str(error):
+            if any(words in str(error) for words in _OUT_OF_MEMORY):
                 raise too_large(inputs, "not enough memory") from error
             raise failed(inputs, error) from error
         except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
@@ -90,7 +93,8 @@ class TorchNetwork:
                     parameter.data = parameter.data.contiguous(memory_format=self._formats[parameter.dim()])
 
     def _tensor(self, array: Array) -> Any:
-        tensor = self._torch.from_numpy(np.ascontiguousarray(array))
+        # a copy: networks may compute in place, and tiles are parts of the image, which others need as it is
+        tensor = self._torch.from_numpy(np.array(array, order="C"))
         if self._on_gpu:  # from pinned memory the copy goes on while this process does
             tensor = tensor.pin_memory()
         tensor = tensor.to(self._device, non_blocking=True)

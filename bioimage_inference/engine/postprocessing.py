@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ImageError, ModelError
 from ..model.spec import FixedSize, Operation, TensorSpec
+from ..scratch import scratch_array
 from ..tiling.axis import Kept
 from ..tiling.plan import OutputPlan
 from .processing import SAMPLEWISE, apply
@@ -41,7 +42,9 @@ class Postprocessor:
         self.output, self.letters = output, output.letters
         self._plan, self._make_writer, self._scratch = plan, make_writer, scratch
         self._tile = {letter: link.size(tile[link.letter]) for letter, link in plan.links.items()}
-        number = next((n for n, step in enumerate(output.operations) if self._needs_all(step)), len(output.operations))
+        number = next(
+            (n for n, step in enumerate(output.operations) if needs_all(step, output.id, plan)), len(output.operations)
+        )
         self._tilewise, self._rest = output.operations[:number], output.operations[number:]
         self._writer: Writer | None = None
         self._sizes: dict[str, int] = {}
@@ -68,10 +71,14 @@ class Postprocessor:
         else:
             self._write(index, spans, block)
 
-    def finish(self, index: Index, statistics: Statistics) -> None:
-        """Do the steps that need the whole sample, once all of its tiles are there."""
+    def finish(self, index: Index, statistics: Statistics) -> dict[int, Statistics]:
+        """Do the steps that need the whole sample, once all of its tiles are there.
+
+        Returns what was measured of the output, by the number of the step that needed it.
+        """
+        measured: dict[int, Statistics] = {}
         if self._collected is None:
-            return
+            return measured
         array, self._collected = self._collected, None
         for number, step in enumerate(self._rest):
             own = [one for one in measures_of(step, self.output.id) if one.tensor == self.output.id]
@@ -80,9 +87,10 @@ class Postprocessor:
             elif step.name == "softmax":
                 array = apply([step], self.output.id, np.asarray(array), self.letters, statistics)
             elif own:
-                statistics = {**statistics, **measure(self._chunks_of(array), self.letters, own)}
+                found = measured[len(self._tilewise) + number] = measure(self._chunks_of(array), self.letters, own)
+                statistics = {**statistics, **found}
                 self._in_place(step, array, statistics)
-            elif any(self._needs_all(later) for later in self._rest[number:]):
+            elif any(needs_all(later, self.output.id, self._plan) for later in self._rest[number:]):
                 self._in_place(step, array, statistics)
             else:
                 break
@@ -92,14 +100,7 @@ class Postprocessor:
         for spans in self._pieces(array):
             block = apply(local, self.output.id, array[self._region(spans)], self.letters, statistics)
             self._write(index, spans, block)
-
-    def _needs_all(self, step: Operation) -> bool:
-        """Whether a step cannot be applied to a tile by itself."""
-        if step.name in SAMPLEWISE:
-            return True
-        if step.name == "softmax":
-            return step.kwargs.get("axis", "c") in self._plan.kept
-        return any(one.tensor == self.output.id for one in measures_of(step, self.output.id))
+        return measured
 
     def _check(self, block: Array) -> None:
         expected = [self._expected(letter) for letter in self.letters]
@@ -125,7 +126,7 @@ class Postprocessor:
         )
         dtype = block.dtype if block.dtype.kind == "f" else np.dtype(np.float32)
         path = self._scratch / f"{self.output.id}.npy"
-        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        return scratch_array(path, dtype, shape)
 
     def _in_place(self, step: Operation, array: Array, statistics: Statistics) -> None:
         for spans in self._pieces(array):
@@ -158,3 +159,12 @@ class Postprocessor:
 
     def _final(self, letter: str, size: int) -> int:
         return size if any(step.name in SAMPLEWISE for step in self._rest) else self._plan.sizes.get(letter, size)
+
+
+def needs_all(step: Operation, tensor: str, plan: OutputPlan) -> bool:
+    """Whether a step on the output ``tensor`` cannot be applied to a tile by itself."""
+    if step.name in SAMPLEWISE:
+        return True
+    if step.name == "softmax":
+        return step.kwargs.get("axis", "c") in plan.kept
+    return any(one.tensor == tensor for one in measures_of(step, tensor))

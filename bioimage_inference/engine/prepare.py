@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError, UsageError
+from ..errors import ImageError, OutOfMemoryError, UsageError
 from ..image.arrays import array_image
 from ..image.image import Image
 from ..image.matching import Matched, Wanted, match
+from ..image.partial_file import byte_size
 from ..image.reading import open_image
 from ..image.resizing import resized
 from ..memory import MemoryBudget, memory_budget
@@ -22,7 +23,7 @@ from ..tiling.axis import legal_size
 from ..tiling.choice import Request
 from ..tiling.links import TILED
 from ..tiling.plan import Plan, make_plan
-from .source import Spans
+from .source import Source, Spans
 
 ImageLike = Image | NDArray[np.generic] | Path | str
 
@@ -60,10 +61,11 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     """Open the image and further inputs, match their axes, choose the tiles.
 
     Raises :class:`UsageError` for options that cannot be, :class:`ImageError` for images that cannot be read or do not
-    fit.
+    fit, :class:`OutOfMemoryError` for those of which not even a piece fits into memory.
     """
     _check_inputs(spec, others)
     given = {spec.inputs[0].id: image, **others}
+    budget = memory_budget(options.memory)
     opened: list[Image] = []
     try:
         matched = {}
@@ -71,8 +73,8 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
             if tensor.id in given:
                 first = tensor.id == spec.inputs[0].id
                 opened.append(_open(given[tensor.id], options.axes if first else None))
+                _check_piece(opened[-1], budget)
                 matched[tensor.id] = _match(opened[-1], tensor, options, options.channels if first else None)
-        budget = memory_budget(options.memory)
         plan = make_plan(spec, {key: one.sizes for key, one in matched.items()}, _request(spec, options, budget))
         prepared = Prepared(matched, plan, budget)
         _check_samples(prepared)
@@ -93,6 +95,15 @@ def with_smaller_tiles(prepared: Prepared, spec: ModelSpec, options: Options) ->
     shape = "×".join(str(size) for size in prepared.plan.tile_shape.values())
     note = f"Tiles of {shape} did not fit into memory; smaller ones were used, which changes nothing of the result."
     return replace(prepared, plan=replace(plan, notes=(*plan.notes, note)))
+
+
+def sources_of(spec: ModelSpec, prepared: Prepared) -> dict[str, Source]:
+    """The inputs that are present, as the engine reads them."""
+    return {
+        tensor.id: Source(prepared.matched[tensor.id], tensor.padding, prepared.domain(tensor.id))
+        for tensor in spec.inputs
+        if tensor.id in prepared.matched
+    }
 
 
 def close(prepared: Prepared) -> None:
@@ -123,6 +134,15 @@ def _open(image: ImageLike, axes: str | None) -> Image:
     if isinstance(image, np.ndarray):
         return array_image(image, axes)
     return open_image(Path(image), axes)
+
+
+def _check_piece(image: Image, budget: MemoryBudget) -> None:
+    if image.piece > budget.size:
+        raise OutOfMemoryError(
+            f"{image.name} is stored in pieces that can only be unpacked as a whole, which takes "
+            f"{byte_size(image.piece)} at once; the program may use {byte_size(budget.size)}, {budget.reason}. Give it "
+            "more memory, or save the image as TIFF in tiles or without compression."
+        )
 
 
 def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequence[int] | None) -> Matched:

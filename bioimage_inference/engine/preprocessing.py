@@ -1,6 +1,6 @@
 """From an image to what the network takes: statistics of the samples, then every tile processed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -154,11 +154,3 @@ def _survey(chunks: Iterator[Array]) -> _Survey:
         survey.low = min(survey.low, float(np.nanmin(chunk)))
         survey.high = max(survey.high, float(np.nanmax(chunk)))
     return survey
-
-
-def statistics_in_words(statistics: Statistics) -> list[Mapping[str, object]]:
-    """The values that were used, for the record: one entry per statistic, values as plain numbers."""
-    return [
-        {**one.describe(), "values": [np.ravel(value).tolist() for value in values]}
-        for one, values in statistics.items()
-    ]

@@ -6,6 +6,7 @@ point until the step that is last.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def apply(operations: Sequence[Operation], tensor: str, array: Array, letters: s
     """Apply operations in order to a tile of ``tensor`` (or all of it)."""
     for number, operation in enumerate(operations):
         values = [statistics[wanted] for wanted in measures_of(operation, tensor)]
+        _check_statistics(operation, array, values)
         kwargs = operation.kwargs
         if operation.name == "ensure_dtype" and kwargs.get("keep_floats"):
             array = _whole_numbers(array, np.dtype(kwargs["dtype"]), tensor)
@@ -43,6 +45,17 @@ def apply(operations: Sequence[Operation], tensor: str, array: Array, letters: s
                 array = array.astype(working_dtype(array.dtype))
             array = _OPERATIONS[operation.name](array, letters, kwargs, values)
     return array
+
+
+def _check_statistics(operation: Operation, array: Array, values: Values) -> None:
+    """Statistics of single rows or pixels fit the whole image only, neither a tile of it nor a padded one."""
+    shapes = [value.shape for value in chain.from_iterable(values) if value.ndim == array.ndim]
+    if any(one not in (1, size) for shape in shapes for one, size in zip(shape, array.shape, strict=True)):
+        raise ModelError(
+            f"The description's step {operation.name} takes its statistics of single rows or pixels (axes "
+            f"{operation.kwargs.get('axes')}), which is supported only for images of a size that the model takes as a "
+            "whole. Correct the axes of that step in the description."
+        )
 
 
 def _no_change_after(operations: Sequence[Operation], number: int) -> bool:

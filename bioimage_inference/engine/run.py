@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from ..errors import ModelError
-from ..model.spec import ModelSpec
+from ..model.spec import ModelSpec, TensorSpec
 from ..tiling.plan import Plan, Tile
 from .network import Network
-from .postprocessing import MakeWriter, Postprocessor
+from .postprocessing import MakeWriter, Postprocessor, needs_all
 from .preprocessing import Preprocessor, remarks
+from .processing import SAMPLEWISE
 from .source import Index, Source
 from .statistics import Array, Measure, Statistics
 
@@ -44,11 +47,15 @@ class Job:
 
 @dataclass
 class Record:
-    """What a run found out: seconds per stage, remarks for the user, statistics of every sample."""
+    """What a run found out: seconds per stage, remarks for the user, statistics of every sample.
+
+    ``statistics`` are those of the inputs; ``measured`` those of the outputs, by output and number of the step.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     statistics: list[Statistics] = field(default_factory=list)
+    measured: list[dict[tuple[str, int], Statistics]] = field(default_factory=list)
 
     def note(self, text: str) -> None:
         """Add a remark for the user, once."""
@@ -73,35 +80,80 @@ def run(job: Job) -> Record:
     description promises.
     """
     record = Record()
-    inputs = [tensor for tensor in job.model.inputs if tensor.id in job.sources]
-    preprocessors = {tensor.id: Preprocessor(tensor, job.sources[tensor.id], job.model) for tensor in inputs}
-    postprocessors = [
-        Postprocessor(output, plan, job.plan.tile_shape, job.make_writer, job.scratch)
-        for output, plan in zip(job.model.outputs, job.plan.outputs, strict=True)
-    ]
-    indices = list(product(*(range(count) for count in job.samples)))
+    stages = Stages(job, record)
+    indices = list(product(*map(range, job.samples)))
     with record.timed("statistics"):
-        for tensor in inputs:
-            record.notes += remarks(tensor, job.sources[tensor.id], indices)
-        pooled = _measure(preprocessors, indices, pooled=True)
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        for number, index in enumerate(indices):
-            with record.timed("statistics"):
-                statistics = {**pooled, **_measure(preprocessors, [index], pooled=False)}
-            record.statistics.append(statistics)
-            sample = _Sample(job, preprocessors, postprocessors, index, statistics, record)
-            done, written = number * len(job.plan), None
-            for tile, arrays in _ahead(reader, sample.read, job.plan.tiles()):
+        record.notes += remarks_of(job.model, job.sources, indices)
+        pooled = measure_samples(job.model, job.sources, indices, pooled=True)
+    total, counter = len(indices) * len(job.plan), count(1)
+    for index in indices:
+        with record.timed("statistics"):
+            statistics = {**pooled, **measure_samples(job.model, job.sources, [index], pooled=False)}
+        record.statistics.append(statistics)
+        stages.compute(index, statistics, job.plan.tiles(), lambda: job.progress(next(counter), total))
+    return record
+
+
+def remarks_of(model: ModelSpec, sources: Mapping[str, Source], indices: Sequence[Index]) -> list[str]:
+    """What the user should know of the values of these samples."""
+    return [text for tensor in _present(model, sources) for text in remarks(tensor, sources[tensor.id], indices)]
+
+
+def measure_samples(
+    model: ModelSpec, sources: Mapping[str, Source], indices: Sequence[Index], pooled: bool
+) -> Statistics:
+    """Statistics of these samples: those that pool the samples of the image, or those of a sample alone."""
+    found: dict[Measure, tuple[Array, ...]] = {}
+    for preprocessor in _preprocessors(model, sources).values():
+        found.update(preprocessor.measure(indices, pooled))
+    return found
+
+
+def needs_whole_samples(model: ModelSpec, plan: Plan) -> bool:
+    """Whether a step of pre- or postprocessing cannot be applied to some of the tiles of a sample."""
+    return any(step.name in SAMPLEWISE for tensor in model.inputs for step in tensor.operations) or any(
+        needs_all(step, output.id, part)
+        for output, part in zip(model.outputs, plan.outputs, strict=True)
+        for step in output.operations
+    )
+
+
+def _present(model: ModelSpec, sources: Mapping[str, Source]) -> list[TensorSpec]:
+    return [tensor for tensor in model.inputs if tensor.id in sources]
+
+
+def _preprocessors(model: ModelSpec, sources: Mapping[str, Source]) -> dict[str, Preprocessor]:
+    return {tensor.id: Preprocessor(tensor, sources[tensor.id], model) for tensor in _present(model, sources)}
+
+
+class Stages:
+    """The stages of a job, for :func:`run` and for a cluster, whose workers compute some of the tiles each."""
+
+    def __init__(self, job: Job, record: Record) -> None:
+        self.job, self.record = job, record
+        self.preprocessors = _preprocessors(job.model, job.sources)
+        self.postprocessors = [
+            Postprocessor(output, plan, job.plan.tile_shape, job.make_writer, job.scratch)
+            for output, plan in zip(job.model.outputs, job.plan.outputs, strict=True)
+        ]
+
+    def compute(self, index: Index, statistics: Statistics, tiles: Iterable[Tile], done: Callable[[], None]) -> None:
+        """Compute tiles of one sample and write them; ``done`` is told of each.
+
+        They must be all of its tiles where a postprocessing step needs the whole output.
+        """
+        sample = _Sample(self.job, self.preprocessors, self.postprocessors, index, statistics, self.record)
+        written: Future[None] | None = None
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            for tile, arrays in _ahead(reader, sample.read, tiles):
                 blocks = sample.compute(arrays)
                 if written is not None:
                     written.result()
                 written = writer.submit(sample.write, tile, blocks)
-                done += 1
-                job.progress(done, len(indices) * len(job.plan))
+                done()
             if written is not None:
                 written.result()
-            sample.finish()
-    return record
+        sample.finish()
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -114,15 +166,6 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iter
         begun = following
     if begun is not None:
         yield begun.result()
-
-
-def _measure(
-    preprocessors: Mapping[str, Preprocessor], indices: list[Index], pooled: bool
-) -> dict[Measure, tuple[Array, ...]]:
-    found: dict[Measure, tuple[Array, ...]] = {}
-    for preprocessor in preprocessors.values():
-        found.update(preprocessor.measure(indices, pooled))
-    return found
 
 
 @dataclass(frozen=True)
@@ -168,12 +211,27 @@ class _Sample:
         with self.record.timed("postprocessing and writing"):
             for postprocessor, block in zip(self.postprocessors, blocks, strict=True):
                 postprocessor.add(self.index, tile.kept[postprocessor.output.id], block, self.statistics)
+                if not _finite(block):
+                    self.record.note(
+                        f"For the output {postprocessor.output.id!r} the network returned values that are infinite or "
+                        "not numbers (NaN). They are kept; look whether the image holds such values, or extreme ones."
+                    )
 
     def finish(self) -> None:
         """What needs the whole sample."""
         with self.record.timed("postprocessing and writing"):
-            for postprocessor in self.postprocessors:
-                postprocessor.finish(self.index, self.statistics)
+            self.record.measured.append(
+                {
+                    (postprocessor.output.id, step): found
+                    for postprocessor in self.postprocessors
+                    for step, found in postprocessor.finish(self.index, self.statistics).items()
+                }
+            )
+
+
+def _finite(block: Array) -> bool:
+    """Whether all values are finite numbers; minimum and maximum are NaN where any value is."""
+    return block.dtype.kind != "f" or bool(np.isfinite(block.min()) and np.isfinite(block.max()))
 
 
 def _absent(job: Job) -> str:

@@ -25,10 +25,6 @@ class Moments:
     tensor: str
     axes: str | None
 
-    def describe(self) -> dict[str, object]:
-        """For the record."""
-        return {"statistic": "mean and standard deviation", "tensor": self.tensor, "axes": self.axes}
-
 
 @dataclass(frozen=True)
 class Quantile:
@@ -38,10 +34,6 @@ class Quantile:
     axes: str | None
     q: float
     method: Literal["linear", "inverted_cdf"] = "linear"
-
-    def describe(self) -> dict[str, object]:
-        """For the record."""
-        return {"statistic": f"percentile {100 * self.q:g}", "tensor": self.tensor, "axes": self.axes}
 
 
 Measure = Moments | Quantile

@@ -24,7 +24,8 @@ class AxisTiling:
     """Tiles along one axis, in pixels of the image.
 
     The network sees ``start`` … ``stop``: negative, or beyond ``size``, where the image is padded. Every tile is
-    ``tile`` pixels long and begins at one of ``starts``.
+    ``tile`` pixels long and begins at one of ``starts``. Neighbours share at least ``overlap`` pixels and start on
+    multiples of ``stride``, counted from ``start``.
     """
 
     letter: str
@@ -33,6 +34,8 @@ class AxisTiling:
     stop: int
     tile: int
     starts: tuple[int, ...]
+    overlap: int = 0
+    stride: int = 1
 
     @property
     def padding(self) -> tuple[int, int]:

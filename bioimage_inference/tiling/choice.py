@@ -254,4 +254,6 @@ def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int,
 
 def _tiling(line: _Line, tile: int) -> AxisTiling:
     starts = tuple(line.start + start for start in spread(line.extent, tile, line.overlap, line.stride))
-    return AxisTiling(line.letter, line.pixels, line.start, line.start + line.extent, tile, starts)
+    return AxisTiling(
+        line.letter, line.pixels, line.start, line.start + line.extent, tile, starts, line.overlap, line.stride
+    )

@@ -67,21 +67,22 @@ class Plan:
     def tiles(self) -> Iterator[Tile]:
         """All tiles, the last axis fastest."""
         for place in product(*(range(len(axis.starts)) for axis in self.axes)):
-            where = dict(zip((axis.letter for axis in self.axes), place, strict=True))
-            starts = {axis.letter: (axis.starts[where[axis.letter]], axis.tile) for axis in self.axes}
-            yield Tile(
-                place=where,
-                read={
-                    tensor: {letter: _linked_span(link, *starts[link.letter]) for letter, link in own.items()}
-                    for tensor, own in self.inputs.items()
-                },
-                kept={
-                    output.id: {
-                        letter: kept[where[output.links[letter].letter]] for letter, kept in output.kept.items()
-                    }
-                    for output in self.outputs
-                },
-            )
+            yield self.tile(dict(zip((axis.letter for axis in self.axes), place, strict=True)))
+
+    def tile(self, place: Mapping[str, int]) -> Tile:
+        """The tile with this number along each axis."""
+        starts = {axis.letter: (axis.starts[place[axis.letter]], axis.tile) for axis in self.axes}
+        return Tile(
+            place=place,
+            read={
+                tensor: {letter: _linked_span(link, *starts[link.letter]) for letter, link in own.items()}
+                for tensor, own in self.inputs.items()
+            },
+            kept={
+                output.id: {letter: kept[place[output.links[letter].letter]] for letter, kept in output.kept.items()}
+                for output in self.outputs
+            },
+        )
 
 
 def _linked_span(link: Link, start: int, length: int) -> tuple[int, int]:

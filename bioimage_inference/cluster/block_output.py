@@ -1,0 +1,94 @@
+"""One output of one task: collects the tiles of a block, and writes it into the store in one piece."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engine.outputs import Stack, StackWriter, layout, output_pixel_size
+from ..engine.prepare import Prepared
+from ..engine.source import Index, Spans
+from ..engine.statistics import Array
+from ..image.zarr_sink import StoreWriter, create_store
+from ..model.spec import TensorSpec
+from ..report.record import describe_output
+from .blocks import Block, Blocks
+
+
+class BlockOutput:
+    """Takes the tiles of an output as a writer of the engine does; ``sizes`` are those of one sample.
+
+    A block that is a whole sample is written as it comes, by this task alone; others are kept in memory until
+    :meth:`finish`, so that each chunk is written once.
+    """
+
+    def __init__(
+        self,
+        output: TensorSpec,
+        sizes: Mapping[str, int],
+        dtype: "np.dtype[Any]",
+        prepared: Prepared,
+        blocks: Blocks,
+        block: Block,
+    ) -> None:
+        leading = prepared.leading
+        self.output, self.sizes, self.dtype, self.blocks, self.block = output, sizes, dtype, blocks, block
+        self.stack = Stack(output.letters, sizes, leading.iterated, leading.samples)
+        self.pixel_size = output_pixel_size(output, blocks.plan, leading)
+        self._plan = next(one for one in blocks.plan.outputs if one.id == output.id)
+        self._store: StoreWriter | None = None
+        self._spans = blocks.spans(self._plan, block) if blocks.regular else {}
+        self._collected: Array | None = None
+
+    @property
+    def written(self) -> int:
+        """Bytes of pixels of the block."""
+        extents = {letter: stop - start for letter, (start, stop) in self._spans.items()}
+        return int(np.prod([extents.get(letter, size) for letter, size in self.sizes.items()])) * self.dtype.itemsize
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The smallest and the largest value of the block; ``None`` where none is finite."""
+        store = self._store
+        return None if store is None or store.low is None or store.high is None else (store.low, store.high)
+
+    def create(self, folder: Path) -> None:
+        """Make the store without pixels, replacing what a lost worker left of it. Raises :class:`OutputError`."""
+        axis = self.output.axis("c")
+        names = axis.channel_names if axis is not None else ()
+        chunks, shards = self.blocks.chunks(self._plan, self.sizes), self.blocks.shards(self._plan, self.sizes)
+        facts = layout(self.stack, self.stack.picture_axes, self.dtype, self.pixel_size, names)
+        create_store(folder, facts, chunks, shards)
+
+    def open(self, folder: Path) -> None:
+        """Open the store for writing. Raises :class:`OutputError`."""
+        self._store = StoreWriter(folder, self.stack.picture_axes)
+
+    def write(self, index: Index, spans: Spans, block: Array) -> None:
+        """Take a tile at ``spans`` of the sample at ``index``."""
+        if not self.blocks.regular:
+            self._put(index, spans, block)
+            return
+        if self._collected is None:
+            extents = {letter: stop - start for letter, (start, stop) in self._spans.items()}
+            self._collected = np.empty([extents.get(letter, size) for letter, size in self.sizes.items()], self.dtype)
+        region = [slice(None)] * block.ndim
+        for axis, letter in enumerate(self.sizes):
+            if letter in spans:
+                first = self._spans[letter][0]
+                region[axis] = slice(spans[letter][0] - first, spans[letter][1] - first)
+        self._collected[tuple(region)] = block
+
+    def finish(self) -> None:
+        """Write what was collected. Raises :class:`OutputError`."""
+        if self._collected is not None and self._collected.size:
+            self._put(self.block.index, self._spans, self._collected)
+
+    def describe(self) -> dict[str, Any]:
+        """For the record."""
+        return describe_output(self.output, self.stack, self.dtype, self.pixel_size, {})
+
+    def _put(self, index: Index, spans: Spans, block: Array) -> None:
+        assert self._store is not None
+        StackWriter(self.stack, [], [self._store]).write(index, spans, block)

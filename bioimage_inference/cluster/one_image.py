@@ -1,0 +1,217 @@
+"""One image on a cluster: blocks of its tiles are tasks, which write into chunked OME-Zarr stores."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ..api import Model
+from ..engine.prepare import Prepared, close, prepare
+from ..engine.run import Progress, needs_whole_samples
+from ..errors import UsageError
+from ..image.zarr_sink import PartialStore, set_range, stored_bytes
+from ..model.spec import ModelSpec
+from ..options import Options
+from ..report.hashing import InputHashes
+from ..report.processing import describe_processing
+from ..report.record import SCHEMA, describe_hash, describe_versions, now, with_output_hashes
+from ..report.run_record import describe_run
+from . import worker
+from .blocks import Blocks, make_blocks
+from .connect import Cluster
+from .tasks import as_ours, in_turn
+from .work import Computed, ImageJob, Measured, ModelSource, Work
+
+Index = tuple[int, ...]
+
+
+@dataclass
+class _Found:
+    """What the tasks answered: statistics of all samples (``pooled``) and of each, and what blocks have in common."""
+
+    pooled: Measured | None = None
+    own: dict[Index, Measured] = field(default_factory=dict)
+    first: Computed | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    measured: dict[Index, Mapping[tuple[str, int], Any]] = field(default_factory=dict)
+    tiles: int = 0
+    peak: int = 0
+    cpu: float = 0.0
+    bytes: dict[str, int] = field(default_factory=lambda: {"read": 0, "computed": 0})
+
+    def add(self, index: Index, done: Computed) -> None:
+        """Take the answer of a block of the sample at ``index``."""
+        self.first = self.first or done
+        self.add_seconds(done.seconds)
+        self.notes += done.notes
+        for name, (low, high) in done.ranges.items():
+            before = self.ranges.get(name, (low, high))
+            self.ranges[name] = min(before[0], low), max(before[1], high)
+        self.measured[index] = done.measured
+        self.tiles += done.tiles
+        self.peak = max(self.peak, done.peak)
+        self.cpu += done.cpu
+        self.bytes["read"] += done.read
+        self.bytes["computed"] += done.written
+
+    def add_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Add to the seconds of all workers together."""
+        for stage, value in seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + value
+
+
+def predict_tiles(
+    cluster: Cluster, model: Model, source: ModelSource, job: ImageJob, options: Options, progress: Progress
+) -> dict[str, Any]:
+    """Compute an image on a cluster and write its outputs as OME-Zarr; returns the record, which is not written.
+
+    Raises the errors of :mod:`bioimage_inference.errors`; nothing has its final name then.
+    """
+    started, start, spec = now(), time.perf_counter(), model.spec
+    fixed = _fixed(options, cluster)
+    names = _store_names(job)
+    with ExitStack() as stack:
+        prepared = prepare(spec, job.image, job.inputs, fixed)
+        stack.callback(close, prepared)
+        blocks = _blocks(spec, prepared, job)
+        hashes = stack.enter_context(
+            InputHashes({name: Path(one.image.path) for name, one in prepared.matched.items()})
+        )
+        stores = {}
+        for name, path in names.items():
+            stores[name] = PartialStore(path)
+            stack.callback(stores[name].abort)
+        folders = {name: store.folder for name, store in stores.items()}
+        with as_ours(cluster):
+            found = _compute(cluster, Work(uuid.uuid4().hex, source, job, fixed, folders), blocks, progress)
+        record = _record(spec, replace(prepared, plan=blocks.plan), options, found, hashes)
+        _commit(stores, found)
+    record["model"] |= model.source
+    record["outputs"] = _outputs(spec, names, found)
+    record["cluster"] = {
+        "address": cluster.address,
+        "workers": cluster.workers(),
+        "tasks": len(blocks),
+        "cpu_seconds": round(found.cpu, 3),
+        "bytes": found.bytes | {"stored": sum(stored_bytes(path) for path in names.values())},
+    }
+    seconds = {**found.seconds, "total": time.perf_counter() - start}
+    record["seconds"] = {stage: round(value, 3) for stage, value in seconds.items()}
+    return {"schema": SCHEMA, "started": started, "ended": now(), **record}
+
+
+def _commit(stores: Mapping[str, PartialStore], found: _Found) -> None:
+    """Give all stores their names, once all of them are complete."""
+    for name, store in stores.items():
+        if name in found.ranges:
+            set_range(store.folder, *found.ranges[name])
+    for store in stores.values():
+        store.commit()
+
+
+def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Found) -> list[dict[str, Any]]:
+    """The outputs under their names, with their hashes."""
+    assert found.first is not None
+    start = time.perf_counter()
+    outputs = with_output_hashes(
+        {**found.first.outputs[output.id], "tiff": None, "npy": None, "zarr": str(names[output.id])}
+        for output in spec.outputs
+    )
+    found.add_seconds({"hashing": time.perf_counter() - start})
+    return outputs
+
+
+def _fixed(options: Options, cluster: Cluster) -> Options:
+    """Options that mean the same for every worker: two of them must not choose different tiles or engines."""
+    engine = "torch" if options.engine == "auto" else options.engine
+    return replace(options, memory=str(cluster.memory), threads=cluster.threads, engine=engine)
+
+
+def _store_names(job: ImageJob) -> dict[str, Path]:
+    """Where the OME-Zarr of every output goes. Raises :class:`UsageError` where only some files are wanted."""
+    found = {}
+    for name, target in job.targets.items():
+        if target.tiff is None or target.npy is None:
+            raise UsageError(
+                "On a cluster a single image is written as OME-Zarr, not as TIFF or .npy: with --dask, name the folder "
+                "of the outputs with -o."
+            )
+        found[name] = target.tiff.with_name(f"{target.tiff.stem}.ome.zarr")
+    return found
+
+
+def _blocks(spec: ModelSpec, prepared: Prepared, job: ImageJob) -> Blocks:
+    plan, samples = prepared.plan, prepared.leading.samples
+    whole = needs_whole_samples(spec, plan)
+    if whole and len(plan) > 1 and not samples:
+        raise UsageError(
+            f"A step of the model {spec.name} needs all of its output at once, so {job.image.name} cannot be shared "
+            "out among workers. Predict it without --dask; several images at once are possible with it."
+        )
+    return make_blocks(plan, samples, whole)
+
+
+def _compute(cluster: Cluster, work: Work, blocks: Blocks, progress: Progress) -> _Found:
+    """Let the workers compute all blocks."""
+    client, found = cluster.client, _Found()
+    indices = list(product(*map(range, blocks.samples)))
+    pooled = client.submit(worker.measure, work, indices, True, pure=False)
+    own: dict[Index, Any] = {}
+    left = {index: len(blocks) // len(indices) for index in indices}
+
+    def tasks() -> Iterator[tuple[Index, tuple[Any, ...]]]:
+        for number, block in enumerate(blocks):
+            if block.index not in own:
+                own[block.index] = client.submit(worker.measure, work, [block.index], False, pure=False)
+            yield block.index, (worker.compute, work, block, pooled, own[block.index], number == 0)
+
+    with closing(in_turn(cluster, tasks())) as running:
+        for index, future in running:
+            found.add(index, future.result())
+            left[index] -= 1
+            if not left[index]:  # results of a future are kept by the cluster until nobody asks for it any more
+                found.own[index] = own.pop(index).result()
+            progress(found.tiles, len(blocks.plan) * len(indices))
+    found.pooled = pooled.result()
+    for one in (found.pooled, *found.own.values()):
+        found.add_seconds(one.seconds)
+        found.cpu += one.cpu
+    return found
+
+
+def _record(
+    spec: ModelSpec, prepared: Prepared, options: Options, found: _Found, hashes: InputHashes
+) -> dict[str, Any]:
+    """The record, but for what is known of the outputs once they have their names."""
+    assert found.first is not None
+    assert found.pooled is not None
+    planned = describe_run(spec, prepared, options)
+    start = time.perf_counter()
+    hashed = hashes.results()
+    found.add_seconds({"hashing": time.perf_counter() - start})
+    indices = sorted(found.own)
+    statistics = [{**found.pooled.statistics, **found.own[index].statistics} for index in indices]
+    measured = [found.measured[index] for index in indices]
+    notes: Sequence[str] = (*planned["notes"], *found.pooled.notes, *found.notes)
+    network = dict(found.first.network)
+    if options.engine == "auto":
+        network["engine"] = {**network["engine"], "reason": "the same for all workers of a cluster"}
+    return {
+        **planned,
+        "inputs": [one | describe_hash(hashed.get(one["tensor"])) for one in planned["inputs"]],
+        **network,
+        "processing": describe_processing(spec, tuple(prepared.matched), statistics, measured),
+        "memory": {
+            "bytes": prepared.budget.size,
+            "reason": "what each worker may use",
+            "peak_bytes": found.peak,
+        },
+        "notes": list(dict.fromkeys(notes)),
+        "versions": describe_versions(found.first.engine),
+    }

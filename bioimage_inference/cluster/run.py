@@ -1,0 +1,154 @@
+"""Predicting on a Dask cluster: several images become a task each, the tiles of a single one are shared out."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..api import Model, Target
+from ..engine.run import Progress
+from ..errors import BioimageInferenceError
+from ..options import Options
+from . import worker
+from .connect import Cluster, connect
+from .one_image import predict_tiles
+from .tasks import as_ours, in_turn
+from .work import ImageJob, ModelSource
+
+Outcome = tuple[int, Mapping[str, Any] | BioimageInferenceError]
+
+
+def predict_on_cluster(
+    cluster: Cluster,
+    model: Model,
+    jobs: Sequence[ImageJob],
+    options: Options,
+    progress: Progress,
+    *,
+    tiles: bool,
+    offline: bool = False,
+) -> Generator[Outcome, None, None]:
+    """Predict images on the workers of a cluster (see :func:`~bioimage_inference.cluster.connect.connect`).
+
+    Yields the number of each image and its record, which is not written, or the error that it ended with, as they
+    come. With ``tiles`` an image is computed in blocks of tiles, one image after the other, and written as OME-Zarr:
+    ``cells_probability.ome.zarr`` where the target is ``cells_probability.tif``. Without, each image is computed by one
+    worker and written as without a cluster. ``progress`` is told of tiles or else of images that are done. Closing it
+    early ends what is being computed.
+    """
+    source = _source_of(model, offline)
+    jobs = [_absolute(job) for job in jobs]
+    if not tiles:
+        yield from _images(cluster, source, jobs, options, progress)
+        return
+    for number, job in enumerate(jobs):
+        outcome: Mapping[str, Any] | BioimageInferenceError
+        try:
+            outcome = predict_tiles(cluster, model, source, job, options, progress)
+        except BioimageInferenceError as error:
+            outcome = error
+        yield number, outcome
+
+
+class Predictions:
+    """The records of images on a cluster, for whoever takes them one by one in an order of their own.
+
+    The workers go on meanwhile. It is a context: entering it connects, and raises :class:`UsageError` where that
+    fails; leaving it ends what is being computed. ``say`` takes lines for the user; the others are those of
+    :func:`~bioimage_inference.cluster.connect.connect` and :func:`predict_on_cluster`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: Model,
+        jobs: Sequence[ImageJob],
+        options: Options,
+        say: Callable[[str], None],
+        *,
+        tiles: bool,
+        offline: bool = False,
+    ) -> None:
+        self._connection = connect(address, options.memory, options.threads, say)
+        self._jobs, self._tiles = list(jobs), tiles
+        self._found: dict[int, Mapping[str, Any] | BioimageInferenceError] = {}
+        self._show: Progress = _silent
+        self._begin = partial(predict_on_cluster, model=model, jobs=jobs, options=options, tiles=tiles, offline=offline)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Predictions":
+        cluster = self._stack.enter_context(self._connection)
+        self._outcomes = self._stack.enter_context(closing(self._begin(cluster, progress=self._progress)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def record(self, targets: Mapping[str, Target], progress: Progress | None) -> dict[str, Any]:
+        """The record of the image with these targets, once it is there; raises the error that it ended with.
+
+        ``progress`` is told of tiles, where these are shared out.
+        """
+        number = next(number for number, job in enumerate(self._jobs) if job.targets == targets)
+        self._show = progress if progress is not None and self._tiles else _silent
+        while number not in self._found:
+            done, outcome = next(self._outcomes)
+            self._found[done] = outcome
+        outcome = self._found.pop(number)
+        if isinstance(outcome, BioimageInferenceError):
+            raise outcome
+        return dict(outcome)
+
+    def _progress(self, done: int, total: int) -> None:
+        self._show(done, total)
+
+
+def _silent(done: int, total: int) -> None:
+    """The images are shown, not their tiles."""
+    del done, total
+
+
+def _images(
+    cluster: Cluster, source: ModelSource, jobs: Sequence[ImageJob], options: Options, progress: Progress
+) -> Iterator[Outcome]:
+    fixed = replace(options, memory=str(cluster.memory), threads=cluster.threads)
+    todo = ((number, (worker.predict_whole, source, job, fixed)) for number, job in enumerate(jobs))
+    with closing(in_turn(cluster, todo)) as running:
+        for done, (number, future) in enumerate(running, 1):
+            try:
+                with as_ours(cluster):
+                    record = future.result()
+                yield number, record
+            except BioimageInferenceError as error:
+                yield number, error
+            progress(done, len(jobs))
+
+
+def _source_of(model: Model, offline: bool) -> ModelSource:
+    known = model.source
+    return ModelSource(
+        source=known["source"],
+        description=known["description_file"],
+        axes=known["model_axes"],
+        size=known["model_size"],
+        offline=offline,
+        sha256=model.spec.sha256,
+    )
+
+
+def _absolute(job: ImageJob) -> ImageJob:
+    """Workers have another current folder."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else path.absolute()
+
+    return ImageJob(
+        image=job.image.absolute(),
+        inputs={name: path.absolute() for name, path in job.inputs.items()},
+        targets={
+            name: replace(target, tiff=absolute(target.tiff), npy=absolute(target.npy))
+            for name, target in job.targets.items()
+        },
+    )

@@ -1,0 +1,80 @@
+"""What the client tells the workers, and what they answer: small frozen facts that travel over the network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..api import Target
+from ..engine.statistics import Statistics
+from ..options import Options
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model as the user named it (paths absolute), and the SHA-256 that tells whether workers see the same."""
+
+    source: str
+    description: str | None
+    axes: str | None
+    size: str | None
+    offline: bool
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """One image: its file, further inputs by tensor id, and the files of its outputs by output id."""
+
+    image: Path
+    inputs: Mapping[str, Path]
+    targets: Mapping[str, Target]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that a worker must know of a run; ``id`` is different for every run.
+
+    ``memory`` of the options is given, so that all workers plan the same tiles. ``stores`` are the
+    unfinished OME-Zarr folders by output id.
+    """
+
+    id: str
+    model: ModelSource
+    job: ImageJob
+    options: Options
+    stores: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Statistics of samples, remarks for the user, and what it took: ``cpu`` are seconds of processor time."""
+
+    statistics: Statistics
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float]
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A block that is on the disk.
+
+    ``network`` describes weights, device and ``engine`` for the record; ``outputs`` has axes, shape, dtype and so on by
+    output id; ``ranges`` the smallest and largest value of each, ``measured`` the statistics of a whole output by
+    output and step. ``peak`` is the memory in bytes that the process has had at most, ``cpu`` seconds of processor
+    time, ``read`` and ``written`` are the bytes of pixels read and computed.
+    """
+
+    tiles: int
+    seconds: Mapping[str, float]
+    notes: tuple[str, ...]
+    network: Mapping[str, Any]
+    engine: str
+    outputs: Mapping[str, Mapping[str, Any]]
+    ranges: Mapping[str, tuple[float, float]]
+    measured: Mapping[tuple[str, int], Statistics]
+    peak: int
+    cpu: float
+    read: int
+    written: int

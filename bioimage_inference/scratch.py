@@ -1,0 +1,97 @@
+"""Folders for temporary files: removed in the end, and by a later run where a run was killed before its end.
+
+A folder is locked as long as the run lives that made it, so that what is left behind is told from what is in use.
+"""
+
+import contextlib
+import fcntl
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import OutputError
+from .image.partial_file import allocate, output_error
+
+PREFIX = "bioimage-inference-"
+# A folder is locked within a moment of being made; only older ones are taken for left behind.
+_YOUNG_SECONDS = 60
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder for temporary files (in ``TMPDIR``), which is removed when the block ends.
+
+    What killed runs of the same user left there is removed as well; on file systems without locks it stays. Raises
+    :class:`OutputError` where no folder can be made.
+    """
+    try:
+        parent = Path(tempfile.gettempdir())
+        _remove_left_behind(parent)
+        folder = tempfile.TemporaryDirectory(prefix=PREFIX)
+    except OSError as error:
+        raise OutputError(
+            f"No folder for temporary files can be made: {error.strerror or error}. Free some space, or name another "
+            "place for them in TMPDIR."
+        ) from error
+    with folder as name, _locked(Path(name)):
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_left_behind(parent: Path) -> None:
+    """Remove our folders whose run is gone."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # gone meanwhile, being removed by another run, or another user's
+            status = folder.lstat()
+            ours = status.st_uid == os.getuid() and folder.is_dir() and not folder.is_symlink()
+            if ours and time.time() - status.st_mtime > _YOUNG_SECONDS and _has_no_owner(folder):
+                shutil.rmtree(folder)
+
+
+def _has_no_owner(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # locked by its living run, or the file system has no locks
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def scratch_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array in a new ``.npy`` file, mapped into memory; its room on the disk is taken before, so that writing it
+    cannot fail where the file system can promise room.
+
+    Raises :class:`OutputError` where there is no room.
+    """
+    facts = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    size = math.prod(shape) * dtype.itemsize
+    try:
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, facts)
+            size += file.tell()
+            file.truncate(size)
+            allocate(file.fileno(), size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise output_error(path, path.parent, size, error) from error
+    return np.lib.format.open_memmap(path, mode="r+")

@@ -1,0 +1,179 @@
+"""What the OME-Zarr writer promises: read back by our reader and by others, complete or not there at all."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaozarrs
+import zarr
+from yaozarrs import v05
+
+from bioimage_inference.errors import OutputError
+from bioimage_inference.image.image import Image, PixelSize
+from bioimage_inference.image.reading import open_image
+from bioimage_inference.image.sinks import Layout
+from bioimage_inference.image.zarr_sink import PartialStore, StoreWriter, create_store, set_range, stored_bytes
+
+Array = np.ndarray[Any, Any]
+MICROMETRES = {"y": PixelSize(0.2, "µm"), "x": PixelSize(0.1, "µm"), "t": PixelSize(2.5, "s")}
+
+
+def facts(axes: str, shape: tuple[int, ...], dtype: str = "float32", **more: Any) -> Layout:
+    return Layout(axes, shape, np.dtype(dtype), **more)
+
+
+def pixels(layout: Layout) -> Array:
+    return np.random.default_rng(4).integers(0, 200, layout.shape).astype(layout.dtype)
+
+
+def written(folder: Path, layout: Layout, chunks: dict[str, int], shards: dict[str, int] | None = None) -> Array:
+    """An OME-Zarr that is written in two halves along the last axis."""
+    create_store(folder, layout, chunks, shards)
+    writer, array = StoreWriter(folder, layout.axes), pixels(layout)
+    middle = chunks["x"] * (shards is None) or (shards or {})["x"]
+    for last in (slice(0, middle), slice(middle, layout.shape[-1])):
+        region = (*(slice(0, size) for size in layout.shape[:-1]), last)
+        writer.write(region, array[region])
+    assert (writer.low, writer.high) == (array.min(), array.max())
+    return array
+
+
+def read(path: Path) -> tuple[Image, Array]:
+    image = open_image(path)
+    try:
+        return image, image.read(tuple(slice(0, size) for size in image.shape))
+    finally:
+        image.close()
+
+
+@pytest.mark.parametrize("shards", [None, {"y": 16, "x": 16, "c": 2, "t": 3}])
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int64", "bool"])
+def test_our_reader_gets_back_pixels_axes_names_and_sizes(tmp_path: Path, shards: Any, dtype: str) -> None:
+    layout = facts("tcyx", (3, 2, 20, 30), dtype, pixel_size=MICROMETRES, channel_names=("nuclei", "edges"))
+    array = written(tmp_path / "out.ome.zarr", layout, {"y": 8, "x": 8}, shards)
+    image, got = read(tmp_path / "out.ome.zarr")
+    np.testing.assert_array_equal(got, array)
+    assert got.dtype == array.dtype
+    assert (image.axes, image.axes_source) == ("tcyx", "file")
+    assert image.channel_names == ("nuclei", "edges")
+    assert image.pixel_size == MICROMETRES
+    assert not image.notes
+
+
+def test_the_files_are_those_that_the_grid_promises(tmp_path: Path) -> None:
+    layout = facts("cyx", (2, 20, 30))
+    written(tmp_path / "chunks", layout, {"y": 8, "x": 8})
+    written(tmp_path / "shards", layout, {"y": 8, "x": 8}, {"c": 2, "y": 16, "x": 16})
+    count = {name: len(list((tmp_path / name / "0" / "c").rglob("*/*/*"))) for name in ("chunks", "shards")}
+    assert count == {"chunks": 2 * 3 * 4, "shards": 2 * 2}
+    assert stored_bytes(tmp_path / "chunks") > 1000
+
+
+@pytest.mark.parametrize(
+    ("axes", "stored"), [("zcyx", "czyx"), ("tyx", "tyx"), ("ctzyx", "tczyx"), ("yx", "yx"), ("pcyx", "pcyx")]
+)
+def test_axes_are_stored_in_the_order_of_the_format(tmp_path: Path, axes: str, stored: str) -> None:
+    layout = facts(axes, tuple(range(3, 3 + len(axes))))
+    array = written(tmp_path / "a.ome.zarr", layout, {"y": 4, "x": 4})
+    image, got = read(tmp_path / "a.ome.zarr")
+    assert image.axes == stored
+    np.testing.assert_array_equal(got, array.transpose([axes.index(letter) for letter in stored]))
+
+
+@pytest.mark.parametrize("axes", ["yx", "cyx", "tczyx", "zcyx"])
+def test_another_validator_agrees(tmp_path: Path, axes: str) -> None:
+    layout = facts(axes, tuple(range(5, 5 + len(axes))), pixel_size={"x": PixelSize(65.0, "nm")})
+    written(tmp_path / "a.ome.zarr", layout, {"y": 4, "x": 4})
+    yaozarrs.validate_zarr_store(tmp_path / "a.ome.zarr")
+    group = yaozarrs.open_group(tmp_path / "a.ome.zarr")
+    ome = group.ome_metadata()
+    assert isinstance(ome, v05.Image)
+    last = ome.multiscales[0].axes[-1]
+    assert (last.name, last.type, last.unit) == ("x", "space", "nanometer")
+    assert ome.multiscales[0].datasets[0].scale_transform.scale[-1] == 65.0
+
+
+def test_pixels_that_are_all_zero_are_stored_too(tmp_path: Path) -> None:
+    layout = facts("yx", (8, 8))
+    create_store(tmp_path / "zero.ome.zarr", layout, {"y": 4, "x": 4})
+    StoreWriter(tmp_path / "zero.ome.zarr", "yx").write((slice(0, 8), slice(0, 8)), np.zeros((8, 8), "float32"))
+    assert not read(tmp_path / "zero.ome.zarr")[1].any()
+
+
+def test_viewers_are_told_the_range_of_values(tmp_path: Path) -> None:
+    create_store(tmp_path / "a", facts("cyx", (2, 8, 8)), {"y": 4, "x": 4})
+    set_range(tmp_path / "a", -3.5, 12.0)
+    channels = zarr.open_group(tmp_path / "a", mode="r").attrs["ome"]["omero"]["channels"]  # type: ignore[index, call-overload]
+    assert [one["window"] for one in channels] == 2 * [{"min": -3.5, "max": 12.0, "start": -3.5, "end": 12.0}]
+    assert [path.name for path in (tmp_path / "a").iterdir() if path.name.endswith(".partial")] == []
+
+
+def test_numbers_that_are_none_are_not_the_range(tmp_path: Path) -> None:
+    create_store(tmp_path / "a", facts("yx", (1, 4)), {"y": 1, "x": 4})
+    writer = StoreWriter(tmp_path / "a", "yx")
+    writer.write((slice(0, 1), slice(0, 4)), np.array([[np.nan, 2.0, np.inf, 1.0]], "float32"))
+    assert (writer.low, writer.high) == (1.0, 2.0)
+
+
+def test_a_store_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
+    final = tmp_path / "out.ome.zarr"
+    for number in range(2):  # the second replaces the first
+        store = PartialStore(final)
+        written(store.folder, facts("yx", (8, 8 + number)), {"y": 4, "x": 4})
+        assert final.exists() == bool(number)
+        store.commit()
+        store.abort()
+        assert read(final)[0].shape == (8, 8 + number)
+        assert [path.name for path in tmp_path.iterdir()] == ["out.ome.zarr"]
+
+
+def test_an_aborted_store_leaves_nothing_and_takes_no_more_blocks(tmp_path: Path) -> None:
+    store = PartialStore(tmp_path / "out.ome.zarr")
+    create_store(store.folder, facts("yx", (8, 8)), {"y": 4, "x": 4})
+    writer = StoreWriter(store.folder, "yx")
+    store.abort()
+    with pytest.raises(OutputError, match="has been removed"):
+        writer.write((slice(0, 8), slice(0, 8)), np.ones((8, 8), "float32"))
+    with pytest.raises(OutputError):
+        StoreWriter(store.folder, "yx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["a folder of the user", "a file", "no folder to be in", "being written"])
+def test_places_that_cannot_be_written_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out.ome.zarr"
+    if kind == "a folder of the user":
+        path.mkdir()
+        (path / "thesis.txt").write_text("years of work")
+    elif kind == "a file":
+        path.write_text("")
+    elif kind == "no folder to be in":
+        path = tmp_path / "missing" / "out.ome.zarr"
+    else:
+        PartialStore(path)
+    with pytest.raises(OutputError) as raised:
+        PartialStore(path)
+    assert str(path) in str(raised.value)
+    assert kind != "a folder of the user" or (path / "thesis.txt").exists()
+
+
+def test_what_a_killed_run_left_behind_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "out.ome.zarr"
+    killed = tmp_path / ".out.ome.zarr.99999999.partial"
+    (killed / "0").mkdir(parents=True)
+    code = (
+        "from pathlib import Path; from bioimage_inference.image.zarr_sink import PartialStore; "
+        f"store = PartialStore(Path({str(path)!r})); print('made', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stdin=-1, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "made\n"
+        store = PartialStore(path)
+        names = {one.name for one in tmp_path.iterdir()}
+        assert names == {f".out.ome.zarr.{pid}.partial" for pid in (os.getpid(), other.pid)}
+        store.abort()
+        other.communicate("")

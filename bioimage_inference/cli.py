@@ -124,7 +124,7 @@ def _add_predict(commands: Any) -> None:
     add = predict.add_argument
     add("model", metavar="MODEL", help=_MODEL)
     add("images", metavar="IMAGE", nargs="+",
-        help="TIFF, PNG, JPEG, .npy, or OME-Zarr (folder or zip); or a sample sheet (.csv, .tsv) that lists images")  # fmt: skip
+        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), or a sample sheet (.csv, .tsv) of images")  # fmt: skip
 
     outputs = predict.add_argument_group("outputs").add_argument
     outputs("-o", "--output", type=Path, metavar="DIR", help="folder for all outputs (default: the current one)")
@@ -166,7 +166,7 @@ def _add_predict(commands: Any) -> None:
             help="what computes on a CPU; auto: the faster one, where both agree (default: %(default)s)")  # fmt: skip
     compute("--memory", metavar="SIZE", help="memory to stay within, e.g. 4GiB (default: what there is)")
     compute("--dask", metavar="ADDRESS",
-            help="share the work out: tcp://HOST:PORT of a Dask scheduler, or local:N for N processes here")  # fmt: skip
+            help="share the work out: tcp://HOST:PORT of a Dask scheduler, local:N for N processes here")  # fmt: skip
     compute("--trust-model-code", action="store_true", help="run Python code that comes with the model")
     compute("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
     compute("--offline", action="store_true", help=_OFFLINE)

@@ -14,6 +14,8 @@ from PIL import Image as Pillow
 from bioimage_inference.errors import BioimageInferenceError
 from bioimage_inference.image.image import Image
 from bioimage_inference.image.reading import open_image
+from bioimage_inference.report.record import describe_pixel_size
+from bioimage_inference.report.summary import image_line
 
 Array = NDArray[Any]
 MINISBLACK = {"photometric": "minisblack"}
@@ -38,6 +40,13 @@ def opened(path: Path, axes: str | None = None) -> tuple[Image, Array]:
         return image, whole(image)
     finally:
         image.close()
+
+
+def described(image: Image) -> str:
+    """The line that users see first."""
+    sizes = describe_pixel_size(image.pixel_size)
+    facts = {"name": image.name, "axes": image.axes, "shape": image.shape, "dtype": image.dtype.name}
+    return image_line(facts | {"pixel_size": sizes})
 
 
 def tiff(folder: Path, array: Array, **options: Any) -> Path:

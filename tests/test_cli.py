@@ -87,7 +87,7 @@ def test_json_is_the_record(model: str, nuclei: str, tmp_path: Path, capsys: Out
     record = json.loads(capsys.readouterr().out)
     assert record == json.loads((tmp_path / "nuclei_provenance.json").read_text())
     assert record["plan"]["tiles"] == 1
-    assert record["statistics"][0][0]["statistic"] == "mean and standard deviation"
+    assert record["processing"][1]["statistics"][0]["statistic"] == "mean"
 
 
 def test_dry_run_writes_nothing(model: str, nuclei: str, tmp_path: Path, capsys: Output) -> None:

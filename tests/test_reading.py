@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from bioimage_inference.errors import BioimageInferenceError, ImageError, UsageError
 from bioimage_inference.image import file_bytes
 from bioimage_inference.image.image import Image, PixelSize
-from bioimage_inference.image.reading import describe, open_image
+from bioimage_inference.image.reading import open_image
 from tests.reading_data import (
     GREY8,
     MINISBLACK,
+    described,
     failure,
     opened,
     pixels,
@@ -225,7 +226,8 @@ def test_axes_that_cannot_be_are_wrong_usage(tmp_path: Path, axes: str) -> None:
 def test_a_guess_is_called_a_guess(tmp_path: Path) -> None:
     np.save(tmp_path / "cells.npy", pixels(1, 1, 20, 30, dtype="float32"))
     image, _ = opened(tmp_path / "cells.npy")
-    assert describe(image) == "[cells.npy] axes ??YX (1,1,20,30) float32, axes guessed (--axes names them)"
+    assert described(image) == "[cells.npy] axes ??YX (1,1,20,30) float32"
+    assert image.axes_source == "guess"
 
 
 def test_closing_releases_the_file(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 import tifffile
 
 from bioimage_inference.image.image import PixelSize
-from bioimage_inference.image.reading import describe
 from tests.reading_data import (
     MINISBLACK,
     Array,
+    described,
     opened,
     pixels,
     tiff,
@@ -28,7 +28,7 @@ def test_imagej_says_pixel_size_z_spacing_and_frame_interval(tmp_path: Path) -> 
         "z": (0.3, "µm"),
         "t": (2.5, "s"),
     }
-    assert describe(image) == "[dataset_1.dat] axes TZYX (2,3,20,30) uint16, 0.108 µm/px, z 0.3 µm, t 2.5 s"
+    assert described(image) == "[dataset_1.dat] axes TZYX (2,3,20,30) uint16, 0.108 µm/px, z 0.3 µm, t 2.5 s"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_galaxy_imaging_tools_dialect_is_understood(tmp_path: Path) -> None:
     image, _ = opened(tiff(tmp_path, pixels(1, 2, 3, 20, 30, 2), resolution=(4, 5), metadata=meta, **MINISBLACK))
     assert (image.axes, image.axes_source) == ("?tzyxc", "file")
     assert image.pixel_size == {"x": PixelSize(0.25, "µm"), "y": PixelSize(0.2, "µm"), "z": PixelSize(0.4, "µm")}
-    assert describe(image).endswith(" uint16, x 0.25 µm, y 0.2 µm, z 0.4 µm")
+    assert described(image).endswith(" uint16, x 0.25 µm, y 0.2 µm, z 0.4 µm")
 
 
 def test_ome_says_pixel_size_and_channel_names(tmp_path: Path) -> None:

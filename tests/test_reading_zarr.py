@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from bioimage_inference.errors import ImageError
 from bioimage_inference.image.image import Image, PixelSize
-from bioimage_inference.image.reading import describe, open_image
+from bioimage_inference.image.reading import open_image
+from tests.reading_data import described
 
 Array = NDArray[Any]
 RNG = np.random.default_rng(21)
@@ -94,7 +95,7 @@ def test_ome_zarr_is_read_with_all_that_it_says(tmp_path: Path, version: str, ki
     assert image.pixel_size == {"t": PixelSize(2.5, "s"), "y": PixelSize(0.2, "µm"), "x": PixelSize(0.1, "µm")}
     assert not image.notes
     shape = "axes TCYX (3,2,20,30) uint16"
-    assert describe(image) == f"[{path.name}] {shape}, x 0.1 µm, y 0.2 µm, t 2.5 s"
+    assert described(image) == f"[{path.name}] {shape}, x 0.1 µm, y 0.2 µm, t 2.5 s"
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,8 +33,21 @@ from bioimage_inference.errors import OutputError
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.npy_sink import NpySink
 from bioimage_inference.image.partial_file import byte_size
-from bioimage_inference.image.sinks import LETTERS, Layout, Sink, commit_all, runs, writing
+from bioimage_inference.image.sinks import LETTERS, Layout, Sink, commit_all, runs
 from bioimage_inference.image.tiff_sink import How, TiffSink, arrange, needs_bigtiff
+
+
+@contextmanager
+def writing(sinks: Iterable[Sink]) -> Iterator[list[Sink]]:
+    """The outputs of a run: all are committed when the block ends, all removed when anything ends it early."""
+    with ExitStack() as stack:
+        opened: list[Sink] = []
+        for sink in sinks:
+            stack.callback(sink.abort)  # does nothing after a commit
+            opened.append(sink)
+        yield opened
+        commit_all(opened)
+
 
 SIZES = MappingProxyType(
     {

@@ -27,7 +27,8 @@ class Image:
     ``axes`` has one letter per dimension of ``shape``, lower case: ``t`` time, ``c`` channel, ``s`` RGB(A) samples,
     ``z``, ``y``, ``x``, ``b`` batch, ``i`` index, ``p`` position; ``?`` stands for an axis that the file does not name.
     ``read`` takes one slice (step 1) per axis and returns that region as an array of ``dtype`` in native byte order.
-    ``notes`` are remarks for the user (for instance, which of several series was read).
+    ``notes`` are remarks for the user (for instance, which of several series was read). ``piece`` are the bytes that
+    reading any region may take at once, where pixels are stored in pieces that are only decoded as a whole, else 0.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Image:
     pixel_size: Mapping[str, PixelSize] = field(default_factory=lambda: MappingProxyType({}))
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    piece: int = 0
 
     def size(self, letter: str) -> int:
         """Extent along the axis of that letter, 1 where the image lacks it."""

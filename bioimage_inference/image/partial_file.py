@@ -99,19 +99,10 @@ class PartialFile:
         self.needed = size
         try:
             os.ftruncate(self._open, size)
-            self._allocate(size)
+            allocate(self._open, size)
         except OSError as error:
             os.ftruncate(self._open, 0)  # so that the room that is free is told without what this file took
             raise self._explained(error) from error
-
-    def _allocate(self, size: int) -> None:
-        if not hasattr(os, "posix_fallocate"):  # macOS
-            return
-        try:
-            os.posix_fallocate(self._open, 0, size)
-        except OSError as error:
-            if error.errno not in _CANNOT_RESERVE:
-                raise
 
     def write(self, position: int, data: memoryview) -> None:
         """Write bytes at a position; several threads may do so at once."""
@@ -154,6 +145,17 @@ class PartialFile:
 
     def _explained(self, error: OSError) -> OutputError:
         return output_error(self.path, self._final.parent, self.needed, error)
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Take room on the disk for the first ``size`` bytes of a file, where its file system can promise room."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in _CANNOT_RESERVE:
+            raise
 
 
 def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -> OutputError:

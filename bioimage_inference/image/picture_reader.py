@@ -1,6 +1,7 @@
 """Reading pictures (PNG, JPEG and their like): recognised by their header, decoded once, when first looked at."""
 
 import io
+import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from .image import Image, Region
 # Formats that Pillow decodes itself and without changing any value; PGM, for one, is rescaled.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")
 _MOST_PIXELS = 1 << 31
+_LARGEST_FILE = 1 << 31
 _PICTURE_RATIO = 4000
 _PILLOW_LIMIT = threading.Lock()
 
@@ -46,6 +48,13 @@ def open_picture(path: Path) -> Image | None:
     The values are those that are stored, from 0 to 1 for a 1-bit and 0 to 65535 for a 16-bit picture; a palette is
     replaced by its colours. Raises ImageError for pictures that are damaged or larger than their file can hold.
     """
+    if not _starts_like_a_picture(path):
+        return None
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ImageError(
+            f"{path.name} takes {path.stat().st_size / 2**30:.1f} GiB, more than a picture may take here (2 GiB), "
+            "because it is read as a whole. Save it as a tiled TIFF or OME-Zarr, which are read piece by piece."
+        )
     data = path.read_bytes()
     try:
         header = _read_header(path.name, data)
@@ -62,7 +71,18 @@ def open_picture(path: Path) -> Image | None:
         read=picture.read,
         close=picture.close,
         notes=header.notes,
+        # Pillow holds the pixels beside our copy of them while it hands them over.
+        piece=len(data) + 2 * math.prod(header.shape) * header.dtype.itemsize,
     )
+
+
+def _starts_like_a_picture(path: Path) -> bool:
+    """Whether one of the formats claims the file by its first bytes, before all of it is read."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    Pillow.init()
+    accepts = [Pillow.OPEN[kind][1] for kind in _FORMATS]
+    return any(accept is not None and accept(start) for accept in accepts)
 
 
 class _Picture:

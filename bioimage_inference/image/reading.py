@@ -65,19 +65,6 @@ def open_image(path: Path, axes: str | None = None) -> Image:
         raise
 
 
-def describe(image: Image) -> str:
-    """The image in a line, e.g. ``[cells.tif] axes TCYX (3,2,512,512) uint16, 0.108 µm/px, z 0.3 µm``."""
-    line = f"[{image.name}] axes {image.axes.upper()} ({','.join(map(str, image.shape))}) {image.dtype.name}"
-    sizes = {axis: f"{size.value:.4g} {size.unit}" for axis, size in image.pixel_size.items()}
-    if "x" in sizes and sizes.get("x") == sizes.get("y"):
-        line += f", {sizes['x']}/px"
-        del sizes["x"], sizes["y"]
-    line += "".join(f", {axis} {sizes[axis]}" for axis in "xyzt" if axis in sizes)
-    if image.axes_source == "guess":
-        line += ", axes guessed (--axes names them)"
-    return line
-
-
 def _opener(path: Path) -> Callable[[Path], Image]:
     """The function that opens a file of this content. Raises UsageError or ImageError where there is none."""
     if not path.exists():
@@ -114,7 +101,7 @@ def _open_zarr(path: Path) -> Image:
     if path.is_dir():
         raise ImageError(
             f"{path} is a folder without an OME-Zarr image in it (no zarr.json, .zattrs or .zarray). "
-            "Give the image file itself, or the folder of an OME-Zarr."
+            f"Give the image files in it ({path.name}/*.tif names all TIFFs), or the folder of an OME-Zarr."
         )
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()

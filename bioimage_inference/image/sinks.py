@@ -1,8 +1,7 @@
 """Outputs that are written region by region, in any order, and appear under their final names only when complete."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -80,21 +79,6 @@ def commit_all(sinks: Iterable[Sink]) -> None:
         sink.flush()
     for sink in complete:
         sink.commit()
-
-
-@contextmanager
-def writing(sinks: Iterable[Sink]) -> Iterator[list[Sink]]:
-    """The outputs of a run: all are committed when the block ends, all removed when anything ends it early.
-
-    Hand in a generator, so that those already open are removed as well when the next one cannot be opened.
-    """
-    with ExitStack() as stack:
-        opened: list[Sink] = []
-        for sink in sinks:
-            stack.callback(sink.abort)  # does nothing after a commit
-            opened.append(sink)
-        yield opened
-        commit_all(opened)
 
 
 class ArraySink:

@@ -75,6 +75,11 @@ class PlainPages:
         if last > self.file.size:
             raise truncated(self.file)
 
+    @property
+    def piece(self) -> int:
+        """Nothing has to be decoded as a whole."""
+        return 0
+
     def read(self, page: int, region: Region) -> NDArray[np.generic]:
         """The region of that page, in native byte order."""
         return read_region(self.file, self.offsets[page], self.shape, self.dtype, region)
@@ -137,7 +142,7 @@ class SegmentedPages:
     _cache: _Cache = field(default_factory=lambda: _Cache(_CACHE_BYTES))
 
     def __post_init__(self) -> None:
-        size = math.prod(self._segment) * self.keyframe.dtype.itemsize
+        size = self.piece
         expected = math.prod(self._grid)
         for page in self.pages:
             if page is None:
@@ -154,6 +159,11 @@ class SegmentedPages:
             )
         # tifffile builds this function on first access, which is not safe from several threads.
         _ = self.keyframe.decode
+
+    @property
+    def piece(self) -> int:
+        """Bytes of one strip or tile, which is decoded as a whole."""
+        return math.prod(self._segment) * int(self.keyframe.dtype.itemsize)
 
     def read(self, page: int, region: Region) -> NDArray[np.generic]:
         """The region of that page, in native byte order."""

@@ -126,6 +126,7 @@ def _image(path: Path, file: FileBytes, tif: Any, ome: OmePart) -> Image:
         pixel_size=only_present(sizes, axes),
         channel_names=channels if len(channels) == (shape[axes.index("c")] if "c" in axes else 1) else (),
         notes=notes if photometric is None else (*notes, photometric),
+        piece=pages.piece,
     )
 
 

@@ -114,6 +114,7 @@ def _image(
         pixel_size=only_present(sizes, axes),
         channel_names=channels if len(channels) == (node.shape[axes.index("c")] if "c" in axes else 1) else (),
         notes=notes,
+        piece=chunk,
     )
 
 

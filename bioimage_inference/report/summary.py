@@ -9,7 +9,7 @@ Record = Mapping[str, Any]
 def plan_lines(record: Record) -> Iterator[str]:
     """What was understood of model and image, and which tiles were chosen."""
     for one in record["inputs"]:
-        yield _image_line(one)
+        yield image_line(one)
     model, plan = record["model"], record["plan"]
     yield f"  model   {model['name']}{_weights(record)}"
     for one in record["inputs"]:
@@ -53,8 +53,8 @@ def _channels(names: Sequence[str]) -> str:
     return f", channels {', '.join(names)}" if len(names) <= 8 else f", {len(names)} channels"
 
 
-def _image_line(one: Record) -> str:
-    """The image in giatools' words."""
+def image_line(one: Record) -> str:
+    """An input of the record in a line, in giatools' words: ``[cells.tif] axes TYX (3,512,512) uint16, 0.1 µm/px``."""
     line = f"[{one['name']}] axes {one['axes'].upper()} ({_comma(one['shape'])}) {one['dtype']}"
     sizes = {axis: f"{size['value']:.4g} {size['unit']}" for axis, size in one["pixel_size"].items()}
     if "x" in sizes and sizes.get("y") == sizes["x"]:

@@ -1,0 +1,136 @@
+"""Disks that are full or read-only, for outputs and for temporary files: exit 2, a sentence, and nothing left."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bioimage_inference.cli import main
+from bioimage_inference.errors import OutputError
+from bioimage_inference.scratch import scratch_folder
+from tests import models
+
+from .zygote import names
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a MiB; mount it again with ``-o remount,ro`` to make it read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def file_limit() -> Iterator[None]:
+    """No file may grow over 100 KB: the kernel answers as a file system does whose files are full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    np.save(tmp_path / "image.npy", np.random.default_rng(0).random((600, 640), "float32"))
+    return tmp_path / "image.npy"
+
+
+def model(folder: Path, **more: Any) -> Path:
+    return models.write_model(folder / "model", models.Identity(), *models.simple_tensors(**more))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(mounted: Path, tmp_path: Path, image: Path, capsys: Output) -> None:
+    (mounted / "other").write_bytes(bytes(500_000))
+    assert main(["predict", str(model(tmp_path)), str(image), "-o", str(mounted / "out")]) == 2
+    assert "There is no room for the output" in capsys.readouterr().err
+    assert names(mounted / "out") == []
+
+
+def test_a_read_only_disk_is_told(mounted: Path, tmp_path: Path, image: Path, capsys: Output) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+    for place in (mounted, mounted / "out"):
+        assert main(["predict", str(model(tmp_path)), str(image), "-o", str(place)]) == 2
+        assert "Read-only file system" in capsys.readouterr().err
+
+
+def needs_scratch(folder: Path) -> Path:
+    """A model whose output can only be written when all of it is there, and is collected in a temporary file."""
+    last = [{"id": "scale_range", "kwargs": {"axes": ["channel", "y", "x"], "min_percentile": 1, "max_percentile": 99}}]
+    return model(folder, postprocessing=last)
+
+
+def test_no_room_for_temporary_files_is_told(
+    tmp_path: Path, image: Path, capsys: Output, request: pytest.FixtureRequest
+) -> None:
+    package = needs_scratch(tmp_path)
+    request.getfixturevalue("file_limit")
+    assert main(["predict", str(package), str(image), "-o", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert f"{tempfile.gettempdir()}/bioimage-inference-" in told
+    assert names(tmp_path / "out") == []
+
+
+def test_a_full_disk_of_temporary_files(
+    mounted: Path, tmp_path: Path, image: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(mounted))
+    assert main(["predict", str(needs_scratch(tmp_path)), str(image), "-o", str(tmp_path / "out")]) == 2
+    assert "There is no room" in capsys.readouterr().err
+    assert names(mounted) == names(tmp_path / "out") == []
+
+
+def test_without_a_place_for_temporary_files(
+    tmp_path: Path, image: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert main(["predict", str(model(tmp_path)), str(image), "-o", str(tmp_path / "out")]) == 2
+    assert "TMPDIR" in capsys.readouterr().err
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_temporary_folders_of_killed_runs_are_removed_and_no_others(scratch: Path) -> None:
+    old = time.time() - 3600
+    for name in ("bioimage-inference-left", "bioimage-inference-young", "others"):
+        (scratch / name).mkdir()
+        (scratch / name / "file").touch()
+    (scratch / "bioimage-inference-link").symlink_to(scratch / "others")
+    (scratch / "bioimage-inference-file").touch()
+    with scratch_folder() as living:
+        for path in scratch.iterdir():
+            if path.name != "bioimage-inference-young":
+                os.utime(path, (old, old), follow_symlinks=False)
+        with scratch_folder() as another:
+            assert living.is_dir()
+            assert another.is_dir()
+            others = set(names(scratch)) - {living.name, another.name}
+            assert others == {f"bioimage-inference-{kind}" for kind in ("young", "link", "file")} | {"others"}
+        assert not another.exists()
+
+
+def test_a_temporary_folder_is_removed_when_a_run_fails(scratch: Path) -> None:
+    with pytest.raises(OutputError), scratch_folder():
+        raise OutputError("something else")
+    assert names(scratch) == []

@@ -1,0 +1,31 @@
+"""Whatever ends a run, at whatever moment: no half-written output under a final name, and nothing left behind.
+
+Of a run that was killed outright, the next one removes what it left.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from .zygote import FINAL, experiment
+
+
+def test_killed_at_fifty_moments(tmp_path: Path) -> None:
+    found = experiment("killed", tmp_path, "SIGKILL", "50")
+    assert found["wrong"] == []
+    assert set(found["codes"]) <= {"-9", "0"}
+    assert found["codes"]["-9"] >= 25, "most were killed in the middle, on a busy machine too"
+    assert found["partial"] > 0, "some while outputs were being written"
+    assert found["in the end"] == sorted(FINAL)
+    assert found["scratch in the end"] == []
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_asked_to_stop_at_many_moments(tmp_path: Path, name: str) -> None:
+    found = experiment("killed", tmp_path, name, "20")
+    assert found["wrong"] == []
+    assert set(found["codes"]) <= {"130", "0", "-15"}, found["log"]
+    assert found["codes"].get("-15", 0) <= 3, "before the program could do anything"
+    assert found["codes"]["130"] > 0
+    assert found["left"] == []
+    assert "Traceback" not in found["log"]

@@ -1,0 +1,219 @@
+"""A process that has imported everything and forks runs of the command line: a run starts in milliseconds.
+
+``python -m tests.faults.zygote NAME FOLDER`` runs one of the experiments below in ``FOLDER`` and prints its result as
+JSON. It must be a process of its own, and compute with one thread: one that has computed with several cannot be forked.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests import models
+
+ROOT = Path(__file__).parents[2]
+FINAL = ("image_out.npy", "image_out.tif", "image_provenance.json")
+
+
+def experiment(name: str, folder: Path, *arguments: str, **environment: str) -> Any:
+    """Run one in a process of its own, with these variables of the environment; what it printed."""
+    command = [sys.executable, "-m", "tests.faults.zygote", name, str(folder), *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fork(*arguments: object, log: Path | None = None) -> int:
+    """Start the program in a child, as its user would; the number of the process."""
+    from bioimage_inference.cli import EXIT_INTERRUPTED, run
+
+    child = os.fork()
+    if child:
+        return child
+    code: Any = 70
+    try:
+        told = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(told, 1)
+        os.dup2(told, 2)
+        sys.argv = ["bioimage-inference", *map(str, arguments)]
+        run()
+    except SystemExit as end:
+        code = end.code
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except KeyboardInterrupt:  # before the program's own handling began, or after it was through
+        code = EXIT_INTERRUPTED
+    finally:
+        os._exit(code)
+
+
+def ended(child: int) -> int:
+    """The exit code of a child, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def prepare(folder: Path) -> list[object]:
+    """A model, an image of some dozen tiles, and a first run, whose outputs go to ``expected``; the command."""
+    tempfile.tempdir = str(folder / "scratch")
+    (folder / "scratch").mkdir(parents=True)
+    model = models.write_model(folder / "model", models.Blur((4, 4)), *models.simple_tensors(halo=4))
+    np.save(folder / "image.npy", np.random.default_rng(0).integers(0, 255, (600, 640), "uint8"))
+    command = ["predict", model, folder / "image.npy", "--tile", "96x96", "--threads", "1", "-o"]
+    from bioimage_inference.cli import main
+
+    with contextlib.redirect_stdout(sys.stderr):
+        assert main([str(argument) for argument in (*command, folder / "expected")]) == 0
+    return command
+
+
+def names(folder: Path) -> list[str]:
+    """The names in a folder, hidden ones too; none where there is no folder."""
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def wrong_outputs(folder: Path, expected: Path) -> list[str]:
+    """Outputs under their final names that are not complete; records, which hold the time, must be valid JSON."""
+    found = []
+    for name in set(names(folder)) & set(FINAL):
+        content = (folder / name).read_bytes()
+        if name.endswith(".json"):
+            json.loads(content)
+        elif content != (expected / name).read_bytes():
+            found.append(name)
+    return found
+
+
+def killed(folder: Path, signal_name: str, moments: str) -> dict[str, Any]:
+    """Runs that end by a signal at moments spread over a run, and a last one that is left alone."""
+    command = prepare(folder)
+    output, expected = folder / "out", folder / "expected"
+    seconds = min(_seconds_of(command, output) for _ in range(3))
+    codes: Counter[int] = Counter()
+    wrong, partial, left = [], 0, []
+    for moment in range(int(moments)):
+        for name in FINAL:
+            (output / name).unlink(missing_ok=True)
+        child = fork(*command, output, log=folder / "log")
+        time.sleep(seconds * (moment + 0.5) / int(moments))
+        os.kill(child, signal.Signals[signal_name])
+        codes[ended(child)] += 1
+        wrong += wrong_outputs(output, expected)
+        partial += any(name.endswith(".partial") for name in names(output))
+        if signal_name != "SIGKILL":
+            left += [name for name in names(output) if name not in FINAL] + names(folder / "scratch")
+    old = time.time() - 3600
+    for folder_left in (folder / "scratch").iterdir():
+        os.utime(folder_left, (old, old))
+    assert ended(fork(*command, output)) == 0
+    return {
+        "codes": codes,
+        "wrong": wrong,
+        "partial": partial,
+        "left": left,
+        "log": (folder / "log").read_text(),
+        "in the end": names(output),
+        "scratch in the end": names(folder / "scratch"),
+    }
+
+
+def _seconds_of(command: list[object], output: Path) -> float:
+    begin = time.perf_counter()
+    assert ended(fork(*command, output)) == 0
+    return time.perf_counter() - begin
+
+
+def at_once(folder: Path, count: str) -> dict[str, Any]:
+    """Runs on as many images at the same time in one folder, and as many on one image under one name."""
+    command = prepare(folder)
+    image = folder / "image.npy"
+    for number in range(int(count)):
+        np.save(folder / f"image{number}.npy", np.load(image)[number:])
+    alone = [command[0], command[1]]
+    rest = [*command[3:-1], "-o"]
+    several = [
+        fork(*alone, folder / f"image{n}.npy", *rest, folder / "out", log=folder / "log") for n in range(int(count))
+    ]
+    codes = [ended(child) for child in several]
+    same = [fork(*command, folder / "same", log=folder / "log") for _ in range(int(count))]
+    codes += [ended(child) for child in same]
+    for number in range(int(count)):
+        assert ended(fork(*alone, folder / f"image{number}.npy", *rest, folder / "one by one")) == 0
+    return {
+        "codes": codes,
+        "log": (folder / "log").read_text(),
+        "out": names(folder / "out"),
+        "same": names(folder / "same"),
+        "wrong": [
+            name
+            for name in names(folder / "one by one")
+            if name.endswith(".npy")
+            and (folder / "one by one" / name).read_bytes() != (folder / "out" / name).read_bytes()
+        ]
+        + wrong_outputs(folder / "same", folder / "expected"),
+        "scratch": names(folder / "scratch"),
+    }
+
+
+def one_cache(folder: Path, count: str) -> dict[str, Any]:
+    """Runs that need the same model of the zoo at the same time; where it comes from, the environment says."""
+    command = prepare(folder)
+    command[1] = "quiet-newt"
+    children = [fork(*command, folder / f"out{number}", log=folder / "log") for number in range(int(count))]
+    return {
+        "codes": [ended(child) for child in children],
+        "log": (folder / "log").read_text(),
+        "different": len({(folder / f"out{n}" / "image_out.npy").read_bytes() for n in range(int(count))}),
+    }
+
+
+def limited(folder: Path, mebibytes: str) -> dict[str, Any]:
+    """A run that may take so much more address space than it has when it begins, with tiles of its own choice."""
+    command = prepare(folder)
+    command[1] = models.write_model(
+        folder / "wide", models.Blur((4, 4), outputs=48), *models.simple_tensors(outputs=48)
+    )
+    command = [part for part in command if part not in ("--tile", "96x96")]
+    assert ended(fork(*command, folder / "free", "--memory", "8GiB", log=folder / "log")) == 0
+    limit = _address_space() + (int(mebibytes) << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    code = ended(fork(*command, folder / "out", "--memory", "8GiB", log=folder / "log"))
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    difference = None
+    if code == 0:
+        one, other = (np.load(folder / name / "image_out.npy") for name in ("free", "out"))
+        difference = float(np.abs(one - other).max())
+    return {
+        "code": code,
+        "log": (folder / "log").read_text(),
+        "out": names(folder / "out"),
+        "scratch": names(folder / "scratch"),
+        "largest difference": difference,
+    }
+
+
+def _address_space() -> int:
+    """Bytes of address space that the process takes."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+EXPERIMENTS: dict[str, Callable[..., Any]] = {
+    "killed": killed,
+    "at_once": at_once,
+    "one_cache": one_cache,
+    "limited": limited,
+}
+
+
+if __name__ == "__main__":
+    print(json.dumps(EXPERIMENTS[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])))

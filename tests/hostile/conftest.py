@@ -1,0 +1,66 @@
+"""Fixtures of the hostile corpus."""
+
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bioimage_inference.cli import main
+
+Refused = Callable[..., int]
+
+
+@pytest.fixture(autouse=True)
+def hang_guard() -> Iterator[None]:
+    """Nothing here may take a minute, far more than it needs on any machine."""
+
+    def hang(number: int, frame: Any) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """An image without any fault."""
+    np.save(tmp_path / "image.npy", np.zeros((20, 24), "uint8"))
+    return tmp_path / "image.npy"
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    """What would be there if code of the model or image had run."""
+    return tmp_path / "marker"
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Refused:
+    """Run a command that must fail in one paragraph and leave nothing anywhere; its exit code."""
+    scratch, output = tmp_path / "scratch", tmp_path / "out"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+
+    def run(command: str, *arguments: object) -> int:
+        capsys.readouterr()
+        where = [] if command == "inspect" else ["-o", str(output)]
+        code = main([command, *map(str, arguments), *where])
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert len(told.err.strip().splitlines()) == 1, told.err
+        assert "bug of bioimage-inference" not in told.err
+        assert not marker.exists(), "code has run"
+        assert not list(scratch.iterdir()), "temporary files are left"
+        assert not output.exists() or not list(output.iterdir()), "outputs are left"
+        return code
+
+    return run

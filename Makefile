@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Without a GPU, PyTorch's CPU build: the default one brings gigabytes of CUDA along.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check unit-test versions-test galaxy-test bench-test
+.PHONY: demo test check unit-test versions-test galaxy-test bench-test fuzz docs
 
 demo: $(VENV)/installed
 	$(BIN)/bioimage-inference demo -o demo-output
@@ -23,6 +23,14 @@ versions-test: $(VENV)/test-installed
 # Only that the benchmarks run; peers that are not installed are left out.
 bench-test: $(VENV)/test-installed
 	$(BIN)/python benchmarks/compare.py start --small --runs 1
+
+# Ten thousand mutated inputs; the unit tests try some hundreds of them.
+fuzz: $(VENV)/test-installed
+	$(BIN)/python -m tests.fuzz --inputs 10000
+
+# The documentation, in site/.
+docs: $(VENV)/test-installed
+	$(BIN)/mkdocs build --strict
 
 # Installs Galaxy and planemo into .galaxy, starts it on loopback, runs all tool and workflow tests, stops it.
 galaxy-test: $(VENV)/test-installed

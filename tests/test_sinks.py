@@ -437,15 +437,16 @@ def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
     script = """
         import resource, sys, numpy as np
         from pathlib import Path
-        from bioimage_inference.image.sinks import Layout, writing
+        from bioimage_inference.image.sinks import Layout, commit_all
         from bioimage_inference.image.tiff_sink import TiffSink
         block = np.ones((1, 512, 512), "float32")
         def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        with writing([TiffSink(Path(sys.argv[1]), Layout("cyx", (1, 8192, 8192), block.dtype), "pages")]) as (sink,):
-            before = peak()
-            for y in range(0, 8192, 512):
-                for x in range(0, 8192, 512):
-                    sink.write((slice(0, 1), slice(y, y + 512), slice(x, x + 512)), block)
+        sink = TiffSink(Path(sys.argv[1]), Layout("cyx", (1, 8192, 8192), block.dtype), "pages")
+        before = peak()
+        for y in range(0, 8192, 512):
+            for x in range(0, 8192, 512):
+                sink.write((slice(0, 1), slice(y, y + 512), slice(x, x + 512)), block)
+        commit_all([sink])
         print(peak() - before)
     """
     run = subprocess.run(

@@ -7,13 +7,11 @@ worker was lost, and then writes the same chunks with the same values.
 import asyncio
 import atexit
 import socket
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -27,6 +25,7 @@ from ..memory import memory_budget
 from ..model.spec import TensorSpec
 from ..options import Options
 from ..report.record import describe_network, peak_memory
+from ..scratch import scratch_folder
 from ..tiling.plan import Tile
 from .block_output import BlockOutput
 from .blocks import Block, Blocks, make_blocks
@@ -90,7 +89,7 @@ def compute(work: Work, block: Block, pooled: Measured, own: Measured, create: b
 
     Raises the errors of :mod:`bioimage_inference.errors`, as a single process does.
     """
-    with _process.lock, tempfile.TemporaryDirectory(prefix="bioimage-inference-") as scratch:
+    with _process.lock, scratch_folder() as scratch:
         record = Record()
         with record.timed("opening"):
             model, image = _open(work)
@@ -105,7 +104,7 @@ def compute(work: Work, block: Block, pooled: Measured, own: Measured, create: b
             opened.open(work.stores[output.id])
             return opened
 
-        cut, tiles, folder = image.blocks, list(image.blocks.tiles(block)), Path(scratch)
+        cut, tiles, folder = image.blocks, list(image.blocks.tiles(block)), scratch
         job = Job(loaded.spec, loaded.network, cut.plan, image.sources, cut.samples, make_writer, folder, _silent)
         Stages(job, record).compute(block.index, {**pooled.statistics, **own.statistics}, tiles, lambda: None)
         with record.timed("postprocessing and writing"):

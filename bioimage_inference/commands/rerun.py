@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..batch import progress
 from ..batch.files import make_folder
 from ..errors import ReproductionError
 from ..repetition import Change, OutputFinding, Repetition, repeat
+from ..scratch import scratch_folder
 
 
 def rerun_command(arguments: argparse.Namespace) -> int:
@@ -57,8 +57,8 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
         make_folder(wanted)
         yield wanted
         return
-    with TemporaryDirectory(prefix="bioimage-inference-") as folder:
-        yield Path(folder)
+    with scratch_folder() as folder:
+        yield folder
 
 
 def _described(record: Path, found: Repetition, kept: bool) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from ..options import Precision
 from .device import Device
 from .statistics import Array
 
-# How torch's allocator on a CPU, oneDNN and C++ say that memory is short.
-_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory", "bad_alloc")
+# How torch's allocator on a CPU, oneDNN, C++ and OpenVINO say that memory is short.
+_OUT_OF_MEMORY = (
+    *("can't allocate memory", "could not create a primitive", "could not create a memory"),
+    *("bad_alloc", "Failed to allocate"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class TorchNetwork:
         except torch.OutOfMemoryError as error:
             raise too_large(inputs, str(error)) from error
         except (RuntimeError, torch.jit.Error) as error:
-            if any(words in str(error) for words in _OUT_OF_MEMORY):
+            if memory_is_short(error):
                 raise too_large(inputs, "not enough memory") from error
             raise failed(inputs, error) from error
         except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
@@ -135,6 +138,11 @@ def flat(result: Any) -> list[Any]:
 
 def _shapes(inputs: Sequence[Array | None]) -> str:
     return ", ".join("nothing" if array is None else "×".join(map(str, array.shape)) for array in inputs)
+
+
+def memory_is_short(error: Exception) -> bool:
+    """Whether an error of a library, which has no type of its own, says that there is not enough memory."""
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def too_large(inputs: Sequence[Array | None], reason: str) -> OutOfMemoryError:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import BioimageInferenceError, ModelError
 from ..options import Precision
 from .allocator import give_back_buffers
-from .network import Engine, difference, failed, too_large
+from .network import Engine, difference, failed, memory_is_short, too_large
 from .statistics import Array
 from .tracing import trace
 
@@ -69,7 +69,7 @@ class OpenVINONetwork:
         except MemoryError as error:
             raise too_large(inputs, "not enough memory") from error
         except RuntimeError as error:
-            if any(words in str(error) for words in ("bad_alloc", "can't allocate memory", "Failed to allocate")):
+            if memory_is_short(error):
                 raise too_large(inputs, "not enough memory") from error
             raise failed(inputs, error) from error
 
@@ -86,7 +86,7 @@ class OpenVINONetwork:
         except (MemoryError, BioimageInferenceError):
             raise
         except Exception as error:  # torch's tracer and OpenVINO's converter raise anything
-            if "can't allocate memory" in str(error):
+            if memory_is_short(error):
                 raise
             raise _not_convertible(str(error)) from error
         give_back_buffers()  # torch needs none of them from here on

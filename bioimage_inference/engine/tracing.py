@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .network import flat
+from .network import flat, memory_is_short
 from .statistics import Array
 
 # Operations that ask a tensor for something other than its values.
@@ -86,7 +86,7 @@ def _recorded(network: Callable[..., Any], tensors: Sequence[Any]) -> Callable[.
     try:
         recorded: Callable[..., Any] = make_fx(network, pre_dispatch=True)(*tensors)
     except RuntimeError as error:
-        if "can't allocate memory" in str(error):
+        if memory_is_short(error):
             raise
         raise RuntimeError("what it does depends on the values of its inputs, or cannot be recorded") from error
     return recorded

@@ -60,7 +60,7 @@ def image_line(one: Record) -> str:
     if "x" in sizes and sizes.get("y") == sizes["x"]:
         line += f", {sizes.pop('x')}/px"
         del sizes["y"]
-    return line + "".join(f", {axis} {size}" for axis, size in sizes.items())
+    return line + "".join(f", {axis} {sizes[axis]}" for axis in "xyzt" if axis in sizes)
 
 
 def _mapping(one: Record) -> str:

@@ -127,6 +127,39 @@ def killed(folder: Path, signal_name: str, moments: str) -> dict[str, Any]:
     }
 
 
+def resumed(folder: Path, kills: str) -> dict[str, Any]:
+    """A run over several images, killed again and again and begun again with ``--resume``, and at last left alone."""
+    command = prepare(folder)
+    for number in range(6):
+        np.save(folder / f"image{number}.npy", np.load(folder / "image.npy")[number:])
+    images = [folder / f"image{number}.npy" for number in range(6)]
+    seconds = _seconds_of([*command[:2], *images, *command[3:]], folder / "expected")
+    again = [*command[:2], *images, *command[3:-1], "--resume", "-o", folder / "out"]
+    wrong, complete = [], [0]
+    for kill in range(int(kills)):
+        child = fork(*again, log=folder / "log")
+        time.sleep(seconds * (0.15 + 0.1 * kill))
+        os.kill(child, signal.SIGKILL)
+        ended(child)
+        wrong += _different(folder / "out", folder / "expected")
+        complete.append(sum(name.endswith("_provenance.json") for name in names(folder / "out")))
+    (folder / "log").write_text("")
+    return {
+        "code": ended(fork(*again, log=folder / "log")),
+        "wrong": wrong + _different(folder / "out", folder / "expected"),
+        "complete": complete,
+        "log": (folder / "log").read_text(),
+        "out": names(folder / "out"),
+        "expected": names(folder / "expected"),
+    }
+
+
+def _different(folder: Path, expected: Path) -> list[str]:
+    """Predictions under their final names that are not those expected."""
+    found = [name for name in names(folder) if name.endswith((".tif", ".npy")) and not name.startswith(".")]
+    return [name for name in found if (folder / name).read_bytes() != (expected / name).read_bytes()]
+
+
 def _seconds_of(command: list[object], output: Path) -> float:
     begin = time.perf_counter()
     assert ended(fork(*command, output)) == 0
@@ -209,6 +242,7 @@ def _address_space() -> int:
 
 EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "killed": killed,
+    "resumed": resumed,
     "at_once": at_once,
     "one_cache": one_cache,
     "limited": limited,

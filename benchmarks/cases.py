@@ -88,9 +88,9 @@ def sizes(setting: Setting) -> Case:
     return Case(
         "2-D, 4096×4096 and 16384×16384",
         {
-            "ours, 4096": _ours(setting, "4096", model, image),
             "ours, 16384": _ours(setting, "16384", model, larger),
             "ours, 16384, 800 MiB": _ours(setting, "16384-800", model, larger, "--memory", "800MiB"),
+            "ours, 4096": _ours(setting, "4096", model, image),
         },
     )
 

@@ -7,8 +7,8 @@
 
 import argparse
 import json
-import os
 import platform
+import re
 import statistics
 import subprocess
 import tempfile
@@ -35,18 +35,32 @@ class Run:
 
 def measure(command: Sequence[str]) -> Run:
     """Run a command to its end and account for it."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=HERE.parent)
-    assert process.stdout is not None
-    printed = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"{' '.join(command)} failed with {os.waitstatus_to_exitcode(status)}")
+    peak = 0
+    with tempfile.TemporaryFile("w+") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, cwd=HERE.parent)
+        while process.poll() is None:
+            peak = max(peak, _peak_kib(process.pid))
+            time.sleep(0.02)
+        wall = time.perf_counter() - start
+        output.seek(0)
+        printed = output.read()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
     said = json.loads(printed[printed.index("{") :]) if "{" in printed else {}
     if "plan" in said:
         said = {"network": said["seconds"]["network"], "computed": said["plan"]["computed_per_pixel"]}
-    return Run(wall, usage.ru_maxrss / 1024, said.get("network"), said.get("computed"))
+    return Run(wall, peak / 1024, said.get("network"), said.get("computed"))
+
+
+def _peak_kib(process: int) -> int:
+    """The most memory that a process has held so far; what the system tells at its end would include this one's."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:  # it has just ended
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+)", status)
+    return int(found[1]) if found else 0
 
 
 def report(case: Case, runs: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:

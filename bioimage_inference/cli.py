@@ -103,13 +103,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
+    _add_segment(commands)
+    _add_rerun(commands)
     _add_inspect(commands)
     _add_validate(commands)
     _add_models(commands)
-    _add_rerun(commands)
-    _add_segment(commands)
-    demo = commands.add_parser("demo", help="run the bundled model on the bundled image", epilog=_EPILOG)
-    demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder (default: %(default)s)")
+    demo = commands.add_parser(
+        "demo",
+        help="run the bundled model on the bundled image",
+        description="Run the bundled model on the bundled image of nuclei, and say what was written.",
+        epilog=_EPILOG,
+    )
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), metavar="DIR",
+                      help="folder for all outputs (default: %(default)s)")  # fmt: skip
     demo.add_argument("--debug", action="store_true", help="show where an error comes from")
     return parser
 
@@ -249,8 +255,10 @@ def _add_segment(commands: Any) -> None:
 
 def _add_object_options(add: Any) -> None:
     """How objects are found; ``segment_options`` in commands/segment.py reads these."""
-    add("--foreground", default="0", metavar="CHANNEL", help="its number or name (default: %(default)s)")
-    add("--boundary", default="1", metavar="CHANNEL", help="its number or name, or none (default: %(default)s)")
+    add("--foreground", default="0", metavar="CHANNEL",
+        help="predicted channel that is high in objects, a number from 0 or a name (default: %(default)s)")  # fmt: skip
+    add("--boundary", default="1", metavar="CHANNEL",
+        help="predicted channel that is high at their borders, or none (default: %(default)s)")  # fmt: skip
     add("--threshold", type=float, default=0.6, metavar="VALUE",
         help="objects grow from where foreground - boundary exceeds it (default: %(default)s)")  # fmt: skip
     add("--min-size", type=_positive, metavar="N", help="pixels of the smallest object (default: 10, in 3-D 50)")

@@ -1,5 +1,6 @@
 """Repeating a run from its record, and saying whether the outputs are the same."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from .options import Options
 from .report.hashing import path_hash
 from .report.record import describe_plan, write_record
 from .report.recorded import Recorded, RecordedFile, read_record
+from .report.ro_crate import CRATE
 from .tiling.links import TILED
 from .zoo.names import zoo_name
 
@@ -81,7 +83,8 @@ def repeat(
 ) -> Repetition:
     """Repeat the run of the record at ``path``, with outputs in ``folder``, and compare them with the recorded ones.
 
-    Model and images are checked first; where they were moved, they are looked for beside the record. Options are the
+    Model and images are checked first; where they were moved, they are looked for beside the record, and in the
+    RO-Crate that it is part of. Options are the
     recorded ones; tiles, engine, device, threads and precision those that were used. Trust is never taken from a
     record. Raises :class:`UsageError` for what is no complete record, :class:`ModelError` and :class:`ImageError` where
     model or images are gone or changed, and the errors of a prediction.
@@ -130,10 +133,21 @@ def _targets(recorded: Recorded, folder: Path) -> dict[str, Target]:
 
 
 def _found(file: RecordedFile, record: Path) -> Path | None:
-    """Where a file is now: as recorded, or beside the record."""
+    """Where a file is now: as recorded, beside the record, or in the RO-Crate that the record is part of."""
     if file.path is None:
         return None
-    return next((path for path in (file.path, record.parent / file.path.name) if path.exists()), None)
+    near = next((path for path in (file.path, record.parent / file.path.name) if path.exists()), None)
+    return near or _in_crate(file.path.name, file.sha256, record)
+
+
+def _in_crate(name: str, sha256: str | None, record: Path) -> Path | None:
+    """A crate's file of that name; where it has several, as ``2_cells.tif``, the one with the recorded hash."""
+    roots = [folder for folder in (record.parent, record.parent.parent) if (folder / CRATE).is_file()]
+    wanted = re.compile(rf"(\d+_)?{re.escape(name)}")
+    found = [path for root in roots for path in sorted(root.glob("*/*")) if wanted.fullmatch(path.name)]
+    if sha256 is not None and len(found) > 1:
+        found.sort(key=lambda path: path_hash(path).sha256 != sha256)
+    return next(iter(found), None)
 
 
 def _images(recorded: Recorded) -> tuple[dict[str, Path], list[str]]:
@@ -172,7 +186,7 @@ def _model_file(path: Path, recorded: Recorded) -> Path:
     if found is None:
         raise ModelError(
             f"The model file {path} of the record {recorded.path} is not there any more, nor beside the record. Put it "
-            "back, and run again."
+            "back, or beside the record, and run again."
         )
     return found
 
@@ -190,7 +204,7 @@ def _usable(options: Options) -> Options:
 
 
 def _check(recorded: Recorded, model: Model, options: Options, problems: list[str]) -> None:
-    """Raise one error for all that is not what was recorded."""
+    """Raise one error for all that is not what was recorded, or for a record that names what the model has not."""
     model_problems, source = [], recorded.model.source
     if model.spec.sha256 != recorded.model.sha256:
         model_problems.append(_changed(f"the model {source}", model.spec.sha256, recorded.model.sha256))
@@ -202,6 +216,13 @@ def _check(recorded: Recorded, model: Model, options: Options, problems: list[st
         raise kind(
             f"The run of {recorded.path} cannot be repeated: {'; '.join(found)}. Bring back what the record names; a "
             "prediction from what is here now is made with predict."
+        )
+    named = {*recorded.images, *(output for output, _ in recorded.outputs)}
+    unknown = named - {tensor.id for tensor in (*model.spec.inputs, *model.spec.outputs)}
+    if unknown:
+        raise UsageError(
+            f"The record {recorded.path} is damaged: it names {', '.join(sorted(unknown))}, which is neither input nor "
+            "output of the model."
         )
 
 

@@ -13,6 +13,7 @@ from bioimage_inference.batch.sample_sheet import read_samples
 from bioimage_inference.cli import main
 from bioimage_inference.engine import loading
 from bioimage_inference.errors import UsageError
+from tests import models
 
 ROOT = Path(__file__).parents[1]
 Output = pytest.CaptureFixture[str]
@@ -45,6 +46,45 @@ def open_files() -> int:
 
 
 # What a run yields
+
+
+def test_channels_of_objects_are_checked_before_anything_is_computed(
+    test_data: Path, tmp_path: Path, capsys: Output
+) -> None:
+    stack, out = str(test_data / "nuclei_3d.tif"), tmp_path / "out"
+    assert main(["predict", str(test_data / "demo-model-3d.zip"), stack, "-o", str(out), "--segment"]) == 2
+    message = capsys.readouterr().err
+    assert "--boundary 1 is no channel of the model's output" in message
+    assert "--boundary none" in message
+    assert not out.exists()
+
+
+def test_a_prediction_is_kept_where_its_objects_cannot_be_found(
+    images: Path, tmp_path: Path, test_data: Path, capsys: Output
+) -> None:
+    model = models.write_model(tmp_path / "model", models.Identity(), *models.simple_tensors())
+    values = np.zeros((40, 50), "float32")
+    values[3, 4] = np.nan
+    np.save(images / "holes.npy", values)
+    command = ["predict", str(model), str(images / "holes.npy"), "-o", str(tmp_path / "out"), "--report"]
+    assert main([*command, "--segment", "--boundary", "none"]) == 5
+    assert "no numbers (NaN or infinite)" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "holes_out.npy", "holes_out.tif", "holes_provenance.json",
+    }  # fmt: skip
+    assert main([*command, "--resume"]) == 0
+    assert "is computed" not in capsys.readouterr().out
+    assert (tmp_path / "out/holes_report.html").is_file()
+
+
+def test_objects_of_a_resized_image_have_no_intensities(model: str, images: Path, tmp_path: Path) -> None:
+    np.save(images / "odd.npy", np.load(images / "c.npy")[:61, :79])
+    command = ["predict", model, str(images / "odd.npy"), "-o", str(tmp_path / "out"), "--fit", "resize", "--segment"]
+    assert main(command) == 0
+    record = json.loads((tmp_path / "out/odd_provenance.json").read_text())
+    assert record["objects"]["count"] > 0
+    assert "differ in size" in record["objects"]["notes"][-1]
+    assert not any("intensity" in name for name in table(tmp_path / "out/odd_objects.csv")[0])
 
 
 def test_a_failed_image_stops_no_other_and_the_table_lists_all(

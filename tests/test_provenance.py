@@ -256,7 +256,7 @@ def test_the_same_run_gives_the_same_bytes(test_data: Path, tmp_path: Path) -> N
 
 def test_a_record_is_refused_where_it_cannot_be_written(test_data: Path, tmp_path: Path) -> None:
     image = np.zeros((64, 64), "uint8")
-    with pytest.raises(UsageError, match=r"record .* cannot be written"):
+    with pytest.raises(UsageError, match=r"record.json cannot be written: there is no folder"):
         bioimage_inference.predict(
             test_data / "demo-model.zip", image, axes="yx", record=tmp_path / "no" / "record.json"
         )

@@ -153,6 +153,14 @@ def test_stacks_show_the_middle_and_the_largest_values(test_data: Path, tmp_path
     page = report(record, tmp_path / "nuclei_3d_report.html")
     assert "nuclei_3d.tif, plane 13 of 24 along z" in page.text
     assert "foreground, largest value along z" in page.text
+    assert "nuclei_3d.tif: 96 × 96 × 24 pixels, 31.2 × 31.2 × 24 µm" in page.text
+
+
+def test_a_series_is_said_where_its_first_image_is_shown(test_data: Path, tmp_path: Path) -> None:
+    record = run(tmp_path, test_data / "demo-model.zip", test_data / "nuclei_timeseries.tif", "--segment")
+    page = report(record, tmp_path / "nuclei_timeseries_report.html")
+    assert "nuclei_timeseries.tif: 136 × 112 pixels, 44.2 × 36.4 µm, 3 time points" in page.text
+    assert page.text.lower().count("the first of 3 along t") == 5  # image, two channels, two overlays
 
 
 def test_numbers_that_are_no_image_are_a_table(record: Record, tmp_path: Path) -> None:
@@ -192,6 +200,7 @@ def test_objects_and_sample(record: Record, tmp_path: Path) -> None:
         "notes": ["Two objects touch the border."],
         "median_size": {"px": 607.5, "um": 64.1672},
         "spatial": "yx",
+        "sha256": {"labels": "3" * 64},
     }
     record["sample"] = {"condition": "5 µM nocodazole"}
     page = report(record, tmp_path / "cells_report.html")
@@ -201,6 +210,9 @@ def test_objects_and_sample(record: Record, tmp_path: Path) -> None:
         "5 µM nocodazole",
         "607.5 pixels (64.17 µm²)",
         "Two objects touch the border.",
+        "Objects grow from where the foreground (channel 0) minus the boundary (channel 1) is above 0.6",
+        "where channel 0 minus channel 1 of the prediction exceeds 0.6",
+        f"SHA-256 {'3' * 64}",
     ):
         assert text in page.text
     assert "./cells%20%3Cobjects%3E.csv" in page.attributes("a", "href")

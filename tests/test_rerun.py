@@ -41,7 +41,7 @@ def test_a_repeated_run_is_identical(run: Path, capsys: Output) -> None:
     capsys.readouterr()
     assert main(["rerun", str(run)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "[nuclei_provenance.json] repeated: the outputs are identical",
+        "[nuclei_provenance.json] repeated: the predicted outputs are identical",
         "  output  nuclei_prediction.tif: identical",
         "  output  nuclei_prediction.npy: identical",
     ]
@@ -125,7 +125,7 @@ def test_the_same_numbers_with_other_metadata_are_no_failure(run: Path, capsys: 
     run.write_text(json.dumps(record))
     assert main(["rerun", str(run)]) == 0
     told = capsys.readouterr().out
-    assert "the outputs are the same values" in told
+    assert "the predicted outputs are the same values" in told
     assert "nuclei_prediction.tif: the same values; its metadata differ" in told
 
 
@@ -164,6 +164,41 @@ def test_what_is_no_record_is_2(content: str, words: str, tmp_path: Path, capsys
     (tmp_path / "record.json").write_text(content)
     assert main(["rerun", str(tmp_path / "record.json")]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inputs": []}, "it names no image"),
+        ({"plan": {}}, "'tile' is missing"),
+        ({"options": {"tiles": 3}}, "there is no option tiles"),
+        ({"device": {"name": "cpu", "threads": 0}}, "0 threads cannot compute"),
+        ({"outputs": [{"id": "mask", "npy": "mask.npy", "sha256": {"npy": "0"}}]}, "it names mask, which is neither"),
+    ],
+)
+def test_a_damaged_record_is_2(changes: dict[str, Any], words: str, run: Path, capsys: Output) -> None:
+    run.write_text(json.dumps(json.loads(run.read_text()) | changes))
+    assert main(["rerun", str(run)]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["crate of the outputs", "crate elsewhere"])
+def test_a_crate_is_repeated_wherever_it_is(beside: bool, test_data: Path, tmp_path: Path) -> None:
+    """Also where two of its images have the same name."""
+    here = tmp_path / "here"
+    crate = here / ("out" if beside else "crate")
+    for folder, step in (("a", 1), ("b", -1)):
+        (here / folder).mkdir(parents=True)
+        tifffile.imwrite(here / folder / "cells.tif", tifffile.imread(test_data / "nuclei.tif")[:64:step, :64])
+    shutil.copy(test_data / "demo-model.zip", here)
+    images = [str(here / folder / "cells.tif") for folder in "ab"]
+    options = ["-o", str(here / "out"), "--ro-crate", str(crate)]
+    assert main(["predict", str(here / "demo-model.zip"), *images, *options]) == 0
+    crate.rename(tmp_path / "crate")
+    shutil.rmtree(here)
+    records = sorted((tmp_path / "crate").rglob("*_provenance.json"))
+    assert [path.name[0] for path in records] == ["a", "b"]
+    assert [main(["rerun", str(path)]) for path in records] == [0, 0]
 
 
 def test_a_missing_record_is_2(tmp_path: Path, capsys: Output) -> None:

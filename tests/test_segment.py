@@ -203,14 +203,17 @@ def test_time_points_are_segmented_by_themselves_and_labels_run_on(layout, tmp_p
         frame = tifffile.imread(image)[time]
         row = table[own[0] - 1]
         assert float(row["mean_intensity"]) == pytest.approx(frame[labels[time] == own[0]].mean(), rel=1e-6)
-    segment(target.npy, tmp_path / "npy", image)  # its axes are those of the record beside it
+    objects = segment(target.npy, tmp_path / "npy", image)  # its axes are those of the record beside it
+    assert objects["notes"] == []
     np.testing.assert_array_equal(labels_of(tmp_path / "npy"), labels)
 
 
 def test_planes_of_a_stack_that_a_2d_model_saw_are_one_stack(tmp_path):
     target = predicted(tmp_path, "nuclei_3d.tif")
     for name, path in {"tiff": target.tiff, "npy": target.npy}.items():
-        assert segment(path, tmp_path / name)["spatial"] == "zyx"
+        objects = segment(path, tmp_path / name)
+        assert objects["spatial"] == "zyx"
+        assert any("saw each plane of the stack by itself" in note for note in objects["notes"])
     np.testing.assert_array_equal(labels_of(tmp_path / "tiff"), labels_of(tmp_path / "npy"))
 
 
@@ -329,6 +332,37 @@ def test_pictures_and_unnamed_stacks_are_measured(squares, tmp_path):
     assert [float(row[f"mean_intensity_channel_{channel}"]) for channel in range(3)] == [0, 7, 0]
 
 
+def test_what_is_given_is_not_overwritten_by_way_of_a_link(squares, tmp_path):
+    image = tmp_path / "image.tif"
+    tifffile.imwrite(image, np.zeros((40, 60), np.uint8))
+    (tmp_path / "overlay.png").symlink_to(image)
+    for given in (image, tmp_path / "overlay.png"):
+        with pytest.raises(UsageError, match=f"{given.name} is given, and would be overwritten"):
+            segment_file(squares, SegmentFiles(overlay=given), SegmentOptions(), image)
+
+
+def test_the_overlay_shows_the_channel_that_was_predicted(tmp_path):
+    nuclei = tifffile.imread(TEST_DATA / "nuclei.tif")[:128, :128]
+    channels = np.stack([np.zeros_like(nuclei), nuclei])
+    tifffile.imwrite(tmp_path / "cells.tif", channels, imagej=True, metadata={"axes": "CYX"})
+    tifffile.imwrite(tmp_path / "alone.tif", nuclei, imagej=True, metadata={"axes": "YX"})
+    shown = []
+    for name, options in (("cells", ["--channels", "1"]), ("alone", [])):
+        arguments = [str(TEST_DATA / "demo-model.zip"), str(tmp_path / f"{name}.tif"), "-o", str(tmp_path)]
+        assert main(["predict", *arguments, *options, "--segment"]) == 0
+        shown.append((tmp_path / f"{name}_overlay.png").read_bytes())
+    assert shown[0] == shown[1]
+
+
+def test_an_intensity_that_is_no_number_is_said(squares, tmp_path):
+    image = np.ones((40, 60), np.float32)
+    image[3, 42] = np.nan
+    tifffile.imwrite(tmp_path / "image.tif", image)
+    objects = segment(squares, tmp_path / "out", tmp_path / "image.tif")
+    assert [row["mean_intensity"] for row in rows(tmp_path / "out/objects.csv")] == ["nan", "1", "1"]
+    assert any("the mean intensity of 1 of the objects is none either" in note for note in objects["notes"])
+
+
 def test_the_overlay_outlines_the_objects(squares, tmp_path):
     segment(squares, tmp_path / "out")
     picture = overlay_of(tmp_path / "out")
@@ -377,6 +411,8 @@ def test_the_command_prints_what_it_found(nuclei, tmp_path, capsys):
         (["-o", "out", "--labels", "a.tif"], 2, "give one or the other"),
         (["--labels", "a.tif", "--table", "a.tif"], 2, "name the same file"),
         (["--min-size", "0"], 2, "not a whole number above 0"),
+        (["--threshold", "nan"], 2, "not a number that a map can exceed"),
+        (["--labels", "squares.npy"], 2, "squares.npy is given, and would be overwritten"),
         (["--image", "absent.tif"], 2, "There is no file"),
     ],
 )

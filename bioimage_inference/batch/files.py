@@ -19,7 +19,7 @@ SUMMARY, INDEX, OBJECTS = TABLES = ("summary.csv", "index.html", "objects.csv")
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Everything that is written for one image. ``record`` comes last: where it is, the image is complete.
+    """Everything that is written for one image. Where ``record`` is, the prediction is complete.
 
     ``targets`` are the outputs of the model by their ids; ``report`` is a page (with its pictures in the folder
     ``report.with_suffix("")``) and ``objects`` what the segmentation gives, ``None`` where they are not wanted.
@@ -62,9 +62,14 @@ def name_files(samples: Sequence[Sample], folder: Path, wanted: Wanted) -> list[
     owners: dict[Path, Sample] = {}
     for sample, files in zip(samples, named, strict=True):
         if len(set(files.all())) < len(files.all()):
+            instead = (
+                "Leave --segment away, and find the objects afterwards with bioimage-inference segment."
+                if wanted.objects
+                else "Name the files of the first output with --tiff and --npy."
+            )
             raise UsageError(
                 f"Two files of {sample.name} would have the same name, because the model's outputs are called "
-                f"{', '.join(wanted.ids)}. Name the files of the first output with --tiff and --npy."
+                f"{', '.join(wanted.ids)}. {instead}"
             )
         for path in files.all():
             if (other := owners.setdefault(path, sample)) is not sample:
@@ -77,10 +82,15 @@ def name_files(samples: Sequence[Sample], folder: Path, wanted: Wanted) -> list[
 
 def keep_given(written: Iterable[Path], given: Iterable[Path]) -> None:
     """Raise :class:`UsageError` where a file that is to be written is one of those that are given."""
-    places = {_absolute(path) for path in given}
+    places = {place for path in given for place in (_absolute(path), os.path.realpath(path))}
     for path in written:
-        if _absolute(path) in places:
+        if places & {_absolute(path), os.path.realpath(path)}:  # what is written through a link is written there
             raise UsageError(f"{path} is given, and would be overwritten. Name another folder with -o.")
+
+
+def relative(path: Path, folder: Path) -> str:
+    """The path as seen from a folder, with slashes."""
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def make_folder(folder: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from .files import OBJECTS, SUMMARY
+from ..image.partial_file import write_whole
+from .files import OBJECTS, SUMMARY, relative
 from .outcome import Facts, Outcome, Status
 from .thumbnails import Picture
-from .writing import relative, write_text
 
 _TEMPLATE = Path(__file__).with_name("index.html")
 _WORDS: dict[Status, str] = {"done": "done", "skipped": "complete already", "failed": "failed"}
@@ -26,7 +26,8 @@ def write_index(outcomes: Sequence[Outcome], model: str, images: int, path: Path
     parts += ('<div class="cards">', *(_card(number, one, path.parent) for number, one in enumerate(outcomes, 1)))
     parts += ("</div>", _footer())
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
-    write_text(path, template.substitute(title=escape(f"{images} images, {model}"), content="\n".join(parts)))
+    page = template.substitute(title=escape(f"{images} images, {model}"), content="\n".join(parts))
+    write_whole(path, page.encode())
 
 
 def _heading(outcomes: Sequence[Outcome], model: str, images: int) -> Iterator[str]:

@@ -78,14 +78,17 @@ def process(
     return _complete(task, sample, files, predicted, earlier.record)
 
 
-def said(record: Record, report: Path | None = None) -> str:
-    """A record in lines for people, and where its report is."""
+def said(record: Record, files: ImageFiles | None = None) -> str:
+    """A record in lines for people, and where it and the report are."""
     lines = [*plan_lines(record), *result_lines(record)]
     if "objects" in record:
         from ..segmentation.summary import objects_lines
 
         lines += objects_lines(record["objects"])
-    return "\n".join(lines if report is None else [*lines, f"  report  {report}"])
+    if files is not None:
+        lines += [f"  report  {files.report}"] if files.report is not None else []
+        lines += [f"  record  {files.record}"]
+    return "\n".join(lines)
 
 
 def _complete(
@@ -100,16 +103,19 @@ def _complete(
     record = dict(predicted)
     if sample.metadata:
         record["sample"] = dict(sample.metadata)
+    if earlier is None:  # now, so that the prediction is not lost where something goes wrong from here on
+        if files.report is not None and files.report.is_file():
+            files.report.unlink()  # that of another run
+        write_record(record, files.record)
     if task.objects is not None and not (earlier and _has_objects(earlier, task.objects, files)):
-        record["objects"] = _find_objects(task.objects, sample, files)
-    known = record == earlier
-    if known and (files.report is None or files.report.is_file()):
+        record["objects"] = _find_objects(task.objects, sample, files, record)
+    if record == earlier and (files.report is None or files.report.is_file()):
         return record, False
     if files.report is not None:
         from ..report.page import write_report
 
         write_report(record, files.report)
-    if not known:
+    if record != earlier:
         write_record(record, files.record)
     return record, True
 
@@ -130,15 +136,28 @@ def _object_files(files: ImageFiles) -> dict[str, Path]:
     return {name: path for name, path in vars(files.objects).items() if path is not None}
 
 
-def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles) -> dict[str, Any]:
+def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, record: Record) -> dict[str, Any]:
     from ..segmentation.segment import segment_file
 
     assert files.objects is not None
     prediction = next(iter(files.targets.values())).tiff
     assert prediction is not None
-    found = segment_file(prediction, files.objects, options, sample.image)
+    same_size = _size(record["inputs"][0]) == _size(record["outputs"][0])
+    found = segment_file(prediction, files.objects, options, sample.image if same_size else None)
+    if not same_size:
+        found["notes"] = [
+            *found["notes"],
+            "The prediction and the image differ in size, so the table has no intensities and the overlay shows the "
+            "prediction.",
+        ]
     hashes = {name: file_sha256(path) for name, path in _object_files(files).items()}
     return found | {"asked": vars(options), "sha256": hashes}
+
+
+def _size(described: Mapping[str, Any]) -> tuple[int, ...]:
+    """Pixels along y and x of an image or output of the record."""
+    sizes = dict(zip(described["axes"], described["shape"], strict=True))
+    return sizes.get("y", 1), sizes.get("x", 1)
 
 
 def _text(path: Path | None) -> str | None:

@@ -108,7 +108,7 @@ def _earlier(batch: Batch, sample: Sample, files: ImageFiles) -> Earlier:
 
 
 def _say_done(batch: Batch, sample: Sample, files: ImageFiles, record: Record, changed: bool) -> None:
-    batch.say(said(record, files.report) if changed else f"[{sample.image.name}] is complete already: {files.record}")
+    batch.say(said(record, files) if changed else f"[{sample.image.name}] is complete already: {files.record}")
 
 
 def rehearse(batch: Batch) -> Result:

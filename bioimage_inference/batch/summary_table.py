@@ -5,8 +5,9 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..image.partial_file import write_whole
+from .files import relative
 from .outcome import Outcome
-from .writing import relative, write_text
 
 COLUMNS = (
     "image", "status", "exit_code", "message", "axes", "shape", "dtype", "tiles", "seconds", "outputs", "objects"
@@ -30,7 +31,7 @@ def write_summary(outcomes: Sequence[Outcome], path: Path) -> None:
     for one in outcomes:
         cells = list(_cells(one, path.parent))
         writer.writerow([*cells[:place], *(one.sample.metadata.get(name, "") for name in metadata), *cells[place:]])
-    write_text(path, text.getvalue())
+    write_whole(path, text.getvalue().encode())
 
 
 def _cells(one: Outcome, folder: Path) -> Iterator[object]:

@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..api import open_model
-from ..errors import OutputError, UsageError
+from ..errors import UsageError
+from ..image.partial_file import write_whole
 from ..model.opening import OpenedModel
 from ..model.package import Package, file_sha256, weights_kind
 from ..model.spec import ModelSpec, WeightsEntry
@@ -30,7 +31,7 @@ def inspect_command(arguments: argparse.Namespace) -> int:
         if arguments.html is not None:
             from ..report.model_card import cover_picture, model_card
 
-            _write(arguments.html, model_card(facts, cover_picture(opened)))
+            write_whole(arguments.html, model_card(facts, cover_picture(opened)).encode())
     if arguments.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
@@ -61,13 +62,6 @@ def _undescribed(weights: Path, note: str) -> OpenedModel:
     entry = WeightsEntry("torchscript", weights.name)
     spec = ModelSpec(weights.name, (), (), (entry,), root, sha256=sha256, notes=(note,))
     return OpenedModel(spec, Package(root, None, None, weights, sha256, weights))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"The card {path} cannot be written: {error.strerror or error}.") from error
 
 
 def fact_lines(facts: Facts, width: int = 100) -> Iterator[str]:

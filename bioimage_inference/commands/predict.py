@@ -18,6 +18,7 @@ from ..batch.resume import Resuming
 from ..batch.run import Batch, rehearse, rehearse_single, run_batch, run_single
 from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
+from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 
 if TYPE_CHECKING:
@@ -71,15 +72,24 @@ def _task(arguments: argparse.Namespace, model: Model) -> Task:
     options = Options(**{name: getattr(arguments, name) for name in vars(Options())})
     others = dict(_named_file(text) for text in arguments.input)
     resuming = Resuming(model, options, others) if arguments.resume else None
-    return Task(model, options, others, _segment_options(arguments), resuming)
+    return Task(model, options, others, _segment_options(arguments, model.spec.outputs[0]), resuming)
 
 
-def _segment_options(arguments: argparse.Namespace) -> "SegmentOptions | None":
+def _segment_options(arguments: argparse.Namespace, output: TensorSpec) -> "SegmentOptions | None":
+    """How to find objects. Raises :class:`UsageError` for channels that the output does not have."""
     if not arguments.segment:
         return None
+    from ..segmentation.maps import Channels, choose_channels
     from .segment import segment_options
 
-    return segment_options(arguments)
+    options, axis = segment_options(arguments), output.axis("c")
+    owner = f"the model's output {output.id!r}"
+    if axis is None:
+        choose_channels(Channels(owner, 1, ()), options.foreground, options.boundary)
+    elif isinstance(axis.size, FixedSize):
+        channels = Channels(owner, axis.size.size, axis.channel_names)
+        choose_channels(channels, options.foreground, options.boundary)
+    return options
 
 
 def _predict_named(arguments: argparse.Namespace, task: Task, samples: Sequence[Sample]) -> Mapping[str, Any]:

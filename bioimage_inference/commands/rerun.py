@@ -76,7 +76,7 @@ def _described(record: Path, found: Repetition, kept: bool) -> dict[str, Any]:
 
 def _lines(record: Path, found: Repetition) -> Iterator[str]:
     verdict = "identical" if found.identical else "the same values" if found.reproduced else "different"
-    yield f"[{record.name}] repeated: the outputs are {verdict}"
+    yield f"[{record.name}] repeated: the predicted outputs are {verdict}"
     for one in found.outputs:
         yield f"  output  {one.path.name}: {_in_words(one)}"
     for change in found.changes:
@@ -109,4 +109,7 @@ def _difference(record: Path, found: Repetition) -> str:
     if found.changes:
         changes = "; ".join(map(_then_and_now, found.changes))
         return f"{text}Not as recorded: {changes}. Other versions and processors round the last digits differently."
-    return f"{text}Versions, device and tiles are as recorded: the network itself does not give the same twice."
+    return (
+        f"{text}Versions, device and tiles are as recorded: the network itself does not give the same twice, or the "
+        "record was changed."
+    )

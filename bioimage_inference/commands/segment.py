@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from ..batch.files import make_folder
@@ -24,7 +25,14 @@ def segment_command(arguments: argparse.Namespace) -> int:
 
 
 def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
-    """The options of ``segment``, or those of ``predict --segment``, whose ``--axes`` are the image's."""
+    """The options of ``segment``, or those of ``predict --segment``, whose ``--axes`` are of the image.
+
+    Raises UsageError for a threshold that is no number.
+    """
+    if not math.isfinite(arguments.threshold):
+        raise UsageError(
+            f"--threshold {arguments.threshold} is not a number that a map can exceed. Give one such as 0.6."
+        )
     predicting = arguments.command == "predict"
     return SegmentOptions(
         foreground=arguments.foreground,
@@ -33,6 +41,7 @@ def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
         min_size=arguments.min_size,
         axes=None if predicting else arguments.axes,
         image_axes=arguments.axes if predicting else None,
+        image_channel=arguments.channels[0] if predicting and arguments.channels else 0,
     )
 
 

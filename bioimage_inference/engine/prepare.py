@@ -161,7 +161,7 @@ def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequenc
         if axis.letter in TILED and isinstance(axis.size, FixedSize | StepSize)
     }
     image = resized(replace(matched.image, axes=matched.axes), sizes)
-    return replace(match(image, wanted, channels), notes=matched.notes)
+    return replace(match(image, wanted, channels), notes=matched.notes, resized_from=matched.image)
 
 
 def _channels(axis: Axis | None) -> int | None:

@@ -38,7 +38,8 @@ class Matched:
 
     ``axes`` are the letters of the image's own dimensions, ``letters`` those of the tensor; ``iterated`` are axes of
     the image that the tensor lacks: each index along them is a sample of its own. ``sizes`` are the pixels of one
-    sample along every axis of the tensor, ``channels`` the channels taken, in the order of the tensor.
+    sample along every axis of the tensor, ``channels`` the channels taken, in the order of the tensor. ``resized_from``
+    is the image as it was given, where ``image`` is a resized one.
     """
 
     image: Image
@@ -48,6 +49,7 @@ class Matched:
     sizes: Mapping[str, int]
     channels: tuple[int, ...] | None
     notes: tuple[str, ...] = ()
+    resized_from: Image | None = None
 
     @property
     def samples(self) -> tuple[int, ...]:

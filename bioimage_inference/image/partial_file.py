@@ -147,6 +147,17 @@ class PartialFile:
         return output_error(self.path, self._final.parent, self.needed, error)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file, which has its final name only when complete. Raises :class:`OutputError`."""
+    file = PartialFile(path, len(data))
+    try:
+        file.write(0, memoryview(data))
+        file.flush()
+        file.commit()
+    finally:
+        file.abort()  # does nothing after the commit
+
+
 def allocate(descriptor: int, size: int) -> None:
     """Take room on the disk for the first ``size`` bytes of a file, where its file system can promise room."""
     if not hasattr(os, "posix_fallocate"):  # macOS

@@ -96,8 +96,8 @@ def package_file(root: Path, name: str) -> Path:
     """The path of a file that a description names; raises :class:`ModelError` where it is not inside ``root``."""
     if _ADDRESS.match(name):
         raise ModelError(
-            f"The file is not in the package, it is at {name}. Download the complete package of the model "
-            "(bioimage.io: Download → package) and use that."
+            f"The file {PurePosixPath(name).name} is not in the package; its description says that it is at {name}. "
+            "Download the complete package of the model (bioimage.io: Download → package) and use that."
         )
     posix = PurePosixPath(name.replace("\\", "/"))
     if posix.is_absolute() or PureWindowsPath(name).drive or "\0" in name:

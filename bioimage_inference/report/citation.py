@@ -44,7 +44,7 @@ def references(record: Record) -> list[Reference]:
 
 
 def methods(record: Record) -> str:
-    """A sentence or two for the methods section of a paper."""
+    """A few sentences for the methods section of a paper."""
     model, versions = record["model"], record["versions"]
     version = f", version {plain(model['version'])}" if model.get("version") else ""
     engine = plain(record["engine"]["name"])
@@ -53,6 +53,7 @@ def methods(record: Record) -> str:
         f"Images were processed with the model “{plain(model['name'])}”{version} (SHA-256 "
         f"{str(model['sha256'])[:12]}…) using bioimage_inference {versions['bioimage_inference']} "
         f"({engine} {plain(versions.get(engine, ''))}, {precision}, on {device}). {_tiling(record['plan'])}"
+        f"{_segmentation(record.get('objects'))}"
     )
 
 
@@ -67,6 +68,18 @@ def _tiling(plan: Record) -> str:
     tile = "×".join(str(size) for size in plan["tile"].values())
     halo = ", ".join(f"{size} along {letter}" for letter, size in plan["halo"].items())
     return f"Images were processed in {plan['tiles']} tiles of {tile} pixels" + (f" (halo {halo})." if halo else ".")
+
+
+def _segmentation(objects: Record | None) -> str:
+    if not objects:
+        return ""
+    foreground = f"channel {plain(objects['foreground'])}"
+    minus = "" if objects["boundary"] == "none" else f" minus channel {plain(objects['boundary'])}"
+    return (
+        f" Objects were grown by a watershed from the connected regions where {foreground}{minus} of the prediction "
+        f"exceeds {objects['threshold']:g}, to where {foreground} falls to 0.5; those of fewer than "
+        f"{objects['min_size']} pixels were left out."
+    )
 
 
 def _program(version: str) -> Reference:

@@ -25,7 +25,7 @@ from .colours import (
     png,
     shades,
 )
-from .pictures import Picture, channel_title, middle, shown_channels
+from .pictures import Picture, channel_title, joined, middle, series_in_words, shown_channels
 from .planes import Planes
 
 _GREYS = 240
@@ -66,7 +66,7 @@ def overlay(image: Planes, channel: int, output: Planes, name: str, pixels: int)
         indices,
         name,
         f"{output.name} over the image",
-        f"{caption}{_sentence(middle(output).words)}",
+        f"{caption}{_sentence(joined(middle(output).words, series_in_words(output)))}",
         f"Outlines over the image in grey: {'; '.join(words)}",
         tuple(zip(LINES, words, strict=False)),
     )

@@ -94,7 +94,10 @@ def make_gallery(record: Record, folder: Path) -> Gallery:
             inputs,
             outputs,
             [] if over is None else _overlays(over, usable, pixels),
-            None if over is None else tile_grid(over.image, over.channel, record["plan"], "tiles", pixels),
+            # tiles of a resized image do not lie in the pixels of the one that was given
+            None
+            if over is None or given[0]["resized"]
+            else tile_grid(over.image, over.channel, record["plan"], "tiles", pixels),
             None if over is None else _objects(stack, over, record.get("objects"), folder, pixels),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import OutputError, UsageError
-from ..image.partial_file import PartialFile
+from ..image.partial_file import write_whole
 from .citation import bibtex, methods, references
 from .colours import colour_bar
 from .gallery import Gallery, Shown, make_gallery
@@ -51,11 +51,12 @@ def write_report(record: Record, path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"The folder {folder} cannot be made: {error.strerror}. Name the report otherwise."
+            f"The folder {folder} cannot be made: {error.strerror}. Move away what has its name, or write the report "
+            "elsewhere."
         ) from error
     for picture in gallery.pictures():
-        _write(folder / f"{picture.name}.png", picture.png)
-    _write(path, page.encode())
+        write_whole(folder / f"{picture.name}.png", picture.png)
+    write_whole(path, page.encode())
 
 
 def report_page(record: Record, gallery: Gallery, path: Path) -> str:
@@ -81,15 +82,6 @@ def report_page(record: Record, gallery: Gallery, path: Path) -> str:
     return fill_template(_TEMPLATE, title=_text(title), content=content)
 
 
-def _write(path: Path, data: bytes) -> None:
-    file = PartialFile(path, len(data))
-    try:
-        file.write(0, memoryview(data))
-        file.commit()
-    finally:
-        file.abort()
-
-
 def _text(value: Any) -> str:
     """A text of a stranger as HTML: one line, without control characters, escaped."""
     return escape(plain(value))
@@ -104,7 +96,7 @@ def _header(record: Record, title: str) -> Iterator[str]:
     yield f'<p class="about">{_text(" · ".join(part for part in known if part))}</p>\n</div>\n</header>'
     outputs = ", ".join(str(one["id"]) for one in record["outputs"])
     seconds = f", in {record['seconds']['total']:.1f} s" if "seconds" in record else ""
-    found = f"; {record['objects']['count']:,} objects found" if record.get("objects") else ""
+    found = f"; {_counted(record['objects']['count'])}" if record.get("objects") else ""
     yield f'<p class="verdict yes"><strong>✓</strong> {_text(f"Complete: {outputs}{seconds}{found}.")}</p>'
 
 
@@ -192,12 +184,16 @@ def _data(png: bytes) -> str:
 def _objects(objects: Record | None, picture: Picture | None, path: Path) -> Iterator[str]:
     if not objects:
         return
-    yield f'<section>\n<h2>Objects</h2>\n<p class="count"><strong>{objects["count"]:,}</strong> objects found</p>'
+    yield f'<section>\n<h2>Objects</h2>\n<p class="count">{_counted(objects["count"], "<strong>", "</strong>")}</p>'
     yield from _figures([picture] if picture is not None else [])
     yield f"<p>{_text(objects_in_words(objects))}</p>"
     if objects.get("table"):
         yield f"<p>Every object with its measurements: {_link(Path(objects['table']), path)}</p>"
     yield "</section>"
+
+
+def _counted(count: int, begin: str = "", end: str = "") -> str:
+    return f"{begin}{count:,}{end} object{'s' * (count != 1)} found"
 
 
 def _link(file: Path, page: Path) -> str:

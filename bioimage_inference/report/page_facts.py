@@ -13,6 +13,8 @@ Record = Mapping[str, Any]
 Row = tuple[str, Sequence[str]]
 
 _AXES_FROM = {"file": "as the file names them", "user": "as given with --axes", "guess": "guessed from the model"}
+_OBJECTS = ("labels", "table", "overlay")
+_SERIES = {"t": "time points", "p": "positions", "c": "channels"}
 _BORDERS = {
     "natural": "At the image's border the network saw the image as it is.",
     "mirror": "At the image's border the network saw the image mirrored.",
@@ -81,6 +83,11 @@ def file_rows(record: Record) -> Iterator[Row]:
             if one.get(kind):
                 lines += [str(one[kind]), *_hash((one.get("sha256") or {}).get(kind))]
         yield f"Output ({one['id']})", lines
+    objects = record.get("objects") or {}
+    hashes = objects.get("sha256", {})
+    made = [line for key in _OBJECTS if objects.get(key) for line in (str(objects[key]), *_hash(hashes.get(key)))]
+    if made:
+        yield "Objects", made
     model = record["model"]
     yield "Model", [str(model.get("source") or model["name"]), *_hash(model.get("sha256"))]
     if "weights" in record:
@@ -89,9 +96,11 @@ def file_rows(record: Record) -> Iterator[Row]:
 
 def objects_in_words(objects: Record) -> str:
     """How objects were found, and their median size where it is known."""
-    minus = "" if str(objects["boundary"]) == "none" else f" minus boundary {objects['boundary']}"
-    words = f"Seeds are where foreground {objects['foreground']}{minus} is above {objects['threshold']}; "
-    words += f"objects have at least {objects['min_size']} pixels."
+    minus = "" if str(objects["boundary"]) == "none" else f" minus the boundary (channel {objects['boundary']})"
+    words = (
+        f"Objects grow from where the foreground (channel {objects['foreground']}){minus} is above "
+        f"{objects['threshold']} to where the foreground falls to 0.5. They have at least {objects['min_size']} pixels."
+    )
     median = objects.get("median_size") or {}
     if median.get("px") is not None:
         power = "³" if len(objects.get("spatial", "yx")) == 3 else "²"
@@ -114,16 +123,18 @@ def pixel_size(sizes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def field_of_view(one: Record) -> str:
-    """How large the image is: pixels along x and y, and its extent where the pixel size is known."""
+    """How large the image is: pixels along x, y and z, its extent where the pixel size is known, and its series."""
     extents = dict(zip(one["axes"], one["shape"], strict=True))
     if "x" not in extents or "y" not in extents:
         return ""
-    words = f"{extents['x']} × {extents['y']} pixels"
+    space = "xyz" if extents.get("z", 1) > 1 else "xy"
+    words = [f"{' × '.join(str(extents[letter]) for letter in space)} pixels"]
     sizes = one["pixel_size"]
-    if "x" in sizes and "y" in sizes and sizes["x"]["unit"] == sizes["y"]["unit"]:
-        field = (f"{extents[letter] * sizes[letter]['value']:.4g}" for letter in "xy")
-        words += f", {' × '.join(field)} {sizes['x']['unit']}"
-    return words
+    if len({sizes[letter]["unit"] if letter in sizes else letter for letter in space}) == 1:
+        field = (f"{extents[letter] * sizes[letter]['value']:.4g}" for letter in space)
+        words.append(f"{' × '.join(field)} {sizes['x']['unit']}")
+    words += [f"{extents[letter]} {name}" for letter, name in _SERIES.items() if extents.get(letter, 1) > 1]
+    return ", ".join(words)
 
 
 def _step(step: Record) -> str:
@@ -165,7 +176,8 @@ def _tiles(plan: Record) -> Iterator[str]:
         )
         yield f"Padded by pixels that are cut off again: {added}"
     yield _BORDERS.get(plan["border"], str(plan["border"]))
-    yield f"{plan['computed_per_pixel']:.3g} pixels computed for each pixel of the image"
+    computed = f"{plan['computed_per_pixel']:.3g}"
+    yield f"{computed} pixel{'s' * (computed != '1')} computed for each pixel of the image"
 
 
 def _hash(sha256: str | None) -> list[str]:

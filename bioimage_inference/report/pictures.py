@@ -126,13 +126,13 @@ def _picture(planes: Planes, view: View, channel: int, kind: Kind, name: str, pi
     plane = view.read(planes, pixels)
     how = contrast(plane, kind)
     title = channel_title(planes, channel)
-    remarks = [_series(planes), _thinned(planes, pixels), _not_numbers(plane)]
+    remarks = [series_in_words(planes), _thinned(planes, pixels), _not_numbers(plane)]
     about = f"{title}, {view.words}" if view.words else title
     return Picture(
         name=f"{name}{f'_channel{channel}' if planes.channels > 1 else ''}{_suffix(view)}",
         title=about,
-        caption=_joined(how.words, *remarks),
-        alt=_joined(about, how.words, *remarks),
+        caption=joined(how.words, *remarks),
+        alt=joined(about, how.words, *remarks),
         png=png(shades(plane, how), palette(kind)),
         size=(plane.shape[1], plane.shape[0]),
         kind=None if kind == "labels" else kind,
@@ -152,7 +152,7 @@ def _coloured(planes: Planes, view: View, name: str, pixels: int) -> Picture:
     return Picture(
         name=name,
         title=about,
-        caption=_joined(colours, _series(planes), _thinned(planes, pixels // 3)),
+        caption=joined(colours, series_in_words(planes), _thinned(planes, pixels // 3)),
         alt=f"{about}, in colours",
         png=colour_png(shown),
         size=(pixel.shape[1], pixel.shape[0]),
@@ -165,21 +165,22 @@ def _suffix(view: View) -> str:
     return "_middle" if view.words else ""
 
 
-def _series(planes: Planes) -> str:
+def series_in_words(planes: Planes) -> str:
     """That a series is shown by its first image only."""
     if not planes.series:
         return ""
     return f"the first of {' × '.join(f'{size} along {letter}' for letter, size in planes.series.items())}"
 
 
-def _joined(*words: str) -> str:
+def joined(*words: str) -> str:
+    """Those of the words that there are, as one line."""
     return "; ".join(word for word in words if word)
 
 
 def _thinned(planes: Planes, pixels: int) -> str:
     """That a large plane is shown by some of its pixels only."""
     step = planes.step(pixels)
-    return f"one pixel of {step}×{step} is shown" if step > 1 else ""
+    return f"one pixel of {step}×{step} is shown and looked at" if step > 1 else ""
 
 
 def _not_numbers(plane: Array) -> str:

@@ -4,7 +4,6 @@ What its keys mean is told in ``docs/reference/provenance.md``, and checked by `
 """
 
 import json
-import os
 import platform
 import resource
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 from ..errors import OutputError
 from ..image.image import PixelSize
 from ..image.matching import Matched
+from ..image.partial_file import write_whole
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Options
 from ..tiling.plan import Plan
@@ -66,7 +66,7 @@ def describe_source(
 
 def describe_input(tensor: str, one: Matched) -> dict[str, Any]:
     """An image and how it fills a tensor; its path is absolute, ``None`` for an array in memory."""
-    image = one.image
+    image = one.resized_from or one.image
     return {
         "tensor": tensor,
         "name": image.name,
@@ -75,6 +75,11 @@ def describe_input(tensor: str, one: Matched) -> dict[str, Any]:
         "axes_from": image.axes_source,
         "shape": list(image.shape),
         "dtype": image.dtype.name,
+        "resized": {
+            letter: size
+            for letter, size, given in zip(one.axes, one.image.shape, image.shape, strict=True)
+            if size != given
+        },
         "pixel_size": describe_pixel_size(image.pixel_size),
         "tensor_axes": one.letters,
         "iterated_axes": one.iterated,
@@ -204,11 +209,5 @@ def describe_options(options: Options) -> dict[str, Any]:
 
 def write_record(record: Mapping[str, Any], path: Path) -> None:
     """Write a record as JSON, under its final name only when complete. Raises :class:`OutputError`."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"The record {path} cannot be written: {error.strerror or error}.") from error
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(path, f"{text}\n".encode())

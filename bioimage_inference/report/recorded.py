@@ -58,7 +58,7 @@ def read_record(path: Path) -> Recorded:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"The record {path} cannot be read: {error.strerror or error}.") from error
+        raise UsageError(f"The record {path} cannot be read: {error.strerror or error}. {_EXPECTED}") from error
     except ValueError as error:
         raise UsageError(f"{path} is no provenance record: it is not JSON. {_EXPECTED}") from error
     schema = content.get("schema") if isinstance(content, dict) else None
@@ -67,13 +67,15 @@ def read_record(path: Path) -> Recorded:
         raise UsageError(f"{path} is no provenance record that can be repeated: {found}. {_EXPECTED}")
     try:
         return _recorded(path, content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"The record {path} is incomplete or damaged ({type(error).__name__}: {error}). {_EXPECTED}"
-        ) from error
+    except KeyError as error:
+        raise UsageError(f"The record {path} is incomplete or damaged: {error} is missing. {_EXPECTED}") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UsageError(f"The record {path} is damaged: {error}. {_EXPECTED}") from error
 
 
 def _recorded(path: Path, content: Mapping[str, Any]) -> Recorded:
+    if not content["inputs"]:
+        raise ValueError("it names no image")
     model = content["model"]
     description = model["description_file"]
     return Recorded(
@@ -106,9 +108,15 @@ def _recorded(path: Path, content: Mapping[str, Any]) -> Recorded:
 
 def _options(content: Mapping[str, Any]) -> Options:
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in content["options"].items()}
+    unknown = given.keys() - vars(Options())
+    if unknown:
+        raise ValueError(f"there is no option {', '.join(sorted(unknown))}")
+    threads = int(content["device"]["threads"])
+    if threads < 1:
+        raise ValueError(f"{threads} threads cannot compute")
     used = {
         "device": str(content["device"]["name"]),
-        "threads": int(content["device"]["threads"]),
+        "threads": threads,
         "precision": content["device"]["precision"],
         "engine": content["engine"]["name"],
         "memory": str(int(content["memory"]["bytes"])),  # the same budget gives the same tiles

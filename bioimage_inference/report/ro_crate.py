@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+CRATE = "ro-crate-metadata.json"
+"""The file that makes a folder a crate."""
 _VERSION = "1.2"  # of RO-Crate
 _ENCODINGS = {
     ".tif": "image/tiff",

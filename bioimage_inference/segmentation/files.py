@@ -19,7 +19,7 @@ class Told:
     """Axes of a prediction, one of which is made of several.
 
     ``axes`` has a letter per dimension of the array; the dimension ``folded`` is made of the axes ``letters`` of
-    ``sizes``, the last one fastest.
+    ``sizes``, the last one fastest. ``by_plane``: the model saw each plane of a stack by itself.
     """
 
     axes: str
@@ -28,6 +28,7 @@ class Told:
     sizes: tuple[int, ...]
     channel_names: tuple[str, ...]
     pixel_size: Mapping[str, PixelSize]
+    by_plane: bool
 
 
 def is_tiff(path: Path) -> bool:
@@ -66,6 +67,7 @@ def told_by_pages(path: Path) -> Told | None:
         sizes=tuple(shape[axes.index(letter)] for letter in stacked),
         channel_names=tuple(map(str, found.get("channel_names", ()))),
         pixel_size=MappingProxyType({}),
+        by_plane=-1 < axes.find("z") < axes.find("c"),  # planes are stacked in front of what the model gives
     )
 
 
@@ -96,6 +98,7 @@ def told_by_record(prediction: Path) -> Told | None:
         pixel_size=MappingProxyType(
             {letter: PixelSize(size["value"], size["unit"]) for letter, size in output["pixel_size"].items()}
         ),
+        by_plane="z" in image["iterated_axes"],
     )
 
 

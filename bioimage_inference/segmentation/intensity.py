@@ -35,8 +35,11 @@ class Intensities:
 
     def read(self, index: tuple[int, ...], region: Region) -> list[NDArray[Any]]:
         """All channels of a region of the prediction's sample at ``index``."""
-        place = self._places[self._numbers[index]]
-        return [self.samples.read(place, channel, region) for channel in range(self.samples.channels)]
+        return [self.read_channel(index, channel, region) for channel in range(self.samples.channels)]
+
+    def read_channel(self, index: tuple[int, ...], channel: int, region: Region) -> NDArray[Any]:
+        """One of them."""
+        return self.samples.read(self._places[self._numbers[index]], channel, region)
 
 
 def open_intensities(path: Path, axes: str | None, prediction: Samples) -> Intensities:

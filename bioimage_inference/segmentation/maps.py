@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError, UsageError
-from ..image.image import Image, Region
+from ..image.image import Region
 from .opening import open_prediction
 from .samples import Samples, as_float, spatial_axes
 
@@ -70,32 +70,49 @@ def open_maps(path: Path, foreground: str, boundary: str, axes: str | None = Non
     wanted = 1 if boundary == NO_BOUNDARY else 2
     image, notes = open_prediction(path, axes, wanted)
     try:
-        chosen = choose_channel(image, foreground, "--foreground")
-        outline = None if boundary == NO_BOUNDARY else choose_channel(image, boundary, "--boundary")
-        if chosen == outline:
-            raise UsageError(
-                f"Foreground and boundary are both channel {chosen} of {image.name}. Name two channels, or give "
-                "--boundary none where the model has no boundary."
-            )
+        channels = Channels(image.name, image.size("c"), image.channel_names)
+        chosen, outline = choose_channels(channels, foreground, boundary)
     except UsageError:
         image.close()
         raise
     return Maps(Samples(image, spatial_axes(image)), chosen, outline, (*image.notes, *notes))
 
 
-def choose_channel(image: Image, wanted: str, option: str) -> int:
-    """The number of the channel of that name or number, counted from 0. Raises UsageError where there is none."""
-    count = image.size("c")
-    lower = [name.lower() for name in image.channel_names]
+@dataclass(frozen=True)
+class Channels:
+    """What there is to choose from: ``owner`` is the file or tensor that has ``count`` channels."""
+
+    owner: str
+    count: int
+    names: tuple[str, ...]
+
+
+def choose_channels(channels: Channels, foreground: str, boundary: str) -> tuple[int, int | None]:
+    """The numbers of foreground and boundary, from 0, None for the boundary ``none``.
+
+    Raises UsageError for a channel that there is not, or one that is asked for twice.
+    """
+    chosen = _choose(channels, foreground, "--foreground")
+    outline = None if boundary == NO_BOUNDARY else _choose(channels, boundary, "--boundary")
+    if chosen == outline:
+        raise UsageError(
+            f"Foreground and boundary are both channel {chosen} of {channels.owner}. Name two channels, or give "
+            "--boundary none where the model has no boundary."
+        )
+    return chosen, outline
+
+
+def _choose(channels: Channels, wanted: str, option: str) -> int:
+    lower = [name.lower() for name in channels.names]
     if lower.count(wanted.lower()) == 1:
         return lower.index(wanted.lower())
-    if wanted.isdecimal() and int(wanted) < count:
+    if wanted.isdecimal() and int(wanted) < channels.count:
         return int(wanted)
-    names = f" ({', '.join(image.channel_names)})" if image.channel_names else ""
+    names = f" ({', '.join(channels.names)})" if channels.names else ""
     alone = " --boundary none finds objects in the foreground alone." if option == "--boundary" else ""
-    if count == 1:
-        raise UsageError(f"{option} {wanted} is no channel of {image.name}, whose only one is 0{names}.{alone}")
+    if channels.count == 1:
+        raise UsageError(f"{option} {wanted} is no channel of {channels.owner}, whose only one is 0{names}.{alone}")
     raise UsageError(
-        f"{option} {wanted} is no channel of {image.name}, which has {count}{names}. Give a number from 0 to "
-        f"{count - 1}{' or a name' if names else ''}.{alone}"
+        f"{option} {wanted} is no channel of {channels.owner}, which has {channels.count}{names}. Give a number from 0 "
+        f"to {channels.count - 1}{' or a name' if names else ''}.{alone}"
     )

@@ -42,12 +42,12 @@ def open_prediction(path: Path, axes: str | None, wanted: int) -> tuple[Image, t
 def _named(path: Path, image: Image, wanted: int) -> tuple[Image, tuple[str, ...]]:
     told = told_by_pages(path)
     if told is not None:
-        return _unfolded(image, told), ()
+        return _as_told(image, told)
     if image.axes_source == "file":
         return image, ()
     told = told_by_record(path)
     if told is not None:
-        return _unfolded(image, told), ()
+        return _as_told(image, told)
     unnamed = image.axes.count("?")
     if image.axes in ("?yx", "?zyx") and is_tiff(path):
         return _paged(image, wanted)
@@ -57,6 +57,16 @@ def _named(path: Path, image: Image, wanted: int) -> tuple[Image, tuple[str, ...
         note = f"{image.name} does not name its axes; its {count} dimensions were taken as {axes} (--axes names them)."
         return with_user_axes(image, axes), (note,) if count > 2 else ()
     return image, ()
+
+
+def _as_told(image: Image, told: Told) -> tuple[Image, tuple[str, ...]]:
+    found = _unfolded(image, told)
+    if not told.by_plane or found.size("z") == 1:
+        return found, ()
+    return found, (
+        "The model saw each plane of the stack by itself, and no boundary between objects above each other: where they "
+        "touch, they are one.",
+    )
 
 
 def _paged(image: Image, wanted: int) -> tuple[Image, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """From the prediction of a model to objects: a label image, a table and an overlay picture."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UsageError
 from ..image.image import PixelSize
 from ..image.partial_file import output_error
 from .blocks import OVERLAP, Grid, cut
@@ -54,6 +55,7 @@ class SegmentOptions:
     ``foreground`` and ``boundary`` are names or numbers (from 0) of channels; ``boundary`` may be ``none``. Seeds are
     where foreground - boundary exceeds ``threshold``. ``min_size`` in pixels, by default 10 in 2-D and 50 in 3-D.
     ``axes`` are those of the prediction, ``image_axes`` those of the image, whatever the files say themselves.
+    ``image_channel`` is the channel of the image that the overlay shows, from 0.
     """
 
     foreground: str = "0"
@@ -62,6 +64,7 @@ class SegmentOptions:
     min_size: int | None = None
     axes: str | None = None
     image_axes: str | None = None
+    image_channel: int = 0
 
 
 def segment_file(
@@ -76,6 +79,7 @@ def segment_file(
     ``median_size`` (``{px, um}``: pixels, and µm² or µm³, None where unknown), ``notes``.
     Raises UsageError, ImageError or OutputError.
     """
+    _keep(files.wanted, [prediction] if image is None else [prediction, image])
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
@@ -87,13 +91,21 @@ def segment_file(
         grid = cut(samples.shape, OVERLAP[len(samples.spatial)])
         min_size = MIN_SIZE[len(samples.spatial)] if options.min_size is None else options.min_size
         numbered = _find(maps, light, grid, options.threshold, min_size, scratch, raw)
-        found = Found(maps, light, raw, numbered, _pixel_sizes(samples, light))
+        found = Found(maps, light, raw, numbered, _pixel_sizes(samples, light), options.image_channel)
         write_files(files.labels, files.table, files.overlay, found)
+        return _entry(prediction, files, options, found, grid, min_size)
+
+
+def _entry(
+    prediction: Path, files: SegmentFiles, options: SegmentOptions, found: Found, grid: Grid, min_size: int
+) -> dict[str, Any]:
+    """The entry of the record."""
+    samples = found.maps.samples
     return {
         "labels": _text(files.labels),
         "table": _text(files.table),
         "overlay": _text(files.overlay),
-        "count": len(numbered.objects),
+        "count": len(found.numbered.objects),
         "foreground": options.foreground,
         "boundary": options.boundary,
         "threshold": options.threshold,
@@ -132,6 +144,16 @@ def _find(
         parts.append(meter.result())
         total += seeds.count
     return number(together(parts), min_size)
+
+
+def _keep(written: Sequence[Path], given: Sequence[Path]) -> None:
+    """Raise UsageError where a file that is given would be overwritten, also by way of a link to it."""
+    places = {path.resolve() for path in given}
+    for path in written:
+        if path.resolve() in places:
+            raise UsageError(
+                f"{path} is given, and would be overwritten. Name another file, or another folder with -o."
+            )
 
 
 @contextmanager
@@ -186,6 +208,12 @@ def _notes(found: Found, grid: Grid, min_size: int) -> Iterator[str]:
         yield "The pixel size is unknown, so that the table has no columns in µm."
     if found.light is not None and found.pixel_size and not maps.samples.image.pixel_size:
         yield f"The pixel size is that of {found.light.samples.image.name}; the prediction has none."
+    unknown = int(np.count_nonzero(~np.isfinite(numbered.objects.intensity).all(axis=1)))
+    if found.light is not None and unknown:
+        yield (
+            f"{found.light.samples.image.name} holds values that are no numbers (NaN or infinite), so that the "
+            f"mean intensity of {unknown} of the objects is none either."
+        )
     extents = (numbered.objects.high - numbered.objects.low).max(axis=1, initial=0)
     large = int(np.count_nonzero(extents > grid.overlap))
     if len(grid) > 1 and large:

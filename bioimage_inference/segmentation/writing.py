@@ -25,13 +25,17 @@ from .table import Columns, write_table
 
 @dataclass(frozen=True)
 class Found:
-    """All that was found in a prediction; ``raw`` holds the regions that ``numbered`` makes objects of."""
+    """All that was found in a prediction; ``raw`` holds the regions that ``numbered`` makes objects of.
+
+    ``shown`` is the channel of the image that the overlay shows.
+    """
 
     maps: Maps
     light: Intensities | None
     raw: LabelFile
     numbered: Numbered
     pixel_size: Mapping[str, PixelSize]
+    shown: int
 
     def labels(self, region: Region) -> NDArray[np.unsignedinteger]:
         """The final labels of a region: slices along the axes of samples, then the spatial ones."""
@@ -102,7 +106,7 @@ def _write_overlay(stream: IO[bytes], found: Found) -> None:
 
     def grey(region: Region) -> NDArray[Any]:
         if light is not None:
-            return flat(light.read(first, (*middle, *region))[0])
+            return flat(light.read_channel(first, found.shown, (*middle, *region)))
         return flat(maps.samples.read(first, maps.foreground, (*middle, *region)))
 
     def objects(region: Region) -> NDArray[Any]:

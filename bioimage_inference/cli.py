@@ -132,18 +132,7 @@ def _add_predict(commands: Any) -> None:
     add("images", metavar="IMAGE", nargs="+",
         help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), or a sample sheet (.csv, .tsv) of images")  # fmt: skip
 
-    outputs = predict.add_argument_group("outputs").add_argument
-    outputs("-o", "--output", type=Path, metavar="DIR", help="folder for all outputs (default: the current one)")
-    outputs("--tiff", type=Path, metavar="FILE", help="TIFF of the first output of a single image")
-    outputs("--npy", type=Path, metavar="FILE", help=".npy of the first output of a single image")
-    outputs("--tiff-layout", choices=["pages", "labelled"], default="pages",
-            help="pages: every channel a page (axes QYX); labelled: axes, channel names and pixel size kept "
-            "(default: %(default)s)")  # fmt: skip
-    outputs("--report", action="store_true", help="also write a report of each image, a page for the browser")
-    outputs("--resume", action="store_true", help="skip images that are complete in the folder already")
-    outputs("--ro-crate", type=_crate_folder, metavar="DIR",
-            help="also describe images, model and outputs as a Process Run Crate in that folder")  # fmt: skip
-    outputs("--json", action="store_true", help="print the record of the run as JSON")
+    _add_outputs(predict)
 
     image = predict.add_argument_group("image").add_argument
     image("--axes", help="axes of the image file, e.g. tzyx, whatever it says itself")
@@ -163,6 +152,25 @@ def _add_predict(commands: Any) -> None:
     objects("--segment", action="store_true", help="also find objects: a label image, a table and an overlay picture")
     _add_object_options(objects)
 
+    _add_computing(predict)
+
+
+def _add_outputs(predict: Any) -> None:
+    outputs = predict.add_argument_group("outputs").add_argument
+    outputs("-o", "--output", type=Path, metavar="DIR", help="folder for all outputs (default: the current one)")
+    outputs("--tiff", type=Path, metavar="FILE", help="TIFF of the first output of a single image")
+    outputs("--npy", type=Path, metavar="FILE", help=".npy of the first output of a single image")
+    outputs("--tiff-layout", choices=["pages", "labelled"], default="pages",
+            help="pages: every channel a page (axes QYX); labelled: axes, channel names and pixel size kept "
+            "(default: %(default)s)")  # fmt: skip
+    outputs("--report", action="store_true", help="also write a report of each image, a page for the browser")
+    outputs("--resume", action="store_true", help="skip images that are complete in the folder already")
+    outputs("--ro-crate", type=_crate_folder, metavar="DIR",
+            help="also describe images, model and outputs as a Process Run Crate in that folder")  # fmt: skip
+    outputs("--json", action="store_true", help="print the record of the run as JSON")
+
+
+def _add_computing(predict: Any) -> None:
     compute = predict.add_argument_group("computing").add_argument
     compute("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     compute("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")

@@ -1,6 +1,7 @@
 """Models of the zoo by id or DOI: downloaded once, continued after interruptions, compared with their hashes."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -257,17 +259,18 @@ def test_what_running_does_not_need_may_be_missing_or_changed(zoo: Zoo, capsys: 
     assert "test0.npy is left out: test0.npy is not the file that the description means" in told
 
 
-def test_two_runs_at_once_share_one_download(zoo: Zoo, capsys: Output) -> None:
+def test_two_runs_at_once_share_one_download(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = io.StringIO()  # capsys loses what a thread prints while it is read
+    monkeypatch.setattr(sys, "stderr", told)
     second_waits = threading.Event()
     zoo.before = lambda path: None if path.endswith(".yaml") else second_waits.wait(30) and None
     folders: list[Path] = []
     threads = [threading.Thread(target=lambda: folders.append(opened()), daemon=True) for _ in range(2)]
-    told = ""
     for thread in threads:
         thread.start()
-    while "another run is downloading it; waiting" not in told:
-        told += capsys.readouterr().err
+    while "another run is downloading it; waiting" not in told.getvalue():
         assert any(thread.is_alive() for thread in threads)
+        time.sleep(0.01)
     second_waits.set()
     for thread in threads:
         thread.join()

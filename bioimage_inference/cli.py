@@ -62,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return OutOfMemoryError.exit_code
     except KeyboardInterrupt as interruption:  # runs over many images say how far they came
+        from .image.partial_file import remove_unfinished
+
+        remove_unfinished()
         print(str(interruption) or "Interrupted; nothing was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough

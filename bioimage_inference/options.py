@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from .errors import UsageError
 from .tiling.choice import Border
 
 Fit = Literal["tile", "resize", "exact"]
 TiffLayout = Literal["pages", "labelled"]
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["auto", "torch", "openvino"]
+
+_WORDS = {"fit": Fit, "border": Border, "precision": Precision, "engine": EngineName, "tiff_layout": TiffLayout}
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Options:
     ``axes`` are those of the image file, ``channels`` which of its channels to take, in the model's order. ``tile`` has
     pixels in the order of the model's image axes (z y x), ``None`` chooses. ``threads`` of ``None`` leaves the number
     to torch; ``engine`` is what computes on a CPU; ``memory`` is a text such as ``4GiB``, ``None`` takes what the
-    container or machine allows.
+    container or machine allows. Raises :class:`UsageError` for a word that is none of those above.
     """
 
     axes: str | None = None
@@ -34,3 +37,9 @@ class Options:
     memory: str | None = None
     tiff_layout: TiffLayout = "pages"
     trust_model_code: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kind in _WORDS.items():
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise UsageError(f"{name}={value!r} is not known. Give one of {', '.join(get_args(kind))}.")

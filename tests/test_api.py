@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import bioimage_inference
 
@@ -23,3 +24,9 @@ def test_one_open_model_predicts_many_arrays(test_data: Path) -> None:
             assert output.axes == "bcyx"
             assert output.shape == (1, 2, *shape)
             assert output.channel_names == ("foreground", "boundary")
+
+
+@pytest.mark.parametrize("name", ["fit", "border", "precision", "engine", "tiff_layout"])
+def test_a_word_that_no_option_knows_is_told(name: str) -> None:
+    with pytest.raises(bioimage_inference.UsageError, match=f"{name}='bogus' is not known. Give one of "):
+        bioimage_inference.Options(**{name: "bogus"})

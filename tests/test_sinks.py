@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from bioimage_inference.errors import OutputError
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.npy_sink import NpySink
-from bioimage_inference.image.partial_file import byte_size
+from bioimage_inference.image.partial_file import PartialFile, byte_size, remove_unfinished
 from bioimage_inference.image.sinks import LETTERS, Layout, Sink, commit_all, runs
 from bioimage_inference.image.tiff_sink import How, TiffSink, arrange, needs_bigtiff
 
@@ -802,3 +802,12 @@ def test_importing_the_sinks_does_not_import_tifffile() -> None:
     script = "import sys, bioimage_inference.image.tiff_sink; print('tifffile' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+def test_what_an_interruption_left_is_removed_at_the_end(tmp_path: Path) -> None:
+    unfinished = [PartialFile(tmp_path / name) for name in ("a.tif", "b.tif", "c.tif")]
+    unfinished[0].commit()
+    unfinished[1].abort()
+    remove_unfinished()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+    unfinished[2].abort()

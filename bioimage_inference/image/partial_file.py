@@ -21,6 +21,8 @@ _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
+# Those of this process that are neither committed nor aborted: an interruption may come between any two steps.
+_unfinished: set[Path] = set()
 
 
 class PartialFile:
@@ -42,6 +44,7 @@ class PartialFile:
         try:
             self._refuse_what_is_no_file()
             _remove_left_behind(self._final)
+            _unfinished.add(self._partial)
             self._descriptor = self._create()
         except OSError as error:
             raise self._explained(error) from error
@@ -130,6 +133,7 @@ class PartialFile:
             raise self._explained(error) from error
         self._descriptor = None
         os.close(descriptor)
+        _unfinished.discard(self._partial)
 
     def abort(self) -> None:
         """Remove the partial file; nothing happens where there is none any more."""
@@ -142,6 +146,7 @@ class PartialFile:
             raise self._explained(error) from error
         finally:
             os.close(descriptor)
+        _unfinished.discard(self._partial)
 
     def _explained(self, error: OSError) -> OutputError:
         return output_error(self.path, self._final.parent, self.needed, error)
@@ -156,6 +161,13 @@ def write_whole(path: Path, data: bytes) -> None:
         file.commit()
     finally:
         file.abort()  # does nothing after the commit
+
+
+def remove_unfinished() -> None:
+    """Remove the partial files of this process, which ends without having finished them."""
+    for partial in tuple(_unfinished):
+        with contextlib.suppress(OSError):  # the next run removes it
+            partial.unlink(missing_ok=True)
 
 
 def allocate(descriptor: int, size: int) -> None:

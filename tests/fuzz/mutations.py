@@ -147,9 +147,10 @@ def _repacked(rng: random.Random, content: bytes) -> bytes:
     elif choice > 1:
         members[name] = _member(rng, name, inside)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+    packed = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(buffer, "w") as archive:
         for member, data in members.items():
-            archive.writestr(member, data)
+            archive.writestr(zipfile.ZipInfo(member), data, packed)  # always of the same date
     return buffer.getvalue()
 
 

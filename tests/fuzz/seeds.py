@@ -85,10 +85,10 @@ def _without_hash(rdf: bytes) -> bytes:
 def _package(folder: Path, rdf: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("rdf.yaml", rdf)
+        archive.writestr(zipfile.ZipInfo("rdf.yaml"), rdf, zipfile.ZIP_DEFLATED)
         for file in sorted(folder.iterdir()):
             if file.name != "rdf.yaml":
-                archive.write(file, file.name)
+                archive.writestr(zipfile.ZipInfo(file.name), file.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
@@ -100,7 +100,7 @@ def _zarr(version: Literal[2, 3]) -> bytes:
         array[:] = SMALL
         with zipfile.ZipFile(buffer, "w") as archive:
             for file in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
-                archive.write(file, file.relative_to(scratch).as_posix())
+                archive.writestr(zipfile.ZipInfo(file.relative_to(scratch).as_posix()), file.read_bytes())
     return buffer.getvalue()
 
 

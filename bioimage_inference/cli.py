@@ -62,9 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return OutOfMemoryError.exit_code
     except KeyboardInterrupt as interruption:  # runs over many images say how far they came
-        from .image.partial_file import remove_unfinished
-
-        remove_unfinished()
         print(str(interruption) or "Interrupted; nothing was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
@@ -86,6 +83,10 @@ def run() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     gc.set_threshold(100_000)  # what imports make stays, and looking through it again and again takes a tenth of them
     exit_code = main()
+    if exit_code == EXIT_INTERRUPTED:  # perhaps in the middle of cleaning up
+        from .scratch import leave_nothing
+
+        leave_nothing()
     gc.freeze()  # at exit too
     sys.exit(exit_code)
 

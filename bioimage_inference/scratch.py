@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import OutputError
-from .image.partial_file import allocate, output_error
+from .image.partial_file import allocate, output_error, remove_unfinished
 
 PREFIX = "bioimage-inference-"
 # A folder is locked within a moment of being made; only older ones are taken for left behind.
 _YOUNG_SECONDS = 60
+# The folders of this process that were not removed yet.
+_in_use: set[Path] = set()
 
 
 @contextlib.contextmanager
@@ -41,8 +43,21 @@ def scratch_folder() -> Iterator[Path]:
             f"No folder for temporary files can be made: {error.strerror or error}. Free some space, or name another "
             "place for them in TMPDIR."
         ) from error
-    with folder as name, _locked(Path(name)):
-        yield Path(name)
+    path = Path(folder.name)
+    _in_use.add(path)
+    try:
+        with folder, _locked(path):
+            yield path
+    finally:
+        if not path.exists():  # an interruption may have come while it was removed
+            _in_use.discard(path)
+
+
+def leave_nothing() -> None:
+    """Remove temporary folders and unfinished outputs of this process, which was interrupted and ends."""
+    remove_unfinished()
+    for folder in _in_use:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

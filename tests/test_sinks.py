@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bioimage_inference.errors import OutputError
+from bioimage_inference.image import partial_file
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.npy_sink import NpySink
 from bioimage_inference.image.partial_file import PartialFile, byte_size, remove_unfinished
@@ -804,10 +805,14 @@ def test_importing_the_sinks_does_not_import_tifffile() -> None:
     assert run.stdout == "False\n"
 
 
-def test_what_an_interruption_left_is_removed_at_the_end(tmp_path: Path) -> None:
+def test_what_an_interruption_left_is_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial_file, "_process", partial_file._OfThisProcess())
     unfinished = [PartialFile(tmp_path / name) for name in ("a.tif", "b.tif", "c.tif")]
     unfinished[0].commit()
     unfinished[1].abort()
     remove_unfinished()
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
     unfinished[2].abort()
+    with pytest.raises(KeyboardInterrupt):  # by a thread that still runs
+        PartialFile(tmp_path / "d.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]

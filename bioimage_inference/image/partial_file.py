@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -21,8 +22,18 @@ _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
-# Those of this process that are neither committed nor aborted: an interruption may come between any two steps.
-_unfinished: set[Path] = set()
+
+
+class _OfThisProcess:
+    """Files that are neither committed nor aborted; after an interruption, ``ended``, none is begun any more."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.unfinished: set[Path] = set()
+        self.ended = False
+
+
+_process = _OfThisProcess()
 
 
 class PartialFile:
@@ -44,8 +55,11 @@ class PartialFile:
         try:
             self._refuse_what_is_no_file()
             _remove_left_behind(self._final)
-            _unfinished.add(self._partial)
-            self._descriptor = self._create()
+            with _process.lock:
+                if _process.ended:
+                    raise KeyboardInterrupt
+                _process.unfinished.add(self._partial)
+                self._descriptor = self._create()
         except OSError as error:
             raise self._explained(error) from error
 
@@ -133,7 +147,7 @@ class PartialFile:
             raise self._explained(error) from error
         self._descriptor = None
         os.close(descriptor)
-        _unfinished.discard(self._partial)
+        _process.unfinished.discard(self._partial)
 
     def abort(self) -> None:
         """Remove the partial file; nothing happens where there is none any more."""
@@ -146,7 +160,7 @@ class PartialFile:
             raise self._explained(error) from error
         finally:
             os.close(descriptor)
-        _unfinished.discard(self._partial)
+        _process.unfinished.discard(self._partial)
 
     def _explained(self, error: OSError) -> OutputError:
         return output_error(self.path, self._final.parent, self.needed, error)
@@ -164,10 +178,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def remove_unfinished() -> None:
-    """Remove the partial files of this process, which ends without having finished them."""
-    for partial in tuple(_unfinished):
-        with contextlib.suppress(OSError):  # the next run removes it
-            partial.unlink(missing_ok=True)
+    """Remove the partial files of this process, which was interrupted and ends; its threads can begin no others."""
+    with _process.lock:
+        _process.ended = True
+        for partial in _process.unfinished:
+            with contextlib.suppress(OSError):  # the next run removes it
+                partial.unlink(missing_ok=True)
 
 
 def allocate(descriptor: int, size: int) -> None:

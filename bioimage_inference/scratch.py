@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import math
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -37,20 +38,20 @@ def scratch_folder() -> Iterator[Path]:
     try:
         parent = Path(tempfile.gettempdir())
         _remove_left_behind(parent)
-        folder = tempfile.TemporaryDirectory(prefix=PREFIX)
+        folder = parent / f"{PREFIX}{secrets.token_hex(8)}"
+        _in_use.add(folder)  # first, because an interruption may come at any moment
+        folder.mkdir(mode=0o700)
     except OSError as error:
         raise OutputError(
             f"No folder for temporary files can be made: {error.strerror or error}. Free some space, or name another "
             "place for them in TMPDIR."
         ) from error
-    path = Path(folder.name)
-    _in_use.add(path)
-    try:
-        with folder, _locked(path):
-            yield path
-    finally:
-        if not path.exists():  # an interruption may have come while it was removed
-            _in_use.discard(path)
+    with _locked(folder):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+            _in_use.discard(folder)
 
 
 def leave_nothing() -> None:

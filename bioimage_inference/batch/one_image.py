@@ -103,10 +103,12 @@ def _complete(
     record = dict(predicted)
     if sample.metadata:
         record["sample"] = dict(sample.metadata)
-    if earlier is None:  # now, so that the prediction is not lost where something goes wrong from here on
+    written = earlier
+    if written is None:  # now, so that the prediction is not lost where something goes wrong from here on
         if files.report is not None and files.report.is_file():
             files.report.unlink()  # that of another run
         write_record(record, files.record)
+        written = dict(record)
     if task.objects is not None and not (earlier and _has_objects(earlier, task.objects, files)):
         record["objects"] = _find_objects(task.objects, sample, files, record)
     if record == earlier and (files.report is None or files.report.is_file()):
@@ -115,7 +117,7 @@ def _complete(
         from ..report.page import write_report
 
         write_report(record, files.report)
-    if record != earlier:
+    if record != written:
         write_record(record, files.record)
     return record, True
 

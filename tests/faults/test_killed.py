@@ -32,10 +32,10 @@ def test_asked_to_stop_at_many_moments(tmp_path: Path, name: str) -> None:
 
 
 def test_killed_again_and_again_and_resumed(tmp_path: Path) -> None:
-    found = experiment("resumed", tmp_path, "5")
+    found = experiment("resumed", tmp_path, "4")
     assert found["code"] == 0, found["log"]
     assert found["wrong"] == []
     assert found["complete"] == sorted(found["complete"]), "what was complete stays"
-    assert 0 < found["complete"][-1] < 6, "killed in the middle"
+    assert 0 < found["complete"][1] < 6, "killed in the middle"
     assert "complete" in found["log"]
     assert set(found["out"]) == set(found["expected"]) - set(FINAL), "nothing half-written stays"

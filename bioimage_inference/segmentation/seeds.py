@@ -89,7 +89,7 @@ def _merged(count: int, pairs: Iterator[_NumberPairs]) -> NDArray[np.uint32]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    edges = np.concatenate([np.empty((0, 2), np.uint32), *pairs]).astype(np.int64)
+    edges = np.concatenate([np.empty((0, 2), np.uint32), *pairs]).astype(np.int32)  # older scipy takes no other
     graph = coo_array((np.ones(len(edges), np.bool_), (edges[:, 0], edges[:, 1])), shape=(count + 1, count + 1))
     _, component = connected_components(graph, directed=False)
     # Components come in the order of their first number, so that the background's is 0.

@@ -123,9 +123,9 @@ def _stems(samples: Sequence[Sample]) -> list[str]:
     paths = [Path(_absolute(sample.image)) for sample in samples]
     sharing: dict[str, list[Path]] = {}
     for path in paths:
-        sharing.setdefault(_stem(path), []).append(path)
+        sharing.setdefault(stem_of(path), []).append(path)
     depths = {stem: _depth(group) for stem, group in sharing.items()}
-    return [_with_folders(path, depths[_stem(path)]) for path in paths]
+    return [_with_folders(path, depths[stem_of(path)]) for path in paths]
 
 
 def _depth(group: Sequence[Path]) -> int:
@@ -136,8 +136,8 @@ def _depth(group: Sequence[Path]) -> int:
             names = [_with_folders(path, depth) for path in group]
             first, second = [path for path, name in zip(group, names, strict=True) if names.count(name) > 1][:2]
             raise UsageError(
-                f"{first} and {second} would both write {_stem(first)}_…. Predict them separately, with another folder "
-                "as -o."
+                f"{first} and {second} would both write {stem_of(first)}_…. Predict them separately, with another "
+                "folder as -o."
             )
         depth += 1
     return depth
@@ -145,10 +145,10 @@ def _depth(group: Sequence[Path]) -> int:
 
 def _with_folders(path: Path, depth: int) -> str:
     folders = path.parts[1:-1]
-    return "_".join((*folders[max(len(folders) - depth, 0) :], _stem(path)))
+    return "_".join((*folders[max(len(folders) - depth, 0) :], stem_of(path)))
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
     """The name without its suffix, also without those of ``.ome.tif`` and ``.ome.zarr``."""
     return path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem
 

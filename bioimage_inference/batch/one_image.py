@@ -1,4 +1,4 @@
-"""What is done for each image: predict, find objects, write the report, and last of all the record."""
+"""What is done for each image: predict, write the record, find objects, write the report, complete the record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ import json
 import math
 from pathlib import Path
 
-from ..batch.files import make_folder
+from ..batch.files import make_folder, stem_of
 from ..errors import UsageError
 from ..segmentation.segment import SegmentFiles, SegmentOptions, segment_file
 from ..segmentation.summary import objects_lines
@@ -51,8 +51,7 @@ def _files(arguments: argparse.Namespace) -> SegmentFiles:
     if named == SegmentFiles():
         folder = arguments.output or Path()
         make_folder(folder)
-        name = arguments.prediction.resolve().stem
-        stem = name[:-4] if name.lower().endswith(".ome") else name
+        stem = stem_of(arguments.prediction.resolve())
         return SegmentFiles(*(folder / f"{stem}_{end}" for end in ("labels.tif", "objects.csv", "overlay.png")))
     if arguments.output is not None:
         raise UsageError(

@@ -210,7 +210,7 @@ def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -
     if error.errno == errno.EFBIG:
         return OutputError(
             f"The output {path}{size} is larger than files may be in the folder {folder}, by its file system or by "
-            "a limit set for this session (ulimit -f). Write to another disk, or raise the limit."
+            "a limit set for this process (ulimit -f). Write to another disk, or raise the limit."
         )
     if error.errno in _NO_FOLDER:
         return OutputError(

@@ -244,7 +244,7 @@ def test_a_chain_of_pages_that_bites_its_tail_ends(tmp_path: Path) -> None:
     assert "does not end" in str(failure(path))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_mutated_files_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     draw, seeds = data.draw, []

@@ -76,7 +76,7 @@ def test_one_block_is_exactly_the_watershed_of_scikit_image(shape, tmp_path):
     np.testing.assert_array_equal(labels, reference(channels))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), rows=st.integers(7, 60), columns=st.integers(7, 60))
 def test_blocks_that_cut_objects_give_the_whole(seed, rows, columns, tmp_path_factory):
     channels = blobs(seed, (80, 100), 2.0)

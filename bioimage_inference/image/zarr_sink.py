@@ -134,6 +134,7 @@ class StoreWriter:
         self.high: float | None = None
         # every chunk is stored, so that one that is all zero is told from one that is missing
         with _explained(folder), zarr.config.set({"array.write_empty_chunks": True}):
+            (folder / _ARRAY).stat()  # older zarr makes the folders of a store that is not there
             self._array = zarr.open_array(folder / _ARRAY, mode="r+")
 
     def write(self, region: Region, block: NDArray[np.generic]) -> None:

@@ -11,12 +11,12 @@ TORCH ?= torch==2.13.0
 demo: $(VENV)/installed
 	$(BIN)/bioimage-inference demo -o demo-output
 
-test: check unit-test bench-test galaxy-test
+test: check unit-test versions-test bench-test galaxy-test
 
 unit-test: $(VENV)/test-installed
 	$(BIN)/python -m pytest
 
-# The lowest versions of the dependencies, and newer Pythons as far as they are installed; not part of `make test`.
+# The lowest versions of the dependencies, and newer Pythons as far as they are installed.
 versions-test: $(VENV)/test-installed
 	$(BIN)/python -m tests.versions
 

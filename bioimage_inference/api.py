@@ -216,15 +216,18 @@ def _predict(
     progress: Progress,
 ) -> tuple[dict[str, Output], dict[str, Any]]:
     """The outputs, and the record but for what only the caller knows."""
+    from .engine.calibration import calibrated
+
     start = time.perf_counter()
     loaded = model.load(options)
     spec = loaded.spec
+    prepared = calibrated(prepared, loaded)
     while True:
         try:
             record, outputs = _compute(loaded, prepared, options, targets, hashes, progress)
             break
         except (OutOfMemoryError, MemoryError):
-            smaller = with_smaller_tiles(prepared, spec, options)
+            smaller = with_smaller_tiles(prepared, spec)
             if smaller is None:
                 raise
             prepared = smaller

@@ -1,11 +1,17 @@
 """Fixtures that every test may use."""
 
+import signal
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+
+# what a shell starts in the background ignores Ctrl-C, and so would the processes that tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("untimed", deadline=None)  # machines are noisy
 settings.load_profile("untimed")
@@ -24,3 +30,35 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared/bioimageio-data with real models is not here")
     return folder
+
+
+@dataclass(frozen=True)
+class StandInGPU:
+    """The devices that networks were made for, and how many tiles each call of them got."""
+
+    devices: list[str] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> StandInGPU:
+    """What a run does for a GPU of 8 GiB, with the CPU in its place."""
+    from bioimage_inference.engine import calibration, loading
+    from bioimage_inference.engine.device import Device
+    from bioimage_inference.engine.network import Inputs, TorchNetwork
+
+    seen = StandInGPU()
+
+    class OnAnyDevice(TorchNetwork):
+        def __init__(self, module: Any, device: Device, *arguments: Any) -> None:
+            seen.devices.append(device.name)
+            super().__init__(module, Device("cpu", ""), *arguments)
+
+        def __call__(self, inputs: Inputs) -> Any:
+            seen.batches.append(len(inputs[0]) if inputs[0] is not None else 0)
+            return super().__call__(inputs)
+
+    monkeypatch.setattr(loading, "choose_device", lambda _: Device("cuda:0", "a GPU"))
+    monkeypatch.setattr(calibration, "free_memory", lambda _: 8 << 30)
+    monkeypatch.setattr(loading, "TorchNetwork", OnAnyDevice)
+    return seen

@@ -16,9 +16,10 @@ from bioimage_inference.cli import main
 from bioimage_inference.engine import auto_network, loading, openvino_network
 from bioimage_inference.engine.auto_network import AutoNetwork
 from bioimage_inference.engine.device import Device
-from bioimage_inference.engine.network import Network, TorchNetwork, difference
+from bioimage_inference.engine.network import TOLERANCE, Network, TorchNetwork, difference
 from bioimage_inference.engine.openvino_network import OpenVINONetwork, openvino_installed
 from bioimage_inference.errors import ModelError, OutOfMemoryError, UsageError
+from tests.conftest import StandInGPU
 from tests.models import Blur, simple_tensors, write_model
 
 with_openvino = pytest.mark.skipif(not openvino_installed(), reason="OpenVINO is not installed (the extra openvino)")
@@ -237,18 +238,9 @@ def test_openvino_that_is_not_installed_is_exit_code_2(
 
 
 @pytest.mark.parametrize("engine", ["auto", "openvino"])
-def test_a_gpu_is_for_torch(engine: str, test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made_for = []
-
-    class OnAnyDevice(TorchNetwork):
-        def __init__(self, module: Any, device: Device, precision: Any, reason: str) -> None:
-            made_for.append(device.name)
-            super().__init__(module, Device("cpu", ""), precision, reason)
-
-    monkeypatch.setattr(loading, "choose_device", lambda _: Device("cuda:0", "a GPU"))
-    monkeypatch.setattr(loading, "TorchNetwork", OnAnyDevice)
+def test_a_gpu_is_for_torch(engine: str, test_data: Path, stand_in_gpu: StandInGPU) -> None:
     record = predict(test_data / "demo-model", test_data / "nuclei.tif", engine=engine).record
-    assert made_for == ["cuda:0"]
+    assert stand_in_gpu.devices == ["cuda:0"]
     assert record["engine"] == {"name": "torch", "reason": "OpenVINO is used on CPUs only"}
 
 
@@ -284,7 +276,7 @@ def run(torch_network: Network, openvino: Network, tiles: int = 100, memory: int
     network.expect(tiles, memory)
     for number in range(tiles):
         (result,) = network([IMAGE + number])
-        np.testing.assert_allclose(result, (IMAGE + number).astype(result.dtype), rtol=0, atol=auto_network.TOLERANCE)
+        np.testing.assert_allclose(result, (IMAGE + number).astype(result.dtype), rtol=0, atol=TOLERANCE)
     return network
 
 

@@ -11,11 +11,8 @@ import numpy as np
 
 from ..errors import BioimageInferenceError
 from .allocator import give_back_buffers
-from .network import Engine, Network, difference
+from .network import TOLERANCE, Engine, Inputs, Network, difference
 from .statistics import Array
-
-TOLERANCE = 1e-4
-"""OpenVINO's outputs may differ from torch's by this much, not more."""
 
 # Converting takes about 1 s and the trial four tiles, to save a fifth of the time: fewer tiles do not pay for it.
 _FEWEST_TILES = 64
@@ -53,7 +50,7 @@ class AutoNetwork:
         """How many tiles come next, and how many bytes the process may use."""
         self._ahead, self._memory = tiles, memory
 
-    def __call__(self, inputs: Sequence[Array | None]) -> list[Array]:
+    def __call__(self, inputs: Inputs) -> list[Array]:
         """Compute one tile."""
         self._ahead -= 1
         shapes = tuple(None if array is None else (array.shape, array.dtype) for array in inputs)
@@ -78,7 +75,7 @@ class AutoNetwork:
             return False
         return True
 
-    def _try(self, trial: _Trial, inputs: Sequence[Array | None], expected: Sequence[Array]) -> Network | None:
+    def _try(self, trial: _Trial, inputs: Inputs, expected: Sequence[Array]) -> Network | None:
         """Compute a tile with OpenVINO as well; returns the engine to use from now on, once that is clear."""
         try:
             if self._openvino is None:
@@ -111,7 +108,7 @@ class AutoNetwork:
         return self._torch
 
 
-def _timed(network: Network, inputs: Sequence[Array | None]) -> tuple[list[Array], float]:
+def _timed(network: Network, inputs: Inputs) -> tuple[list[Array], float]:
     start = time.perf_counter()
     outputs = network(inputs)
     return outputs, time.perf_counter() - start

@@ -13,6 +13,14 @@ class Device:
     reason: str
 
 
+def free_memory(device: Device) -> int:
+    """Bytes of a GPU's memory that nobody uses."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device.name)
+    return int(free)
+
+
 def choose_device(wanted: str = "auto") -> Device:
     """``auto`` takes the first GPU that torch can use, else the CPU.
 

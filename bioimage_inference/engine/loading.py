@@ -13,7 +13,7 @@ from ..options import Options
 from .allocator import keep_big_buffers
 from .auto_network import AutoNetwork
 from .device import Device, choose_device
-from .network import Engine, TorchNetwork
+from .network import Engine, Inputs, TorchNetwork
 from .openvino_network import OpenVINONetwork, openvino_installed
 from .samplewise import check_packages
 
@@ -22,11 +22,12 @@ from .samplewise import check_packages
 class Loaded:
     """A network that is ready to compute, and what the record says of it.
 
-    ``spec`` is the model's, its own functions among the operations loaded; ``entry`` is the weights entry that was
-    used, ``sha256`` that of its file.
+    ``module`` is the network in PyTorch; ``spec`` is the model's, its own functions among the operations loaded;
+    ``entry`` is the weights entry that was used, ``sha256`` that of its file.
     """
 
     network: TorchNetwork | OpenVINONetwork | AutoNetwork
+    module: Any
     spec: ModelSpec
     device: Device
     entry: WeightsEntry
@@ -37,6 +38,10 @@ class Loaded:
     def engine(self) -> Engine:
         """What computed the latest tiles, and why."""
         return self.network.engine
+
+    def held(self, inputs: Inputs) -> int:
+        """Bytes that all tensors of the network hold at once, at most, while torch computes a tile."""
+        return TorchNetwork(self.module, self.device).held(inputs)
 
     def expect(self, tiles: int, memory: int) -> None:
         """Say how many tiles come next, and how many bytes the process may use."""
@@ -69,7 +74,7 @@ def load_network(opened: OpenedModel, options: Options) -> Loaded:
         )
     loaded = load_weights(spec, policy, opened.package.bare_weights)
     network = _on_engine(loaded.module, device, options)
-    return Loaded(network, spec, device, loaded.entry, loaded.sha256, loaded.notes)
+    return Loaded(network, loaded.module, spec, device, loaded.entry, loaded.sha256, loaded.notes)
 
 
 def _on_engine(module: Any, device: Device, options: Options) -> TorchNetwork | OpenVINONetwork | AutoNetwork:

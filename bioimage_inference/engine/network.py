@@ -11,6 +11,12 @@ from ..options import Precision
 from .device import Device
 from .statistics import Array
 
+Inputs = Sequence[Array | None]
+"""The input tensors of a tile in the order of the description, ``None`` for an optional one that is absent."""
+
+TOLERANCE = 1e-4
+"""Another way to compute the same, faster, is taken where outputs differ by this much at most."""
+
 # How torch's allocator on a CPU, oneDNN, C++ and OpenVINO say that memory is short.
 _OUT_OF_MEMORY = (
     *("can't allocate memory", "could not create a primitive", "could not create a memory"),
@@ -27,9 +33,9 @@ class Engine:
 
 
 class Network(Protocol):
-    """Anything that maps input tensors (``None`` for an optional one that is absent) to output tensors."""
+    """Anything that maps input tensors to output tensors."""
 
-    def __call__(self, inputs: Sequence[Array | None]) -> list[Array]:
+    def __call__(self, inputs: Inputs) -> list[Array]:
         """Compute one tile; arrays have the axes of the description."""
         ...
 
@@ -58,7 +64,7 @@ class TorchNetwork:
         self._formats = {4: torch.channels_last, 5: torch.channels_last_3d}
         self._use_channels_last()
 
-    def __call__(self, inputs: Sequence[Array | None]) -> list[Array]:
+    def __call__(self, inputs: Inputs) -> list[Array]:
         """Compute one tile on the device; results come back in float32 where the network computed in less."""
         torch = self._torch
         try:
@@ -79,7 +85,15 @@ class TorchNetwork:
         except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
             raise failed(inputs, error) from error
 
-    def _compute(self, inputs: Sequence[Array | None], reduced: bool) -> list[Array]:
+    def held(self, inputs: Inputs) -> int:
+        """Bytes that all tensors hold at once, at most, while a tile is computed. Raises what a call raises."""
+        from .footprint import Held
+
+        with Held() as held:
+            self(inputs)
+        return int(held.most)
+
+    def _compute(self, inputs: Inputs, reduced: bool) -> list[Array]:
         """Compute one tile, ``reduced`` in the precision asked for."""
         torch = self._torch
         with torch.inference_mode(), torch.autocast(self._device.type, self._reduced, enabled=reduced):
@@ -136,7 +150,7 @@ def flat(result: Any) -> list[Any]:
     return [result]
 
 
-def _shapes(inputs: Sequence[Array | None]) -> str:
+def _shapes(inputs: Inputs) -> str:
     return ", ".join("nothing" if array is None else "×".join(map(str, array.shape)) for array in inputs)
 
 
@@ -145,7 +159,7 @@ def memory_is_short(error: Exception) -> bool:
     return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
-def too_large(inputs: Sequence[Array | None], reason: str) -> OutOfMemoryError:
+def too_large(inputs: Inputs, reason: str) -> OutOfMemoryError:
     """The error for a tile that does not fit into memory."""
     return OutOfMemoryError(
         f"A tile of {_shapes(inputs)} does not fit into memory ({reason.splitlines()[0][:200]}). Give more memory, or "
@@ -153,7 +167,7 @@ def too_large(inputs: Sequence[Array | None], reason: str) -> OutOfMemoryError:
     )
 
 
-def failed(inputs: Sequence[Array | None], error: Exception) -> ModelError:
+def failed(inputs: Inputs, error: Exception) -> ModelError:
     """The error for a network that fails on a tile."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1][:300] if lines else type(error).__name__

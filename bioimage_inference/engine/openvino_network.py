@@ -1,7 +1,6 @@
 """The network on OpenVINO, an engine for CPUs that is installed on request (the extra ``openvino``)."""
 
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from ..errors import BioimageInferenceError, ModelError
 from ..options import Precision
 from .allocator import give_back_buffers
-from .network import Engine, difference, failed, memory_is_short, too_large
+from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
 from .statistics import Array
 from .tracing import trace
 
@@ -52,7 +51,7 @@ class OpenVINONetwork:
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             self._remark = "; in float32, because this CPU computes no bfloat16"
 
-    def __call__(self, inputs: Sequence[Array | None]) -> list[Array]:
+    def __call__(self, inputs: Inputs) -> list[Array]:
         """Compute one tile; outputs have the types that torch gives them."""
         shapes = tuple(None if array is None else (array.shape, array.dtype) for array in inputs)
         try:
@@ -73,7 +72,7 @@ class OpenVINONetwork:
                 raise too_large(inputs, "not enough memory") from error
             raise failed(inputs, error) from error
 
-    def _compile(self, inputs: Sequence[Array | None]) -> "tuple[_Compiled, list[Array]]":
+    def _compile(self, inputs: Inputs) -> "tuple[_Compiled, list[Array]]":
         """The network for inputs of these shapes, and what torch gives for these inputs."""
         present = [array for array in inputs if array is not None]
         try:
@@ -104,7 +103,7 @@ class _Compiled:
     def __init__(self, request: Any, dtypes: "list[np.dtype[Any]]") -> None:
         self._request, self._dtypes = request, dtypes
 
-    def __call__(self, inputs: Sequence[Array | None]) -> list[Array]:
+    def __call__(self, inputs: Inputs) -> list[Array]:
         present = [np.ascontiguousarray(array) for array in inputs if array is not None]
         self._request.infer(present, share_inputs=True)
         tensors = (self._request.get_output_tensor(number) for number in range(len(self._dtypes)))

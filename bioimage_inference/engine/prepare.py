@@ -30,9 +30,10 @@ ImageLike = Image | NDArray[np.generic] | Path | str
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images matched to the inputs of a model, and the plan for each of their samples."""
+    """Images matched to the inputs of a model, and the plan for each of their samples, made as ``request`` wants it."""
 
     matched: Mapping[str, Matched]
+    request: Request
     plan: Plan
     budget: MemoryBudget
 
@@ -75,8 +76,8 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
                 opened.append(_open(given[tensor.id], options.axes if first else None))
                 _check_piece(opened[-1], budget)
                 matched[tensor.id] = _match(opened[-1], tensor, options, options.channels if first else None)
-        plan = make_plan(spec, {key: one.sizes for key, one in matched.items()}, _request(spec, options, budget))
-        prepared = Prepared(matched, plan, budget)
+        request = _request(spec, options, budget)
+        prepared = Prepared(matched, request, _plan(spec, matched, request), budget)
         _check_samples(prepared)
     except BaseException:
         for one in opened:
@@ -85,16 +86,21 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     return prepared
 
 
-def with_smaller_tiles(prepared: Prepared, spec: ModelSpec, options: Options) -> Prepared | None:
+def planned(prepared: Prepared, spec: ModelSpec, request: Request) -> Prepared:
+    """The same with other tiles. Raises what :func:`~bioimage_inference.tiling.plan.make_plan` raises."""
+    return replace(prepared, request=request, plan=_plan(spec, prepared.matched, request))
+
+
+def with_smaller_tiles(prepared: Prepared, spec: ModelSpec) -> Prepared | None:
     """The same with tiles of at most half the pixels, after one did not fit; ``None`` where the model allows none."""
     before = prod(prepared.plan.tile_shape.values())
-    request = replace(_request(spec, options, prepared.budget), tile=None, pixels=before // 2)
-    plan = make_plan(spec, {key: one.sizes for key, one in prepared.matched.items()}, request)
+    smaller = planned(prepared, spec, replace(prepared.request, tile=None, pixels=before // 2))
+    plan = smaller.plan
     if prod(plan.tile_shape.values()) >= before:
         return None
     shape = "×".join(str(size) for size in prepared.plan.tile_shape.values())
     note = f"Tiles of {shape} did not fit into memory; smaller ones were used, which changes nothing of the result."
-    return replace(prepared, plan=replace(plan, notes=(*plan.notes, note)))
+    return replace(smaller, plan=replace(plan, notes=(*plan.notes, note)))
 
 
 def sources_of(spec: ModelSpec, prepared: Prepared) -> dict[str, Source]:
@@ -187,6 +193,10 @@ def _nearest(axis: Axis, pixels: int) -> int:
         below = max(axis.size.minimum, above - axis.size.step)
         return below if pixels - below < above - pixels else above
     return above
+
+
+def _plan(spec: ModelSpec, matched: Mapping[str, Matched], request: Request) -> Plan:
+    return make_plan(spec, {key: one.sizes for key, one in matched.items()}, request)
 
 
 def _request(spec: ModelSpec, options: Options, budget: MemoryBudget) -> Request:

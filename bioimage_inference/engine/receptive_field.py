@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, Operation, ReferencedSize, TensorSpec
 from ..tiling.axis import legal_size
 from ..tiling.links import TILED, Link, leading_input, links
-from .network import Network
+from .network import Inputs, Network
 from .prepare import Prepared
 from .preprocessing import Preprocessor
 from .processing import SAMPLEWISE, apply
@@ -87,7 +87,7 @@ def network_inputs(model: ModelSpec, prepared: Prepared) -> list[Array | None]:
     ]
 
 
-def receptive_field(model: ModelSpec, network: Network, inputs: Sequence[Array | None]) -> tuple[Field, ...]:
+def receptive_field(model: ModelSpec, network: Network, inputs: Inputs) -> tuple[Field, ...]:
     """Measure the field along every axis that an image can be cut along.
 
     ``inputs`` are tensors as the network takes them: noise is drawn from their values. It stops after a minute.
@@ -211,9 +211,7 @@ class _Probe:
             tile.append(array)
         return tile
 
-    def _with_slab(
-        self, tile: Sequence[Array | None], other: Sequence[Array | None], start: int, stop: int
-    ) -> list[Array | None]:
+    def _with_slab(self, tile: Inputs, other: Sequence[Array | None], start: int, stop: int) -> list[Array | None]:
         """The tile, with the pixels ``start`` … ``stop`` of another one in all inputs that follow the axis."""
         mixed = []
         for tensor, array, source in zip(self.model.inputs, tile, other, strict=True):
@@ -227,7 +225,7 @@ class _Probe:
             mixed.append(array)
         return mixed
 
-    def _compute(self, tile: Sequence[Array | None]) -> list[Array]:
+    def _compute(self, tile: Inputs) -> list[Array]:
         """All outputs, after the first steps of the postprocessing."""
         blocks = self.network(tile)
         return [

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count, product
+from itertools import count, islice, product
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import ModelError
 from ..model.spec import ModelSpec, TensorSpec
 from ..tiling.plan import Plan, Tile
-from .network import Network
+from .batches import Batches
+from .network import Inputs, Network
 from .postprocessing import MakeWriter, Postprocessor, needs_all
 from .preprocessing import Preprocessor, remarks
 from .processing import SAMPLEWISE
@@ -75,9 +76,9 @@ class Record:
 def run(job: Job) -> Record:
     """Compute all samples of an image and hand the results to the writers.
 
-    While the network computes a tile, the next one is read and preprocessed, and the one before postprocessed and
-    written, each in a thread of its own. Raises :class:`ModelError` where the network fails or does not return what its
-    description promises.
+    While the network computes a tile (or a batch of them), the next one is read and preprocessed, and the one before
+    postprocessed and written, each in a thread of its own. Raises :class:`ModelError` where the network fails or does
+    not return what its description promises.
     """
     record = Record()
     stages = Stages(job, record)
@@ -136,24 +137,33 @@ class Stages:
             Postprocessor(output, plan, job.plan.tile_shape, job.make_writer, job.scratch)
             for output, plan in zip(job.model.outputs, job.plan.outputs, strict=True)
         ]
+        self.batches = Batches(job.network, job.model, job.plan.batch)
 
     def compute(self, index: Index, statistics: Statistics, tiles: Iterable[Tile], done: Callable[[], None]) -> None:
         """Compute tiles of one sample and write them; ``done`` is told of each.
 
         They must be all of its tiles where a postprocessing step needs the whole output.
         """
-        sample = _Sample(self.job, self.preprocessors, self.postprocessors, index, statistics, self.record)
+        sample = _Sample(self, index, statistics)
         written: Future[None] | None = None
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            for tile, arrays in _ahead(reader, sample.read, tiles):
+            for batch, arrays in _ahead(reader, sample.read, _batches(tiles, self.job.plan.batch)):
                 blocks = sample.compute(arrays)
                 if written is not None:
                     written.result()
-                written = writer.submit(sample.write, tile, blocks)
-                done()
+                written = writer.submit(sample.write, batch, blocks)
+                for _ in batch:
+                    done()
             if written is not None:
                 written.result()
         sample.finish()
+
+
+def _batches(tiles: Iterable[Tile], size: int) -> Iterator[Sequence[Tile]]:
+    """Tiles in groups of ``size``; the last may be smaller."""
+    following = iter(tiles)
+    while batch := tuple(islice(following, size)):
+        yield batch
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -172,58 +182,65 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iter
 class _Sample:
     """One sample on its way: its tiles are read, computed and written, in different threads."""
 
-    job: Job
-    preprocessors: Mapping[str, Preprocessor]
-    postprocessors: Sequence[Postprocessor]
+    stages: Stages
     index: Index
     statistics: Statistics
-    record: Record
 
-    def read(self, tile: Tile) -> tuple[Tile, list[Array | None]]:
-        """All inputs of a tile, preprocessed; ``None`` for an optional one that is absent."""
-        with self.record.timed("reading and preprocessing"):
-            return tile, [
-                self.preprocessors[tensor.id].tile(self.index, tile.read[tensor.id], self.statistics)
-                if tensor.id in self.preprocessors
-                else None
-                for tensor in self.job.model.inputs
+    def read(self, batch: Sequence[Tile]) -> tuple[Sequence[Tile], list[Inputs]]:
+        """All inputs of some tiles, preprocessed; ``None`` for an optional one that is absent."""
+        preprocessors, inputs = self.stages.preprocessors, self.stages.job.model.inputs
+        with self.stages.record.timed("reading and preprocessing"):
+            return batch, [
+                [
+                    preprocessors[tensor.id].tile(self.index, tile.read[tensor.id], self.statistics)
+                    if tensor.id in preprocessors
+                    else None
+                    for tensor in inputs
+                ]
+                for tile in batch
             ]
 
-    def compute(self, arrays: Sequence[Array | None]) -> list[Array]:
+    def compute(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
         """What the network returns for the outputs of the description."""
-        with self.record.timed("network"):
+        job, record = self.stages.job, self.stages.record
+        with record.timed("network"):
             try:
-                blocks = self.job.network(arrays)
+                computed = self.stages.batches(tiles)
             except ModelError as error:
-                raise ModelError(f"{error}{_absent(self.job)}") from error
-        expected = len(self.job.model.outputs)
-        if len(blocks) < expected:
-            raise ModelError(
-                f"The network returned {len(blocks)} tensors, but its description promises {expected}. "
-                "The description and the weights do not belong together."
-            )
-        if len(blocks) > expected:
-            self.record.note(f"The network returns {len(blocks)} tensors; its description names the first {expected}.")
-        return blocks[:expected]
+                raise ModelError(f"{error}{_absent(job)}") from error
+        expected = len(job.model.outputs)
+        for blocks in computed:
+            if len(blocks) < expected:
+                raise ModelError(
+                    f"The network returned {len(blocks)} tensors, but its description promises {expected}. "
+                    "The description and the weights do not belong together."
+                )
+            if len(blocks) > expected:
+                record.note(f"The network returns {len(blocks)} tensors; its description names the first {expected}.")
+        return [blocks[:expected] for blocks in computed]
 
-    def write(self, tile: Tile, blocks: Sequence[Array]) -> None:
-        """Crop, postprocess and write a tile of every output."""
-        with self.record.timed("postprocessing and writing"):
-            for postprocessor, block in zip(self.postprocessors, blocks, strict=True):
-                postprocessor.add(self.index, tile.kept[postprocessor.output.id], block, self.statistics)
-                if not _finite(block):
-                    self.record.note(
-                        f"For the output {postprocessor.output.id!r} the network returned values that are infinite or "
-                        "not numbers (NaN). They are kept; look whether the image holds such values, or extreme ones."
-                    )
+    def write(self, batch: Sequence[Tile], computed: Sequence[Sequence[Array]]) -> None:
+        """Crop, postprocess and write every output of some tiles."""
+        with self.stages.record.timed("postprocessing and writing"):
+            for tile, blocks in zip(batch, computed, strict=True):
+                for postprocessor, block in zip(self.stages.postprocessors, blocks, strict=True):
+                    self._write(postprocessor, tile, block)
+
+    def _write(self, postprocessor: Postprocessor, tile: Tile, block: Array) -> None:
+        postprocessor.add(self.index, tile.kept[postprocessor.output.id], block, self.statistics)
+        if not _finite(block):
+            self.stages.record.note(
+                f"For the output {postprocessor.output.id!r} the network returned values that are infinite or "
+                "not numbers (NaN). They are kept; look whether the image holds such values, or extreme ones."
+            )
 
     def finish(self) -> None:
         """What needs the whole sample."""
-        with self.record.timed("postprocessing and writing"):
-            self.record.measured.append(
+        with self.stages.record.timed("postprocessing and writing"):
+            self.stages.record.measured.append(
                 {
                     (postprocessor.output.id, step): found
-                    for postprocessor in self.postprocessors
+                    for postprocessor in self.stages.postprocessors
                     for step, found in postprocessor.finish(self.index, self.statistics).items()
                 }
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .network import flat, memory_is_short
+from .network import Inputs, flat, memory_is_short
 from .statistics import Array
 
 # Operations that ask a tensor for something other than its values.
@@ -26,7 +26,7 @@ _METADATA = {
 _NUMBERS = {"IntType", "FloatType", "BoolType", "NumberType", "ComplexType"}
 
 
-def trace(module: Any, inputs: Sequence[Array | None]) -> tuple[Any, list[Array]]:
+def trace(module: Any, inputs: Inputs) -> tuple[Any, list[Array]]:
     """The network's operations on these inputs as TorchScript without branches or loops, and its outputs.
 
     ``None`` stands for an optional input that is absent; the graph has the others only. Raises what torch raises where
@@ -92,7 +92,7 @@ def _recorded(network: Callable[..., Any], tensors: Sequence[Any]) -> Callable[.
     return recorded
 
 
-def _arguments(inputs: Sequence[Array | None], tensors: Sequence[Any]) -> list[Any]:
+def _arguments(inputs: Inputs, tensors: Sequence[Any]) -> list[Any]:
     """Tensors in the places of the inputs that are present; absent ones at the end keep their defaults."""
     following = iter(tensors)
     arguments = [None if array is None else next(following) for array in inputs]

@@ -136,7 +136,7 @@ def _size(axis: Any, references: _References, tensor_id: str) -> Size:
 
     size = axis.size
     if axis.type == "batch":
-        return FreeSize()
+        return FreeSize(maximum=size)
     if isinstance(size, int):
         return FixedSize(size)
     if isinstance(size, v0_5.ParameterizedSize):

@@ -1,4 +1,4 @@
-"""Which tile size to take: the fewest pixels computed within the memory that there is."""
+"""Which tile size to take, and how many tiles at once: the fewest pixels computed within the memory that there is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +14,12 @@ from .links import TILED, Link
 Border = Literal["natural", "mirror"]
 Sizes = Mapping[str, int]
 
-# Memory that a U-Net takes per pixel of a tile, by the number of dimensions, and what the program takes itself.
-_BYTES_PER_PIXEL = {2: 1300, 3: 850}
-_BASE_BYTES = 400 << 20
-# Tiles beyond this many pixels gain nothing on a CPU: in 2-D caches matter more than halos.
-_ENOUGH_PIXELS = {2: 600 * 600, 3: 128 * 288 * 288}
+BYTES_PER_PIXEL = {2: 1300, 3: 850}
+"""Memory that a U-Net takes per pixel of a tile, by the number of dimensions, until it is measured."""
+BASE_BYTES = 400 << 20
+"""What the program takes itself."""
+# Tiles, or batches of them, beyond this many pixels gain nothing: on a CPU, in 2-D, caches matter more than halos.
+_ENOUGH_PIXELS = {"cpu": {2: 600 * 600, 3: 128 * 288 * 288}, "gpu": {2: 2048 * 2048, 3: 256 * 256 * 256}}
 # What starting one more tile costs, in pixels computed.
 _TILE_COST = 20_000
 # Without a declared halo tiles overlap by this many pixels on each side, or a quarter of a short tile; in y and x not
@@ -32,22 +33,29 @@ class Request:
     """What the user may say about tiling.
 
     ``exact`` allows neither padding nor tiles; ``tile`` maps axis letters to lengths; ``memory`` is the budget of the
-    process in bytes; ``pixels`` bounds a tile further, after a larger one did not fit.
+    process in bytes, of which a pixel of a tile takes ``bytes_per_pixel`` where that is known; ``pixels`` bounds a tile
+    further, after a larger one did not fit; a ``gpu`` takes larger tiles, and several at once.
     """
 
     exact: bool = False
     border: Border = "natural"
     tile: Sizes | None = None
     memory: int = 4 << 30
+    bytes_per_pixel: float | None = None
     pixels: int | None = None
+    gpu: bool = False
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The tiles along every axis of the leading input, the halo between tiles in its pixels, remarks."""
+    """The tiles along every axis of the leading input, the halo between tiles in its pixels, remarks.
+
+    ``batch`` is the number of tiles that the network is to compute at once.
+    """
 
     axes: tuple[AxisTiling, ...]
     halo: Sizes
+    batch: int
     notes: tuple[str, ...]
 
 
@@ -98,7 +106,8 @@ def choose_tiles(
             f"number of its neighbours' pixels on either side ({halos}), which are cut off again. Whether the network "
             "needs more of them is measured by bioimage-inference validate MODEL --halo."
         )
-    return Choice(tilings, {line.letter: line.halo for line in lines}, tuple(notes))
+    halo = {line.letter: line.halo for line in lines}
+    return Choice(tilings, halo, _batch(model, tilings, request), tuple(notes))
 
 
 def declared_halo(model: ModelSpec, linked: Mapping[tuple[str, str], Link], letter: str) -> int:
@@ -204,9 +213,7 @@ def _extent(letter: str, size: Size, pixels: int, mirrored: int, coarsest: int, 
 
 def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[str, int]:
     """The tile along each axis: within the budget the fewest pixels computed, else the smallest tile."""
-    dimensions = 3 if sum(line.extent > 1 for line in lines) > 2 else 2
-    budget = max(1, (request.memory - _BASE_BYTES) // _BYTES_PER_PIXEL[dimensions])
-    budget = min(budget, _ENOUGH_PIXELS[dimensions], request.pixels or budget)
+    budget = _most_pixels([line.extent for line in lines], request)
     best: tuple[tuple[float, ...], tuple[int, ...]] | None = None
     for combination in product(*(_options(line, request, notes) for line in lines)):
         pixels = prod(tile for tile, _ in combination)
@@ -218,6 +225,30 @@ def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[st
             best = score, tuple(tile for tile, _ in combination)
     assert best is not None
     return {line.letter: tile for line, tile in zip(lines, best[1], strict=True)}
+
+
+def _most_pixels(extents: Sequence[int], request: Request) -> int:
+    """How many pixels the network may see at once, of an image of such extents."""
+    dimensions = dimensions_of(extents)
+    budget = max(1, int((request.memory - BASE_BYTES) / (request.bytes_per_pixel or BYTES_PER_PIXEL[dimensions])))
+    return min(budget, _ENOUGH_PIXELS["gpu" if request.gpu else "cpu"][dimensions], request.pixels or budget)
+
+
+def dimensions_of(extents: Sequence[int]) -> Literal[2, 3]:
+    """Whether an image of such extents is computed as one of two dimensions or of more."""
+    return 3 if sum(extent > 1 for extent in extents) > 2 else 2
+
+
+def _batch(model: ModelSpec, axes: Sequence[AxisTiling], request: Request) -> int:
+    """Tiles at once: as many as a GPU needs to be busy. On a CPU several at once take as long as one by one."""
+    if not request.gpu or not all(_takes_batches(tensor.axis("b")) for tensor in (*model.inputs, *model.outputs)):
+        return 1
+    room = _most_pixels([axis.stop - axis.start for axis in axes], request) // prod(axis.tile for axis in axes)
+    return max(1, min(room, prod(len(axis.starts) for axis in axes)))
+
+
+def _takes_batches(axis: Axis | None) -> bool:
+    return axis is not None and isinstance(axis.size, FreeSize) and axis.size.maximum is None
 
 
 def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int, int]]:

@@ -41,7 +41,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Plan:
-    """How one sample is computed. ``halo`` is in pixels of the leading input."""
+    """How one sample is computed, ``batch`` tiles at once. ``halo`` is in pixels of the leading input."""
 
     leading: str
     axes: tuple[AxisTiling, ...]
@@ -49,6 +49,7 @@ class Plan:
     outputs: tuple[OutputPlan, ...]
     halo: Sizes
     border: Border
+    batch: int = 1
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -118,6 +119,7 @@ def make_plan(model: ModelSpec, sizes: Mapping[str, Sizes], request: Request) ->
         outputs=tuple(_output_plan(output, linked, tilings, choice.halo) for output in model.outputs),
         halo={axis.letter: choice.halo[axis.letter] for axis in choice.axes if len(axis.starts) > 1},
         border=request.border,
+        batch=choice.batch,
         notes=(*choice.notes, *_padding_notes(model, linked, choice.axes)),
     )
 

@@ -52,7 +52,7 @@ def two_d(setting: Setting) -> Case:
     tile, block = ("128x128", "144x144") if setting.small else ("512x512", "288x288")
     programs = {"ours": _ours(setting, "ours", model, image)}
     if has("openvino"):
-        programs["ours, openvino"] = _ours(setting, "openvino", model, image, "--engine", "openvino")
+        programs["ours, openvino"] = _ours(setting, "openvino", model, image, "--device", "cpu", "--engine", "openvino")
     programs["ours, bfloat16"] = _ours(setting, "bfloat16", model, image, "--precision", "bfloat16")
     programs |= {name: _peer(setting, name, model, image, tile) for name, package in _PEERS.items() if has(package)}
     if has("bioimageio.core"):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from cases import CASES, HERE, Case, Program, Setting
 
 
@@ -134,7 +135,8 @@ def _machine() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if "model name" in line
     ]
-    return f"{len(names)} × {names[0] if names else platform.processor()}"
+    processors = f"{len(names)} × {names[0] if names else platform.processor()}"
+    return f"{processors}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else processors
 
 
 def _versions() -> dict[str, str]:

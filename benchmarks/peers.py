@@ -2,7 +2,8 @@
 
     python benchmarks/peers.py core|monai|loop|whole MODEL IMAGE OUT.npy [--tile 512x512]
 
-Every one prints a line of JSON: seconds in the network, and pixels computed over pixels kept.
+Every one prints a line of JSON: seconds in the network, and pixels computed over pixels kept. A GPU is used where
+torch sees one.
 """
 
 import argparse
@@ -25,12 +26,17 @@ class Timed:
     """Wraps a network: seconds inside it, pixels that it computed."""
 
     def __init__(self, network: Any) -> None:
+        import torch
+
         self.network, self.seconds, self.pixels = network, 0.0, 0
+        # a GPU goes on computing when the call has returned
+        self.wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
 
     def __call__(self, *tensors: Any) -> Any:
         """Compute and count."""
         start = time.perf_counter()
         result = self.network(*tensors)
+        self.wait()
         self.seconds += time.perf_counter() - start
         last = tensors[-1]  # the reference's adapter takes device, model and a list of arrays
         self.pixels += prod((last[0] if isinstance(last, list | tuple) else last).shape)
@@ -65,26 +71,27 @@ def monai(model: Path, image: Array, tile: tuple[int, ...]) -> tuple[Array, floa
     import torch
     from monai.inferers import sliding_window_inference
 
-    network = Timed(torch.jit.load(str(_weights(model))).eval())
+    network, device = _loaded(model)
     overlap = [2 * _halo(model) / size for size in tile]
     with torch.inference_mode():
-        tensor = torch.from_numpy(_normalised(image))[None, None]
+        tensor = torch.from_numpy(_normalised(image))[None, None].to(device)
         result = torch.sigmoid(sliding_window_inference(tensor, tile, 1, network, overlap=overlap, mode="constant"))
-    return result.numpy(), network.seconds, network.pixels / image.size
+    return result.cpu().numpy(), network.seconds, network.pixels / image.size
 
 
 def loop(model: Path, image: Array, tile: tuple[int, ...]) -> tuple[Array, float, float]:
     """A plain loop over tiles with a halo, as people write it."""
     import torch
 
-    network = Timed(torch.jit.load(str(_weights(model))).eval())
+    network, device = _loaded(model)
     halo, normalised = _halo(model), _normalised(image)
     result = np.zeros((1, 1, *image.shape), "float32")
     starts = [_starts(size, length, halo) for size, length in zip(image.shape, tile, strict=True)]
     with torch.inference_mode():
         for corner in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, len(tile)):
             outer = tuple(slice(start, start + length) for start, length in zip(corner, tile, strict=True))
-            block = torch.sigmoid(network(torch.from_numpy(normalised[outer].copy())[None, None])).numpy()[0, 0]
+            tensor = torch.from_numpy(normalised[outer].copy())[None, None].to(device)
+            block = torch.sigmoid(network(tensor)).cpu().numpy()[0, 0]
             inner = [
                 (halo if start else 0, length - (halo if start + length < size else 0))
                 for start, length, size in zip(corner, tile, image.shape, strict=True)
@@ -103,10 +110,18 @@ def whole(model: Path, image: Array, tile: tuple[int, ...]) -> tuple[Array, floa
     import torch
 
     del tile
-    network = Timed(torch.jit.load(str(_weights(model))).eval())
+    network, device = _loaded(model)
     with torch.inference_mode():
-        result = torch.sigmoid(network(torch.from_numpy(_normalised(image))[None, None]))
-    return result.numpy(), network.seconds, network.pixels / image.size
+        result = torch.sigmoid(network(torch.from_numpy(_normalised(image))[None, None].to(device)))
+    return result.cpu().numpy(), network.seconds, network.pixels / image.size
+
+
+def _loaded(model: Path) -> tuple[Timed, str]:
+    """The network as it is shipped, and the device that it is on."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Timed(torch.jit.load(str(_weights(model)), map_location=device).eval()), device
 
 
 def _weights(model: Path) -> Path:

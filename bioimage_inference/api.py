@@ -22,6 +22,7 @@ from .image.memory_sink import MemorySink
 from .image.npy_sink import NpySink
 from .image.sinks import Sink, commit_all
 from .image.tiff_sink import TiffSink
+from .memory import peak_memory
 from .model.opening import OpenedModel, open_model_files
 from .model.spec import ModelSpec, TensorSpec
 from .options import Options
@@ -31,7 +32,6 @@ from .report.record import (
     describe_output,
     describe_source,
     now,
-    peak_memory,
     with_output_hashes,
     write_record,
 )

@@ -2,6 +2,8 @@
 
 import os
 import re
+import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,17 @@ def memory_budget(wanted: str | None = None, environment: Mapping[str, str] = os
     if limits and min(limits) < left:
         return MemoryBudget(min(limits), "as the container allows")
     return MemoryBudget(left, "what the machine has left")
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has used at most."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if found is not None:
+        return int(found[1]) << 10
+    # on Linux this may be the peak of the process that started this one
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
 
 
 def _cgroup_limit(file: str) -> int | None:

@@ -265,7 +265,7 @@ def without_halo(package: Path, folder: Path, size: dict[str, int] | None = None
 @pytest.mark.parametrize(
     ("package", "image", "size", "options", "halo"),
     [
-        ("demo-model", "nuclei.tif", None, {"memory": "450MiB"}, {"y": 64, "x": 64}),
+        ("demo-model", "nuclei.tif", None, {"memory": "410MiB"}, {"y": 64, "x": 64}),
         ("demo-model", "nuclei.tif", None, {"tile": (64, 72)}, {"y": 24, "x": 24}),
         ("demo-model", "nuclei.tif", None, {"tile": (128, 136)}, {"y": 32, "x": 34}),
         ("demo-model", "nuclei.tif", {"y": 64, "x": 64}, {}, {"y": 24, "x": 24}),

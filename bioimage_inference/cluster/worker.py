@@ -21,10 +21,10 @@ from ..engine.prepare import Prepared, close, prepare, sources_of
 from ..engine.run import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
 from ..engine.source import Index, Source
 from ..errors import ModelError, UsageError
-from ..memory import memory_budget
+from ..memory import memory_budget, peak_memory
 from ..model.spec import TensorSpec
 from ..options import Options
-from ..report.record import describe_network, peak_memory
+from ..report.record import describe_network
 from ..scratch import scratch_folder
 from ..tiling.plan import Tile
 from .block_output import BlockOutput

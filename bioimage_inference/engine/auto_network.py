@@ -1,7 +1,5 @@
 """Torch, until another engine has shown on tiles of the run that it gives the same in less time."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BioimageInferenceError
+from ..memory import peak_memory
 from .allocator import give_back_buffers
 from .network import TOLERANCE, Engine, Inputs, Network, difference
 from .statistics import Array
@@ -43,7 +42,7 @@ class AutoNetwork:
         self._chosen: dict[Any, Network] = {}
         self._trials: dict[Any, _Trial] = {}
         self._ahead, self._memory = 0, 0
-        self._memory_before = _peak_memory()
+        self._memory_before = peak_memory()
         self.engine = Engine("torch", "there was too little to compute for a trial of OpenVINO to pay")
 
     def expect(self, tiles: int, memory: int) -> None:
@@ -69,7 +68,7 @@ class AutoNetwork:
         tiles = trial.tiles + self._ahead
         if self._rejected or trial.tiles < 2 or tiles < _FEWEST_TILES or tiles * trial.fastest < _FEWEST_SECONDS:
             return False
-        peak = _peak_memory()
+        peak = peak_memory()
         if peak + (peak - self._memory_before) > self._memory:
             self.engine = Engine("torch", "there was too little memory for a trial of OpenVINO")
             return False
@@ -112,8 +111,3 @@ def _timed(network: Network, inputs: Inputs) -> tuple[list[Array], float]:
     start = time.perf_counter()
     outputs = network(inputs)
     return outputs, time.perf_counter() - start
-
-
-def _peak_memory() -> int:
-    """Bytes of memory that the process has used at most; Linux counts in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform.startswith("linux") else 1)

@@ -58,6 +58,7 @@ class TorchNetwork:
         self._on_gpu = self._device.type == "cuda"
         if self._on_gpu:  # tiles have few shapes, so that the time to try all algorithms is soon won back
             torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.allow_tf32 = False  # which has the digits of float16
         self._reduced = torch.float16 if precision == "float16" else torch.bfloat16
         self._compared = False
         self._module = module.to(self._device)

@@ -5,8 +5,6 @@ What its keys mean is told in ``docs/reference/provenance.md``, and checked by `
 
 import json
 import platform
-import resource
-import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -179,12 +177,6 @@ def with_output_hashes(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, A
     for output in described:
         output["sha256"] = {key: found.get((output["id"], key)) for key in FILES if key in output}
     return described
-
-
-def peak_memory() -> int:
-    """The most bytes of memory that this process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10
 
 
 def now() -> str:

@@ -29,19 +29,23 @@ _in_use: set[Path] = set()
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A new folder for temporary files (in ``TMPDIR``), which is removed when the block ends.
+def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
+    """A new folder for temporary files, which is removed when the block ends.
 
-    What killed runs of the same user left there is removed as well; on file systems without locks it stays. Raises
-    :class:`OutputError` where no folder can be made.
+    It is made in ``TMPDIR``, or, hidden, ``beside`` an output, where files may be as large as outputs. What killed runs
+    of the same user left there is removed as well; on file systems without locks it stays. Raises :class:`OutputError`
+    where no folder can be made.
     """
     try:
-        parent = Path(tempfile.gettempdir())
-        _remove_left_behind(parent)
-        folder = parent / f"{PREFIX}{secrets.token_hex(8)}"
+        parent = Path(tempfile.gettempdir()) if beside is None else beside.absolute().parent
+        prefix = PREFIX if beside is None else f".{PREFIX}"
+        _remove_left_behind(parent, prefix)
+        folder = parent / f"{prefix}{secrets.token_hex(8)}"
         _in_use.add(folder)  # first, because an interruption may come at any moment
         folder.mkdir(mode=0o700)
     except OSError as error:
+        if beside is not None:
+            raise output_error(beside, parent, None, error) from error
         raise OutputError(
             f"No folder for temporary files can be made: {error.strerror or error}. Free some space, or name another "
             "place for them in TMPDIR."
@@ -72,9 +76,9 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _remove_left_behind(parent: Path) -> None:
+def _remove_left_behind(parent: Path, prefix: str) -> None:
     """Remove our folders whose run is gone."""
-    for folder in parent.glob(f"{PREFIX}*"):
+    for folder in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):  # gone meanwhile, being removed by another run, or another user's
             status = folder.lstat()
             ours = status.st_uid == os.getuid() and folder.is_dir() and not folder.is_symlink()

@@ -110,7 +110,9 @@ def test_a_gpu_gets_batches_of_small_tiles_and_gives_what_a_cpu_gives(
 ) -> None:
     package = write_model(tmp_path, Blur((2, 2)), *simple_tensors(size={"y": 64, "x": 64}, halo=2))
     image = np.random.default_rng(0).normal(size=(2, 300, 200)).astype("float32")
-    found = predict(package, image, axes="tyx").outputs["out"].array
+    prediction = predict(package, image, axes="tyx")
+    found = prediction.outputs["out"].array
+    assert prediction.record["plan"]["batch"] == 54
     assert stand_in_gpu.batches == [1, 1, 2, 52, 54]  # two of the first sample are compared
     monkeypatch.undo()
     expected = predict(package, image, axes="tyx").outputs["out"].array

@@ -96,6 +96,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "halo": dict(plan.halo),
         "padding": {axis.letter: list(axis.padding) for axis in plan.axes if any(axis.padding)},
         "border": plan.border,
+        "batch": plan.batch,
         "computed_per_pixel": round(plan.computed, 3),
     }
 

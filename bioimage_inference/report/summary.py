@@ -18,6 +18,7 @@ def plan_lines(record: Record) -> Iterator[str]:
     halo = _same(plan["halo"])
     yield (
         f"  tiles   {plan['tiles']} of {tile} ({' '.join(plan['tile'])})"
+        + (f", up to {plan['batch']} at once" if plan["batch"] > 1 else "")
         + (f", halo {halo}" if halo else "")
         + (f", padded by {_padding(plan['padding'])}" if plan["padding"] else "")
         + (", border mirrored" if plan["border"] == "mirror" else "")

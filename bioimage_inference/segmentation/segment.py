@@ -1,6 +1,5 @@
 """From the prediction of a model to objects: a label image, a table and an overlay picture."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..image.image import PixelSize
-from ..image.partial_file import output_error
+from ..scratch import scratch_folder
 from .blocks import OVERLAP, Grid, cut
 from .growing import grow_seeds
 from .intensity import Intensities, open_intensities
@@ -84,7 +83,7 @@ def segment_file(
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
         light = None if image is None else stack.enter_context(_opened(image, options.image_axes, maps.samples))
-        scratch = stack.enter_context(_scratch_folder(files.wanted[0]))
+        scratch = stack.enter_context(scratch_folder(beside=files.wanted[0]))
         samples = maps.samples
         axes, shape = samples.axes + samples.spatial, (*samples.counts, *samples.shape)
         raw = stack.enter_context(LabelFile(scratch / "regions.npy", axes, shape))
@@ -161,18 +160,6 @@ def _opened(image: Path, axes: str | None, prediction: Samples) -> Iterator[Inte
     light = open_intensities(image, axes, prediction)
     with closing(light.samples.image):
         yield light
-
-
-@contextmanager
-def _scratch_folder(beside: Path) -> Iterator[Path]:
-    """A hidden folder beside an output, on the disk that has room for outputs; it is removed in the end."""
-    folder = beside.absolute().parent
-    try:
-        scratch = tempfile.TemporaryDirectory(prefix=f".{beside.name}.", dir=folder)
-    except OSError as error:
-        raise output_error(beside, folder, None, error) from error
-    with scratch as name:
-        yield Path(name)
 
 
 def _pixel_sizes(samples: Samples, light: Intensities | None) -> Mapping[str, PixelSize]:

@@ -111,22 +111,26 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_temporary_folders_of_killed_runs_are_removed_and_no_others(scratch: Path) -> None:
+@pytest.mark.parametrize("beside", ["", "cells_labels.tif"])
+def test_temporary_folders_of_killed_runs_are_removed_and_no_others(scratch: Path, beside: str) -> None:
+    """In ``TMPDIR``, and those that are hidden beside an output."""
     old = time.time() - 3600
-    for name in ("bioimage-inference-left", "bioimage-inference-young", "others"):
+    prefix = ".bioimage-inference-" if beside else "bioimage-inference-"
+    output = scratch / beside if beside else None
+    for name in (f"{prefix}left", f"{prefix}young", "others"):
         (scratch / name).mkdir()
         (scratch / name / "file").touch()
-    (scratch / "bioimage-inference-link").symlink_to(scratch / "others")
-    (scratch / "bioimage-inference-file").touch()
-    with scratch_folder() as living:
+    (scratch / f"{prefix}link").symlink_to(scratch / "others")
+    (scratch / f"{prefix}file").touch()
+    with scratch_folder(output) as living:
         for path in scratch.iterdir():
-            if path.name != "bioimage-inference-young":
+            if path.name != f"{prefix}young":
                 os.utime(path, (old, old), follow_symlinks=False)
-        with scratch_folder() as another:
+        with scratch_folder(output) as another:
             assert living.is_dir()
             assert another.is_dir()
             others = set(names(scratch)) - {living.name, another.name}
-            assert others == {f"bioimage-inference-{kind}" for kind in ("young", "link", "file")} | {"others"}
+            assert others == {f"{prefix}{kind}" for kind in ("young", "link", "file")} | {"others"}
         assert not another.exists()
 
 

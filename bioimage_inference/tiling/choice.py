@@ -19,7 +19,7 @@ BYTES_PER_PIXEL = {2: 1300, 3: 850}
 BASE_BYTES = 400 << 20
 """What the program takes itself."""
 # Tiles, or batches of them, beyond this many pixels gain nothing: on a CPU, in 2-D, caches matter more than halos.
-_ENOUGH_PIXELS = {"cpu": {2: 600 * 600, 3: 128 * 288 * 288}, "gpu": {2: 2048 * 2048, 3: 256 * 256 * 256}}
+_ENOUGH_PIXELS = {"cpu": {2: 600 * 600, 3: 128 * 232 * 232}, "gpu": {2: 2048 * 2048, 3: 256 * 256 * 256}}
 # What starting one more tile costs, in pixels computed.
 _TILE_COST = 20_000
 # Without a declared halo tiles overlap by this many pixels on each side, or a quarter of a short tile; in y and x not

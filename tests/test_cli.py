@@ -227,6 +227,18 @@ def test_broken_images_are_5(model: str, test_data: Path, tmp_path: Path, capsys
     assert not list(tmp_path.glob("*_prediction*"))
 
 
+def test_a_failed_run_leaves_no_empty_folder(model: str, tmp_path: Path) -> None:
+    """None that it made; one that was there stays."""
+    text = tmp_path / "text.txt"
+    text.write_text("no image")
+    for command in (["predict", model, str(text)], ["segment", str(text)], ["rerun", str(text)]):
+        assert main([*command, "-o", str(tmp_path / "new")]) in (2, 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+    (tmp_path / "old").mkdir()
+    assert main(["predict", model, str(text), "-o", str(tmp_path / "old")]) == 5
+    assert (tmp_path / "old").is_dir()
+
+
 def test_an_unwritable_folder_is_2(model: str, nuclei: str, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "file").write_text("")
     code, message = fails(capsys, "predict", model, nuclei, "-o", tmp_path / "file" / "folder")
@@ -264,7 +276,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(model: str, nuclei: str, tmp_pat
     _, message = process.communicate()
     assert process.returncode == 2, message
     assert "Traceback" not in message
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_program_that_is_told_to_stop_leaves_nothing(model: str, tmp_path: Path) -> None:
@@ -277,7 +289,7 @@ def test_the_program_that_is_told_to_stop_leaves_nothing(model: str, tmp_path: P
     _, message = process.communicate()
     assert process.returncode == 130, message
     assert "nothing was written" in message
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_and_dry_run_import_no_torch(model: str, nuclei: str) -> None:

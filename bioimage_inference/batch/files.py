@@ -1,5 +1,6 @@
 """What the files of an image are called in the output folder, and that no two of them are the same."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,12 +94,24 @@ def relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def make_folder(folder: Path) -> None:
-    """Make the output folder. Raises :class:`OutputError`."""
+@contextlib.contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make the output folder; a new one in which nothing was written is removed where the block fails.
+
+    Raises :class:`OutputError` where it cannot be made.
+    """
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.") from error
+    try:
+        yield
+    except BaseException:
+        if new:
+            with contextlib.suppress(OSError):  # something was written
+                folder.rmdir()
+        raise
 
 
 def _image_files(start: Path, wanted: Wanted) -> ImageFiles:

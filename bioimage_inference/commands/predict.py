@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Target, open_model
 from ..batch import progress
-from ..batch.files import TABLES, ImageFiles, Wanted, keep_given, make_folder, name_files
+from ..batch.files import TABLES, ImageFiles, Wanted, keep_given, name_files, output_folder
 from ..batch.one_image import Task, dry_run, predict_into, said
 from ..batch.resume import Resuming
 from ..batch.run import Batch, rehearse, rehearse_single, run_batch, run_single
@@ -119,11 +119,10 @@ def _predict_into_folder(
     sheets = [path for path in map(Path, arguments.images) if is_sheet(path)]
     given = [*(sample.image for sample in samples), *sheets, *task.others.values()]
     keep_given([*tables, *(path for one in files for path in one.all())], given)
-    if not arguments.dry_run:
-        make_folder(folder)
+    made = nullcontext() if arguments.dry_run else output_folder(folder)
     keep_records = arguments.json or arguments.ro_crate is not None
     items = list(zip(samples, files, strict=True))
-    with _shared_out(arguments, task, items, many) as task:
+    with made, _shared_out(arguments, task, items, many) as task:
         batch = Batch(task, items, folder, partial(_say, arguments), keep_records, arguments.debug)
         if many:
             result = rehearse(batch) if arguments.dry_run else run_batch(batch)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..batch import progress
-from ..batch.files import make_folder
+from ..batch.files import output_folder
 from ..errors import ReproductionError
 from ..repetition import Change, OutputFinding, Repetition, repeat
 from ..scratch import scratch_folder
@@ -54,8 +54,8 @@ def rerun_command(arguments: argparse.Namespace) -> int:
 def _folder(wanted: Path | None) -> Iterator[Path]:
     """The folder for the outputs; without a wish one that is removed in the end."""
     if wanted is not None:
-        make_folder(wanted)
-        yield wanted
+        with output_folder(wanted):
+            yield wanted
         return
     with scratch_folder() as folder:
         yield folder

@@ -3,9 +3,10 @@
 import argparse
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
-from ..batch.files import make_folder, stem_of
+from ..batch.files import output_folder, stem_of
 from ..errors import UsageError
 from ..segmentation.segment import SegmentFiles, SegmentOptions, segment_file
 from ..segmentation.summary import objects_lines
@@ -14,7 +15,10 @@ from ..segmentation.summary import objects_lines
 def segment_command(arguments: argparse.Namespace) -> int:
     """Segment a prediction; ``--json`` prints what :func:`segment_file` returns."""
     prediction: Path = arguments.prediction
-    objects = segment_file(prediction, _files(arguments), segment_options(arguments), arguments.image)
+    files, options = _files(arguments), segment_options(arguments)
+    named = arguments.labels or arguments.table or arguments.overlay
+    with nullcontext() if named else output_folder(arguments.output or Path()):
+        objects = segment_file(prediction, files, options, arguments.image)
     if arguments.json:
         print(json.dumps(objects, indent=2, ensure_ascii=False))
         return 0
@@ -50,7 +54,6 @@ def _files(arguments: argparse.Namespace) -> SegmentFiles:
     named = SegmentFiles(arguments.labels, arguments.table, arguments.overlay)
     if named == SegmentFiles():
         folder = arguments.output or Path()
-        make_folder(folder)
         stem = stem_of(arguments.prediction.resolve())
         return SegmentFiles(*(folder / f"{stem}_{end}" for end in ("labels.tif", "objects.csv", "overlay.png")))
     if arguments.output is not None:

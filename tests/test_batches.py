@@ -58,6 +58,19 @@ def test_tiles_are_computed_at_once_after_the_first_two_agreed() -> None:
     assert network.sizes == [1, 1, 2, 2, 4]  # two one by one, the same at once, then all others
 
 
+def test_outputs_that_the_description_does_not_name_are_no_obstacle() -> None:
+    sizes = []
+
+    def network(inputs: Inputs) -> list[Array]:
+        assert inputs[0] is not None
+        sizes.append(len(inputs[0]))
+        return [inputs[0], inputs[0].mean()]
+
+    found = Batches(network, model(), most=8)(TILES)
+    check([blocks[0] for blocks in found], lambda tile: tile)
+    assert sizes == [1, 1, 2, 6]
+
+
 def test_one_at_a_time_is_never_compared() -> None:
     network = Network(lambda array: array + 1)
     check(computed(network, most=1), lambda tile: tile + 1)

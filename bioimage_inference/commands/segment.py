@@ -16,8 +16,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
     """Segment a prediction; ``--json`` prints what :func:`segment_file` returns."""
     prediction: Path = arguments.prediction
     files, options = _files(arguments), segment_options(arguments)
-    named = arguments.labels or arguments.table or arguments.overlay
-    with nullcontext() if named else output_folder(arguments.output or Path()):
+    with nullcontext() if arguments.output is None else output_folder(arguments.output):
         objects = segment_file(prediction, files, options, arguments.image)
     if arguments.json:
         print(json.dumps(objects, indent=2, ensure_ascii=False))

@@ -14,6 +14,7 @@ from .device import free_memory
 from .loading import Loaded
 from .network import Inputs
 from .prepare import Prepared, planned
+from .statistics import Array
 
 # A network may take this many times what is assumed of a U-Net; where there is more memory, nothing is measured.
 _PLENTY = 8
@@ -86,7 +87,7 @@ def _blank(plan: Plan, prepared: Prepared, loaded: Loaded) -> Inputs:
     """Inputs of a tile that are all zero; ``None`` for an optional one that is absent."""
     read = next(plan.tiles()).read
 
-    def zeros(tensor: TensorSpec) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+    def zeros(tensor: TensorSpec) -> Array:
         matched = prepared.matched[tensor.id]
         spans = read[tensor.id]
         sizes = dict(matched.sizes) | {letter: stop - start for letter, (start, stop) in spans.items()}

@@ -211,7 +211,7 @@ class _Probe:
             tile.append(array)
         return tile
 
-    def _with_slab(self, tile: Inputs, other: Sequence[Array | None], start: int, stop: int) -> list[Array | None]:
+    def _with_slab(self, tile: Inputs, other: Inputs, start: int, stop: int) -> list[Array | None]:
         """The tile, with the pixels ``start`` … ``stop`` of another one in all inputs that follow the axis."""
         mixed = []
         for tensor, array, source in zip(self.model.inputs, tile, other, strict=True):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bioimage_inference.cli import main
+from bioimage_inference.memory import peak_memory
 
 from .mutations import Mutant, mutant
 from .seeds import Seeds
@@ -114,8 +115,7 @@ def _work(seeds: Seeds, scratch: Path, seed: int, numbers: range, end: float | N
         signal.alarm(0)
         told.write(f"{number} {outcome}\n")
         told.flush()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        if peak > _FRESH or (end is not None and time.monotonic() > end):
+        if peak_memory() > _FRESH or (end is not None and time.monotonic() > end):
             return
 
 
@@ -129,7 +129,7 @@ def outcome_of(one: Mutant, seeds: Seeds, scratch: Path) -> str:
         code = main(command)
     message = errors.getvalue().strip()
     left = [file.name for file in output.iterdir()] if output.is_dir() else []
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    peak = peak_memory()
     if code not in DOCUMENTED or "Traceback" in message:
         return f"exit code {code}: {' '.join(message.split())[:300]}"
     if code and (not message or "\n" in message):

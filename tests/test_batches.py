@@ -143,3 +143,13 @@ def test_the_plan_of_a_gpu(tmp_path: Path, stand_in_gpu: StandInGPU) -> None:
             plan = calibrated(prepare(loaded.spec, image, {}, Options(axes="yx")), loaded).plan
         assert (plan.tile_shape, plan.batch) == (tile, batch)
     assert stand_in_gpu.devices == ["cuda:0", "cuda:0"]
+
+
+@pytest.mark.usefixtures("stand_in_gpu")
+def test_the_memory_that_the_user_allows_bounds_the_tiles_of_a_gpu_too(tmp_path: Path) -> None:
+    package = write_model(tmp_path, Blur((2, 2)), *simple_tensors(size={"min": 16, "step": 4}, halo=2))
+    options = Options(axes="yx", memory="410MiB")
+    with open_model(package) as opened:
+        loaded = opened.load(options)
+        plan = calibrated(prepare(loaded.spec, np.zeros((400, 320), "uint8"), {}, options), loaded).plan
+    assert len(plan) > 1

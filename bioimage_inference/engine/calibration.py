@@ -36,8 +36,8 @@ def calibrated(prepared: Prepared, loaded: Loaded) -> Prepared:
     """
     keep_big_buffers()
     if loaded.device.name != "cpu":
-        free = free_memory(loaded.device)
-        prepared = planned(prepared, loaded.spec, replace(prepared.request, gpu=True, memory=BASE_BYTES + free))
+        memory = min(prepared.request.memory, BASE_BYTES + free_memory(loaded.device))
+        prepared = planned(prepared, loaded.spec, replace(prepared.request, gpu=True, memory=memory))
     bytes_per_pixel = _measured(prepared, loaded)
     if bytes_per_pixel is None:
         return prepared

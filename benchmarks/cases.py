@@ -74,10 +74,18 @@ def tiles(setting: Setting) -> Case:
     """The tile that is chosen against those that one could ask for."""
     model = write_model(setting.folder / "tiles", 3, halo=16)
     image = _image(setting, "tiles", (40, 64, 64) if setting.small else (128, 512, 512))
-    asked = ["40x48x48"] if setting.small else ["64x128x128", "96x192x192", "128x192x256", "128x256x256", "128x288x288"]
+    asked = ["40x48x48"] if setting.small else ["64x128x128", "96x192x192", "128x152x272", "128x272x272", "128x272x512"]
     programs = {"ours": _ours(setting, "ours", model, image)}
     programs |= {tile: _ours(setting, tile, model, image, "--tile", tile) for tile in asked}
     return Case("3-D 128×512×512, tiles", programs)
+
+
+def stack(setting: Setting) -> Case:
+    """A large stack, and with little memory."""
+    model = write_model(setting.folder / "stack", 3, halo=16)
+    image = _image(setting, "stack", (40, 64, 64) if setting.small else (256, 1024, 1024))
+    less = {name: _ours(setting, name, model, image, "--memory", name) for name in ("1200MiB", "800MiB")}
+    return Case("3-D 256×1024×1024", {"ours": _ours(setting, "stack", model, image), **less})
 
 
 def sizes(setting: Setting) -> Case:
@@ -110,6 +118,7 @@ CASES: Mapping[str, Callable[[Setting], Case]] = {
     "3d": three_d,
     "tiles": tiles,
     "sizes": sizes,
+    "stack": stack,
     "start": start,
 }
 

@@ -21,6 +21,7 @@ class Fake:
     """Stands for a network: calls a function on the first input, and remembers the shapes that it saw."""
 
     engine = Engine("torch", "as asked")
+    slabs, in_slabs = None, False
 
     def __init__(self, function: Any = lambda array: array) -> None:
         self.function = function

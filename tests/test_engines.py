@@ -270,10 +270,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def run(torch_network: Network, openvino: Network, tiles: int = 100, memory: int = sys.maxsize) -> AutoNetwork:
+def run(
+    torch_network: Network, openvino: Network, tiles: int = 100, memory: int = sys.maxsize, whole: bool = True
+) -> AutoNetwork:
     """All tiles of an image; the results are those of torch to the tolerance of auto."""
     network = AutoNetwork(torch_network, lambda: openvino)
-    network.expect(tiles, memory)
+    network.expect(tiles, memory, whole)
     for number in range(tiles):
         (result,) = network([IMAGE + number])
         np.testing.assert_allclose(result, (IMAGE + number).astype(result.dtype), rtol=0, atol=TOLERANCE)
@@ -298,6 +300,12 @@ def test_auto_does_not_try_where_memory_is_short(clock: Clock) -> None:
     engine = run(clock.network(2.0), clock.network(1.0), memory=1).engine
     assert (engine.name, set(clock.computed)) == ("torch", {2.0})
     assert "too little memory" in engine.reason
+
+
+def test_auto_does_not_try_what_torch_computes_in_slabs(clock: Clock) -> None:
+    engine = run(clock.network(2.0), clock.network(1.0), whole=False).engine
+    assert (engine.name, set(clock.computed)) == ("torch", {2.0})
+    assert "whole tiles only" in engine.reason
 
 
 @pytest.mark.parametrize(

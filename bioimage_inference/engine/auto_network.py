@@ -41,13 +41,13 @@ class AutoNetwork:
         self._openvino: Network | None = None
         self._chosen: dict[Any, Network] = {}
         self._trials: dict[Any, _Trial] = {}
-        self._ahead, self._memory = 0, 0
+        self._ahead, self._memory, self._whole = 0, 0, True
         self._memory_before = peak_memory()
         self.engine = Engine("torch", "there was too little to compute for a trial of OpenVINO to pay")
 
-    def expect(self, tiles: int, memory: int) -> None:
-        """How many tiles come next, and how many bytes the process may use."""
-        self._ahead, self._memory = tiles, memory
+    def expect(self, tiles: int, memory: int, whole: bool = True) -> None:
+        """How many tiles come next, whether each is computed whole, and how many bytes the process may use."""
+        self._ahead, self._memory, self._whole = tiles, memory, whole
 
     def __call__(self, inputs: Inputs) -> list[Array]:
         """Compute one tile."""
@@ -67,6 +67,9 @@ class AutoNetwork:
     def _worthwhile(self, trial: _Trial) -> bool:
         tiles = trial.tiles + self._ahead
         if self._rejected or trial.tiles < 2 or tiles < _FEWEST_TILES or tiles * trial.fastest < _FEWEST_SECONDS:
+            return False
+        if not self._whole:
+            self.engine = Engine("torch", "OpenVINO computes whole tiles only")
             return False
         peak = peak_memory()
         if peak + (peak - self._memory_before) > self._memory:

@@ -1,91 +1,184 @@
-"""Tiles for the network and device at hand: where memory is scarce, what a pixel takes is measured on a small tile."""
+"""Tiles for the network and device at hand, by what the network's tensors take: computed whole, or slab by slab."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from ..image.partial_file import byte_size
 from ..model.spec import TensorSpec
-from ..tiling.choice import BASE_BYTES, BYTES_PER_PIXEL, dimensions_of
-from ..tiling.plan import Plan
+from ..tiling.choice import BASE_BYTES, BYTES_PER_PIXEL, dimensions_of, held_pixels
 from .allocator import keep_big_buffers, return_big_buffers
 from .device import free_memory
 from .loading import Loaded
 from .network import Inputs
 from .prepare import Prepared, planned
+from .slabs import NotInSlabs
 from .statistics import Array
 
 # A network may take this many times what is assumed of a U-Net; where there is more memory, nothing is measured.
 _PLENTY = 8
 # Pixels of the tile that is measured: what a pixel takes does not depend on it.
 _SMALL = 1 << 15
-# Memory of the process over that of its tensors, by what becomes of free buffers; on a GPU torch keeps them.
-_KEPT, _RETURNED, _ON_GPU = 4.0, 1.4, 1.5
-# Time that a pixel takes where buffers are returned to the system, over that where they are kept.
+# Memory of the process over that of its tensors, where free buffers are kept (those of slabs are smaller), or returned
+# to the system; on a GPU torch keeps them.
+_KEPT, _KEPT_OF_SLABS, _RETURNED, _ON_GPU = 4.0, 2.5, 1.4, 1.5
+# Time that a pixel takes where buffers are returned, over that where they are kept.
 _SLOWER = 1.5
+# Time that a pixel takes in slabs, over that in whole tiles, by the number of dimensions; more where a network
+# normalises by the values of the whole tile.
+_IN_SLABS, _NORMALISED = {2: 1.3, 3: 1.1}, 1.4
+# From so much memory for a whole tile on, slabs may take so many times as long.
+_MODEST, _LITTLE_LONGER = 1 << 30, 1.3
+# Fewer bytes than a pixel takes of any network.
+_LITTLE = 1.0
 # What memory costs in pixels computed is said from here on.
 _WORTH_SAYING = 1.25
 
+Held = Callable[[Prepared], float]
+"""Bytes that all tensors hold at once, at most, while a tile is computed."""
+
 
 def calibrated(prepared: Prepared, loaded: Loaded) -> Prepared:
-    """The same with tiles that fit the network and its device, and the allocator set up for them.
+    """The same with tiles that fit the network and its device, and the network and the allocator set up for them.
 
     Tiles that the user asked for stay as they are, but for the number computed at once. Where memory for all that the
-    network takes is far from scarce, so do others on a CPU. Raises :class:`ModelError` where the network fails.
+    network takes is far from scarce, so do others that are not computed in slabs. Raises :class:`ModelError` where the
+    network fails.
     """
     keep_big_buffers()
     if loaded.device.name != "cpu":
-        memory = min(prepared.request.memory, BASE_BYTES + free_memory(loaded.device))
-        prepared = planned(prepared, loaded.spec, replace(prepared.request, gpu=True, memory=memory))
-    bytes_per_pixel = _measured(prepared, loaded)
-    if bytes_per_pixel is None:
-        return prepared
-
-    def with_memory_for(tensors: float) -> Prepared:
-        request = replace(prepared.request, bytes_per_pixel=tensors * bytes_per_pixel)
-        return planned(prepared, loaded.spec, request)
-
-    if prepared.request.gpu:
-        return with_memory_for(_ON_GPU)
-    kept, returned = with_memory_for(_KEPT), with_memory_for(_RETURNED)
-    if kept.plan.computed <= returned.plan.computed * _SLOWER:
-        chosen = kept
-    else:
+        return _on_gpu(prepared, loaded)
+    whole = _whole(prepared, loaded)
+    slabs = _in_slabs(prepared, loaded, whole)
+    loaded.use_slabs(slabs is not None)
+    way = slabs or whole
+    if way.returned:
         return_big_buffers()
-        chosen = returned
-    return _with_advice(chosen, loaded, _KEPT * bytes_per_pixel)
+    return way.prepared if way.held is None else _with_advice(way, way.held, loaded)
 
 
-def _with_advice(prepared: Prepared, loaded: Loaded, bytes_per_pixel: float) -> Prepared:
-    """The same with a remark where more memory would spare much computing."""
-    plenty = planned(prepared, loaded.spec, replace(prepared.request, memory=1 << 60)).plan
-    plan, budget = prepared.plan, prepared.budget
-    if plan.computed <= _WORTH_SAYING * plenty.computed:
+@dataclass(frozen=True)
+class _Way:
+    """A way to compute the image: ``pixel`` is the time that a pixel takes, over that in whole tiles.
+
+    A process takes ``kept`` times the memory that tensors hold; ``held`` is ``None`` where that is known to be enough.
+    Buffers may be ``returned`` to the system, so that it takes less.
+    """
+
+    prepared: Prepared
+    pixel: float = 1.0
+    kept: float = _KEPT
+    held: Held | None = None
+    returned: bool = False
+
+    @property
+    def time(self) -> float:
+        """The time for a pixel of the image, over that of the network for one."""
+        return self.prepared.plan.computed * self.pixel * (_SLOWER if self.returned else 1)
+
+
+def _on_gpu(prepared: Prepared, loaded: Loaded) -> Prepared:
+    memory = min(prepared.request.memory, BASE_BYTES + free_memory(loaded.device))
+    prepared = planned(prepared, loaded.spec, replace(prepared.request, gpu=True, memory=memory))
+    held = _held_by_pixel(prepared, loaded)
+    if held is None:
         return prepared
-    wanted = BASE_BYTES + prod(plenty.tile_shape.values()) * bytes_per_pixel
+    return planned(prepared, loaded.spec, replace(prepared.request, bytes_per_pixel=_ON_GPU * held))
+
+
+def _whole(prepared: Prepared, loaded: Loaded) -> _Way:
+    """Tiles that are computed at once, each as large as memory allows."""
+    by_pixel = _held_by_pixel(prepared, loaded)
+    if by_pixel is None:
+        return _Way(prepared)
+    roomy = planned(prepared, loaded.spec, replace(prepared.request, bytes_per_pixel=_LITTLE))
+    return _fitted(_Way(roomy), loaded, lambda one: by_pixel * _pixels(one))
+
+
+def _in_slabs(prepared: Prepared, loaded: Loaded, whole: _Way) -> _Way | None:
+    """Tiles that are computed slab by slab; ``None`` where they cannot be, or where whole tiles are better."""
+    dimensions = dimensions_of(list(prepared.plan.tile_shape.values()))
+    takes_much = _pixels(whole.prepared) * BYTES_PER_PIXEL[dimensions] > _MODEST
+    longest = whole.time * (_LITTLE_LONGER if takes_much else 1)
+    request = replace(prepared.request, slabs=True)
+    roomy = planned(prepared, loaded.spec, replace(request, bytes_per_pixel=_LITTLE))
+    way = _Way(roomy, _IN_SLABS[dimensions], _KEPT_OF_SLABS)
+    if loaded.slabs is None or way.time >= longest or not loaded.slabs.large(_blank(roomy, loaded)):
+        return None
+    slabs = loaded.slabs
+    try:
+        small = planned(prepared, loaded.spec, replace(request, tile=None, pixels=_SMALL))
+        slabs.check(_noise(small, loaded))
+        way = _fitted(way, loaded, lambda one: slabs.held(_blank(one, loaded)))
+        if slabs.normalises(_blank(way.prepared, loaded)):
+            way = replace(way, pixel=way.pixel * _NORMALISED)
+    except NotInSlabs:
+        return None
+    return way if way.time < longest else None
+
+
+def _fitted(way: _Way, loaded: Loaded, held: Held) -> _Way:
+    """The same with tiles that fit into memory; buffers are returned where that spares much computing."""
+    kept, returned = (
+        replace(way, prepared=_fitting(way.prepared, loaded, held, factor), held=held, returned=factor == _RETURNED)
+        for factor in (way.kept, _RETURNED)
+    )
+    return kept if kept.time <= returned.time else returned
+
+
+def _fitting(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> Prepared:
+    """Smaller tiles until one fits, since the smaller a tile is, the more it may take per pixel."""
+    while True:
+        size = factor * held(prepared)
+        if BASE_BYTES + size <= prepared.request.memory:
+            return prepared
+        held_at_once = held_pixels(list(prepared.plan.tile_shape.values()), prepared.request)
+        request = replace(prepared.request, bytes_per_pixel=size / held_at_once)
+        smaller = planned(prepared, loaded.spec, request)
+        if _pixels(smaller) >= _pixels(prepared):
+            return prepared
+        prepared = smaller
+
+
+def _with_advice(way: _Way, held: Held, loaded: Loaded) -> Prepared:
+    """The same with a remark where more memory would spare much computing."""
+    prepared = way.prepared
+    request = replace(prepared.request, memory=1 << 60, bytes_per_pixel=None)
+    plenty = planned(prepared, loaded.spec, request)
+    plan, budget = prepared.plan, prepared.budget
+    if plan.computed <= _WORTH_SAYING * plenty.plan.computed:
+        return prepared
+    wanted = BASE_BYTES + way.kept * held(plenty)
     note = (
         f"Memory bounds the tiles: {plan.computed:.1f} pixels are computed for each one of the image. With about "
-        f"{byte_size(int(wanted))} (it is {byte_size(budget.size)}, {budget.reason}) it would be {plenty.computed:.1f}."
+        f"{byte_size(int(wanted))} (it is {byte_size(budget.size)}, {budget.reason}) it would be "
+        f"{plenty.plan.computed:.1f}."
     )
     return replace(prepared, plan=replace(plan, notes=(*plan.notes, note)))
 
 
-def _measured(prepared: Prepared, loaded: Loaded) -> float | None:
-    """Bytes of the network's tensors per pixel of a tile; ``None`` where tiles do not depend on it."""
-    request, tile = prepared.request, prepared.plan.tile_shape
-    assumed = BYTES_PER_PIXEL[dimensions_of(list(tile.values()))]
-    if request.tile is not None or prod(tile.values()) * assumed * _PLENTY <= request.memory - BASE_BYTES:
+def _held_by_pixel(prepared: Prepared, loaded: Loaded) -> float | None:
+    """Bytes of the network's tensors per pixel of a whole tile; ``None`` where tiles do not depend on it."""
+    request = prepared.request
+    assumed = BYTES_PER_PIXEL[dimensions_of(list(prepared.plan.tile_shape.values()))]
+    if request.tile is not None or _pixels(prepared) * assumed * _PLENTY <= request.memory - BASE_BYTES:
         return None
-    small = planned(prepared, loaded.spec, replace(request, pixels=_SMALL)).plan
-    if small.tile_shape == tile:
+    small = planned(prepared, loaded.spec, replace(request, pixels=_SMALL))
+    if small.plan.tile_shape == prepared.plan.tile_shape:
         return None
-    return loaded.held(_blank(small, prepared, loaded)) / prod(small.tile_shape.values())
+    return loaded.held(_blank(small, loaded)) / _pixels(small)
 
 
-def _blank(plan: Plan, prepared: Prepared, loaded: Loaded) -> Inputs:
+def _pixels(prepared: Prepared) -> int:
+    """Pixels of a tile."""
+    return prod(prepared.plan.tile_shape.values())
+
+
+def _blank(prepared: Prepared, loaded: Loaded) -> Inputs:
     """Inputs of a tile that are all zero; ``None`` for an optional one that is absent."""
-    read = next(plan.tiles()).read
+    read = next(prepared.plan.tiles()).read
 
     def zeros(tensor: TensorSpec) -> Array:
         matched = prepared.matched[tensor.id]
@@ -95,3 +188,12 @@ def _blank(plan: Plan, prepared: Prepared, loaded: Loaded) -> Inputs:
         return np.zeros([sizes[letter] for letter in tensor.letters], *casts or ["float32"])
 
     return [zeros(tensor) if tensor.id in prepared.matched else None for tensor in loaded.spec.inputs]
+
+
+def _noise(prepared: Prepared, loaded: Loaded) -> Inputs:
+    """Inputs of a tile that are normal noise."""
+    random = np.random.default_rng(0)
+    return [
+        None if zeros is None else random.normal(size=zeros.shape).astype(zeros.dtype)
+        for zeros in _blank(prepared, loaded)
+    ]

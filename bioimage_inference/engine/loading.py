@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..model.opening import OpenedModel
@@ -17,16 +17,21 @@ from .network import Engine, Inputs, TorchNetwork
 from .openvino_network import OpenVINONetwork, openvino_installed
 from .samplewise import check_packages
 
+if TYPE_CHECKING:
+    from .slabs.slab_network import SlabNetwork
+
 
 @dataclass(frozen=True)
 class Loaded:
     """A network that is ready to compute, and what the record says of it.
 
-    ``module`` is the network in PyTorch; ``spec`` is the model's, its own functions among the operations loaded;
+    ``torch`` is the network where torch computes it, alone or with others, ``module`` the network as it was loaded;
+    ``spec`` is the model's, its own functions among the operations loaded;
     ``entry`` is the weights entry that was used, ``sha256`` that of its file.
     """
 
     network: TorchNetwork | OpenVINONetwork | AutoNetwork
+    torch: TorchNetwork | None
     module: Any
     spec: ModelSpec
     device: Device
@@ -37,7 +42,20 @@ class Loaded:
     @property
     def engine(self) -> Engine:
         """What computed the latest tiles, and why."""
-        return self.network.engine
+        engine = self.network.engine
+        if self.torch is None or not self.torch.in_slabs:
+            return engine
+        return replace(engine, reason=f"{engine.reason}; large tiles are computed slab by slab")
+
+    @property
+    def slabs(self) -> "SlabNetwork | None":
+        """The network slab by slab; ``None`` where it is always computed whole."""
+        return self.torch.slabs if self.torch is not None else None
+
+    def use_slabs(self, on: bool) -> None:
+        """Compute large tiles slab by slab from now on, or all of them whole."""
+        if self.torch is not None:
+            self.torch.in_slabs = on
 
     def held(self, inputs: Inputs) -> int:
         """Bytes that all tensors of the network hold at once, at most, while torch computes a tile."""
@@ -46,7 +64,7 @@ class Loaded:
     def expect(self, tiles: int, memory: int) -> None:
         """Say how many tiles come next, and how many bytes the process may use."""
         if isinstance(self.network, AutoNetwork):
-            self.network.expect(tiles, memory)
+            self.network.expect(tiles, memory, whole=self.torch is None or not self.torch.in_slabs)
 
 
 def import_torch() -> Any:
@@ -73,31 +91,40 @@ def load_network(opened: OpenedModel, options: Options) -> Loaded:
             "--precision float16 is for GPUs, and this run is on the CPU. Use bfloat16, which CPUs compute, or float32."
         )
     loaded = load_weights(spec, policy, opened.package.bare_weights)
-    network = _on_engine(loaded.module, device, options)
-    return Loaded(network, loaded.module, spec, device, loaded.entry, loaded.sha256, loaded.notes)
+    network, on_torch = _on_engine(loaded.module, device, options)
+    return Loaded(network, on_torch, loaded.module, spec, device, loaded.entry, loaded.sha256, loaded.notes)
 
 
-def _on_engine(module: Any, device: Device, options: Options) -> TorchNetwork | OpenVINONetwork | AutoNetwork:
+def _on_engine(
+    module: Any, device: Device, options: Options
+) -> tuple[TorchNetwork | OpenVINONetwork | AutoNetwork, TorchNetwork | None]:
+    """What computes, and what of it is torch."""
     import torch
 
-    on_torch = partial(TorchNetwork, module, device, options.precision)
-    if options.engine == "torch":
-        return on_torch("as asked")
-    if device.name != "cpu":
-        return on_torch("OpenVINO is used on CPUs only")
     openvino = partial(OpenVINONetwork, module, options.precision, torch.get_num_threads())
-    if options.engine == "openvino":
+    if options.engine == "openvino" and device.name == "cpu":
         if not openvino_installed():
             raise UsageError(
                 "--engine openvino needs OpenVINO, which is not installed. Install it with "
                 'pip install "bioimage_inference[openvino]", or leave --engine out.'
             )
-        return openvino()
+        return openvino(), None
+    reason = _reason_for_torch(device, options)
+    on_torch = TorchNetwork(module, device, options.precision, reason or "the engine of the weights")
+    return (on_torch if reason else AutoNetwork(on_torch, openvino)), on_torch
+
+
+def _reason_for_torch(device: Device, options: Options) -> str:
+    """Why OpenVINO is not even tried; empty where it is."""
+    if options.engine == "torch":
+        return "as asked"
+    if device.name != "cpu":
+        return "OpenVINO is used on CPUs only"
     if not openvino_installed():
-        return on_torch("OpenVINO is not installed")
+        return "OpenVINO is not installed"
     if options.precision != "float32":
-        return on_torch(f"engines round {options.precision} differently; --engine openvino takes the other one")
-    return AutoNetwork(on_torch(), openvino)
+        return f"engines round {options.precision} differently; --engine openvino takes the other one"
+    return ""
 
 
 def _with_functions(spec: ModelSpec, policy: TrustPolicy) -> ModelSpec:

@@ -43,6 +43,8 @@ class Network(Protocol):
 class TorchNetwork:
     """A PyTorch module on a device.
 
+    ``slabs`` computes the same slab by slab, ``None`` where that is not to be: on a GPU, or where torch decides which
+    operations take less than float32. It does so for large tiles while ``in_slabs`` is true.
     Raises :class:`OutOfMemoryError` where a tile does not fit, :class:`ModelError` where the module fails otherwise.
     """
 
@@ -50,6 +52,8 @@ class TorchNetwork:
         self, module: Any, device: Device, precision: Precision = "float32", reason: str = "the engine of the weights"
     ) -> None:
         import torch
+
+        from .slabs.slab_network import SlabNetwork
 
         self.engine = Engine("torch", reason)
         self._torch = torch
@@ -64,6 +68,8 @@ class TorchNetwork:
         self._module = module.to(self._device)
         self._formats = {4: torch.channels_last, 5: torch.channels_last_3d}
         self._use_channels_last()
+        self.slabs = None if self._on_gpu or precision != "float32" else SlabNetwork(self._module)
+        self.in_slabs = False
 
     def __call__(self, inputs: Inputs) -> list[Array]:
         """Compute one tile on the device; results come back in float32 where the network computed in less."""
@@ -101,7 +107,8 @@ class TorchNetwork:
             tensors = [None if array is None else self._tensor(array) for array in inputs]
             while tensors and tensors[-1] is None:  # absent optional inputs keep their defaults
                 tensors.pop()
-            return [self._array(tensor) for tensor in flat(self._module(*tensors))]
+            network = self.slabs if self.slabs is not None and self.in_slabs else self._module
+            return [self._array(tensor) for tensor in flat(network(*tensors))]
 
     def _use_channels_last(self) -> None:
         """Convolutions are about 1.6 times faster on a CPU when channels lie together, and no slower on a GPU."""

@@ -19,7 +19,15 @@ BYTES_PER_PIXEL = {2: 1300, 3: 850}
 BASE_BYTES = 400 << 20
 """What the program takes itself."""
 # Tiles, or batches of them, beyond this many pixels gain nothing: on a CPU, in 2-D, caches matter more than halos.
-_ENOUGH_PIXELS = {"cpu": {2: 600 * 600, 3: 128 * 232 * 232}, "gpu": {2: 2048 * 2048, 3: 256 * 256 * 256}}
+# In slabs they are those that are held, and what is around the network takes more memory from there on.
+_ENOUGH_PIXELS = {
+    "cpu": {2: 600 * 600, 3: 128 * 232 * 232},
+    "slabs": {2: 2048 * 1088, 3: 64 * 196 * 196},
+    "gpu": {2: 2048 * 2048, 3: 256 * 256 * 256},
+}
+_ENOUGH_IN_SLABS = 1 << 24
+# About so many planes of a tile are held at once in slabs, as far as the network looks.
+_HELD_PLANES = 64
 # What starting one more tile costs, in pixels computed.
 _TILE_COST = 20_000
 # Without a declared halo tiles overlap by this many pixels on each side, or a quarter of a short tile; in y and x not
@@ -34,7 +42,8 @@ class Request:
 
     ``exact`` allows neither padding nor tiles; ``tile`` maps axis letters to lengths; ``memory`` is the budget of the
     process in bytes, of which a pixel of a tile takes ``bytes_per_pixel`` where that is known; ``pixels`` bounds a tile
-    further, after a larger one did not fit; a ``gpu`` takes larger tiles, and several at once.
+    further, after a larger one did not fit; a ``gpu`` takes larger tiles, and several at once, and what is computed in
+    ``slabs`` other ones.
     """
 
     exact: bool = False
@@ -44,6 +53,7 @@ class Request:
     bytes_per_pixel: float | None = None
     pixels: int | None = None
     gpu: bool = False
+    slabs: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,9 +226,9 @@ def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[st
     budget = _most_pixels([line.extent for line in lines], request)
     best: tuple[tuple[float, ...], tuple[int, ...]] | None = None
     for combination in product(*(_options(line, request, notes) for line in lines)):
-        pixels = prod(tile for tile, _ in combination)
-        count = prod(number for _, number in combination)
-        over = max(0, pixels - budget)
+        tiles = [tile for tile, _ in combination]
+        pixels, count = prod(tiles), prod(number for _, number in combination)
+        over = max(0, held_pixels(tiles, request) - budget, pixels - (request.pixels or _ENOUGH_IN_SLABS))
         # of equal costs, the longest rows: the last axis lies together in memory
         score = (over, count * (pixels + _TILE_COST), *(-tile for tile, _ in reversed(combination)))
         if best is None or score < best[0]:
@@ -231,7 +241,15 @@ def _most_pixels(extents: Sequence[int], request: Request) -> int:
     """How many pixels the network may see at once, of an image of such extents."""
     dimensions = dimensions_of(extents)
     budget = max(1, int((request.memory - BASE_BYTES) / (request.bytes_per_pixel or BYTES_PER_PIXEL[dimensions])))
-    return min(budget, _ENOUGH_PIXELS["gpu" if request.gpu else "cpu"][dimensions], request.pixels or budget)
+    where = "gpu" if request.gpu else "slabs" if request.slabs else "cpu"
+    return min(budget, _ENOUGH_PIXELS[where][dimensions], request.pixels or budget)
+
+
+def held_pixels(tile: Sequence[int], request: Request) -> int:
+    """Pixels of a tile that take memory at once: in 3-D slabs those of some planes."""
+    if request.slabs and dimensions_of(tile) == 3:
+        return min(tile[0], _HELD_PLANES) * prod(tile[1:])
+    return prod(tile)
 
 
 def dimensions_of(extents: Sequence[int]) -> Literal[2, 3]:

@@ -1,0 +1,209 @@
+"""A network that is computed slab by slab, in place of the module that it is made of."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..network import TOLERANCE, Inputs, difference, flat
+from ..statistics import Array
+from . import NotInSlabs
+from .layers import Layer, Moments, Normalisation, Pointwise, Span
+from .recording import Recorded, record
+from .schedule import Pass, Schedule, schedule
+
+# Pixels of a slab at full resolution, by the number of axes of the tensor.
+_PIXELS = {4: 100_000, 5: 300_000}
+# Below so many slabs there is little to gain; in so many is a small tile computed to see whether that gives the same.
+_FEWEST_SLABS, _SLABS_TRIED = 4, 5
+_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+class SlabNetwork:
+    """Computes what ``module`` computes, in slabs of about ``pixels``.
+
+    Values are the same but for rounding where the network normalises by mean and variance of the tile. Inputs are
+    arrays b, c, then two or three spatial axes, on the CPU.
+    """
+
+    def __init__(self, module: Callable[..., Any], pixels: int | None = None) -> None:
+        self._module, self._pixels = module, pixels
+        self._known: dict[Any, tuple[Recorded, Schedule]] = {}
+        self._checked = False
+        self._refusal = ""
+
+    def __call__(self, *tensors: torch.Tensor | None) -> list[torch.Tensor]:
+        """The outputs; where there are too few rows for slabs, by the module."""
+        present = [tensor for tensor in tensors if tensor is not None]
+        if len(present) < len(tensors) or not self._large(present):
+            return flat(self._module(*tensors))
+        recorded, planned = self._planned(present)
+        return _Computation(recorded, present).run(planned)
+
+    def large(self, inputs: Inputs) -> bool:
+        """Whether a tile of such inputs, all present, has enough rows for slabs."""
+        present = [array for array in inputs if array is not None]
+        return len(present) == len(inputs) and self._large(present)
+
+    def check(self, inputs: Inputs) -> None:
+        """See, once, whether the module and slabs give the same for a small tile. Raises :class:`NotInSlabs`."""
+        if not self._checked:
+            try:
+                self._compare(_tensors(inputs))
+            except NotInSlabs as error:
+                self._refusal = str(error)
+            self._checked = True
+        if self._refusal:
+            raise NotInSlabs(self._refusal)
+
+    def held(self, inputs: Inputs) -> int:
+        """Bytes of all tensors held at once for a tile of such inputs, at most. Raises :class:`NotInSlabs`."""
+        recorded, planned = self._planned(_tensors(inputs))
+        return planned.most_bytes + recorded.outer_bytes
+
+    def normalises(self, inputs: Inputs) -> bool:
+        """Whether the network normalises by the values of the whole tile. Raises :class:`NotInSlabs`."""
+        return len(self._planned(_tensors(inputs))[1].passes) > 1
+
+    def _large(self, inputs: Sequence[Array | torch.Tensor]) -> bool:
+        shapes: list[tuple[int, ...]] = [tuple(one.shape) for one in inputs]
+        if any(len(shape) not in _PIXELS or shape[0] != 1 for shape in shapes):
+            return False
+        return max(prod(shape[2:]) for shape in shapes) >= _FEWEST_SLABS * self._slab(shapes[0])
+
+    def _slab(self, shape: Sequence[int]) -> int:
+        return self._pixels or _PIXELS[len(shape)]
+
+    def _planned(self, tensors: Sequence[torch.Tensor]) -> tuple[Recorded, Schedule]:
+        key = tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
+        if key not in self._known:
+            recorded = record(self._module, tensors)
+            self._known[key] = recorded, schedule(recorded, self._slab(tensors[0].shape))
+        return self._known[key]
+
+    def _compare(self, tensors: Sequence[torch.Tensor]) -> None:
+        slab = max(prod(tensor.shape[2:]) for tensor in tensors) // _SLABS_TRIED
+        networks: tuple[Callable[..., Any], ...] = SlabNetwork(self._module, slab), self._module
+        try:
+            with torch.inference_mode():
+                found, expected = ([one.numpy() for one in flat(network(*tensors))] for network in networks)
+        except RuntimeError as error:  # if it is the module that fails, it will do so again, and be told of
+            raise NotInSlabs(str(error)) from error
+        apart, largest = difference(found, expected), max(float(np.abs(array).max()) for array in expected)
+        if not apart <= TOLERANCE * max(1.0, largest):
+            raise NotInSlabs(f"on a small tile it differs by {apart:.1g}")
+
+
+def _tensors(inputs: Inputs) -> list[torch.Tensor]:
+    tensors = [torch.from_numpy(array) for array in inputs if array is not None]
+    if len(tensors) < len(inputs) or any(tensor.dim() not in _FORMATS for tensor in tensors):
+        raise NotInSlabs("inputs of other axes, or absent ones")
+    return [tensor.contiguous(memory_format=_FORMATS[tensor.dim()]) for tensor in tensors]
+
+
+class _Computation:
+    """One tile on its way through the passes."""
+
+    def __init__(self, recorded: Recorded, tensors: Sequence[torch.Tensor]) -> None:
+        self._layers, self._outputs = recorded.layers, recorded.outputs
+        # the rows there are of each value, in pieces: the first row of each, and the rows
+        self._pieces: dict[int, list[tuple[int, torch.Tensor]]] = {
+            value: [(0, tensor)] for value, tensor in enumerate(tensors)
+        }
+        self._kept: set[int] = set(range(len(tensors)))
+        self._moments: dict[int, Moments] = {}
+
+    def run(self, planned: Schedule) -> list[torch.Tensor]:
+        """All outputs, whole."""
+        for one in planned.passes:
+            self._pass(one)
+        return [self._pieces[value][0][1] for value in self._outputs]
+
+    def _pass(self, one: Pass) -> None:
+        self._pieces = {value: self._pieces[value] for value in self._kept}
+        for value in one.kept - self._kept:
+            layer = self._layers[value]
+            self._pieces[value] = [(0, _room(layer, layer.rows))]
+            self._kept.add(value)
+        for value in one.measured:
+            self._moments[value] = Moments()
+            if not self._layers[value].inputs:  # an input, of which all rows are there
+                self._moments[value].add(self._pieces[value][0][1])
+        for step in one.steps:
+            rows = self._computed(step.value, step.span)
+            if step.value in one.measured:
+                self._moments[step.value].add(rows)
+            for value, below in step.below.items():
+                self._let_go(value, below)
+        self._kept -= one.last
+
+    def _computed(self, value: int, span: Span) -> torch.Tensor:
+        """New rows, put where all are kept, or in one piece with a few before them, since to join pieces is to copy."""
+        layer, count = self._layers[value], span[1] - span[0]
+        if value in self._kept:
+            rows = self._read(value, span)
+            self._fill(rows, layer, span)
+            return rows
+        pieces = self._pieces.setdefault(value, [])
+        before = pieces.pop()[1] if pieces and pieces[-1][1].shape[2] < count else None
+        if before is None and not (isinstance(layer, Pointwise) and layer.into):
+            rows = self._rows_of(layer, span)
+            pieces.append((span[0], rows))
+            return rows
+        few = before.shape[2] if before is not None else 0
+        room = _room(layer, few + count)
+        if before is not None:
+            room.narrow(2, 0, few).copy_(before)
+        rows = room.narrow(2, few, count)
+        self._fill(rows, layer, span)
+        pieces.append((span[0] - few, room))
+        return rows
+
+    def _fill(self, room: torch.Tensor, layer: Layer, span: Span) -> None:
+        """Compute rows and put them into a tensor."""
+        if not isinstance(layer, Pointwise):
+            room.copy_(self._rows_of(layer, span))
+            return
+        borders = {first for one in layer.inputs for first, _ in self._pieces[one] if span[0] < first < span[1]}
+        for start, stop in pairwise(sorted({*span, *borders})):
+            parts = [self._read(one, (start, stop)) for one in layer.inputs]
+            layer.fill(room.narrow(2, start - span[0], stop - start), parts)
+
+    def _rows_of(self, layer: Layer, span: Span) -> torch.Tensor:
+        start, stop = layer.reads(span)
+        parts = [self._read(one, (max(0, start), min(self._layers[one].rows, stop))) for one in layer.inputs]
+        if isinstance(layer, Normalisation):
+            return layer.normalise(parts[0], self._moments[layer.inputs[0]])
+        return layer.compute(parts, span)
+
+    def _read(self, value: int, span: Span) -> torch.Tensor:
+        """Some rows of a value."""
+        found = []
+        for first, rows in self._pieces[value]:
+            start, stop = max(span[0], first), min(span[1], first + rows.shape[2])
+            if start < stop:
+                found.append(rows.narrow(2, start - first, stop - start))
+        return found[0] if len(found) == 1 else torch.cat(found, 2)
+
+    def _let_go(self, value: int, below: int) -> None:
+        """Drop rows; a piece of which only few are needed is replaced by these."""
+        if value in self._kept:
+            return
+        left = []
+        for first, rows in self._pieces[value]:
+            extra, count = below - first, rows.shape[2]
+            if extra >= count:
+                continue
+            if extra > count // 2:
+                first, rows = below, rows.narrow(2, extra, count - extra).clone()
+            left.append((first, rows))
+        self._pieces[value] = left
+
+
+def _room(layer: Layer, rows: int) -> torch.Tensor:
+    """A tensor for some rows of what a layer makes, its channels together."""
+    shape = (*layer.shape[:2], rows, *layer.shape[3:])
+    return torch.empty(shape, dtype=layer.dtype, memory_format=_FORMATS[len(shape)])

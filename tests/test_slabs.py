@@ -1,6 +1,6 @@
 """A network computed slab by slab gives what it gives for the whole tile, and holds a fraction of the memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -159,17 +159,28 @@ STEPS: dict[str, Callable[[int], nn.Module]] = {
     "joined": lambda _: Function(lambda x: torch.cat([x, x.abs()], 1)),
     "cropped to the same": lambda _: Function(lambda x: nn.functional.pad(x[:, :, : x.shape[2]], (0, 0, 0, 0))),
     "in other memory": lambda _: Function(lambda x: x.contiguous().view(1, -1, *x.shape[2:]).clone()),
-    "as floats": lambda _: Function(lambda x: x.to(torch.float32)),
+    "of the same type": lambda _: Function(lambda x: x.to(x.dtype)),
 }
 
 
-@settings(deadline=None, max_examples=200)
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For tensors so small that threads cost more than they give."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=4),
     rows=st.integers(20, 40),
     slab=st.integers(8, 120),
 )
 def test_any_layers_in_any_order(names: list[str], rows: int, slab: int) -> None:
+    """Compared with float64, from which the rounding of the whole tile may be farther away than that of slabs."""
     torch.manual_seed(0)
     layers, tensor = [], noise(1, 2, rows, 9)
     for name in names:
@@ -189,7 +200,8 @@ def test_any_layers_in_any_order(names: list[str], rows: int, slab: int) -> None
         except NotInSlabs as refusal:
             assume("another name" not in str(refusal))
             raise
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        exact = module.double()(tensor.double())
+    assert (found - exact).abs().max() < 1e-4 + 2 * (expected - exact).abs().max()
 
 
 @pytest.mark.parametrize("scripted", [False, True])

@@ -107,6 +107,8 @@ def _variants(call: Call) -> tuple[Any, Any]:
     """The operation neither in place nor into a tensor, and the one into a tensor, ``None`` where there is none."""
     packet, overload = getattr(torch.ops.aten, call.name), call.function._overloadname
     plain = getattr(packet, overload)
+    if call.name == "gelu":  # whose variant ignores how the tensor lies in memory
+        return plain, None
     if call.name == "relu":  # which has no variant of its own; this is how it is computed
         return plain, lambda out, **given: torch.clamp_min(given["self"], 0, out=out)
     return plain, getattr(packet, "out" if overload in ("default", "Tensor") else f"{overload}_out", None)

@@ -360,6 +360,19 @@ def test_less_memory_gives_smaller_tiles_still_in_slabs(words: Any, slabs: bool,
     assert pixels[0] < pixels[1]
 
 
+def test_tiles_of_a_fixed_size_that_do_not_fit_are_computed_in_slabs(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 300, 3, padding=1), nn.ReLU(), nn.Conv2d(300, 1, 1))
+    model = write_model(tmp_path, module, *simple_tensors(size={"y": 1024, "x": 1024}, halo=4))
+    image = np.random.default_rng(0).normal(size=(1500, 1024)).astype("float32")
+    with open_model(model) as opened:
+        found = {memory: predict(opened, image, axes="yx", memory=memory) for memory in ("2GiB", "64GiB")}
+    for memory, slabs in (("2GiB", True), ("64GiB", False)):
+        assert ("slab by slab" in found[memory].record["engine"]["reason"]) == slabs
+        assert found[memory].record["plan"]["tile"] == {"y": 1024, "x": 1024}
+    little, much = (one.outputs["out"].array for one in found.values())
+    np.testing.assert_allclose(little, much, atol=1e-5)
+
+
 def test_small_images_and_other_networks_are_computed_whole(tmp_path: Path) -> None:
     for name, module, shape in (("small", Foreground(), (32, 64, 64)), ("other", Foreground(True), (64, 160, 160))):
         with open_model(stack_model(tmp_path / name, module)) as model:

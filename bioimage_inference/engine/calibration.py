@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -99,9 +99,8 @@ def _whole(prepared: Prepared, loaded: Loaded) -> _Way:
 
 def _in_slabs(prepared: Prepared, loaded: Loaded, whole: _Way) -> _Way | None:
     """Tiles that are computed slab by slab; ``None`` where they cannot be, or where whole tiles are better."""
+    longest = _longest(whole)
     dimensions = dimensions_of(list(prepared.plan.tile_shape.values()))
-    takes_much = _pixels(whole.prepared) * BYTES_PER_PIXEL[dimensions] > _MODEST
-    longest = whole.time * (_LITTLE_LONGER if takes_much else 1)
     request = replace(prepared.request, slabs=True)
     roomy = planned(prepared, loaded.spec, replace(request, bytes_per_pixel=_LITTLE))
     way = _Way(roomy, _IN_SLABS[dimensions], _KEPT_OF_SLABS)
@@ -117,6 +116,16 @@ def _in_slabs(prepared: Prepared, loaded: Loaded, whole: _Way) -> _Way | None:
     except NotInSlabs:
         return None
     return way if way.time < longest else None
+
+
+def _longest(whole: _Way) -> float:
+    """The time that slabs may take instead of whole tiles: any, where these do not fit into memory."""
+    size = _pixels(whole.prepared) * _assumed(whole.prepared)
+    if whole.held is not None:
+        size = whole.held(whole.prepared) * (_RETURNED if whole.returned else whole.kept)
+    if BASE_BYTES + size > whole.prepared.request.memory:
+        return inf
+    return whole.time * (_LITTLE_LONGER if size > _MODEST else 1)
 
 
 def _fitted(way: _Way, loaded: Loaded, held: Held) -> _Way:
@@ -162,13 +171,18 @@ def _with_advice(way: _Way, held: Held, loaded: Loaded) -> Prepared:
 def _held_by_pixel(prepared: Prepared, loaded: Loaded) -> float | None:
     """Bytes of the network's tensors per pixel of a whole tile; ``None`` where tiles do not depend on it."""
     request = prepared.request
-    assumed = BYTES_PER_PIXEL[dimensions_of(list(prepared.plan.tile_shape.values()))]
-    if request.tile is not None or _pixels(prepared) * assumed * _PLENTY <= request.memory - BASE_BYTES:
+    enough = _pixels(prepared) * _assumed(prepared) * _PLENTY
+    if request.tile is not None or enough <= request.memory - BASE_BYTES:
         return None
     small = planned(prepared, loaded.spec, replace(request, pixels=_SMALL))
     if small.plan.tile_shape == prepared.plan.tile_shape:
         return None
     return loaded.held(_blank(small, loaded)) / _pixels(small)
+
+
+def _assumed(prepared: Prepared) -> float:
+    """Bytes per pixel of a whole tile, until they are counted."""
+    return BYTES_PER_PIXEL[dimensions_of(list(prepared.plan.tile_shape.values()))]
 
 
 def _pixels(prepared: Prepared) -> int:

@@ -104,11 +104,13 @@ class TorchNetwork:
         """Compute one tile, ``reduced`` in the precision asked for."""
         torch = self._torch
         with torch.inference_mode(), torch.autocast(self._device.type, self._reduced, enabled=reduced):
-            tensors = [None if array is None else self._tensor(array) for array in inputs]
+            slabs = self.slabs if self.in_slabs and self.slabs is not None and self.slabs.large(inputs) else None
+            # mostly a copy: networks may compute in place, and tiles are parts of the image, which others need as it is
+            arrays = [_writable(array) if slabs is not None else _copied(array) for array in inputs]
+            tensors = [None if array is None else self._tensor(array) for array in arrays]
             while tensors and tensors[-1] is None:  # absent optional inputs keep their defaults
                 tensors.pop()
-            network = self.slabs if self.slabs is not None and self.in_slabs else self._module
-            return [self._array(tensor) for tensor in flat(network(*tensors))]
+            return [self._array(tensor) for tensor in flat((slabs or self._module)(*tensors))]
 
     def _use_channels_last(self) -> None:
         """Convolutions are about 1.6 times faster on a CPU when channels lie together, and no slower on a GPU."""
@@ -118,8 +120,7 @@ class TorchNetwork:
                     parameter.data = parameter.data.contiguous(memory_format=self._formats[parameter.dim()])
 
     def _tensor(self, array: Array) -> Any:
-        # a copy: networks may compute in place, and tiles are parts of the image, which others need as it is
-        tensor = self._torch.from_numpy(np.array(array, order="C"))
+        tensor = self._torch.from_numpy(array)
         if self._on_gpu:  # from pinned memory the copy goes on while this process does
             tensor = tensor.pin_memory()
         tensor = tensor.to(self._device, non_blocking=True)
@@ -132,6 +133,15 @@ class TorchNetwork:
             tensor = tensor.float()
         array: Array = tensor.cpu().numpy()
         return array
+
+
+def _copied(array: Array | None) -> Array | None:
+    return None if array is None else np.array(array, order="C")
+
+
+def _writable(array: Array | None) -> Array | None:
+    """The array itself where torch takes it as it is: it does not take others."""
+    return None if array is None else np.require(array, requirements=["C", "W"])
 
 
 def difference(got: Sequence[Array], expected: Sequence[Array]) -> float:

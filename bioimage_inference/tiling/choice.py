@@ -22,7 +22,7 @@ BASE_BYTES = 400 << 20
 # In slabs they are those that are held, and what is around the network takes more memory from there on.
 _ENOUGH_PIXELS = {
     "cpu": {2: 600 * 600, 3: 128 * 232 * 232},
-    "slabs": {2: 2048 * 1088, 3: 64 * 196 * 196},
+    "slabs": {2: 2048 * 1088, 3: 64 * 206 * 206},
     "gpu": {2: 2048 * 2048, 3: 256 * 256 * 256},
 }
 _ENOUGH_IN_SLABS = 1 << 24

@@ -23,7 +23,7 @@ _PLENTY = 8
 _SMALL = 1 << 15
 # Memory of the process over that of its tensors, where free buffers are kept (those of slabs are smaller), or returned
 # to the system; on a GPU torch keeps them.
-_KEPT, _KEPT_OF_SLABS, _RETURNED, _ON_GPU = 4.0, 2.5, 1.4, 1.5
+_KEPT, _KEPT_OF_SLABS, _RETURNED, _ON_GPU = 4.5, 2.5, 1.4, 1.5
 # Time that a pixel takes where buffers are returned, over that where they are kept.
 _SLOWER = 1.5
 # Time that a pixel takes in slabs, over that in whole tiles, by the number of dimensions; more where a network

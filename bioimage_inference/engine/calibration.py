@@ -154,8 +154,7 @@ def _fitting(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> P
 def _with_advice(way: _Way, held: Held, loaded: Loaded) -> Prepared:
     """The same with a remark where more memory would spare much computing."""
     prepared = way.prepared
-    request = replace(prepared.request, memory=1 << 60, bytes_per_pixel=None)
-    plenty = planned(prepared, loaded.spec, request)
+    plenty = planned(prepared, loaded.spec, replace(prepared.request, memory=1 << 60))
     plan, budget = prepared.plan, prepared.budget
     if plan.computed <= _WORTH_SAYING * plenty.plan.computed:
         return prepared

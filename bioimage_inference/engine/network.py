@@ -53,7 +53,7 @@ class TorchNetwork:
     ) -> None:
         import torch
 
-        from .slabs.slab_network import SlabNetwork
+        from .slabs.slab_network import FORMATS, SlabNetwork
 
         self.engine = Engine("torch", reason)
         self._torch = torch
@@ -66,7 +66,7 @@ class TorchNetwork:
         self._reduced = torch.float16 if precision == "float16" else torch.bfloat16
         self._compared = False
         self._module = module.to(self._device)
-        self._formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        self._formats = FORMATS
         self._use_channels_last()
         self.slabs = None if self._on_gpu or precision != "float32" else SlabNetwork(self._module)
         self.in_slabs = False
@@ -105,9 +105,8 @@ class TorchNetwork:
         torch = self._torch
         with torch.inference_mode(), torch.autocast(self._device.type, self._reduced, enabled=reduced):
             slabs = self.slabs if self.in_slabs and self.slabs is not None and self.slabs.large(inputs) else None
-            # mostly a copy: networks may compute in place, and tiles are parts of the image, which others need as it is
-            arrays = [_writable(array) if slabs is not None else _copied(array) for array in inputs]
-            tensors = [None if array is None else self._tensor(array) for array in arrays]
+            shared = slabs is not None
+            tensors: list[Any] = [None if array is None else self._tensor(array, shared) for array in inputs]
             while tensors and tensors[-1] is None:  # absent optional inputs keep their defaults
                 tensors.pop()
             return [self._array(tensor) for tensor in flat((slabs or self._module)(*tensors))]
@@ -119,7 +118,10 @@ class TorchNetwork:
                 if parameter.dim() in self._formats:
                     parameter.data = parameter.data.contiguous(memory_format=self._formats[parameter.dim()])
 
-    def _tensor(self, array: Array) -> Any:
+    def _tensor(self, array: Array, shared: bool) -> Any:
+        """The array on the device; ``shared`` with it for slabs, which do not change their inputs."""
+        # else a copy: networks may compute in place, and tiles are parts of the image, which others need as it is
+        array = np.require(array, requirements=["C", "W"]) if shared else np.array(array, order="C")
         tensor = self._torch.from_numpy(array)
         if self._on_gpu:  # from pinned memory the copy goes on while this process does
             tensor = tensor.pin_memory()
@@ -133,15 +135,6 @@ class TorchNetwork:
             tensor = tensor.float()
         array: Array = tensor.cpu().numpy()
         return array
-
-
-def _copied(array: Array | None) -> Array | None:
-    return None if array is None else np.array(array, order="C")
-
-
-def _writable(array: Array | None) -> Array | None:
-    """The array itself where torch takes it as it is: it does not take others."""
-    return None if array is None else np.require(array, requirements=["C", "W"])
 
 
 def difference(got: Sequence[Array], expected: Sequence[Array]) -> float:

@@ -126,7 +126,7 @@ class Convolution(Window):
     def compute(self, parts: Sequence[torch.Tensor], span: Span) -> torch.Tensor:
         """By oneDNN, as the whole tensor would be: torch takes something slower for tensors of few rows."""
         part, padding = self._padded(parts[0], span, 0.0), [0, *self.padding[1:]]
-        if torch.backends.mkldnn.is_available() and part.dtype in (torch.float32, torch.bfloat16):
+        if torch.backends.mkldnn.is_available() and part.dtype == torch.float32:
             oned: Any = torch.mkldnn_convolution
             result: torch.Tensor = oned(part, self.weight, self.bias, padding, self.stride, self.dilation, self.groups)
             return result

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ..network import TOLERANCE, Inputs, difference, flat
-from ..statistics import Array
 from . import NotInSlabs
 from .layers import Layer, Moments, Normalisation, Pointwise, Span
 from .recording import Recorded, record
@@ -19,7 +18,8 @@ from .schedule import Pass, Schedule, schedule
 _PIXELS = {4: 100_000, 5: 300_000}
 # Below so many slabs there is little to gain; in so many is a small tile computed to see whether that gives the same.
 _FEWEST_SLABS, _SLABS_TRIED = 4, 5
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""How tensors lie in memory, their channels together, by the number of axes."""
 
 
 class SlabNetwork:
@@ -35,18 +35,17 @@ class SlabNetwork:
         self._checked = False
         self._refusal = ""
 
-    def __call__(self, *tensors: torch.Tensor | None) -> list[torch.Tensor]:
-        """The outputs; where there are too few rows for slabs, by the module."""
-        present = [tensor for tensor in tensors if tensor is not None]
-        if len(present) < len(tensors) or not self._large(present):
-            return flat(self._module(*tensors))
-        recorded, planned = self._planned(present)
-        return _Computation(recorded, present).run(planned)
+    def __call__(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
+        """The outputs. Raises :class:`NotInSlabs`."""
+        recorded, planned = self._planned(tensors)
+        return _Computation(recorded, tensors).run(planned)
 
     def large(self, inputs: Inputs) -> bool:
         """Whether a tile of such inputs, all present, has enough rows for slabs."""
-        present = [array for array in inputs if array is not None]
-        return len(present) == len(inputs) and self._large(present)
+        shapes = [array.shape for array in inputs if array is not None]
+        if len(shapes) < len(inputs) or any(len(shape) not in _PIXELS or shape[0] != 1 for shape in shapes):
+            return False
+        return max(prod(shape[2:]) for shape in shapes) >= _FEWEST_SLABS * self._slab(shapes[0])
 
     def check(self, inputs: Inputs) -> None:
         """See, once, whether the module and slabs give the same for a small tile. Raises :class:`NotInSlabs`."""
@@ -68,12 +67,6 @@ class SlabNetwork:
         """Whether the network normalises by the values of the whole tile. Raises :class:`NotInSlabs`."""
         return len(self._planned(_tensors(inputs))[1].passes) > 1
 
-    def _large(self, inputs: Sequence[Array | torch.Tensor]) -> bool:
-        shapes: list[tuple[int, ...]] = [tuple(one.shape) for one in inputs]
-        if any(len(shape) not in _PIXELS or shape[0] != 1 for shape in shapes):
-            return False
-        return max(prod(shape[2:]) for shape in shapes) >= _FEWEST_SLABS * self._slab(shapes[0])
-
     def _slab(self, shape: Sequence[int]) -> int:
         return self._pixels or _PIXELS[len(shape)]
 
@@ -85,6 +78,7 @@ class SlabNetwork:
         return self._known[key]
 
     def _compare(self, tensors: Sequence[torch.Tensor]) -> None:
+        tensors = [tensor.contiguous(memory_format=FORMATS[tensor.dim()]) for tensor in tensors]
         slab = max(prod(tensor.shape[2:]) for tensor in tensors) // _SLABS_TRIED
         networks: tuple[Callable[..., Any], ...] = SlabNetwork(self._module, slab), self._module
         try:
@@ -99,9 +93,9 @@ class SlabNetwork:
 
 def _tensors(inputs: Inputs) -> list[torch.Tensor]:
     tensors = [torch.from_numpy(array) for array in inputs if array is not None]
-    if len(tensors) < len(inputs) or any(tensor.dim() not in _FORMATS for tensor in tensors):
+    if len(tensors) < len(inputs) or any(tensor.dim() not in FORMATS for tensor in tensors):
         raise NotInSlabs("inputs of other axes, or absent ones")
-    return [tensor.contiguous(memory_format=_FORMATS[tensor.dim()]) for tensor in tensors]
+    return tensors
 
 
 class _Computation:
@@ -206,4 +200,4 @@ class _Computation:
 def _room(layer: Layer, rows: int) -> torch.Tensor:
     """A tensor for some rows of what a layer makes, its channels together."""
     shape = (*layer.shape[:2], rows, *layer.shape[3:])
-    return torch.empty(shape, dtype=layer.dtype, memory_format=_FORMATS[len(shape)])
+    return torch.empty(shape, dtype=layer.dtype, memory_format=FORMATS[len(shape)])

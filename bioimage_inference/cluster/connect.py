@@ -1,7 +1,6 @@
 """The connection to a Dask cluster: one that is running somewhere, or processes on this machine."""
 
 import logging
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from .. import __version__
 from ..errors import UsageError
 from ..memory import memory_budget, parse_size
+from ..processors import available_processors
 from . import worker
 
 _CONNECT_SECONDS = 8
@@ -62,7 +62,7 @@ def _local(address: str, number: int, memory: str | None, threads: int | None) -
     from distributed import Client, LocalCluster
 
     each = memory_budget(memory).size // number
-    cores = len(os.sched_getaffinity(0))
+    cores = available_processors()
     with (
         LocalCluster(
             n_workers=number,

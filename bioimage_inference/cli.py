@@ -177,12 +177,18 @@ def _add_outputs(predict: Any) -> None:
 def _add_computing(predict: Any) -> None:
     compute = predict.add_argument_group("computing").add_argument
     compute("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    compute("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+    compute(
+        "--threads", type=_positive, metavar="N", help="CPU threads (default: the processors available to this job)"
+    )
     compute("--precision", choices=["float32", "bfloat16", "float16"], default="float32",
             help="fewer digits compute faster; float16 on a GPU only (default: %(default)s)")  # fmt: skip
     compute("--engine", choices=["auto", "torch", "openvino"], default="auto",
             help="what computes on a CPU; auto: the faster one, where both agree (default: %(default)s)")  # fmt: skip
-    compute("--memory", metavar="SIZE", help="memory to stay within, e.g. 4GiB (default: what there is)")
+    compute(
+        "--memory",
+        metavar="SIZE",
+        help="memory limit for the run, e.g. 4GiB (default: the memory available to this job)",
+    )
     compute("--dask", metavar="ADDRESS",
             help="share the work out: tcp://HOST:PORT of a Dask scheduler, local:N for N processes here")  # fmt: skip
     compute("--trust-model-code", action="store_true", help="run Python code that comes with the model")
@@ -223,7 +229,7 @@ def _add_validate(commands: Any) -> None:
     add("--json", action="store_true", help="print the findings as JSON")
     add("--description", type=Path, metavar="YAML", help="the description (rdf.yaml) that belongs to bare weights")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+    add("--threads", type=_positive, metavar="N", help="CPU threads (default: the processors available to this job)")
     add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
     add("--offline", action="store_true", help=_OFFLINE)
     add("--debug", action="store_true", help="show where an error comes from")

@@ -32,6 +32,12 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def small_test_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Budgets are for the whole process: what tests have in memory must not make the tiles smaller."""
+    monkeypatch.setattr("bioimage_inference.engine.loading.resident_memory", lambda: 0)
+
+
 @dataclass(frozen=True)
 class StandInGPU:
     """The devices that networks were made for, and how many tiles each call of them got."""

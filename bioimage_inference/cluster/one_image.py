@@ -210,6 +210,7 @@ def _record(
         "memory": {
             "bytes": prepared.budget.size,
             "reason": "what each worker may use",
+            "program_bytes": prepared.program,
             "peak_bytes": found.peak,
         },
         "notes": list(dict.fromkeys(notes)),

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf, prod
+from math import ceil, inf, prod
 
 import numpy as np
 
 from ..image.partial_file import byte_size
+from ..memory import PIPELINE_BYTES
 from ..model.spec import TensorSpec
-from ..tiling.choice import BASE_BYTES, BYTES_PER_PIXEL, dimensions_of, held_pixels
+from ..tiling.choice import BYTES_PER_PIXEL, dimensions_of, held_pixels
 from .allocator import keep_big_buffers, return_big_buffers
 from .device import free_memory
 from .loading import Loaded
 from .network import Inputs
-from .prepare import Prepared, planned
+from .prepare import Prepared, planned, with_program
 from .slabs import NotInSlabs
 from .statistics import Array
 
@@ -33,6 +34,8 @@ _IN_SLABS, _NORMALISED = {2: 1.3, 3: 1.1}, 1.4
 _MODEST, _LITTLE_LONGER = 1 << 30, 1.3
 # Fewer bytes than a pixel takes of any network.
 _LITTLE = 1.0
+# The memory of the program is rounded up to multiples of this, many times what differs from run to run.
+_ROUNDED = 32 << 20
 # What memory costs in pixels computed is said from here on.
 _WORTH_SAYING = 1.25
 
@@ -45,11 +48,14 @@ def calibrated(prepared: Prepared, loaded: Loaded) -> Prepared:
 
     Tiles that the user asked for stay as they are, but for the number computed at once. Where memory for all that the
     network takes is far from scarce, so do others that are not computed in slabs. Raises :class:`ModelError` where the
-    network fails.
+    network fails, :class:`OutOfMemoryError` where the budget is too small for the program with its network.
     """
     keep_big_buffers()
     if loaded.device.name != "cpu":
         return _on_gpu(prepared, loaded)
+    program = _program(loaded)
+    if program > prepared.program:
+        prepared = with_program(prepared, loaded.spec, program)
     whole = _whole(prepared, loaded)
     slabs = _in_slabs(prepared, loaded, whole)
     loaded.use_slabs(slabs is not None)
@@ -79,9 +85,17 @@ class _Way:
         return self.prepared.plan.computed * self.pixel * (_SLOWER if self.returned else 1)
 
 
+def _program(loaded: Loaded) -> int:
+    """Memory of the process without the tiles, as it was found when the network was loaded.
+
+    It is rounded up: it differs by some MiB from run to run, but the same budget is to give the same tiles.
+    """
+    return ceil((loaded.resident + PIPELINE_BYTES) / _ROUNDED) * _ROUNDED
+
+
 def _on_gpu(prepared: Prepared, loaded: Loaded) -> Prepared:
-    memory = min(prepared.request.memory, BASE_BYTES + free_memory(loaded.device))
-    prepared = planned(prepared, loaded.spec, replace(prepared.request, gpu=True, memory=memory))
+    room = min(prepared.request.room, free_memory(loaded.device))
+    prepared = planned(prepared, loaded.spec, replace(prepared.request, gpu=True, room=room))
     held = _held_by_pixel(prepared, loaded)
     if held is None:
         return prepared
@@ -122,26 +136,31 @@ def _longest(whole: _Way) -> float:
     """The time that slabs may take instead of whole tiles: any, where these do not fit into memory."""
     size = _pixels(whole.prepared) * _assumed(whole.prepared)
     if whole.held is not None:
-        size = whole.held(whole.prepared) * (_RETURNED if whole.returned else whole.kept)
-    if BASE_BYTES + size > whole.prepared.request.memory:
+        size = _size(whole, whole.held)
+    if size > whole.prepared.request.room:
         return inf
     return whole.time * (_LITTLE_LONGER if size > _MODEST else 1)
 
 
 def _fitted(way: _Way, loaded: Loaded, held: Held) -> _Way:
-    """The same with tiles that fit into memory; buffers are returned where that spares much computing."""
-    kept, returned = (
+    """The same with tiles that fit into memory; buffers are returned where nothing else fits or it spares computing."""
+    ways = [
         replace(way, prepared=_fitting(way.prepared, loaded, held, factor), held=held, returned=factor == _RETURNED)
         for factor in (way.kept, _RETURNED)
-    )
-    return kept if kept.time <= returned.time else returned
+    ]
+    return min(ways, key=lambda one: (_size(one, held) > one.prepared.request.room, one.time))
+
+
+def _size(way: _Way, held: Held) -> float:
+    """Bytes that a tile takes of the process."""
+    return held(way.prepared) * (_RETURNED if way.returned else way.kept)
 
 
 def _fitting(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> Prepared:
     """Smaller tiles until one fits, since the smaller a tile is, the more it may take per pixel."""
     while True:
         size = factor * held(prepared)
-        if BASE_BYTES + size <= prepared.request.memory:
+        if size <= prepared.request.room:
             return prepared
         held_at_once = held_pixels(list(prepared.plan.tile_shape.values()), prepared.request)
         request = replace(prepared.request, bytes_per_pixel=size / held_at_once)
@@ -152,26 +171,40 @@ def _fitting(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> P
 
 
 def _with_advice(way: _Way, held: Held, loaded: Loaded) -> Prepared:
-    """The same with a remark where more memory would spare much computing."""
+    """The same with a remark where not even this tile fits, or where more memory would spare much computing."""
     prepared = way.prepared
-    plenty = planned(prepared, loaded.spec, replace(prepared.request, memory=1 << 60))
-    plan, budget = prepared.plan, prepared.budget
+    size = _size(way, held)
+    if size > prepared.request.room:
+        return _with_note(
+            prepared,
+            f"Memory is short: with the smallest tile that is possible here, the program takes about "
+            f"{byte_size(int(prepared.program + size))}; it may use {_budget(prepared)}.",
+        )
+    plenty = planned(prepared, loaded.spec, replace(prepared.request, room=1 << 60))
+    plan = prepared.plan
     if plan.computed <= _WORTH_SAYING * plenty.plan.computed:
         return prepared
-    wanted = BASE_BYTES + way.kept * held(plenty)
-    note = (
+    wanted = prepared.program + way.kept * held(plenty)
+    return _with_note(
+        prepared,
         f"Memory bounds the tiles: {plan.computed:.1f} pixels are computed for each one of the image. With about "
-        f"{byte_size(int(wanted))} (it is {byte_size(budget.size)}, {budget.reason}) it would be "
-        f"{plenty.plan.computed:.1f}."
+        f"{byte_size(int(wanted))} (it is {_budget(prepared)}) it would be {plenty.plan.computed:.1f}.",
     )
-    return replace(prepared, plan=replace(plan, notes=(*plan.notes, note)))
+
+
+def _budget(prepared: Prepared) -> str:
+    return f"{byte_size(prepared.budget.size)}, {prepared.budget.reason}"
+
+
+def _with_note(prepared: Prepared, note: str) -> Prepared:
+    return replace(prepared, plan=replace(prepared.plan, notes=(*prepared.plan.notes, note)))
 
 
 def _held_by_pixel(prepared: Prepared, loaded: Loaded) -> float | None:
     """Bytes of the network's tensors per pixel of a whole tile; ``None`` where tiles do not depend on it."""
     request = prepared.request
     enough = _pixels(prepared) * _assumed(prepared) * _PLENTY
-    if request.tile is not None or enough <= request.memory - BASE_BYTES:
+    if request.tile is not None or enough <= request.room:
         return None
     small = planned(prepared, loaded.spec, replace(request, pixels=_SMALL))
     if small.plan.tile_shape == prepared.plan.tile_shape:

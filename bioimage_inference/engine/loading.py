@@ -5,12 +5,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..memory import resident_memory
 from ..model.opening import OpenedModel
 from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
 from ..options import Options
-from .allocator import keep_big_buffers
+from .allocator import give_back_buffers, keep_big_buffers
 from .auto_network import AutoNetwork
 from .device import Device, choose_device
 from .network import Engine, Inputs, TorchNetwork
@@ -27,7 +28,8 @@ class Loaded:
 
     ``torch`` is the network where torch computes it, alone or with others, ``module`` the network as it was loaded;
     ``spec`` is the model's, its own functions among the operations loaded;
-    ``entry`` is the weights entry that was used, ``sha256`` that of its file.
+    ``entry`` is the weights entry that was used, ``sha256`` that of its file; ``resident`` are the bytes of memory that
+    the process takes once the network is loaded.
     """
 
     network: TorchNetwork | OpenVINONetwork | AutoNetwork
@@ -38,6 +40,7 @@ class Loaded:
     entry: WeightsEntry
     sha256: str
     notes: tuple[str, ...]
+    resident: int
 
     @property
     def engine(self) -> Engine:
@@ -92,7 +95,9 @@ def load_network(opened: OpenedModel, options: Options) -> Loaded:
         )
     loaded = load_weights(spec, policy, opened.package.bare_weights)
     network, on_torch = _on_engine(loaded.module, device, options)
-    return Loaded(network, on_torch, loaded.module, spec, device, loaded.entry, loaded.sha256, loaded.notes)
+    give_back_buffers()  # of an earlier prediction, which the tiles of the next one take again
+    resident = resident_memory()
+    return Loaded(network, on_torch, loaded.module, spec, device, loaded.entry, loaded.sha256, loaded.notes, resident)
 
 
 def _on_engine(

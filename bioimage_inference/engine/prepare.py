@@ -16,11 +16,11 @@ from ..image.matching import Matched, Wanted, match
 from ..image.partial_file import byte_size
 from ..image.reading import open_image
 from ..image.resizing import resized
-from ..memory import MemoryBudget, memory_budget
+from ..memory import PROGRAM_BYTES, MemoryBudget, memory_budget
 from ..model.spec import Axis, FixedSize, ModelSpec, StepSize, TensorSpec
 from ..options import Options
 from ..tiling.axis import legal_size
-from ..tiling.choice import Request
+from ..tiling.choice import BYTES_PER_PIXEL, Request, dimensions_of
 from ..tiling.links import TILED
 from ..tiling.plan import Plan, make_plan
 from .source import Source, Spans
@@ -30,12 +30,16 @@ ImageLike = Image | NDArray[np.generic] | Path | str
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images matched to the inputs of a model, and the plan for each of their samples, made as ``request`` wants it."""
+    """Images matched to the inputs of a model, and the plan for each of their samples, made as ``request`` wants it.
+
+    Of the ``budget`` of the process, ``program`` bytes are for all but the tiles.
+    """
 
     matched: Mapping[str, Matched]
     request: Request
     plan: Plan
     budget: MemoryBudget
+    program: int
 
     @property
     def leading(self) -> Matched:
@@ -46,6 +50,8 @@ class Prepared:
     def notes(self) -> tuple[str, ...]:
         """Remarks for the user, of reading, matching and planning."""
         found = [note for one in self.matched.values() for note in (*one.image.notes, *one.notes)]
+        if self.budget.note is not None:
+            found.append(self.budget.note)
         return (*dict.fromkeys(found), *self.plan.notes)
 
     def domain(self, tensor: str) -> Spans:
@@ -62,11 +68,12 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     """Open the image and further inputs, match their axes, choose the tiles.
 
     Raises :class:`UsageError` for options that cannot be, :class:`ImageError` for images that cannot be read or do not
-    fit, :class:`OutOfMemoryError` for those of which not even a piece fits into memory.
+    fit, :class:`OutOfMemoryError` where the budget is too small for the program, or for a piece of an image.
     """
     _check_inputs(spec, others)
     given = {spec.inputs[0].id: image, **others}
     budget = memory_budget(options.memory)
+    program = PROGRAM_BYTES + _weights_size(spec)
     opened: list[Image] = []
     try:
         matched = {}
@@ -74,11 +81,12 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
             if tensor.id in given:
                 first = tensor.id == spec.inputs[0].id
                 opened.append(_open(given[tensor.id], options.axes if first else None))
-                _check_piece(opened[-1], budget)
+                _check_piece(opened[-1], budget, program)
                 matched[tensor.id] = _match(opened[-1], tensor, options, options.channels if first else None)
-        request = _request(spec, options, budget)
-        prepared = Prepared(matched, request, _plan(spec, matched, request), budget)
+        request = _request(spec, options, budget.size - program)
+        prepared = Prepared(matched, request, _plan(spec, matched, request), budget, program)
         _check_samples(prepared)
+        _check_room(prepared)
     except BaseException:
         for one in opened:
             one.close()
@@ -89,6 +97,17 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
 def planned(prepared: Prepared, spec: ModelSpec, request: Request) -> Prepared:
     """The same with other tiles. Raises what :func:`~bioimage_inference.tiling.plan.make_plan` raises."""
     return replace(prepared, request=request, plan=_plan(spec, prepared.matched, request))
+
+
+def with_program(prepared: Prepared, spec: ModelSpec, program: int) -> Prepared:
+    """The same for a program that takes ``program`` bytes without the tiles.
+
+    Raises :class:`OutOfMemoryError` where the budget is too small for that.
+    """
+    request = replace(prepared.request, room=prepared.budget.size - program)
+    found = planned(replace(prepared, program=program), spec, request)
+    _check_room(found)
+    return found
 
 
 def with_smaller_tiles(prepared: Prepared, spec: ModelSpec) -> Prepared | None:
@@ -142,12 +161,32 @@ def _open(image: ImageLike, axes: str | None) -> Image:
     return open_image(Path(image), axes)
 
 
-def _check_piece(image: Image, budget: MemoryBudget) -> None:
-    if image.piece > budget.size:
+def _weights_size(spec: ModelSpec) -> int:
+    """Bytes of the first weights, which take as much memory; 0 where their file is not in the package."""
+    files = [spec.root / entry.source for entry in spec.weights[:1]]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _check_room(prepared: Prepared) -> None:
+    """Raise :class:`OutOfMemoryError` where the budget does not even hold the program."""
+    budget, tile = prepared.budget, list(prepared.plan.tile_shape.values())
+    if budget.size > prepared.program:
+        return
+    needed = prepared.program + prod(tile) * BYTES_PER_PIXEL[dimensions_of(tile)]
+    raise OutOfMemoryError(
+        f"The budget of {byte_size(budget.size)}, {budget.reason}, is too small: the program takes about "
+        f"{byte_size(prepared.program)} with this model, and {byte_size(needed)} with a tile of "
+        f"{'×'.join(map(str, tile))}. Give it at least {byte_size(needed)}, or more to make it faster."
+    )
+
+
+def _check_piece(image: Image, budget: MemoryBudget, program: int) -> None:
+    if 0 < budget.size - program < image.piece:
         raise OutOfMemoryError(
             f"{image.name} is stored in pieces that can only be unpacked as a whole, which takes "
-            f"{byte_size(image.piece)} at once; the program may use {byte_size(budget.size)}, {budget.reason}. Give it "
-            "more memory, or save the image as TIFF in tiles or without compression."
+            f"{byte_size(image.piece)} at once; the program may use {byte_size(budget.size)}, {budget.reason}, and "
+            f"takes {byte_size(program)} itself. Give it more memory, or save the image as TIFF in tiles or without "
+            "compression."
         )
 
 
@@ -199,7 +238,7 @@ def _plan(spec: ModelSpec, matched: Mapping[str, Matched], request: Request) -> 
     return make_plan(spec, {key: one.sizes for key, one in matched.items()}, request)
 
 
-def _request(spec: ModelSpec, options: Options, budget: MemoryBudget) -> Request:
+def _request(spec: ModelSpec, options: Options, room: int) -> Request:
     tile = None
     if options.tile is not None:
         letters = [letter for letter in spec.inputs[0].letters if letter in TILED]
@@ -211,7 +250,7 @@ def _request(spec: ModelSpec, options: Options, budget: MemoryBudget) -> Request
         if min(options.tile) < 1:
             raise UsageError("--tile needs numbers above 0.")
         tile = dict(zip(letters, options.tile, strict=True))
-    return Request(exact=options.fit == "exact", border=options.border, tile=tile, memory=budget.size)
+    return Request(exact=options.fit == "exact", border=options.border, tile=tile, room=room)
 
 
 def _check_samples(prepared: Prepared) -> None:

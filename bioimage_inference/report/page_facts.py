@@ -61,7 +61,7 @@ def computing_rows(record: Record) -> Iterator[Row]:
         yield "Device", [f"{device['reason']}; {device['precision']}{threads}", *processor]
     memory = record["memory"]
     peak = [f"At most {byte_size(memory['peak_bytes'])} were used"] if memory.get("peak_bytes") else []
-    yield "Memory", [*peak, f"{byte_size(memory['bytes'])} were allowed: {memory['reason']}"]
+    yield "Memory", [*peak, f"The budget was {byte_size(memory['bytes'])}, {memory['reason']}"]
     if record["options"]:
         yield "Options", [f"{name} {value}" for name, value in record["options"].items()]
 

@@ -31,7 +31,11 @@ def describe_run(spec: ModelSpec, prepared: Prepared, options: Options) -> dict[
         "inputs": [describe_input(tensor, one) for tensor, one in prepared.matched.items()],
         "plan": describe_plan(prepared.plan),
         "outputs": [_planned(output, prepared) for output in spec.outputs],
-        "memory": {"bytes": prepared.budget.size, "reason": prepared.budget.reason},
+        "memory": {
+            "bytes": prepared.budget.size,
+            "reason": prepared.budget.reason,
+            "program_bytes": prepared.program,
+        },
         "options": describe_options(options),
         "notes": [*spec.notes, *prepared.notes],
     }

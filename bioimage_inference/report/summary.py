@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..image.partial_file import byte_size
+
 Record = Mapping[str, Any]
 
 
@@ -23,6 +25,7 @@ def plan_lines(record: Record) -> Iterator[str]:
         + (f", padded by {_padding(plan['padding'])}" if plan["padding"] else "")
         + (", border mirrored" if plan["border"] == "mirror" else "")
     )
+    yield f"  memory  {byte_size(record['memory']['bytes'])}, {record['memory']['reason']}"
 
 
 def result_lines(record: Record) -> Iterator[str]:

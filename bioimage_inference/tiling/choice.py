@@ -16,8 +16,6 @@ Sizes = Mapping[str, int]
 
 BYTES_PER_PIXEL = {2: 1300, 3: 850}
 """Memory that a U-Net takes per pixel of a tile, by the number of dimensions, until it is measured."""
-BASE_BYTES = 400 << 20
-"""What the program takes itself."""
 # Tiles, or batches of them, beyond this many pixels gain nothing: on a CPU, in 2-D, caches matter more than halos.
 # In slabs they are those that are held, and what is around the network takes more memory from there on.
 _ENOUGH_PIXELS = {
@@ -40,16 +38,16 @@ _LEAST_HALO = {"y": 24, "x": 24, "z": 0, "t": 0}
 class Request:
     """What the user may say about tiling.
 
-    ``exact`` allows neither padding nor tiles; ``tile`` maps axis letters to lengths; ``memory`` is the budget of the
-    process in bytes, of which a pixel of a tile takes ``bytes_per_pixel`` where that is known; ``pixels`` bounds a tile
-    further, after a larger one did not fit; a ``gpu`` takes larger tiles, and several at once, and what is computed in
-    ``slabs`` other ones.
+    ``exact`` allows neither padding nor tiles; ``tile`` maps axis letters to lengths; ``room`` is the memory for a tile
+    in bytes, without the memory of the program itself; a pixel of a tile takes ``bytes_per_pixel`` where that is known;
+    ``pixels`` bounds a tile further, after a larger one did not fit; a ``gpu`` takes larger tiles, and several at once,
+    and what is computed in ``slabs`` other ones.
     """
 
     exact: bool = False
     border: Border = "natural"
     tile: Sizes | None = None
-    memory: int = 4 << 30
+    room: int = 4 << 30
     bytes_per_pixel: float | None = None
     pixels: int | None = None
     gpu: bool = False
@@ -240,7 +238,7 @@ def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[st
 def _most_pixels(extents: Sequence[int], request: Request) -> int:
     """How many pixels the network may see at once, of an image of such extents."""
     dimensions = dimensions_of(extents)
-    budget = max(1, int((request.memory - BASE_BYTES) / (request.bytes_per_pixel or BYTES_PER_PIXEL[dimensions])))
+    budget = max(1, int(request.room / (request.bytes_per_pixel or BYTES_PER_PIXEL[dimensions])))
     where = "gpu" if request.gpu else "slabs" if request.slabs else "cpu"
     return min(budget, _ENOUGH_PIXELS[where][dimensions], request.pixels or budget)
 

@@ -42,7 +42,7 @@ def test_images_that_claim_more_than_there_is_are_refused_before_memory_is_spent
     commands = [["predict", str(model), str(image), "-o", str(tmp_path / "out")]] * 2
     for number, (build, _) in enumerate(IMAGES.values()):
         build(tmp_path / f"{number}.dat")
-        commands.append(["predict", str(model), str(tmp_path / f"{number}.dat"), "--memory", "64MiB"])
+        commands.append(["predict", str(model), str(tmp_path / f"{number}.dat"), "--memory", str(PROGRAM_BYTES + (64 << 20))])
     done = subprocess.run(
         [sys.executable, "-c", MEASURE], input=json.dumps(commands), cwd=ROOT, capture_output=True, text=True
     )

@@ -78,13 +78,11 @@ def _with_parents(path: str, root: str, point: Path, version: int) -> Iterator[G
     """The group of that path, and its parents up to the mount point.
 
     ``root`` is the part of the hierarchy that is mounted: not all of it in a container. There the path of the process
-    may also be unknown below the mount point; the group that is mounted is then the nearest one that can be seen.
+    may also be one that is not below the mount point; the group that is mounted is then the only one to be seen.
     """
     below = PurePosixPath(path)
     name = PurePosixPath(root)
     relative = below.relative_to(name) if below.is_relative_to(name) and ".." not in below.parts else PurePosixPath()
-    if not (point / relative).is_dir():
-        relative = PurePosixPath()
     for one in (relative, *relative.parents):
         top = one == PurePosixPath()
         yield Group(str(name / one), point / one, version, top)

@@ -189,7 +189,7 @@ def _address_limits(process: ProcessMemory, limit: int) -> list[MemoryLimit]:
     if limit == resource.RLIM_INFINITY:
         return []
     reserved = max(_RESERVED, process.addresses - process.resident)
-    return [MemoryLimit("the limit of address space (ulimit -v)", limit, max(0, limit - reserved))]
+    return [MemoryLimit("ulimit -v (address space)", limit, max(0, limit - reserved))]
 
 
 def _plain_limit(source: str, size: int) -> MemoryLimit:

@@ -13,6 +13,7 @@ from bioimage_inference.engine.calibration import calibrated
 from bioimage_inference.engine.network import Inputs
 from bioimage_inference.engine.prepare import prepare
 from bioimage_inference.errors import ModelError, OutOfMemoryError
+from bioimage_inference.memory import PROGRAM_BYTES
 from bioimage_inference.model.spec import Axis, FreeSize, ModelSpec, TensorSpec
 from bioimage_inference.options import Options
 from tests.conftest import StandInGPU
@@ -148,7 +149,7 @@ def test_the_plan_of_a_gpu(tmp_path: Path, stand_in_gpu: StandInGPU) -> None:
 @pytest.mark.usefixtures("stand_in_gpu")
 def test_the_memory_that_the_user_allows_bounds_the_tiles_of_a_gpu_too(tmp_path: Path) -> None:
     package = write_model(tmp_path, Blur((2, 2)), *simple_tensors(size={"min": 16, "step": 4}, halo=2))
-    options = Options(axes="yx", memory="410MiB")
+    options = Options(axes="yx", memory=str(PROGRAM_BYTES + (1 << 20)))
     with open_model(package) as opened:
         loaded = opened.load(options)
         plan = calibrated(prepare(loaded.spec, np.zeros((400, 320), "uint8"), {}, options), loaded).plan

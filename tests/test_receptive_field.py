@@ -13,6 +13,7 @@ import yaml
 import bioimage_inference
 from bioimage_inference.cli import main
 from bioimage_inference.engine import receptive_field
+from bioimage_inference.memory import PROGRAM_BYTES
 
 from . import models
 from .models import Blur, Identity, Pooled, Scaled, Valid, simple_tensors, write_model
@@ -265,7 +266,7 @@ def without_halo(package: Path, folder: Path, size: dict[str, int] | None = None
 @pytest.mark.parametrize(
     ("package", "image", "size", "options", "halo"),
     [
-        ("demo-model", "nuclei.tif", None, {"memory": "410MiB"}, {"y": 64, "x": 64}),
+        ("demo-model", "nuclei.tif", None, {"memory": str(PROGRAM_BYTES + (10 << 20))}, {"y": 64, "x": 64}),
         ("demo-model", "nuclei.tif", None, {"tile": (64, 72)}, {"y": 24, "x": 24}),
         ("demo-model", "nuclei.tif", None, {"tile": (128, 136)}, {"y": 32, "x": 34}),
         ("demo-model", "nuclei.tif", {"y": 64, "x": 64}, {}, {"y": 24, "x": 24}),

@@ -23,6 +23,7 @@ from bioimage_inference.engine.slabs.layers import Convolution
 from bioimage_inference.engine.slabs.recording import record
 from bioimage_inference.engine.slabs.schedule import schedule
 from bioimage_inference.engine.slabs.slab_network import SlabNetwork
+from bioimage_inference.memory import PROGRAM_BYTES
 from bioimage_inference.options import Options
 from tests.models import simple_tensors, write_model
 
@@ -350,7 +351,7 @@ def test_less_memory_gives_smaller_tiles_still_in_slabs(words: Any, slabs: bool,
     image = np.zeros((128, 400, 400), "uint8")
     with open_model(stack_model(tmp_path, Foreground())) as model:
         pixels = []
-        for memory in ("600MiB", "16GiB"):
+        for memory in (str(PROGRAM_BYTES + (200 << 20)), "16GiB"):
             options = Options(axes="zyx", memory=memory, **words)
             loaded = model.load(options)
             plan = calibrated(prepare(model.spec, image, {}, options), loaded).plan

@@ -1,16 +1,20 @@
 """Geometry of tiles: every pixel of the output comes from exactly one tile, far enough from that tile's cut edges."""
 
 import itertools
+import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioimage_inference.model.spec import FixedSize, Size, StepSize
+from bioimage_inference.model.spec import Axis, FixedSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
 from bioimage_inference.tiling.axis import AxisTiling, candidates, kept_parts, legal_size, spread, stride_of
 from bioimage_inference.tiling.border import border_indices
+from bioimage_inference.tiling.choice import BYTES_PER_PIXEL, Request
+from bioimage_inference.tiling.plan import Plan, make_plan
 
 steps = st.builds(StepSize, st.integers(1, 70), st.integers(1, 40))
 sizes = st.one_of(steps, st.builds(FixedSize, st.integers(1, 200)))
@@ -92,3 +96,46 @@ def test_pixels_beyond_the_border_are_those_of_numpy_pad(size: int, before: int,
 
 def test_constant_padding_is_marked_as_outside() -> None:
     np.testing.assert_array_equal(border_indices(-2, 5, 3, "constant"), [-1, -1, 0, 1, 2, -1, -1])
+
+
+# Memory
+
+
+def plan(sizes: dict[str, int], halo: int, step: int, request: Request) -> Plan:
+    """Tiles of a network that takes sizes of at least 32 pixels in steps, and gives an output of the same size."""
+    axes = tuple(Axis(letter, letter, StepSize(32, step)) for letter in sizes)
+    outputs = tuple(Axis(letter, letter, ReferencedSize("raw", letter), halo=halo) for letter in sizes)
+    spec = ModelSpec("model", (TensorSpec("raw", axes),), (TensorSpec("out", outputs),), (), Path())
+    return make_plan(spec, {"raw": sizes}, request)
+
+
+flat = st.lists(st.integers(32, 1200), min_size=2, max_size=2)
+stacks = st.lists(st.integers(32, 160), min_size=3, max_size=3)
+
+
+@given(
+    sizes=flat | stacks,
+    halo=st.integers(1, 24),
+    step=st.sampled_from([1, 4, 16]),
+    mebibytes=st.lists(st.integers(-10, 600), min_size=2, max_size=2).map(sorted),
+    slabs=st.booleans(),
+)
+def test_more_memory_never_costs_more(
+    sizes: list[int], halo: int, step: int, mebibytes: list[int], slabs: bool
+) -> None:
+    """The cost is the pixels computed, and for each tile as many as starting it takes time for."""
+    shape = dict(zip("zyx"[-len(sizes) :], sizes, strict=True))
+    little, much = (plan(shape, halo, step, Request(room=room << 20, slabs=slabs)) for room in mebibytes)
+    before, after = (len(one) * (math.prod(one.tile_shape.values()) + 20_000) for one in (little, much))
+    assert after <= before
+
+
+@given(sizes=flat, halo=st.integers(1, 24), mebibytes=st.integers(2, 600))
+def test_tiles_fit_and_leave_little_of_the_memory(sizes: list[int], halo: int, mebibytes: int) -> None:
+    """A quarter of what a tile may have at least, save where the image is no larger or larger tiles gain nothing."""
+    shape = dict(zip("yx", sizes, strict=True))
+    found = plan(shape, halo, 4, Request(room=mebibytes << 20))
+    pixels, most = math.prod(found.tile_shape.values()), (mebibytes << 20) / BYTES_PER_PIXEL[2]
+    smallest = plan(shape, halo, 4, Request(room=0)).tile_shape
+    assert pixels <= most or found.tile_shape == smallest
+    assert len(found) == 1 or pixels > min(most, 600 * 600) / 4

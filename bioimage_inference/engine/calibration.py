@@ -34,6 +34,8 @@ _IN_SLABS, _NORMALISED = {2: 1.3, 3: 1.1}, 1.4
 _MODEST, _LITTLE_LONGER = 1 << 30, 1.3
 # Fewer bytes than a pixel takes of any network.
 _LITTLE = 1.0
+# More bytes than any machine has.
+_PLENTY_OF_ROOM = 1 << 60
 # The memory of the program is rounded up to multiples of this, many times what differs from run to run.
 _ROUNDED = 32 << 20
 # What memory costs in pixels computed is said from here on.
@@ -180,7 +182,7 @@ def _with_advice(way: _Way, held: Held, loaded: Loaded) -> Prepared:
             f"Memory is short: with the smallest tile that is possible here, the program takes about "
             f"{byte_size(int(prepared.program + size))}; it may use {_budget(prepared)}.",
         )
-    plenty = planned(prepared, loaded.spec, replace(prepared.request, room=1 << 60))
+    plenty = planned(prepared, loaded.spec, replace(prepared.request, room=_PLENTY_OF_ROOM))
     plan = prepared.plan
     if plan.computed <= _WORTH_SAYING * plenty.plan.computed:
         return prepared
@@ -206,9 +208,12 @@ def _held_by_pixel(prepared: Prepared, loaded: Loaded) -> float | None:
     enough = _pixels(prepared) * _assumed(prepared) * _PLENTY
     if request.tile is not None or enough <= request.room:
         return None
-    small = planned(prepared, loaded.spec, replace(request, pixels=_SMALL))
-    if small.plan.tile_shape == prepared.plan.tile_shape:
+    shortest, longest = (
+        planned(prepared, loaded.spec, replace(request, room=room)).plan.tile_shape for room in (0, _PLENTY_OF_ROOM)
+    )
+    if shortest == longest:
         return None
+    small = planned(prepared, loaded.spec, replace(request, pixels=_SMALL))
     return loaded.held(_blank(small, loaded)) / _pixels(small)
 
 

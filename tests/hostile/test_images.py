@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bioimage_inference.cli import main
+from bioimage_inference.memory import PROGRAM_BYTES
 
 from .conftest import Refused
 from .corpus import IMAGES, PICKLED_IMAGES, sound_model
@@ -42,7 +43,9 @@ def test_images_that_claim_more_than_there_is_are_refused_before_memory_is_spent
     commands = [["predict", str(model), str(image), "-o", str(tmp_path / "out")]] * 2
     for number, (build, _) in enumerate(IMAGES.values()):
         build(tmp_path / f"{number}.dat")
-        commands.append(["predict", str(model), str(tmp_path / f"{number}.dat"), "--memory", str(PROGRAM_BYTES + (64 << 20))])
+        commands.append(
+            ["predict", str(model), str(tmp_path / f"{number}.dat"), "--memory", str(PROGRAM_BYTES + (64 << 20))]
+        )
     done = subprocess.run(
         [sys.executable, "-c", MEASURE], input=json.dumps(commands), cwd=ROOT, capture_output=True, text=True
     )

@@ -3,26 +3,29 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Without a GPU, PyTorch's CPU build: the default one brings gigabytes of CUDA along.
-TORCH ?= torch==2.13.0
+# Arguments of `pip install` that name a build of PyTorch; none is the CPU build. $(VENV) keeps the last ones, and others
+# install anew: make demo TORCH=torch==2.13.0
+LAST_TORCH := $(shell cat $(VENV)/torch-request 2>/dev/null)
+TORCH ?= $(LAST_TORCH)
+export TORCH
+ifneq ($(TORCH),$(LAST_TORCH))
+.PHONY: $(VENV)/installed
+endif
+PARTS := check unit-test versions-test bench-test galaxy-test
 
-.PHONY: demo test check unit-test versions-test galaxy-test bench-test fuzz docs
+.PHONY: demo test $(PARTS) fuzz docs
 
 demo: $(VENV)/installed
 	$(BIN)/bioimage-inference demo -o demo-output
 
-test: check unit-test versions-test bench-test galaxy-test
+# Runs all parts, also when one fails, and reports each. make's own exit code for a failure is always 2;
+# $(VENV)/test-code has the exit code of the first failure.
+test: $(VENV)/test-installed
+	$(BIN)/python scripts/run_tests.py --code-file $(VENV)/test-code
 
-unit-test: $(VENV)/test-installed
-	$(BIN)/python -m pytest
-
-# The lowest versions of the dependencies, and newer Pythons as far as they are installed.
-versions-test: $(VENV)/test-installed
-	$(BIN)/python -m tests.versions
-
-# Only that the benchmarks run; peers that are not installed are left out.
-bench-test: $(VENV)/test-installed
-	$(BIN)/python benchmarks/compare.py start --small --runs 1
+# One part alone; scripts/run_tests.py has their commands.
+$(PARTS): $(VENV)/test-installed
+	$(BIN)/python scripts/run_tests.py $@
 
 # Ten thousand mutated inputs; the unit tests try some hundreds of them.
 fuzz: $(VENV)/test-installed
@@ -32,20 +35,13 @@ fuzz: $(VENV)/test-installed
 docs: $(VENV)/test-installed
 	$(BIN)/mkdocs build --strict
 
-# Installs Galaxy and planemo into .galaxy, starts it on loopback, runs all tool and workflow tests, stops it.
-galaxy-test: $(VENV)/test-installed
-	$(BIN)/python -m tests.galaxy run
-
-check: $(VENV)/test-installed
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python scripts/install_torch.py --request "$$TORCH"
+	@echo "Installing bioimage_inference and the other libraries that it needs (about 150 MB to download)"
 	$(BIN)/python -m pip install --quiet --editable .
+	@printf '%s\n' "$$TORCH" > $(VENV)/torch-request
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/installed

@@ -1,5 +1,6 @@
-"""The README is true: its Python runs, and the options it names exist."""
+"""The README is true: its Python runs, the options it names exist, and it installs what `make demo` installs."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -27,5 +28,12 @@ def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> Non
         with pytest.raises(SystemExit):
             main(arguments)
         text += capsys.readouterr().out
-    for option in set(re.findall(r"(?<![\w-])(--[a-z]+[a-z-]*)", OURS)) - {"--help"}:
+    for option in set(re.findall(r"(?<![\w-])(--[a-z]+[a-z-]*)", OURS)) - {"--help", "--index-url"}:  # pip's
         assert option in text, option
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_by_hand_the_same_torch_is_installed(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    script = importlib.import_module("install_torch")
+    assert f"pip install torch=={script.VERSION} --index-url {script.CPU_INDEX}\n" in (ROOT / page).read_text()

@@ -9,7 +9,10 @@ import tomllib
 from pathlib import Path
 
 from .browser import install_browser
-from .layout import HERE, Failure, Site, Tool, environment, read_tools, say
+from .layout import CHECKOUT, HERE, Failure, Site, Tool, environment, read_tools, say
+
+PIP = ["-m", "pip", "install", "-qq"]
+TORCH = [str(CHECKOUT / "scripts" / "install_torch.py"), "--version"]
 
 
 def install(site: Site) -> None:
@@ -18,18 +21,19 @@ def install(site: Site) -> None:
     (site.state / ".gitignore").write_text("*\n")
     for venv in (site.galaxy, site.planemo, site.browser):
         packages = HERE / f"{venv.name}.txt"
-        make_venv(venv, ["--no-deps", "-r", str(packages)], packages.read_text())
+        make_venv(venv, [[*PIP, "--no-deps", "-r", str(packages)]], packages.read_text())
     install_browser()
     wanted = pip_requirements(read_tools(site, site.tools))
-    make_venv(site.tools_env, wanted, "\n".join(wanted))
+    torch = [[*TORCH, one.removeprefix("torch==")] for one in wanted if one.startswith("torch==")]
+    make_venv(site.tools_env, [*torch, [*PIP, *wanted]], "\n".join(wanted))
     probe = [str(site.tools_env / "bin" / "python"), "-c", "import bioimage_inference"]
     found = subprocess.run(probe, cwd=site.state, env=environment(site.tools_env), capture_output=True)
     if found.returncode == 0:
         raise Failure("the tools' environment contains bioimage_inference, which that of a Galaxy server would not.")
 
 
-def make_venv(venv: Path, pip_arguments: list[str], contents: str) -> None:
-    """Fill a virtual environment by pip; it is kept as long as `contents`, what it shall hold, stays the same."""
+def make_venv(venv: Path, commands: list[list[str]], contents: str) -> None:
+    """Make a virtual environment and run `commands`, arguments of its Python; keep it until `contents` change."""
     stamp = venv / "contents.txt"
     wanted = f"python {sys.version}\n{contents}"
     if stamp.is_file() and stamp.read_text() == wanted:
@@ -37,9 +41,9 @@ def make_venv(venv: Path, pip_arguments: list[str], contents: str) -> None:
     say(f"installing {venv.name} …")
     shutil.rmtree(venv, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "-qq", *pip_arguments]
-    if subprocess.run(pip, env=environment(venv)).returncode:
-        raise Failure(f"pip could not install {venv.name}, see above.")
+    for command in commands:
+        if subprocess.run([str(venv / "bin" / "python"), *command], env=environment(venv)).returncode:
+            raise Failure(f"pip could not install {venv.name}, see above.")
     stamp.write_text(wanted)
 
 

@@ -2,9 +2,10 @@
 
     python -m tests.versions [lowest|3.12|3.13 …] [--state DIR]
 
-Every version gets a virtual environment of its own below the state folder. ``lowest`` takes this Python and the torch
-that is installed here: torch's own lowest version would bring gigabytes of CUDA along. For the same reason newer
-Pythons run the tests that need no network computed. A version of Python that is not installed is left out, aloud.
+Every version gets a virtual environment of its own below the state folder. ``lowest`` takes this Python, and the CPU
+build of the version of torch that is installed here: PyPI has torch's lowest version as a CUDA build only. For the same
+reason newer Pythons run the tests that compute no network. A version of Python that is not installed is left out, and
+the output says so.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def _lowest(state: Path) -> bool:
     """The lowest declared versions; what those warn of in each other is not ours."""
     torch = version("torch").partition("+")[0]
     python = _environment(state / "lowest", sys.executable)
-    _run(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", f"torch=={torch}")
+    _run(str(python), str(ROOT / "scripts/install_torch.py"), "--version", torch)
     _install(python, state, f"torch=={torch}", "--resolution", "lowest-direct")
     left_out = [f"--ignore={path}" for path in LOWEST_LEAVES_OUT]
     print(f"\nLowest declared versions, Python {sys.version.split()[0]}", flush=True)

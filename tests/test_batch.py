@@ -14,6 +14,7 @@ from bioimage_inference.cli import main
 from bioimage_inference.engine import loading
 from bioimage_inference.errors import UsageError
 from tests import models
+from tests.machine import open_files
 
 ROOT = Path(__file__).parents[1]
 Output = pytest.CaptureFixture[str]
@@ -39,10 +40,6 @@ def images(tmp_path: Path, test_data: Path) -> Path:
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # What a run yields
@@ -164,7 +161,6 @@ def test_the_objects_of_all_images_are_one_table(model: str, images: Path, tmp_p
 
 
 def test_a_crate_of_all_images(model: str, images: Path, tmp_path: Path) -> None:
-    pytest.importorskip("rocrate")
     given = [str(images / name) for name in ("a.tif", "bad.tif", "c.npy")]
     out = tmp_path / "out"
     assert main(["predict", model, *given, "-o", str(out), "--ro-crate", str(out)]) == 5

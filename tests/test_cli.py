@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 import tifffile
 
 from bioimage_inference.cli import main
+from tests.machine import wait_until
 
 ROOT = Path(__file__).parents[1]
 Output = pytest.CaptureFixture[str]
@@ -282,9 +282,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(model: str, nuclei: str, tmp_pat
 def test_the_program_that_is_told_to_stop_leaves_nothing(model: str, tmp_path: Path) -> None:
     np.save(tmp_path / "large.npy", np.random.default_rng(0).integers(0, 255, (6000, 6000), "uint8"))
     process = run("predict", model, tmp_path / "large.npy", "-o", tmp_path / "out", "--axes", "yx", "--threads", "1")
-    deadline = time.monotonic() + 60
-    while not any((tmp_path / "out").glob(".*partial")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: any((tmp_path / "out").glob(".*partial")), "an output is being written")
     process.send_signal(signal.SIGTERM)
     _, message = process.communicate()
     assert process.returncode == 130, message

@@ -20,12 +20,19 @@ from bioimage_inference.engine.network import TOLERANCE, Network, TorchNetwork, 
 from bioimage_inference.engine.openvino_network import OpenVINONetwork, openvino_installed
 from bioimage_inference.errors import ModelError, OutOfMemoryError, UsageError
 from tests.conftest import StandInGPU
+from tests.machine import missing
 from tests.models import Blur, simple_tensors, write_model
 
-with_openvino = pytest.mark.skipif(not openvino_installed(), reason="OpenVINO is not installed (the extra openvino)")
+with_openvino = pytest.mark.usefixtures("installed_openvino")
 
 DEMOS = [("demo-model", "nuclei.tif"), ("demo-model-3d", "nuclei_3d.tif")]
 IMAGE = np.random.default_rng(0).standard_normal((1, 1, 24, 32)).astype("float32")
+
+
+@pytest.fixture
+def installed_openvino() -> None:
+    if not openvino_installed():
+        missing("OpenVINO", 'pip install "bioimage_inference[openvino]"')
 
 
 @pytest.fixture(autouse=True)

@@ -61,21 +61,21 @@ def state_dict(folder: Path, source: str, **architecture: Any) -> Path:
     return change(rdf, weights={"pytorch_state_dict": entry})
 
 
-# Fast, and without torch
+# A short start
 
 
-def test_inspect_imports_no_torch_and_takes_little_time(test_data: Path, tmp_path: Path) -> None:
+def test_inspect_imports_nothing_that_takes_time_and_that_it_does_not_need(test_data: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from bioimage_inference.cli import main; "
-        f"assert main(['inspect', {str(test_data / 'demo-model.zip')!r}, '--html', 'card.html']) == 0; "
-        "assert 'torch' not in sys.modules; print(time.process_time(), file=sys.stderr)"
+        "import sys; from bioimage_inference.cli import main; "
+        f"code = main(['inspect', {str(test_data / 'demo-model.zip')!r}, '--html', 'card.html']); "
+        "slow = {'torch', 'bioimageio.core', 'matplotlib', 'scipy', 'skimage', 'tifffile', 'xarray', 'zarr'}; "
+        "sys.exit(code or slow & sys.modules.keys() or None)"
     )
     environment = {**os.environ, "PYTHONPATH": str(test_data.parent)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stderr) < 1.5
     assert (tmp_path / "card.html").is_file()
 
 

@@ -5,18 +5,19 @@ import os
 import pickle
 import stat
 import struct
-import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bioimage_inference.errors import ModelError, OutputError, UsageError
 from bioimage_inference.model.package import Package, check_sha256, open_package, package_file, weights_kind
-from bioimage_inference.model.plain_yaml import load_yaml
+from bioimage_inference.model.plain_yaml import MAX_NODES, load_yaml
 
 DESCRIPTION = b"""\
 %YAML 1.2
@@ -353,15 +354,14 @@ HOSTILE = {
 
 @pytest.mark.parametrize(("found", "build"), [(found, build) for found, builds in HOSTILE.items() for build in builds])
 def test_hostile_archives_are_refused_before_anything_is_unpacked(
-    tmp_path: Path, scratch: Path, found: str, build: Callable[[Path], None]
+    tmp_path: Path, scratch: Path, found: str, build: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "model.zip"
     build(source)
     before = names(tmp_path)
-    start = time.perf_counter()
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("a member is unpacked"))
     with pytest.raises(ModelError) as caught:
         open_package(source, scratch)
-    assert time.perf_counter() - start < 2
     assert found in str(caught.value)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == before
@@ -379,7 +379,7 @@ def test_a_damaged_member_is_noticed(tmp_path: Path, scratch: Path) -> None:
         archive.writestr("rdf.yaml", DESCRIPTION)
         archive.writestr("weights.pt", b"many weights")
     source.write_bytes(source.read_bytes().replace(b"many weights", b"many_weights"))
-    with pytest.raises(ModelError, match=r"damaged or incomplete zip file .*CRC"):
+    with pytest.raises(ModelError, match="damaged or incomplete zip file"):
         open_package(source, scratch)
 
 
@@ -452,11 +452,18 @@ def deep_by_aliases() -> bytes:
         (b"a: *unknown", "repeats itself"),
     ],
 )
-def test_hostile_yaml_is_refused_at_once(content: bytes, found: str) -> None:
-    start = time.perf_counter()
+def test_hostile_yaml_is_refused_before_it_grows(content: bytes, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    events, parse = [], yaml.parse
+
+    def counted(*arguments: Any, **words: Any) -> Iterator[yaml.Event]:
+        for event in parse(*arguments, **words):
+            events.append(event)
+            yield event
+
+    monkeypatch.setattr(yaml, "parse", counted)
     with pytest.raises(ModelError) as caught:
         load_yaml(content, "rdf.yaml")
-    assert time.perf_counter() - start < 2
+    assert len(events) <= 2 * MAX_NODES
     assert found in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -21,6 +21,7 @@ from bioimage_inference import ImageError, Options, Target, UsageError
 from bioimage_inference.cli import main
 from bioimage_inference.report.hashing import array_hash, path_hash
 from bioimage_inference.report.processing import json_ready
+from tests.machine import resident_bytes
 from tests.models import Blur, simple_tensors, write_model
 
 SCHEMA = json.loads((files("bioimage_inference") / "report" / "provenance.schema.json").read_text())
@@ -61,7 +62,7 @@ def test_the_documentation_explains_every_key(test_data: Path) -> None:
 
 
 def test_hashes_and_statistics_are_those_of_the_files(test_data: Path, tmp_path: Path) -> None:
-    image = test_data / "nuclei.tif"
+    image, held = test_data / "nuclei.tif", resident_bytes()
     record = predicted(tmp_path, test_data / "demo-model.zip", image)
     assert record["inputs"][0]["sha256"] == sha256(image)
     assert record["inputs"][0]["bytes"] == image.stat().st_size
@@ -75,7 +76,7 @@ def test_hashes_and_statistics_are_those_of_the_files(test_data: Path, tmp_path:
     np.testing.assert_allclose(found["standard deviation"], [[pixels.std()]], rtol=1e-12)
     assert record["started"] < record["ended"]
     assert record["device"]["threads"] > 0
-    assert record["memory"]["peak_bytes"] > 100 << 20
+    assert record["memory"]["peak_bytes"] >= held
 
 
 def test_a_time_series_has_values_for_each_frame(test_data: Path, tmp_path: Path) -> None:

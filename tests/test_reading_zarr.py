@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bioimage_inference.errors import ImageError
 from bioimage_inference.image.image import Image, PixelSize
 from bioimage_inference.image.reading import open_image
+from tests.machine import open_files
 from tests.reading_data import described
 
 Array = NDArray[Any]
@@ -158,15 +159,14 @@ def test_many_threads_read_one_zarr_and_closing_releases_it(tmp_path: Path, kind
     path = ome_zarr(tmp_path, array)
     path = zipped(path) if kind == "zip" else path
     opened(path)  # zarr's own thread keeps what it needs for all arrays
-    handles = Path("/proc/self/fd")
-    before = len(list(handles.iterdir())) if handles.is_dir() else 0
+    before = open_files()
     image = open_image(path)
     regions = [(slice(n % 3, 3), slice(0, 2), slice(n, n + 5), slice(n, 30)) for n in range(12)]
     with ThreadPoolExecutor(6) as pool:
         for region, got in zip(regions, pool.map(image.read, regions), strict=True):
             np.testing.assert_array_equal(got, array[region])
     image.close()
-    assert before == (len(list(handles.iterdir())) if handles.is_dir() else 0)
+    assert open_files() == before
 
 
 @pytest.mark.parametrize(

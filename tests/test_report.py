@@ -20,6 +20,7 @@ from bioimage_inference.report.citation import PROGRAM, PROGRAM_AUTHORS, bibtex,
 from bioimage_inference.report.page import write_report
 
 from .conftest import ROOT
+from .machine import HANG_SECONDS, missing
 from .test_model_card import Page
 
 Record = dict[str, Any]
@@ -250,13 +251,15 @@ def test_places_that_cannot_be_written(tiled: Record, tmp_path: Path) -> None:
 
 
 def chromium(*arguments: str) -> str:
-    """What headless Chromium prints; skips where there is none."""
+    """What headless Chromium prints."""
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next((found for name in names if (found := shutil.which(name))), None)
     if program is None:
-        pytest.skip("Chromium is not installed, so the page is not rendered here")
+        missing("Chromium", "apt-get install chromium")
     base = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files")
-    done = subprocess.run([program, *base, *arguments], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [program, *base, *arguments], capture_output=True, text=True, timeout=HANG_SECONDS, check=True
+    )
     return done.stdout
 
 

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 import tifffile
 
 from bioimage_inference.cli import main
+from tests.machine import wait_until
 from tests.test_batch import ROOT, table
 
 Output = pytest.CaptureFixture[str]
@@ -189,9 +189,7 @@ def test_an_interrupted_run_says_how_far_it_came_and_goes_on(model: str, tmp_pat
     command = [sys.executable, "-m", "bioimage_inference", "predict", model, str(tmp_path / "a.npy")]
     command += [str(tmp_path / "b.npy"), "-o", str(out), "--axes", "yx", "--threads", "1"]
     process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not any(out.glob(".b_prediction*partial")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: any(out.glob(".b_prediction*partial")), "the second image is being predicted")
     process.send_signal(signal.SIGINT)
     _, message = process.communicate()
     assert process.returncode == 130, message

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image as Picture
 
 from bioimage_inference.api import Target, predict
@@ -20,7 +21,6 @@ from bioimage_inference.segmentation.segment import SegmentFiles, SegmentOptions
 
 ROOT = Path(__file__).parents[1]
 TEST_DATA = ROOT / "test-data"
-GALAXY = ROOT.parent / "shared/bioimageio-data/galaxy-test-data"
 
 
 def files_in(folder):
@@ -172,7 +172,6 @@ def test_every_file_of_a_prediction_gives_the_same_objects(nuclei, tmp_path):
 
 
 def test_an_ome_zarr_gives_the_same_objects(nuclei, tmp_path):
-    zarr = pytest.importorskip("zarr")
     group = zarr.open_group(tmp_path / "nuclei.ome.zarr", mode="w", zarr_format=2)
     group["0"] = np.load(nuclei.npy)[0]
     group.attrs["multiscales"] = [
@@ -422,10 +421,10 @@ def test_the_command_explains_what_is_wrong(arguments, exit_code, words, squares
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not GALAXY.is_dir(), reason="the published prediction is not here")
-def test_the_published_prediction_gives_the_nuclei_of_the_tutorial(tmp_path):
+def test_the_published_prediction_gives_the_nuclei_of_the_tutorial(shared, tmp_path):
     """The tutorial's chain of Galaxy tools finds 51 regions; one of them has 3 pixels."""
-    prediction, image = GALAXY / "output_nucleisegboundarymodel.tiff", GALAXY / "input_nucleisegboundarymodel.png"
+    folder = shared / "galaxy-test-data"
+    prediction, image = folder / "output_nucleisegboundarymodel.tiff", folder / "input_nucleisegboundarymodel.png"
     assert segment(prediction, tmp_path / "all", image, min_size=1)["count"] == 51
     assert segment(prediction, tmp_path / "large", image)["count"] == 50
 

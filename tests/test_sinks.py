@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from bioimage_inference.image.npy_sink import NpySink
 from bioimage_inference.image.partial_file import PartialFile, byte_size, remove_unfinished
 from bioimage_inference.image.sinks import LETTERS, Layout, Sink, commit_all, runs
 from bioimage_inference.image.tiff_sink import How, TiffSink, arrange, needs_bigtiff
+from tests.machine import small_disk
 
 
 @contextmanager
@@ -448,7 +448,7 @@ def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
             for x in range(0, 8192, 512):
                 sink.write((slice(0, 1), slice(y, y + 512), slice(x, x + 512)), block)
         commit_all([sink])
-        print((peak_memory() - before) >> 20)
+        print(peak_memory() - before)
     """
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "o.tif")],
@@ -456,7 +456,7 @@ def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert int(run.stdout) < 32, "MiB, while 256 MiB were written"
+    assert int(run.stdout) < (tmp_path / "o.tif").stat().st_size / 8
 
 
 def test_the_same_output_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -543,14 +543,14 @@ def test_no_output_is_renamed_before_all_are_on_the_disk(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "fsync", second_fails)
     sinks = [npy(tmp_path / "a.npy"), npy(tmp_path / "b.npy")]
-    with pytest.raises(OutputError, match=r"b\.npy.*Input/output error"), writing(sinks):
+    with pytest.raises(OutputError, match=rf"b\.npy.*{os.strerror(errno.EIO)}"), writing(sinks):
         pass
     assert not answers
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_takes_the_name_meanwhile_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="Is a directory"), writing([npy(tmp_path / "o.npy")]):
+    with pytest.raises(OutputError, match=os.strerror(errno.EISDIR)), writing([npy(tmp_path / "o.npy")]):
         (tmp_path / "o.npy").mkdir()
     assert list(tmp_path.iterdir()) == [tmp_path / "o.npy"]
 
@@ -573,7 +573,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
         ("file/o.npy", "there is no folder"),
         ("folder", "a folder has that name"),
         ("pipe", "not a file"),
-        ("n" * 250, "File name too long"),
+        ("n" * 250, os.strerror(errno.ENAMETOOLONG)),
     ],
 )
 def test_a_wrong_place_is_told_at_once(tmp_path: Path, name: str, words: str) -> None:
@@ -604,7 +604,7 @@ def test_a_write_protected_output_is_kept(protected: Path) -> None:
 
 def test_a_folder_without_permission_is_told(protected: Path) -> None:
     protected.parent.chmod(0o555)
-    with pytest.raises(OutputError, match=r"does not allow it \(Permission denied\)"):
+    with pytest.raises(OutputError, match=rf"does not allow it \({os.strerror(errno.EACCES)}\)"):
         npy(protected.with_name("other.npy"))
     protected.parent.chmod(0o755)
 
@@ -628,25 +628,20 @@ def test_an_output_too_large_for_the_disk_is_told_before_anything_is_computed(tm
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("kind", ["npy", "pages", "labelled"])
-def test_a_full_disk_is_told_before_anything_is_computed(small_disk: Path, kind: str) -> None:
+def test_a_full_disk_is_told_before_anything_is_computed(disk: Path, kind: str) -> None:
     facts = layout("cyx", (2, 600, 600))
     with pytest.raises(
         OutputError, match=r"no room for the output .*o\.out of 2\.7 MiB: 1\.0 MiB are free in the folder"
     ):
-        NpySink(small_disk / "o.out", facts) if kind == "npy" else TiffSink(small_disk / "o.out", facts, kind)  # type: ignore[arg-type]
-    assert not list(small_disk.iterdir())
+        NpySink(disk / "o.out", facts) if kind == "npy" else TiffSink(disk / "o.out", facts, kind)  # type: ignore[arg-type]
+    assert not list(disk.iterdir())
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "no room"), (errno.EDQUOT, "the quota is used up")])
@@ -699,13 +694,13 @@ def test_sizes_are_told_in_units_that_one_can_read(count: int, text: str) -> Non
 # What killed runs leave behind.
 
 WRITER = """
-    import sys, time, numpy as np
+    import sys, numpy as np
     from pathlib import Path
     from bioimage_inference.image.sinks import Layout
     from bioimage_inference.image.npy_sink import NpySink
     sink = NpySink(Path(sys.argv[1]), Layout("yx", (4, 4), np.dtype("float32")))
     print("open", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -713,7 +708,7 @@ WRITER = """
 def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that is writing ``o.npy``."""
     command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / "o.npy")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
         yield process

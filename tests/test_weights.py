@@ -485,14 +485,13 @@ def test_a_missing_library_of_the_zoo_comes_with_the_command(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("state", "found"),
     [
-        ({"other.weight": torch.zeros(1)}, 'Missing key(s) in state_dict: "conv.weight"'),
-        ([torch.zeros(1)], "holds a list, expected were named tensors"),
+        ({"other.weight": torch.zeros(1)}, r"Putting the weights of state\.pt into Net failed .*conv\.weight"),
+        ([torch.zeros(1)], r"holds a list, expected were named tensors"),
     ],
 )
 def test_weights_of_another_network(tmp_path: Path, state: object, found: str) -> None:
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError, match=found):
         load_weights(state_dict_model(tmp_path, state), TRUSTING)
-    assert found in str(caught.value)
 
 
 def test_names_that_need_not_match_where_the_description_says_so(tmp_path: Path) -> None:
@@ -562,7 +561,7 @@ def test_a_network_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: py
         load_weights(state_dict_model(tmp_path, code="def Net(channels): raise MemoryError"), TRUSTING)
 
     def full(*_args: Any, **_kwargs: Any) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000 bytes.")
+        torch.empty(1 << 50)  # more than there is address space
 
     monkeypatch.setattr(torch, "load", full)
     with pytest.raises(OutOfMemoryError):

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +28,7 @@ from bioimage_inference.errors import ModelError, OutputError, UsageError
 from bioimage_inference.zoo import fetching
 from bioimage_inference.zoo.index import INDEX_VARIABLE
 
+from .machine import HANG_SECONDS, wait_until
 from .models import Blur, sha256, simple_tensors, write_model
 
 ROOT = Path(__file__).parents[1]
@@ -263,14 +263,12 @@ def test_two_runs_at_once_share_one_download(zoo: Zoo, monkeypatch: pytest.Monke
     told = io.StringIO()  # capsys loses what a thread prints while it is read
     monkeypatch.setattr(sys, "stderr", told)
     second_waits = threading.Event()
-    zoo.before = lambda path: None if path.endswith(".yaml") else second_waits.wait(30) and None
+    zoo.before = lambda path: None if path.endswith(".yaml") else second_waits.wait(HANG_SECONDS) and None
     folders: list[Path] = []
     threads = [threading.Thread(target=lambda: folders.append(opened()), daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
-    while "another run is downloading it; waiting" not in told.getvalue():
-        assert any(thread.is_alive() for thread in threads)
-        time.sleep(0.01)
+    wait_until(lambda: "another run is downloading it; waiting" in told.getvalue(), "the second run waits")
     second_waits.set()
     for thread in threads:
         thread.join()

@@ -66,6 +66,10 @@ def load_yaml(content: bytes, what: str) -> Any:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if (
+            mark and _open_brackets(content[: mark.index]) > MAX_DEPTH
+        ):  # libyaml has a limit of its own, in its own words
+            raise _beyond(what) from error
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ModelError(
             f"{what} is not valid YAML ({place}{error.problem}). Correct it or download it again."
@@ -105,9 +109,18 @@ def _check_events(content: bytes, what: str) -> None:
             total += nodes
             levels[-1] = max(levels[-1], height)
         if total > MAX_NODES or aliases > MAX_ALIASES or len(starts) + levels[-1] > MAX_DEPTH:
-            raise ModelError(
-                f"{what} is nested, or repeats itself, far beyond what a model description needs; it is not opened."
-            )
+            raise _beyond(what)
+
+
+def _beyond(what: str) -> ModelError:
+    return ModelError(
+        f"{what} is nested, or repeats itself, far beyond what a model description needs; it is not opened."
+    )
+
+
+def _open_brackets(text: bytes) -> int:
+    """Number of flow collections that the text opens and does not close."""
+    return text.count(b"[") + text.count(b"{") - text.count(b"]") - text.count(b"}")
 
 
 def _check_keys(root: yaml.Node, what: str) -> None:

@@ -1,8 +1,8 @@
 """Disks that are full or read-only, for outputs and for temporary files: exit 2, a sentence, and nothing left."""
 
+import errno
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,6 +18,7 @@ from bioimage_inference.cli import main
 from bioimage_inference.errors import OutputError
 from bioimage_inference.scratch import scratch_folder
 from tests import models
+from tests.machine import small_disk
 
 from .zygote import names
 
@@ -27,13 +28,8 @@ Output = pytest.CaptureFixture[str]
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Path]:
     """A file system of a MiB; mount it again with ``-o remount,ro`` to make it read-only."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -68,7 +64,7 @@ def test_a_read_only_disk_is_told(mounted: Path, tmp_path: Path, image: Path, ca
     subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
     for place in (mounted, mounted / "out"):
         assert main(["predict", str(model(tmp_path)), str(image), "-o", str(place)]) == 2
-        assert "Read-only file system" in capsys.readouterr().err
+        assert os.strerror(errno.EROFS) in capsys.readouterr().err
 
 
 def needs_scratch(folder: Path) -> Path:

@@ -13,8 +13,7 @@ from .zygote import FINAL, experiment
 def test_killed_at_fifty_moments(tmp_path: Path) -> None:
     found = experiment("killed", tmp_path, "SIGKILL", "50")
     assert found["wrong"] == []
-    assert set(found["codes"]) <= {"-9", "0"}
-    assert found["codes"]["-9"] >= 25, "most were killed in the middle, on a busy machine too"
+    assert found["codes"] == {"-9": 50}, "all were killed in the middle"
     assert found["partial"] > 0, "some while outputs were being written"
     assert found["in the end"] == sorted(FINAL)
     assert found["scratch in the end"] == []
@@ -24,18 +23,15 @@ def test_killed_at_fifty_moments(tmp_path: Path) -> None:
 def test_asked_to_stop_at_many_moments(tmp_path: Path, name: str) -> None:
     found = experiment("killed", tmp_path, name, "20")
     assert found["wrong"] == []
-    assert set(found["codes"]) <= {"130", "0", "-15"}, found["log"]
-    assert found["codes"].get("-15", 0) <= 3, "before the program could do anything"
-    assert found["codes"]["130"] > 0
+    assert found["codes"] == {"130": 20}, found["log"]
     assert found["left"] == []
     assert "Traceback" not in found["log"]
 
 
 def test_killed_again_and_again_and_resumed(tmp_path: Path) -> None:
     found = experiment("resumed", tmp_path, "4")
-    assert found["code"] == 0, found["log"]
+    assert found["codes"] == [-9, -9, -9, -9, 0], found["log"]
     assert found["wrong"] == []
-    assert found["complete"] == sorted(found["complete"]), "what was complete stays"
-    assert 0 < found["complete"][1] < 6, "killed in the middle"
+    assert found["complete"] == [0, 1, 2, 3, 4], "what was complete stays"
     assert "complete" in found["log"]
     assert set(found["out"]) == set(found["expected"]) - set(FINAL), "nothing half-written stays"

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,58 @@ def experiment(name: str, folder: Path, *arguments: str, **environment: str) -> 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def fork(*arguments: object, log: Path | None = None) -> int:
-    """Start the program in a child, as its user would; the number of the process."""
+class Watch:
+    """Called at the steps of a run, and may end it: when that happens depends on no clock.
+
+    A step is where Python looks for signals: a function begins, or one of C has returned. What reads, computes, writes
+    and renames files does so in such functions.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def __call__(self, frame: FrameType, event: str, function: object) -> None:
+        """What ``sys.setprofile`` takes."""
+        if event in ("call", "c_return"):
+            self.steps += 1
+            self.step(function)
+
+    def step(self, function: object) -> None:
+        """Look at what has just returned, where it is a function of C."""
+
+
+class EndAt(Watch):
+    """Sends its own process a signal at that step."""
+
+    def __init__(self, steps: int, number: signal.Signals) -> None:
+        super().__init__()
+        self.last, self.number = steps, number
+
+    def step(self, function: object) -> None:
+        """Send it when the time has come."""
+        if self.steps == self.last:
+            os.kill(os.getpid(), self.number)
+
+
+class EndAfterRecords(EndAt):
+    """Kills its own process so many steps after more than ``count`` images of a folder have their record."""
+
+    def __init__(self, folder: Path, count: int, more: int) -> None:
+        super().__init__(0, signal.SIGKILL)
+        self.folder, self.count, self.more = folder, count, more
+
+    def step(self, function: object) -> None:
+        """Look at the folder each time that a file was renamed."""
+        if not self.last and function is os.replace and _complete(self.folder) > self.count:
+            self.last = self.steps + self.more
+        super().step(function)
+
+
+def fork(*arguments: object, log: Path | None = None, watch: Watch | None = None) -> int:
+    """Start the program in a child, as its user would; the number of the process.
+
+    A child that is watched to its end writes the number of its steps into the log.
+    """
     from bioimage_inference.cli import EXIT_INTERRUPTED, run
 
     child = os.fork()
@@ -47,6 +98,7 @@ def fork(*arguments: object, log: Path | None = None) -> int:
         os.dup2(told, 1)
         os.dup2(told, 2)
         sys.argv = ["bioimage-inference", *map(str, arguments)]
+        sys.setprofile(watch)
         run()
     except SystemExit as end:
         code = end.code
@@ -55,6 +107,9 @@ def fork(*arguments: object, log: Path | None = None) -> int:
     except KeyboardInterrupt:  # before the program's own handling began, or after it was through
         code = EXIT_INTERRUPTED
     finally:
+        sys.setprofile(None)
+        if watch:
+            os.write(1, f"\n{watch.steps} steps\n".encode())
         os._exit(code)
 
 
@@ -98,16 +153,14 @@ def killed(folder: Path, signal_name: str, moments: str) -> dict[str, Any]:
     """Runs that end by a signal at moments spread over a run, and a last one that is left alone."""
     command = prepare(folder)
     output, expected = folder / "out", folder / "expected"
-    seconds = min(_seconds_of(command, output) for _ in range(3))
+    steps = _steps_of(folder, *command, output)
     codes: Counter[int] = Counter()
     wrong, partial, left = [], 0, []
     for moment in range(int(moments)):
         for name in FINAL:
             (output / name).unlink(missing_ok=True)
-        child = fork(*command, output, log=folder / "log")
-        time.sleep(seconds * (moment + 0.5) / int(moments))
-        os.kill(child, signal.Signals[signal_name])
-        codes[ended(child)] += 1
+        watch = EndAt(steps * (2 * moment + 1) // (2 * int(moments)), signal.Signals[signal_name])
+        codes[ended(fork(*command, output, log=folder / "log", watch=watch))] += 1
         wrong += wrong_outputs(output, expected)
         partial += any(name.endswith(".partial") for name in names(output))
         if signal_name != "SIGKILL":
@@ -133,21 +186,19 @@ def resumed(folder: Path, kills: str) -> dict[str, Any]:
     for number in range(6):
         np.save(folder / f"image{number}.npy", np.load(folder / "image.npy")[number:])
     images = [folder / f"image{number}.npy" for number in range(6)]
-    assert ended(fork(*command[:2], *images, *command[3:], folder / "expected")) == 0
+    of_two = _steps_of(folder, *command[:2], *images[:2], *command[3:], folder / "two")
+    of_six = _steps_of(folder, *command[:2], *images, *command[3:], folder / "expected")
     again = [*command[:2], *images, *command[3:-1], "--resume", "-o", folder / "out"]
-    wrong, complete = [], [0]
+    codes, wrong, complete = [], [], [0]
     for kill in range(int(kills)):
-        child = fork(*again, log=folder / "log")
-        while _complete(folder / "out") <= kill:  # one more each time, and on into the next
-            time.sleep(0.001)
-        time.sleep(0.01 * kill)
-        os.kill(child, signal.SIGKILL)
-        ended(child)
+        # one more each time, and on into the next
+        watch = EndAfterRecords(folder / "out", kill, 1 + (of_six - of_two) // 4 * kill // int(kills))
+        codes.append(ended(fork(*again, log=folder / "log", watch=watch)))
         wrong += _different(folder / "out", folder / "expected")
         complete.append(_complete(folder / "out"))
     (folder / "log").write_text("")
     return {
-        "code": ended(fork(*again, log=folder / "log")),
+        "codes": [*codes, ended(fork(*again, log=folder / "log"))],
         "wrong": wrong + _different(folder / "out", folder / "expected"),
         "complete": complete,
         "log": (folder / "log").read_text(),
@@ -167,10 +218,12 @@ def _different(folder: Path, expected: Path) -> list[str]:
     return [name for name in found if (folder / name).read_bytes() != (expected / name).read_bytes()]
 
 
-def _seconds_of(command: list[object], output: Path) -> float:
-    begin = time.perf_counter()
-    assert ended(fork(*command, output)) == 0
-    return time.perf_counter() - begin
+def _steps_of(folder: Path, *command: object) -> int:
+    """Number of steps of a run that is left alone; each run takes about as many."""
+    log = folder / "steps"
+    log.unlink(missing_ok=True)
+    assert ended(fork(*command, log=log, watch=Watch())) == 0
+    return int(log.read_text().split()[-2])
 
 
 def at_once(folder: Path, count: str) -> dict[str, Any]:

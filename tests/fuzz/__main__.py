@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz --inputs 10000 [--seconds N] [--seed S]``: run damaged inputs, keep what breaks a promise.
+"""``python -m tests.fuzz --inputs 10000 [--seed S]``: run damaged inputs, keep what breaks a promise.
 
 ``--only N`` runs a single input of a seed again, in this process.
 """
@@ -20,7 +20,6 @@ MOST_KEPT = 30
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000, help="how many inputs (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, help="stop after this time")
     parser.add_argument("--seed", type=int, help="repeat the inputs of an earlier run (default: new ones)")
     parser.add_argument("--only", type=int, metavar="N", help="run input N of the seed alone")
     parser.add_argument("--findings", type=Path, default=Path("build/fuzz"), help="folder for them (%(default)s)")
@@ -36,7 +35,7 @@ def _main() -> int:
             one = mutant(seeds, seed, asked.only)
             print(f"input {one.number} ({one.kind}): {outcome_of(one, seeds, scratch)}")
             return 0
-        campaign = run_campaign(seeds, scratch, seed, asked.inputs, asked.seconds)
+        campaign = run_campaign(seeds, scratch, seed, asked.inputs)
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(campaign.codes.items()))
     print(f"seed {seed}: {campaign.inputs} inputs, exit codes {codes}; {len(campaign.findings)} broke a promise")
     for finding in campaign.findings[:MOST_KEPT]:

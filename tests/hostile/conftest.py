@@ -10,19 +10,20 @@ import numpy as np
 import pytest
 
 from bioimage_inference.cli import main
+from tests.machine import HANG_SECONDS
 
 Refused = Callable[..., int]
 
 
 @pytest.fixture(autouse=True)
 def hang_guard() -> Iterator[None]:
-    """Nothing here may take a minute, far more than it needs on any machine."""
+    """What hangs fails, where the whole test run would wait for it otherwise."""
 
     def hang(number: int, frame: Any) -> None:
         raise AssertionError("it hangs")
 
     before = signal.signal(signal.SIGALRM, hang)
-    signal.alarm(60)
+    signal.alarm(HANG_SECONDS)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,55 @@
+"""What tests ask of the machine that runs them: parts that may be missing, a disk of their own, patience."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+HANG_SECONDS = 300
+"""Nothing that a test waits for takes this long, even on a machine that does something else besides."""
+
+
+def missing(part: str, how_to_install: str) -> NoReturn:
+    """End a test that needs an optional part: a failure in continuous integration (CI is set), else a skip."""
+    reason = f"{part} is not installed here: {how_to_install}"
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}. Continuous integration can install it, so this is no skip.", pytrace=False)
+    pytest.skip(reason)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Return as soon as the condition holds; a failure that names ``what`` where it never does."""
+    end = time.monotonic() + HANG_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited in vain until {what}")
+        time.sleep(0.01)
+
+
+def open_files() -> int:
+    """Number of file descriptors that this process has open."""
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208 (pathlib would look at each of them, one being closed already)
+
+
+def resident_bytes() -> int:
+    """Bytes of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of one MiB, mounted at ``folder`` as long as the block lasts."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("the user of these tests may not mount file systems")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

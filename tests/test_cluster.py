@@ -356,11 +356,7 @@ def test_chunks_cover_the_image_once_and_tiles_reach_a_halo_beyond(
 ) -> None:
     with open_model(model, preload=False) as opened:
         prepared = prepare(opened.spec, np.zeros((height, 100), "uint8"), {}, Options(axes="yx", tile=(rows, columns)))
-        try:
-            plan = make_blocks(prepared.plan, (), whole=False).plan
-        except UsageError as error:
-            assert "too short" in str(error)  # noqa: PT017
-            return
+        plan = make_blocks(prepared.plan, (), whole=False).plan
     for axis in plan.axes:
         kept, halo = plan.outputs[0].kept[axis.letter], plan.halo.get(axis.letter, 0)
         assert kept[0].start == 0

@@ -328,7 +328,7 @@ class TestProcessing:
             read(outputs=[{**OUT, "postprocessing": steps}])
 
     def test_of_an_unknown_name_is_refused_and_its_place_named(self) -> None:
-        with pytest.raises(ModelError, match=r"input 0 is not valid: preprocessing\.0: .*'sharpen'"):
+        with pytest.raises(ModelError, match=r"input 0 is not valid: preprocessing\.0: "):
             read([{**RAW, "preprocessing": [{"id": "sharpen"}]}])
 
 

@@ -135,7 +135,7 @@ def test_traced_networks_run() -> None:
 
 @with_openvino
 def test_without_torchs_own_interpreter_the_operations_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch._C, "_jit_interpret_graph")
+    monkeypatch.delattr(torch._C, "_jit_interpret_graph", raising=False)  # as in another version of torch
     module = made(Branches(), scripted=True)
     assert on_both(module, [IMAGE], OpenVINONetwork(module, "float32", 1)) < 1e-5
 

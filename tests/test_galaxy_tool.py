@@ -102,6 +102,7 @@ def test_workflows_of_version_2_4_1_find_their_parameters() -> None:
     values = [option.get("value") for option in inputs["input_image_input_axes"].iter("option")]
     assert values == ["bcyx", "bczyx"]
     new = [one for name, one in inputs.items() if name not in old and one.tag == "param"]
+    assert new
     assert all(one.get("optional") == "true" for one in new)
     outputs = {one.attrib["name"]: one.get("format") for one in tool(FILES[0]).iter("data")}
     assert outputs["output_predicted_image"] == "tiff"

@@ -235,7 +235,9 @@ def test_the_demo_models_declare_what_they_need(
 @pytest.mark.slow
 def test_a_published_model_declares_too_little(shared: Path, tmp_path: Path, capsys: Output) -> None:
     model = shared / "examples" / "unet2d_nuclei_broad" / "bioimageio.yaml"
-    for one in halo_of(capsys, model, tmp_path).values():
+    halo = halo_of(capsys, model, tmp_path)
+    assert halo.keys() == {"y", "x"}
+    for one in halo.values():
         assert (one["declared"], one["needs"], one["covers"]) == (32, 58, False)
         assert 40 <= one["needs_for_tolerance"] <= 56
         assert 1e-4 < one["beyond"] < 1e-2

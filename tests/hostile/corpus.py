@@ -136,7 +136,9 @@ def _bytes_of(name: str) -> Build:
     return build
 
 
-# What each image ends in where 64 MiB are left beside the program: 5 where it lies, 6 where more could read it.
+ROOM = 64 << 20
+"""Bytes that reading an image may take beside the program itself; each image would take more, were it believed."""
+# What each image ends in: 5 where it lies, 6 where a larger budget could read it.
 IMAGES: dict[str, tuple[Build, Literal[5, 6]]] = {
     **{name: (_bytes_of(name), 5) for name in BOMBS},
     "PNG bomb": (picture_bomb, 6),

@@ -337,7 +337,7 @@ def test_large_stacks_are_computed_in_slabs(tmp_path: Path) -> None:
     """One tile, so that the result is the network's own."""
     module = Foreground()
     image = np.random.default_rng(0).normal(size=(64, 160, 164)).astype("float32")
-    options = Options(axes="zyx")
+    options = Options(axes="zyx", memory="16GiB")
     with open_model(stack_model(tmp_path, module)) as model:
         found = predict(model, image, options=options).outputs["out"].array
         loaded = model.load(options)

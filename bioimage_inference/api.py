@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,12 +100,17 @@ class Prediction:
 
 
 class Model:
-    """An opened model. Its network is loaded when it is first needed, and then kept."""
+    """An opened model. Its network is loaded when it is first needed, and then kept.
+
+    Threads of a process may share a model: predictions with it take turns. Networks of several models compute one tile
+    at a time, because torch's number of threads belongs to the process.
+    """
 
     def __init__(self, opened: OpenedModel, source: Mapping[str, Any] | None = None) -> None:
         self.opened = opened
         self.source = source or describe_source(opened.package.source, None, None, None)
         self._loaded: dict[tuple[Any, ...], Loaded] = {}
+        self.turn = Lock()
 
     @property
     def spec(self) -> ModelSpec:
@@ -147,9 +153,9 @@ def open_model(
 
 def _preload() -> None:
     """What loading a network imports."""
-    from .engine import loading
+    import torch
 
-    loading.import_torch()
+    del torch
 
 
 def predict(
@@ -179,6 +185,7 @@ def predict(
         prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
         stack.callback(close, prepared)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
+        stack.enter_context(model.turn)
         outputs, found = _predict(model, prepared, options, targets, hashes, progress or _silent)
     found = {"schema": SCHEMA, "started": started, "ended": now(), **found}
     if record is not None:

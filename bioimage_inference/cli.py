@@ -80,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """Entry point of the installed program."""
+    from .own_process import set_up_process
+
     signal.signal(signal.SIGTERM, _terminate)
+    set_up_process()
     gc.set_threshold(100_000)  # what imports make stays, and looking through it again and again takes a tenth of them
     exit_code = main()
     if exit_code == EXIT_INTERRUPTED:  # perhaps in the middle of cleaning up

@@ -56,9 +56,9 @@ def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> StandInGPU:
     seen = StandInGPU()
 
     class OnAnyDevice(TorchNetwork):
-        def __init__(self, module: Any, device: Device, *arguments: Any) -> None:
+        def __init__(self, module: Any, device: Device, *arguments: Any, **words: Any) -> None:
             seen.devices.append(device.name)
-            super().__init__(module, Device("cpu", ""), *arguments)
+            super().__init__(module, Device("cpu", ""), *arguments, **words)
 
         def __call__(self, inputs: Inputs) -> Any:
             seen.batches.append(len(inputs[0]) if inputs[0] is not None else 0)

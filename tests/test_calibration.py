@@ -16,6 +16,7 @@ import tifffile
 import torch
 
 from bioimage_inference import open_model
+from bioimage_inference.engine import calibration
 from bioimage_inference.engine.calibration import calibrated
 from bioimage_inference.engine.device import Device
 from bioimage_inference.engine.network import TorchNetwork
@@ -143,8 +144,9 @@ def test_weights_count_before_they_are_loaded(tmp_path: Path) -> None:
     assert after.request.room == after.budget.size - after.program
 
 
-def test_tiles_shrink_with_the_budget_step_by_step(test_data: Path) -> None:
+def test_tiles_shrink_with_the_budget_step_by_step(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo's image in 300 MiB took 336 tiles of 64×64, which compute 12 times its pixels."""
+    monkeypatch.setattr(calibration, "is_managed", lambda: True)  # as in the command line
     model, image = test_data / "demo-model.zip", tifffile.imread(test_data / "nuclei.tif")
     rooms = [1, 5, 12, 20, 40, 80, 160, 320]
     before, after = zip(*(planned(model, image, str(PROGRAM_BYTES + (room << 20))) for room in rooms), strict=True)

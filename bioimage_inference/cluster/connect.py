@@ -11,6 +11,7 @@ from typing import Any
 from .. import __version__
 from ..errors import UsageError
 from ..memory import memory_budget, parse_size
+from ..own_process import set_up_process
 from ..processors import available_processors
 from . import worker
 
@@ -74,6 +75,7 @@ def _local(address: str, number: int, memory: str | None, threads: int | None) -
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.run(set_up_process)
         yield Cluster(client, address, each, threads or max(1, cores // number))
 
 
@@ -82,20 +84,38 @@ def _remote(address: str, memory: str | None, threads: int | None, say: Callable
     """A scheduler that is running; its workers may still be waiting in the queue of a batch system."""
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told in our words
+    with _quiet("distributed"):
+        try:
+            client = Client(address, timeout=_CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"No Dask scheduler answers at {address} ({error}). Give the address that `dask scheduler` prints, "
+                "for instance tcp://node7:8786, or --dask local:4 for processes on this machine."
+            ) from error
+        with client:
+            yield _connected(client, address, memory, threads, say)
+
+
+def _connected(
+    client: Any, address: str, memory: str | None, threads: int | None, say: Callable[[str], None]
+) -> Cluster:
+    if not client.scheduler_info(n_workers=-1)["workers"]:
+        say(f"The scheduler at {address} has no workers yet; waiting for the first.")
+        client.wait_for_workers(1)
+    known = _identify(client, address)
+    return Cluster(client, address, min(known) if memory is None else parse_size(memory), threads)
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Silence a library's logger: errors reach the user in this program's own words."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
-        client = Client(address, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"No Dask scheduler answers at {address} ({error}). Give the address that `dask scheduler` prints, "
-            "for instance tcp://node7:8786, or --dask local:4 for processes on this machine."
-        ) from error
-    with client:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
-            say(f"The scheduler at {address} has no workers yet; waiting for the first.")
-            client.wait_for_workers(1)
-        known = _identify(client, address)
-        yield Cluster(client, address, min(known) if memory is None else parse_size(memory), threads)
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _identify(client: Any, address: str) -> list[int]:

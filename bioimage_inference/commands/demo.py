@@ -49,10 +49,8 @@ def _bundled(name: str) -> Path:
 
 def _draw(image: Path, output: NDArray[Any], picture: Path) -> None:
     """Input, foreground and boundary side by side; ``output`` has axes CYX."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     from ..image.reading import open_image
 
@@ -66,11 +64,12 @@ def _draw(image: Path, output: NDArray[Any], picture: Path) -> None:
         ("boundary", output[1], {"cmap": "viridis", "vmin": 0, "vmax": 1}),
     ]
     height, width = pixels.shape
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.7 * height / width + 0.3), layout="constrained")
+    figure = Figure(figsize=(12, 3.7 * height / width + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 3)
     for axis, (title, panel, style) in zip(axes, panels, strict=True):
         shown = axis.imshow(panel, **style)
         axis.set_title(title)
         axis.set_axis_off()
     figure.colorbar(shown, ax=axes, label="probability", fraction=0.015, aspect=30)
     figure.savefig(picture, dpi=100)
-    pyplot.close(figure)

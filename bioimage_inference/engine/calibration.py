@@ -10,7 +10,7 @@ from ..image.partial_file import byte_size
 from ..memory import PIPELINE_BYTES
 from ..model.spec import TensorSpec
 from ..tiling.choice import BYTES_PER_PIXEL, dimensions_of, held_pixels
-from .allocator import keep_big_buffers, return_big_buffers
+from .allocator import is_managed, keep_big_buffers, return_big_buffers
 from .device import free_memory
 from .loading import Loaded
 from .network import Inputs
@@ -125,7 +125,7 @@ def _in_slabs(prepared: Prepared, loaded: Loaded, whole: _Way) -> _Way | None:
     slabs = loaded.slabs
     try:
         small = planned(prepared, loaded.spec, replace(request, tile=None, pixels=_SMALL))
-        slabs.check(_noise(small, loaded))
+        loaded.check_slabs(_noise(small, loaded))
         way = _fitted(way, loaded, lambda one: slabs.held(_blank(one, loaded)))
         if slabs.normalises(_blank(way.prepared, loaded)):
             way = replace(way, pixel=way.pixel * _NORMALISED)
@@ -148,7 +148,7 @@ def _fitted(way: _Way, loaded: Loaded, held: Held) -> _Way:
     """The same with tiles that fit into memory; buffers are returned where nothing else fits or it spares computing."""
     ways = [
         replace(way, prepared=_fitting(way.prepared, loaded, held, factor), held=held, returned=factor == _RETURNED)
-        for factor in (way.kept, _RETURNED)
+        for factor in ((way.kept, _RETURNED) if is_managed() else (way.kept,))
     ]
     return min(ways, key=lambda one: (_size(one, held) > one.prepared.request.room, one.time))
 

@@ -11,12 +11,14 @@ from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
 from ..options import Options
-from .allocator import give_back_buffers, keep_big_buffers
+from ..processors import available_processors
+from .allocator import give_back_buffers
 from .auto_network import AutoNetwork
 from .device import Device, choose_device
 from .network import Engine, Inputs, TorchNetwork
 from .openvino_network import OpenVINONetwork, openvino_installed
 from .samplewise import check_packages
+from .slabs import NotInSlabs
 
 if TYPE_CHECKING:
     from .slabs.slab_network import SlabNetwork
@@ -28,8 +30,8 @@ class Loaded:
 
     ``torch`` is the network where torch computes it, alone or with others, ``module`` the network as it was loaded;
     ``spec`` is the model's, its own functions among the operations loaded;
-    ``entry`` is the weights entry that was used, ``sha256`` that of its file; ``resident`` are the bytes of memory that
-    the process takes once the network is loaded.
+    ``entry`` is the weights entry that was used, ``sha256`` that of its file; ``threads`` is the number of CPU threads;
+    ``resident`` is the memory of the process in bytes once the network is loaded.
     """
 
     network: TorchNetwork | OpenVINONetwork | AutoNetwork
@@ -40,6 +42,7 @@ class Loaded:
     entry: WeightsEntry
     sha256: str
     notes: tuple[str, ...]
+    threads: int
     resident: int
 
     @property
@@ -62,20 +65,18 @@ class Loaded:
 
     def held(self, inputs: Inputs) -> int:
         """Bytes that all tensors of the network hold at once, at most, while torch computes a tile."""
-        return TorchNetwork(self.module, self.device).held(inputs)
+        return TorchNetwork(self.module, self.device, threads=self.threads).held(inputs)
+
+    def check_slabs(self, inputs: Inputs) -> None:
+        """Compare slabs and whole tile. Raises :class:`~.slabs.NotInSlabs` where they differ, or there are no slabs."""
+        if self.torch is None:
+            raise NotInSlabs("torch does not compute it")
+        self.torch.check_slabs(inputs)
 
     def expect(self, tiles: int, memory: int) -> None:
         """Say how many tiles come next, and how many bytes the process may use."""
         if isinstance(self.network, AutoNetwork):
             self.network.expect(tiles, memory, whole=self.torch is None or not self.torch.in_slabs)
-
-
-def import_torch() -> Any:
-    """The library, imported with the allocator set up for it."""
-    keep_big_buffers()
-    import torch
-
-    return torch
 
 
 def load_network(opened: OpenedModel, options: Options) -> Loaded:
@@ -85,28 +86,41 @@ def load_network(opened: OpenedModel, options: Options) -> Loaded:
     """
     policy = TrustPolicy.from_environment(options.trust_model_code)
     spec = _with_functions(opened.spec, policy)
-    torch = import_torch()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     if options.precision == "float16" and device.name == "cpu":
         raise UsageError(
             "--precision float16 is for GPUs, and this run is on the CPU. Use bfloat16, which CPUs compute, or float32."
         )
     loaded = load_weights(spec, policy, opened.package.bare_weights)
-    network, on_torch = _on_engine(loaded.module, device, options)
+    threads = options.threads or _default_threads()
+    network, on_torch = _on_engine(loaded.module, device, options, threads)
     give_back_buffers()  # of an earlier prediction, which the tiles of the next one take again
-    resident = resident_memory()
-    return Loaded(network, on_torch, loaded.module, spec, device, loaded.entry, loaded.sha256, loaded.notes, resident)
+    return Loaded(
+        network=network,
+        torch=on_torch,
+        module=loaded.module,
+        spec=spec,
+        device=device,
+        entry=loaded.entry,
+        sha256=loaded.sha256,
+        notes=loaded.notes,
+        threads=threads,
+        resident=resident_memory(),
+    )
+
+
+def _default_threads() -> int:
+    """As many as torch would take (``OMP_NUM_THREADS``, or the cores), within what this process may use."""
+    import torch
+
+    return min(torch.get_num_threads(), available_processors())
 
 
 def _on_engine(
-    module: Any, device: Device, options: Options
+    module: Any, device: Device, options: Options, threads: int
 ) -> tuple[TorchNetwork | OpenVINONetwork | AutoNetwork, TorchNetwork | None]:
     """What computes, and what of it is torch."""
-    import torch
-
-    openvino = partial(OpenVINONetwork, module, options.precision, torch.get_num_threads())
+    openvino = partial(OpenVINONetwork, module, options.precision, threads)
     if options.engine == "openvino" and device.name == "cpu":
         if not openvino_installed():
             raise UsageError(
@@ -115,7 +129,7 @@ def _on_engine(
             )
         return openvino(), None
     reason = _reason_for_torch(device, options)
-    on_torch = TorchNetwork(module, device, options.precision, reason or "the engine of the weights")
+    on_torch = TorchNetwork(module, device, options.precision, reason or "the engine of the weights", threads)
     return (on_torch if reason else AutoNetwork(on_torch, openvino)), on_torch
 
 

@@ -1,7 +1,9 @@
 """The network as the engine sees it: arrays in, arrays out. Tests put their own function here."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from ..errors import ModelError, OutOfMemoryError
 from ..options import Precision
 from .device import Device
+from .slabs import NotInSlabs
 from .statistics import Array
 
 Inputs = Sequence[Array | None]
@@ -45,24 +48,31 @@ class TorchNetwork:
 
     ``slabs`` computes the same slab by slab, ``None`` where that is not to be: on a GPU, or where torch decides which
     operations take less than float32. It does so for large tiles while ``in_slabs`` is true.
+    On a CPU it computes with ``threads``, and the values depend on their number by rounding alone.
     Raises :class:`OutOfMemoryError` where a tile does not fit, :class:`ModelError` where the module fails otherwise.
     """
 
     def __init__(
-        self, module: Any, device: Device, precision: Precision = "float32", reason: str = "the engine of the weights"
+        self,
+        module: Any,
+        device: Device,
+        precision: Precision = "float32",
+        reason: str = "the engine of the weights",
+        threads: int = 1,
     ) -> None:
         import torch
 
-        from .slabs.slab_network import FORMATS, SlabNetwork
+        from .cpu_kernels import FORMATS, SameForAnyThreads
+        from .slabs.slab_network import SlabNetwork
+        from .torch_settings import torch_settings
 
         self.engine = Engine("torch", reason)
         self._torch = torch
         self._device = torch.device(device.name)
         self._precision = precision
         self._on_gpu = self._device.type == "cuda"
-        if self._on_gpu:  # tiles have few shapes, so that the time to try all algorithms is soon won back
-            torch.backends.cudnn.benchmark = True
-            torch.backends.cudnn.allow_tf32 = False  # which has the digits of float16
+        self._settings = partial(torch_settings, threads, self._device)
+        self._kernels = nullcontext if self._on_gpu else SameForAnyThreads
         self._reduced = torch.float16 if precision == "float16" else torch.bfloat16
         self._compared = False
         self._module = module.to(self._device)
@@ -103,13 +113,26 @@ class TorchNetwork:
     def _compute(self, inputs: Inputs, reduced: bool) -> list[Array]:
         """Compute one tile, ``reduced`` in the precision asked for."""
         torch = self._torch
-        with torch.inference_mode(), torch.autocast(self._device.type, self._reduced, enabled=reduced):
+        with self._settings(), torch.inference_mode():
             slabs = self.slabs if self.in_slabs and self.slabs is not None and self.slabs.large(inputs) else None
             shared = slabs is not None
             tensors: list[Any] = [None if array is None else self._tensor(array, shared) for array in inputs]
             while tensors and tensors[-1] is None:  # absent optional inputs keep their defaults
                 tensors.pop()
-            return [self._array(tensor) for tensor in flat((slabs or self._module)(*tensors))]
+            network, kernels = (slabs, nullcontext) if slabs is not None else (self._module, self._kernels)
+            with torch.autocast(self._device.type, self._reduced, enabled=reduced), kernels():
+                outputs = flat(network(*tensors))
+            return [self._array(tensor) for tensor in outputs]
+
+    def check_slabs(self, inputs: Inputs) -> None:
+        """See, once, whether slabs give for a small tile what the module gives.
+
+        Raises :class:`~.slabs.NotInSlabs` where they do not, or where nothing can be computed in slabs.
+        """
+        if self.slabs is None:
+            raise NotInSlabs("it is computed whole")
+        with self._settings(), self._kernels():
+            self.slabs.check(inputs)
 
     def _use_channels_last(self) -> None:
         """Convolutions are about 1.6 times faster on a CPU when channels lie together, and no slower on a GPU."""

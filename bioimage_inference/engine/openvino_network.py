@@ -1,6 +1,8 @@
 """The network on OpenVINO, an engine for CPUs that is installed on request (the extra ``openvino``)."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,13 +15,29 @@ from .network import Engine, Inputs, difference, failed, memory_is_short, too_la
 from .statistics import Array
 from .tracing import trace
 
+_MISSING = object()
 # Compiled networks that are kept, each for its own shapes and with buffers of its own.
 _KEPT = 8
+_PRECISION = "INFERENCE_PRECISION_HINT"
 
 
 def openvino_installed() -> bool:
     """Whether OpenVINO can be asked for."""
     return find_spec("openvino") is not None
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Import OpenVINO as if its telemetry, which reports every import to its makers, were not installed."""
+    before = sys.modules.get("openvino_telemetry", _MISSING)
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is _MISSING:
+            del sys.modules["openvino_telemetry"]
+        else:
+            sys.modules["openvino_telemetry"] = before  # type: ignore[assignment]
 
 
 class OpenVINONetwork:
@@ -30,17 +48,17 @@ class OpenVINONetwork:
     """
 
     def __init__(self, module: Any, precision: Precision, threads: int) -> None:
-        # with telemetry OpenVINO reports to its makers whenever it is imported; without, it uses a stand-in
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        import openvino
+        with _without_telemetry():
+            import openvino
 
         self._openvino = openvino
+        self._threads = threads
         self._core = openvino.Core()
         self._module = module
         self._compiled: dict[Any, _Compiled] = {}
         self._settings = {
             # the default is what the CPU does fastest, which may be less than float32
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            _PRECISION: "bf16" if precision == "bfloat16" else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_HYPER_THREADING": True,  # threads are as many as told, whatever the cores
@@ -75,8 +93,11 @@ class OpenVINONetwork:
     def _compile(self, inputs: Inputs) -> "tuple[_Compiled, list[Array]]":
         """The network for inputs of these shapes, and what torch gives for these inputs."""
         present = [array for array in inputs if array is not None]
+        from .torch_settings import torch_settings
+
         try:
-            traced, expected = trace(self._module, inputs)
+            with torch_settings(self._threads):
+                traced, expected = trace(self._module, inputs)
             model = self._openvino.convert_model(
                 traced,
                 example_input=tuple(map(np.ascontiguousarray, present)),
@@ -93,8 +114,21 @@ class OpenVINONetwork:
             raise _not_convertible("the shapes of its results depend on the values of its inputs")
         if len(model.outputs) != len(expected):
             raise _not_convertible(f"it returns {len(expected)} tensors, as converted {len(model.outputs)}")
-        compiled = self._core.compile_model(model, "CPU", self._settings)
-        return _Compiled(compiled.create_infer_request(), [array.dtype for array in expected]), expected
+        request = self._compiled_for_cpu(model).create_infer_request()
+        return _Compiled(request, [array.dtype for array in expected]), expected
+
+    def _compiled_for_cpu(self, model: Any) -> Any:
+        """The model compiled in the precision asked for, or in float32 where OpenVINO cannot compile it in less."""
+        try:
+            return self._core.compile_model(model, "CPU", self._settings)
+        except RuntimeError as error:
+            if memory_is_short(error):
+                raise
+            if self._settings[_PRECISION] == "f32":
+                raise _not_convertible(str(error)) from error
+        self._settings[_PRECISION] = "f32"
+        self._remark = "; in float32, because OpenVINO cannot compile this network in bfloat16 on this CPU"
+        return self._compiled_for_cpu(model)
 
 
 class _Compiled:

@@ -1,6 +1,5 @@
 """Reading TIFF in all its dialects: ImageJ, OME-TIFF, BigTIFF, tifffile's own, plain pages, tiled and compressed."""
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -27,9 +26,6 @@ from .tiff_pages import (
     page_reader,
     truncated,
 )
-
-# What tifffile would print of damaged files is said in our own errors and notes.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _FILE_RATIO = 100_000
 _PHOTOMETRIC_NOTES = {

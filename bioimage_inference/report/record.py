@@ -144,15 +144,13 @@ def describe_hash(one: Hashed | None) -> dict[str, Any]:
 
 def describe_network(loaded: "Loaded", precision: str) -> dict[str, Any]:
     """Weights, device and engine, as they were used."""
-    import torch
-
     return {
         "weights": {"format": loaded.entry.format, "file": loaded.entry.source, "sha256": loaded.sha256},
         "device": {
             "name": loaded.device.name,
             "reason": loaded.device.reason,
             "processor": _processor(),
-            "threads": torch.get_num_threads(),
+            "threads": loaded.threads,
             "precision": precision,
         },
         "engine": {"name": loaded.engine.name, "reason": loaded.engine.reason},

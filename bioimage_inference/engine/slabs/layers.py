@@ -13,10 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
-Span = tuple[int, int]
+from ..channel_moments import ChannelMoments
 
-# Values whose sum in float32 is exact enough.
-_SUMMED = 256
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -234,48 +233,8 @@ class Normalisation(Layer):
     bias: torch.Tensor | None
     eps: float
 
-    def normalise(self, part: torch.Tensor, moments: "Moments") -> torch.Tensor:
+    def normalise(self, part: torch.Tensor, moments: ChannelMoments) -> torch.Tensor:
         """Some rows, from the moments of all of them."""
         mean, variance = moments.of_groups(self.groups)
         mean, variance = mean.to(part.dtype), variance.to(part.dtype)
         return functional.batch_norm(part, mean, variance, self.weight, self.bias, eps=self.eps)
-
-
-class Moments:
-    """Mean and variance of each channel of one sample, in float64, of rows as they come.
-
-    Partial results are put together as by Chan, Golub and LeVeque (1983, The American Statistician 37, 242).
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._mean = self._squares = torch.zeros(())
-
-    def add(self, rows: torch.Tensor) -> None:
-        """More rows of the same channels."""
-        values = rows.movedim(1, -1).reshape(-1, rows.shape[1])
-        count = len(values)
-        mean = _sum(values) / count
-        rounded = mean.to(values.dtype)
-        squares = _sum((values - rounded).square_()) - count * (mean - rounded) ** 2
-        if self._count:
-            total, apart = self._count + count, mean - self._mean
-            squares = self._squares + squares + apart**2 * (self._count * count / total)
-            mean = self._mean + apart * (count / total)
-        self._count, self._mean, self._squares = self._count + count, mean, squares
-
-    def of_groups(self, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance of the group that each channel belongs to."""
-        channels = len(self._mean)
-        means, variances = (one.reshape(groups, -1) for one in (self._mean, self._squares / self._count))
-        mean = means.mean(1, keepdim=True)
-        variance = (variances + (means - mean) ** 2).mean(1, keepdim=True)
-        repeats = channels // groups
-        return mean.expand(-1, repeats).reshape(-1), variance.expand(-1, repeats).reshape(-1)
-
-
-def _sum(values: torch.Tensor) -> torch.Tensor:
-    """The sum along the first of two axes in float64; a product of matrices adds several times faster than ``sum``."""
-    whole = len(values) // _SUMMED * _SUMMED
-    parts = values.new_ones(_SUMMED) @ values[:whole].reshape(-1, _SUMMED, values.shape[1])
-    return parts.sum(0, dtype=torch.float64) + values[whole:].sum(0, dtype=torch.float64)

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..channel_moments import ChannelMoments
+from ..cpu_kernels import FORMATS
 from ..network import TOLERANCE, Inputs, difference, flat
 from . import NotInSlabs
-from .layers import Layer, Moments, Normalisation, Pointwise, Span
+from .layers import Layer, Normalisation, Pointwise, Span
 from .recording import Recorded, record
 from .schedule import Pass, Schedule, schedule
 
@@ -18,8 +20,6 @@ from .schedule import Pass, Schedule, schedule
 _PIXELS = {4: 100_000, 5: 300_000}
 # Below so many slabs there is little to gain; in so many is a small tile computed to see whether that gives the same.
 _FEWEST_SLABS, _SLABS_TRIED = 4, 5
-FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""How tensors lie in memory, their channels together, by the number of axes."""
 
 
 class SlabNetwork:
@@ -108,7 +108,7 @@ class _Computation:
             value: [(0, tensor)] for value, tensor in enumerate(tensors)
         }
         self._kept: set[int] = set(range(len(tensors)))
-        self._moments: dict[int, Moments] = {}
+        self._moments: dict[int, ChannelMoments] = {}
 
     def run(self, planned: Schedule) -> list[torch.Tensor]:
         """All outputs, whole."""
@@ -123,7 +123,7 @@ class _Computation:
             self._pieces[value] = [(0, _room(layer, layer.rows))]
             self._kept.add(value)
         for value in one.measured:
-            self._moments[value] = Moments()
+            self._moments[value] = ChannelMoments()
             if not self._layers[value].inputs:  # an input, of which all rows are there
                 self._moments[value].add(self._pieces[value][0][1])
         for step in one.steps:

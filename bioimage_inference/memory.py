@@ -17,11 +17,16 @@ from .image.partial_file import byte_size
 PROGRAM_BYTES = 288 << 20
 """Memory of the process without weights and tiles, estimated before torch is imported.
 
-Measured with the demo models, torch 2.13 for CPUs, Python 3.11 on Linux x86-64: 244 MiB once all is imported, at most
-268 MiB with tiles of 64×64 and 285 MiB with tiles of 8×64×64.
+Measured with the 2-D demo model, torch 2.13 for CPUs, Python 3.11 on Linux x86-64: 244 MiB once all is imported, and at
+most 268 MiB with tiles of 64×64.
 """
 PIPELINE_BYTES = 32 << 20
 """Memory that reading, processing and writing small tiles takes beside the network (same measurement)."""
+STACK_BYTES = 32 << 20
+"""Additional memory of 3-D networks, whose convolutions take buffers that are no tensors.
+
+Measured with the 3-D demo model: 8 to 20 MiB with tiles of 9×96×96 and 14×96×96.
+"""
 # Address space that is reserved but not used once torch is loaded: 400 MiB (same measurement), and more with CUDA.
 _RESERVED = 400 << 20
 _UNITS = {

@@ -7,14 +7,13 @@ from math import ceil, inf, prod
 import numpy as np
 
 from ..image.partial_file import byte_size
-from ..memory import PIPELINE_BYTES
 from ..model.spec import TensorSpec
 from ..tiling.choice import BYTES_PER_PIXEL, dimensions_of, held_pixels
 from .allocator import is_managed, keep_big_buffers, return_big_buffers
 from .device import free_memory
 from .loading import Loaded
 from .network import Inputs
-from .prepare import Prepared, planned, with_program
+from .prepare import Prepared, beside_network, planned, with_program
 from .slabs import NotInSlabs
 from .statistics import Array
 
@@ -88,11 +87,11 @@ class _Way:
 
 
 def _program(loaded: Loaded) -> int:
-    """Memory of the process without the tiles, as it was found when the network was loaded.
+    """Memory of the process without the tiles, from what it took when the network was loaded.
 
     It is rounded up: it differs by some MiB from run to run, but the same budget is to give the same tiles.
     """
-    return ceil((loaded.resident + PIPELINE_BYTES) / _ROUNDED) * _ROUNDED
+    return ceil((loaded.resident + beside_network(loaded.spec)) / _ROUNDED) * _ROUNDED
 
 
 def _on_gpu(prepared: Prepared, loaded: Loaded) -> Prepared:

@@ -16,7 +16,7 @@ from ..image.matching import Matched, Wanted, match
 from ..image.partial_file import byte_size
 from ..image.reading import open_image
 from ..image.resizing import resized
-from ..memory import PROGRAM_BYTES, MemoryBudget, memory_budget
+from ..memory import PIPELINE_BYTES, PROGRAM_BYTES, STACK_BYTES, MemoryBudget, memory_budget
 from ..model.spec import Axis, FixedSize, ModelSpec, StepSize, TensorSpec
 from ..options import Options
 from ..tiling.axis import legal_size
@@ -73,7 +73,7 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     _check_inputs(spec, others)
     given = {spec.inputs[0].id: image, **others}
     budget = memory_budget(options.memory)
-    program = PROGRAM_BYTES + _weights_size(spec)
+    program = PROGRAM_BYTES - PIPELINE_BYTES + _weights_size(spec) + beside_network(spec)
     opened: list[Image] = []
     try:
         matched = {}
@@ -159,6 +159,11 @@ def _open(image: ImageLike, axes: str | None) -> Image:
     if isinstance(image, np.ndarray):
         return array_image(image, axes)
     return open_image(Path(image), axes)
+
+
+def beside_network(spec: ModelSpec) -> int:
+    """Bytes that the process takes while it computes, without the loaded network and the tensors of tiles."""
+    return PIPELINE_BYTES + (STACK_BYTES if "z" in spec.inputs[0].letters else 0)
 
 
 def _weights_size(spec: ModelSpec) -> int:

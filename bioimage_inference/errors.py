@@ -8,7 +8,7 @@
     ├── TrustError                  3   the model would run code that nobody vouched for
     ├── ModelError                  4   the model is broken or not supported
     ├── ImageError                  5   the image is broken or does not fit the model
-    ├── OutOfMemoryError            6   not even the smallest legal tile fits
+    ├── OutOfMemoryError            6   too little memory for the program or the smallest legal tile
     └── ReproductionError           7   outputs differ from those published with the model, or recorded
 
 The text of an error is one plain paragraph: what was found, what was expected, what to do instead.
@@ -52,7 +52,7 @@ class ImageError(BioimageInferenceError):
 
 
 class OutOfMemoryError(BioimageInferenceError):
-    """Not even the smallest tile that the model allows fits into memory."""
+    """The budget is too small for the program, or not even the smallest tile that the model allows fits."""
 
     exit_code = 6
 

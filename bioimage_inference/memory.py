@@ -22,10 +22,10 @@ most 268 MiB with tiles of 64×64.
 """
 PIPELINE_BYTES = 32 << 20
 """Memory that reading, processing and writing small tiles takes beside the network (same measurement)."""
-STACK_BYTES = 32 << 20
+STACK_BYTES = 48 << 20
 """Additional memory of 3-D networks, whose convolutions take buffers that are no tensors.
 
-Measured with the 3-D demo model: 8 to 20 MiB with tiles of 9×96×96 and 14×96×96.
+Measured with the 3-D demo model: 8 to 42 MiB with tiles from 9×96×96 to 15×184×136.
 """
 # Address space that is reserved but not used once torch is loaded: 400 MiB (same measurement), and more with CUDA.
 _RESERVED = 400 << 20

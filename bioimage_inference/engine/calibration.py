@@ -7,7 +7,7 @@ from math import ceil, inf, prod
 import numpy as np
 
 from ..image.partial_file import byte_size
-from ..model.spec import TensorSpec
+from ..model.spec import FixedSize, TensorSpec
 from ..tiling.choice import BYTES_PER_PIXEL, dimensions_of, held_pixels
 from .allocator import is_managed, keep_big_buffers, return_big_buffers
 from .device import free_memory
@@ -24,6 +24,8 @@ _SMALL = 1 << 15
 # Memory of the process over that of its tensors, where free buffers are kept (those of slabs are smaller), or returned
 # to the system; on a GPU torch keeps them.
 _KEPT, _KEPT_OF_SLABS, _RETURNED, _ON_GPU = 4.5, 2.5, 1.4, 1.5
+# Tiles in memory beside the network: one is read, one goes in, one comes out, one is written. Values have 32 bits.
+_IN_PIPELINE, _BYTES_PER_VALUE = 4, 4
 # Time that a pixel takes where buffers are returned, over that where they are kept.
 _SLOWER = 1.5
 # Time that a pixel takes in slabs, over that in whole tiles, by the number of dimensions; more where a network
@@ -114,7 +116,7 @@ def _whole(prepared: Prepared, loaded: Loaded) -> _Way:
 
 def _in_slabs(prepared: Prepared, loaded: Loaded, whole: _Way) -> _Way | None:
     """Tiles that are computed slab by slab; ``None`` where they cannot be, or where whole tiles are better."""
-    longest = _longest(whole)
+    longest = _longest(whole, loaded)
     dimensions = dimensions_of(list(prepared.plan.tile_shape.values()))
     request = replace(prepared.request, slabs=True)
     roomy = planned(prepared, loaded.spec, replace(request, bytes_per_pixel=_LITTLE))
@@ -133,11 +135,11 @@ def _in_slabs(prepared: Prepared, loaded: Loaded, whole: _Way) -> _Way | None:
     return way if way.time < longest else None
 
 
-def _longest(whole: _Way) -> float:
+def _longest(whole: _Way, loaded: Loaded) -> float:
     """The time that slabs may take instead of whole tiles: any, where these do not fit into memory."""
     size = _pixels(whole.prepared) * _assumed(whole.prepared)
     if whole.held is not None:
-        size = _size(whole, whole.held)
+        size = _size(whole, whole.held, loaded)
     if size > whole.prepared.request.room:
         return inf
     return whole.time * (_LITTLE_LONGER if size > _MODEST else 1)
@@ -149,18 +151,26 @@ def _fitted(way: _Way, loaded: Loaded, held: Held) -> _Way:
         replace(way, prepared=_fitting(way.prepared, loaded, held, factor), held=held, returned=factor == _RETURNED)
         for factor in ((way.kept, _RETURNED) if is_managed() else (way.kept,))
     ]
-    return min(ways, key=lambda one: (_size(one, held) > one.prepared.request.room, one.time))
+    return min(ways, key=lambda one: (_size(one, held, loaded) > one.prepared.request.room, one.time))
 
 
-def _size(way: _Way, held: Held) -> float:
+def _size(way: _Way, held: Held, loaded: Loaded) -> float:
     """Bytes that a tile takes of the process."""
-    return held(way.prepared) * (_RETURNED if way.returned else way.kept)
+    return _tile_size(way.prepared, loaded, held, _RETURNED if way.returned else way.kept)
+
+
+def _tile_size(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> float:
+    """Bytes of the network, of which a process takes ``factor`` times the tensors, and of the tiles in the pipeline."""
+    tensors = (*loaded.spec.inputs, *loaded.spec.outputs)
+    sizes = (axis.size for tensor in tensors if (axis := tensor.axis("c")) is not None)
+    channels = sum(size.size if isinstance(size, FixedSize) else 1 for size in sizes)
+    return factor * held(prepared) + _IN_PIPELINE * _BYTES_PER_VALUE * channels * _pixels(prepared)
 
 
 def _fitting(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> Prepared:
     """Smaller tiles until one fits, since the smaller a tile is, the more it may take per pixel."""
     while True:
-        size = factor * held(prepared)
+        size = _tile_size(prepared, loaded, held, factor)
         if size <= prepared.request.room:
             return prepared
         held_at_once = held_pixels(list(prepared.plan.tile_shape.values()), prepared.request)
@@ -174,7 +184,7 @@ def _fitting(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> P
 def _with_advice(way: _Way, held: Held, loaded: Loaded) -> Prepared:
     """The same with a remark where not even this tile fits, or where more memory would spare much computing."""
     prepared = way.prepared
-    size = _size(way, held)
+    size = _size(way, held, loaded)
     if size > prepared.request.room:
         return _with_note(
             prepared,
@@ -185,7 +195,7 @@ def _with_advice(way: _Way, held: Held, loaded: Loaded) -> Prepared:
     plan = prepared.plan
     if plan.computed <= _WORTH_SAYING * plenty.plan.computed:
         return prepared
-    wanted = prepared.program + way.kept * held(plenty)
+    wanted = prepared.program + _tile_size(plenty, loaded, held, way.kept)
     return _with_note(
         prepared,
         f"Memory bounds the tiles: {plan.computed:.1f} pixels are computed for each one of the image. With about "

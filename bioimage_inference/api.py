@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -26,6 +26,7 @@ from .image.tiff_sink import TiffSink
 from .memory import peak_memory
 from .model.opening import OpenedModel, open_model_files
 from .model.spec import ModelSpec, TensorSpec
+from .model.weights import check_offered
 from .options import Options
 from .report.hashing import InputHashes
 from .report.record import (
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
     from .engine.loading import Loaded
     from .layers import Layer
+
+Planned = Callable[[Mapping[str, Any]], None]
+"""Called with the record so far, once tiles are chosen."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,27 @@ class Model:
         """What the description says."""
         return self.opened.spec
 
+    def is_loaded(self, options: Options) -> bool:
+        """Whether the network is there already, as the options want it."""
+        return _network_options(options) in self._loaded
+
+    def check_weights(self) -> None:
+        """Raise :class:`ModelError` where the model has no PyTorch weights. Loads nothing."""
+        check_offered(self.spec, self.opened.package.bare_weights)
+
     def load(self, options: Options) -> "Loaded":
         """The network as the options want it. Raises :class:`ModelError`, :class:`TrustError`, :class:`UsageError`."""
         from .engine.loading import load_network
 
-        wanted = (options.device, options.engine, options.threads, options.precision, options.trust_model_code)
+        wanted = _network_options(options)
         if wanted not in self._loaded:
             self._loaded[wanted] = load_network(self.opened, options)
         return self._loaded[wanted]
+
+
+def _network_options(options: Options) -> tuple[Any, ...]:
+    """The options that a loaded network depends on."""
+    return options.device, options.engine, options.threads, options.precision, options.trust_model_code
 
 
 @contextmanager
@@ -135,27 +152,17 @@ def open_model(
     model_axes: str | None = None,
     model_size: str | None = None,
     offline: bool = False,
-    preload: bool = True,
 ) -> Iterator[Model]:
     """Open a model for as long as the ``with`` block lasts.
 
     ``model`` is a package (zip, folder or its yaml), a weights file, or the id or DOI of a model of the zoo, which is
     downloaded if it is not in the cache, unless ``offline``. ``description``, ``model_axes`` and ``model_size`` are for
-    a TorchScript file that the zoo does not know. With ``preload`` torch is imported while the description is read.
-    Raises :class:`UsageError` or :class:`ModelError`.
+    a TorchScript file that the zoo does not know. Raises :class:`UsageError` or :class:`ModelError`.
     """
     with scratch_folder() as scratch:
         yaml = Path(description) if description is not None else None
-        meanwhile = _preload if preload else None
-        opened = open_model_files(Path(model), scratch, yaml, model_axes, model_size, offline, meanwhile)
+        opened = open_model_files(Path(model), scratch, yaml, model_axes, model_size, offline)
         yield Model(opened, describe_source(model, description, model_axes, model_size))
-
-
-def _preload() -> None:
-    """What loading a network imports."""
-    import torch
-
-    del torch
 
 
 def predict(
@@ -166,6 +173,7 @@ def predict(
     targets: Mapping[str, Target] | None = None,
     record: Path | None = None,
     progress: Progress | None = None,
+    planned: Planned | None = None,
     options: Options | None = None,
     **words: Any,
 ) -> Prediction:
@@ -173,20 +181,24 @@ def predict(
 
     ``image`` is a file, an array (name its axes with ``axes="zyx"``), or an xarray DataArray, whose dimensions are the
     axes (see :func:`~bioimage_inference.image.labelled_array.data_array_image`); ``inputs`` are further input tensors.
-    Without ``targets`` (files per output id) the outputs are arrays in memory. ``words`` are the options of the command
-    line with underscores, as in :class:`Options`. Raises the errors of :mod:`bioimage_inference.errors`.
+    Without ``targets`` (files per output id) the outputs are arrays in memory. ``planned`` is called with the record so
+    far (as ``--dry-run`` gives it) before torch is imported and the network loaded, and once more whenever other tiles
+    are chosen; ``progress`` with the numbers of tiles done, first 0, and of all tiles. ``words`` are the options of the
+    command line with underscores, as in :class:`Options`. Raises the errors of :mod:`bioimage_inference.errors`, those
+    of the images before torch is imported.
     """
     options = options or Options(**words)
     started = now()
     with ExitStack() as stack:
         if not isinstance(model, Model):
             model = stack.enter_context(open_model(model))
+        model.check_weights()
         others = {name: _image_like(one) for name, one in (inputs or {}).items()}
         prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
         stack.callback(close, prepared)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
         stack.enter_context(model.turn)
-        outputs, found = _predict(model, prepared, options, targets, hashes, progress or _silent)
+        outputs, found = _predict(model, prepared, options, targets, hashes, progress or _silent, planned or _unsaid)
     found = {"schema": SCHEMA, "started": started, "ended": now(), **found}
     if record is not None:
         write_record(found, record)
@@ -214,6 +226,11 @@ def _silent(done: int, total: int) -> None:
     del done, total
 
 
+def _unsaid(record: Mapping[str, Any]) -> None:
+    """The plan is not shown."""
+    del record
+
+
 def _predict(
     model: Model,
     prepared: Prepared,
@@ -221,15 +238,20 @@ def _predict(
     targets: Mapping[str, Target] | None,
     hashes: InputHashes,
     progress: Progress,
+    planned: Planned,
 ) -> tuple[dict[str, Output], dict[str, Any]]:
     """The outputs, and the record but for what only the caller knows."""
     from .engine.calibration import calibrated
 
     start = time.perf_counter()
+    planned(describe_run(model.spec, prepared, options))
     loaded = model.load(options)
-    spec = loaded.spec
-    prepared = calibrated(prepared, loaded)
+    spec, loading = loaded.spec, time.perf_counter() - start
+    fitting = calibrated(prepared, loaded)
     while True:
+        if fitting.plan != prepared.plan:
+            planned(describe_run(spec, fitting, options))
+        prepared = fitting
         try:
             record, outputs = _compute(loaded, prepared, options, targets, hashes, progress)
             break
@@ -237,7 +259,7 @@ def _predict(
             smaller = with_smaller_tiles(prepared, spec)
             if smaller is None:
                 raise
-            prepared = smaller
+            fitting = smaller
     notes = (*record["notes"], *(note for opened in outputs.values() for sink in opened.sinks for note in sink.notes))
     hashing = time.perf_counter()
     record |= {
@@ -247,7 +269,12 @@ def _predict(
         "notes": list(dict.fromkeys(notes)),
     }
     end = time.perf_counter()
-    seconds = {**record["seconds"], "hashing": record["seconds"]["hashing"] + end - hashing, "total": end - start}
+    seconds = {
+        "loading": loading,
+        **record["seconds"],
+        "hashing": record["seconds"]["hashing"] + end - hashing,
+        "total": end - start,
+    }
     record["seconds"] = {stage: round(value, 3) for stage, value in seconds.items()}
     return {output.id: outputs[output.id].result() for output in spec.outputs}, record
 

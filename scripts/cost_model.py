@@ -70,7 +70,7 @@ def main() -> None:
 
 def measured(model: str, size: float, workers: int, repeat: int) -> list[Mapping[str, Any]]:
     """The records of some runs on an image of about ``size`` megapixels."""
-    with tempfile.TemporaryDirectory() as name, open_model(model, preload=False) as opened:
+    with tempfile.TemporaryDirectory() as name, open_model(model) as opened:
         folder = Path(name)
         image = make_image(folder / "image.tif", round(sqrt(size * 1e6)))
         targets = {one.id: Target(folder / f"{one.id}.tif", folder / f"{one.id}.npy") for one in opened.spec.outputs}

@@ -79,7 +79,7 @@ def on_cluster(address: str, model: Path, *jobs: ImageJob, progress: Any = None,
     tell = progress or (lambda done, total: None)
     wanted = Options(**options)
     with (
-        open_model(model, preload=False) as opened,
+        open_model(model) as opened,
         connect(address, wanted.memory, wanted.threads, lambda line: None) as connected,
     ):
         found = dict(predict_on_cluster(connected, opened, jobs, wanted, tell, tiles=len(jobs) == 1))
@@ -175,7 +175,7 @@ def test_a_time_series(tmp_path: Path, model: Path, cluster: LocalCluster) -> No
 def test_blocks_of_several_tiles_are_shards(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_geometry, "_FEWEST_TASKS", 4)
     path = image(tmp_path, 150, 230)
-    with open_model(model, preload=False) as opened:
+    with open_model(model) as opened:
         prepared = prepare(opened.spec, path, {}, Options(tile=(48, 64)))
         cut = make_blocks(prepared.plan, (), whole=False)
         output = cut.plan.outputs[0]
@@ -354,7 +354,7 @@ def test_the_python_in_the_batch_script_of_the_manual_can_be_read() -> None:
 def test_chunks_cover_the_image_once_and_tiles_reach_a_halo_beyond(
     model: Path, height: int, rows: int, columns: int
 ) -> None:
-    with open_model(model, preload=False) as opened:
+    with open_model(model) as opened:
         prepared = prepare(opened.spec, np.zeros((height, 100), "uint8"), {}, Options(axes="yx", tile=(rows, columns)))
         plan = make_blocks(prepared.plan, (), whole=False).plan
     for axis in plan.axes:

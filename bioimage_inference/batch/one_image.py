@@ -1,19 +1,19 @@
 """What is done for each image: predict, write the record, find objects, write the report, complete the record."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..api import Model, Target, describe_run, predict
+from ..api import Model, Planned, Target, describe_run, predict
 from ..engine.prepare import close, prepare
 from ..model.package import file_sha256
 from ..options import Options
 from ..report.record import write_record
-from ..report.summary import plan_lines, result_lines
+from ..report.summary import plan_lines, result_lines, tiles_in_words
 from .files import ImageFiles
 from .outcome import Record
-from .progress import TileProgress
+from .progress import Display, TileProgress
 from .resume import Earlier, Resuming, changed
 from .sample_sheet import Sample
 
@@ -55,40 +55,81 @@ def dry_run(task: Task, sample: Sample, targets: Mapping[str, Target]) -> Record
 
 
 def predict_into(
-    task: Task, sample: Sample, targets: Mapping[str, Target], progress: TileProgress | None
+    task: Task, sample: Sample, targets: Mapping[str, Target], progress: TileProgress | None, planned: Planned
 ) -> dict[str, Any]:
-    """Write the outputs of an image; returns the record, which is not written."""
+    """Write the outputs of an image; returns the record, which is not written.
+
+    ``progress`` and ``planned`` are those of :func:`~bioimage_inference.api.predict`; a cluster does not call the
+    second one.
+    """
     sample.check()
     if task.cluster is not None:
         return task.cluster.record(targets, progress)
     prediction = predict(
-        task.model, sample.image, inputs=task.others, targets=targets, progress=progress, options=task.options
+        task.model,
+        sample.image,
+        inputs=task.others,
+        targets=targets,
+        progress=progress,
+        planned=planned,
+        options=task.options,
     )
     return dict(prediction.record)
 
 
 def process(
-    task: Task, sample: Sample, files: ImageFiles, earlier: Earlier, progress: TileProgress | None
+    task: Task, sample: Sample, files: ImageFiles, earlier: Earlier, progress: TileProgress | None, planned: Planned
 ) -> tuple[Record, bool]:
     """Do all that is to be done with an image; returns its record, and whether there was anything to do.
 
-    Raises the errors of :mod:`bioimage_inference.errors`.
+    ``progress`` and ``planned`` are those of :func:`predict_into`. Raises the errors of
+    :mod:`bioimage_inference.errors`.
     """
-    predicted = earlier.record or predict_into(task, sample, files.targets, progress)
+    predicted = earlier.record or predict_into(task, sample, files.targets, progress, planned)
     return _complete(task, sample, files, predicted, earlier.record)
 
 
-def said(record: Record, files: ImageFiles | None = None) -> str:
-    """A record in lines for people, and where it and the report are."""
-    lines = [*plan_lines(record), *result_lines(record)]
-    if "objects" in record:
-        from ..segmentation.summary import objects_lines
+class Summary:
+    """Says the record of an image in lines for people, each line as soon as it is known."""
 
-        lines += objects_lines(record["objects"])
-    if files is not None:
-        lines += [f"  report  {files.report}"] if files.report is not None else []
-        lines += [f"  record  {files.record}"]
-    return "\n".join(lines)
+    def __init__(self, say: Callable[[str], None], display: Display) -> None:
+        self._say, self._display = say, display
+        self._tiles = ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was said what was understood of the image."""
+        return bool(self._tiles)
+
+    def planned(self, record: Record) -> None:
+        """Say what was understood of model and image, before the network is loaded; later, which tiles replace these.
+
+        It is what :func:`~bioimage_inference.api.predict` calls.
+        """
+        if not self.begun:
+            self._display.wait("loading the network")
+        self._say_plan(record)
+
+    def completed(self, record: Record, files: ImageFiles | None = None) -> None:
+        """Say what was not said yet, and where the record and the report are."""
+        self._say_plan(record)
+        lines = [*result_lines(record)]
+        if "objects" in record:
+            from ..segmentation.summary import objects_lines
+
+            lines += objects_lines(record["objects"])
+        if files is not None:
+            lines += [f"  report  {files.report}"] if files.report is not None else []
+            lines += [f"  record  {files.record}"]
+        self._say("\n".join(lines))
+
+    def _say_plan(self, record: Record) -> None:
+        tiles = tiles_in_words(record["plan"])
+        if not self._tiles:
+            self._say("\n".join(plan_lines(record)))
+        elif tiles != self._tiles:
+            self._say(f"  tiles   changed to {tiles}")
+        self._tiles = tiles
 
 
 def _complete(

@@ -1,46 +1,62 @@
-"""Bars on a terminal: one over the images, one over the tiles of the present one."""
+"""Progress on a terminal: what the program waits for, a bar for all images, a bar for the tiles of one."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from typing import TYPE_CHECKING
+
+from ..terminal import animated, can_animate
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 TileProgress = Callable[[int, int], None]
-Show = Callable[[str], TileProgress | None]
-"""Called with the name of the image whose turn it is; gives what is told of tiles that are done and of all tiles."""
+"""Called with the number of tiles that are done, and the number of all tiles."""
+
+
+class Display:
+    """The progress of a run; without ``bars`` nothing is shown."""
+
+    def __init__(self, bars: "Progress | None" = None) -> None:
+        self._bars = bars
+        if bars is not None:
+            self._images, self._tiles, self._waiting = (
+                bars.add_task(name, total=None, visible=False, count="") for name in ("images", "tiles", "waiting")
+            )
+
+    def wait(self, text: str) -> None:
+        """Show a moving bar beside what the program is busy with, until tiles are done."""
+        if self._bars is not None:
+            self._bars.update(self._tiles, visible=False)
+            self._bars.update(self._waiting, description=text, visible=True)
+
+    def image(self, name: str, done: int = 0, images: int = 1) -> TileProgress | None:
+        """Show that it is the turn of the image ``name``, after ``done`` others; returns the progress of its tiles."""
+        bars = self._bars
+        if bars is None:
+            return None
+        count = f"{done}/{images} images"
+        bars.update(self._images, completed=done, total=images, count=count, visible=images > 1)
+        bars.reset(self._tiles)
+        self.wait(name)
+
+        def progress(done: int, total: int) -> None:
+            bars.update(self._waiting, visible=False)
+            bars.update(
+                self._tiles, description=name, completed=done, total=total, count=f"{done}/{total} tiles", visible=True
+            )
+
+        return progress
 
 
 @contextmanager
-def shown(images: int) -> Iterator[Show]:
-    """Bars on standard error as long as the block lasts; nothing where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield _nothing
+def shown() -> Iterator[Display]:
+    """Show progress on standard error until the block ends; nothing where that is no terminal."""
+    if not can_animate():
+        yield Display()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    # what is printed meanwhile goes above the bars, but only where it would be seen there anyway
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
-        all_images = bars.add_task("images", total=images, visible=images > 1, unit="images")
-        tiles = bars.add_task("", total=None, unit="tiles")
-        done_before = count()
-
-        def show(name: str) -> TileProgress:
-            bars.update(all_images, completed=next(done_before))
-            bars.reset(tiles, total=None, description=name)
-            return lambda done, total: bars.update(tiles, completed=done, total=total)
-
-        yield show
-
-
-def _nothing(name: str) -> None:
-    """No progress is shown."""
-    del name
+    description = TextColumn("{task.description}", markup=False)
+    count = TextColumn("{task.fields[count]}", markup=False)
+    with animated(description, BarColumn(), count, TimeRemainingColumn()) as bars:
+        yield Display(bars)

@@ -1,19 +1,18 @@
 """The run over many images: each gets its turn, whatever becomes of the others, and all of them a row in the tables."""
 
-import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import progress
+from ..terminal import say
 from .files import INDEX, OBJECTS, SUMMARY, ImageFiles
 from .index_page import write_index
 from .objects_table import write_objects
-from .one_image import Task, dry_run, process, said
+from .one_image import Summary, Task, dry_run, process
 from .outcome import Outcome, Record, Status, explain, facts_of
-from .progress import TileProgress
+from .progress import Display
 from .resume import Earlier
 from .sample_sheet import Sample
 from .summary_table import write_summary
@@ -24,14 +23,15 @@ from .thumbnails import thumbnails
 class Batch:
     """Images with their files in ``folder``, and what is done with each.
 
-    ``say`` takes lines for the user. With ``keep_records`` the records of all images are kept in memory and returned;
-    with ``debug`` it is shown where errors come from.
+    ``say`` takes lines for the user, ``display`` shows the progress. With ``keep_records`` the records of all images
+    are kept in memory and returned; with ``debug`` it is shown where errors come from.
     """
 
     task: Task
     items: Sequence[tuple[Sample, ImageFiles]]
     folder: Path
     say: Callable[[str], None]
+    display: Display
     keep_records: bool = False
     debug: bool = False
 
@@ -49,17 +49,35 @@ class Result:
         return next((one.exit_code for one in self.outcomes if one.exit_code), 0)
 
 
-def run_batch(batch: Batch) -> Result:
+def check_images(batch: Batch) -> dict[Path, Outcome]:
+    """Say which images cannot be read or do not fit the model, before torch is imported.
+
+    Returns what became of these, by their paths.
+    """
+    batch.display.wait(f"looking at {len(batch.items)} images")
+    failed = {}
+    for sample, files in batch.items:
+        try:
+            dry_run(batch.task, sample, files.targets)
+        except Exception as error:  # the other images are predicted
+            failed[sample.image] = _failed(batch, sample, files, error)
+    return failed
+
+
+def run_batch(batch: Batch, failed: Mapping[Path, Outcome]) -> Result:
     """Do what is to be done with every image, then write ``summary.csv`` and ``index.html`` into the folder.
 
-    A failed image does not stop the others; a model that cannot be loaded stops the run. Interrupted, the tables are
-    written of the images so far. Raises :class:`OutputError` where they cannot be, and what loading the model raises.
+    Images that ``failed`` before are only listed. An image that fails does not stop the others; a model that cannot be
+    loaded stops the run. Interrupted, the tables are written of the images so far. Raises :class:`OutputError` where
+    they cannot be, and what loading the model raises.
     """
     result = Result()
     try:
-        with progress.shown(len(batch.items)) as show:
-            for sample, files in batch.items:
-                _turn(batch, sample, files, show(sample.image.name), result)
+        for sample, files in batch.items:
+            if sample.image in failed:
+                result.outcomes.append(failed[sample.image])
+            else:
+                _turn(batch, sample, files, result)
     except KeyboardInterrupt as interruption:
         _write_tables(batch, result)
         raise KeyboardInterrupt(
@@ -74,29 +92,43 @@ def run_batch(batch: Batch) -> Result:
 def run_single(batch: Batch) -> Record:
     """Do what is to be done with the only image, without any tables; returns its record. Its errors are raised."""
     ((sample, files),) = batch.items
-    with progress.shown(1) as show:
-        earlier = _earlier(batch, sample, files)
-        record, changed = process(batch.task, sample, files, earlier, show(sample.image.name))
-    _say_done(batch, sample, files, record, changed)
+    record, _ = _process(batch, sample, files, Summary(batch.say, batch.display), done=0)
     return record
 
 
-def _turn(batch: Batch, sample: Sample, files: ImageFiles, show: TileProgress | None, result: Result) -> None:
+def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
     """Do what is to be done with an image, and add what became of it to the result."""
-    earlier = _earlier(batch, sample, files)
-    if earlier.record is None and batch.task.cluster is None:
-        batch.task.model.load(batch.task.options)  # what goes wrong here goes wrong with every image
+    summary, task = Summary(batch.say, batch.display), batch.task
     try:
-        record, changed = process(batch.task, sample, files, earlier, show)
+        record, changed = _process(batch, sample, files, summary, done=len(result.outcomes))
         pictures = thumbnails(record, sample.image)
-    except Exception as error:  # told here, listed in the end and in the tables; it is this image's alone
+    except BrokenPipeError:  # nobody reads our lines any more
+        raise
+    except Exception as error:  # told here, listed in the end and in the tables
+        if summary.begun and task.cluster is None and not task.model.is_loaded(task.options):
+            raise  # loading the network failed, which it would with every image
         result.outcomes.append(_failed(batch, sample, files, error))
         return
-    _say_done(batch, sample, files, record, changed)
     status: Status = "done" if changed else "skipped"
     result.outcomes.append(Outcome(sample, files, status, facts=facts_of(record), pictures=pictures))
     if batch.keep_records:
         result.records.append(record)
+
+
+def _process(batch: Batch, sample: Sample, files: ImageFiles, summary: Summary, done: int) -> tuple[Record, bool]:
+    """Do what is to be done with an image after ``done`` others, and say it.
+
+    Returns its record, and whether anything was to be done.
+    """
+    name = sample.image.name
+    progress = batch.display.image(name, done, len(batch.items))
+    earlier = _earlier(batch, sample, files)
+    record, changed = process(batch.task, sample, files, earlier, progress, summary.planned)
+    if changed:
+        summary.completed(record, files)
+    else:
+        batch.say(f"[{name}] is complete already: {files.record}")
+    return record, changed
 
 
 def _earlier(batch: Batch, sample: Sample, files: ImageFiles) -> Earlier:
@@ -105,10 +137,6 @@ def _earlier(batch: Batch, sample: Sample, files: ImageFiles) -> Earlier:
     if earlier.reason:
         batch.say(f"[{sample.image.name}] is computed: {earlier.reason}")
     return earlier
-
-
-def _say_done(batch: Batch, sample: Sample, files: ImageFiles, record: Record, changed: bool) -> None:
-    batch.say(said(record, files) if changed else f"[{sample.image.name}] is complete already: {files.record}")
 
 
 def rehearse(batch: Batch) -> Result:
@@ -134,7 +162,7 @@ def rehearse_single(batch: Batch) -> Record:
 
 def _rehearse(batch: Batch, sample: Sample, files: ImageFiles) -> Record:
     record = dry_run(batch.task, sample, files.targets)
-    batch.say(said(record))
+    Summary(batch.say, batch.display).completed(record)
     return record
 
 
@@ -143,7 +171,7 @@ def _failed(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) -
     if batch.debug:
         traceback.print_exception(error)
     exit_code, message = explain(error)
-    print(f"[{sample.image.name}] {message}", file=sys.stderr)
+    say(f"[{sample.image.name}] {message}", error=True)
     return Outcome(sample, files, "failed", exit_code, message)
 
 
@@ -159,6 +187,6 @@ def _write_tables(batch: Batch, result: Result) -> None:
 def _tell_failures(batch: Batch, result: Result) -> None:
     failed = [one for one in result.outcomes if one.status == "failed"]
     if failed:
-        print(f"{len(failed)} image{'s' * (len(failed) > 1)} of {len(batch.items)} failed:", file=sys.stderr)
+        say(f"{len(failed)} image{'s' * (len(failed) > 1)} of {len(batch.items)} failed:", error=True)
     for one in failed:
-        print(f"  {one.sample.name} (exit code {one.exit_code}): {textwrap.shorten(one.message, 120)}", file=sys.stderr)
+        say(f"  {one.sample.name} (exit code {one.exit_code}): {textwrap.shorten(one.message, 120)}", error=True)

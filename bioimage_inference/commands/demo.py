@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..api import Target, predict
+from ..batch.one_image import Summary
+from ..batch.progress import shown
 from ..errors import OutputError, UsageError
-from ..report.summary import plan_lines, result_lines
+from ..terminal import say
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -23,15 +25,26 @@ def demo_command(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.") from error
     target = Target(folder / "nuclei_prediction.tif", folder / "nuclei_prediction.npy")
-    prediction = predict(
-        model, image, targets={"prediction": target}, record=folder / "nuclei_provenance.json", tiff_layout="labelled"
-    )
-    output = prediction.outputs["prediction"].array
-    assert output is not None
     picture = folder / "nuclei_prediction.png"
-    _draw(image, np.asarray(output[0]), picture)
-    print("\n".join((*plan_lines(prediction.record), *result_lines(prediction.record))))
-    print(
+    with shown() as display:
+        progress = display.image(image.name)
+        display.wait("reading the model")
+        summary = Summary(say, display)
+        prediction = predict(
+            model,
+            image,
+            targets={"prediction": target},
+            record=folder / "nuclei_provenance.json",
+            progress=progress,
+            planned=summary.planned,
+            tiff_layout="labelled",
+        )
+        output = prediction.outputs["prediction"].array
+        assert output is not None
+        display.wait("drawing the picture")
+        _draw(image, np.asarray(output[0]), picture)
+        summary.completed(prediction.record)
+    say(
         f"\nLook at {picture}: the image, the probability that a pixel lies in a nucleus (foreground), and on the "
         f"outline of one (boundary). {target.tiff} holds both as a two-channel image for Fiji, napari or QuPath, "
         f"{target.npy} as a NumPy array.\nOn your own files: bioimage-inference predict MODEL IMAGE -o DIR"

@@ -45,9 +45,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[OpenedModel]:
     described = {name: getattr(arguments, name) for name in ("description", "model_axes", "model_size")}
     with ExitStack() as stack:
         try:
-            opened = stack.enter_context(
-                open_model(arguments.model, **described, offline=arguments.offline, preload=False)
-            ).opened
+            opened = stack.enter_context(open_model(arguments.model, **described, offline=arguments.offline)).opened
         except UsageError as error:
             path = Path(arguments.model)
             if any(described.values()) or not path.is_file() or weights_kind(path) != "torchscript":

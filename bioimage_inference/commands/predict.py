@@ -2,24 +2,24 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Target, open_model
-from ..batch import progress
-from ..batch.files import TABLES, ImageFiles, Wanted, keep_given, name_files, output_folder
-from ..batch.one_image import Task, dry_run, predict_into, said
+from ..batch.files import TABLES, Wanted, keep_given, name_files, output_folder
+from ..batch.one_image import Summary, Task, dry_run, predict_into
+from ..batch.progress import Display, shown
 from ..batch.resume import Resuming
-from ..batch.run import Batch, rehearse, rehearse_single, run_batch, run_single
+from ..batch.run import Batch, check_images, rehearse, rehearse_single, run_batch, run_single
 from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
+from ..terminal import say
 
 if TYPE_CHECKING:
     from ..segmentation.segment import SegmentOptions
@@ -32,20 +32,22 @@ def predict_command(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
     samples = read_samples(arguments.images)
     many = len(samples) > 1 or any(is_sheet(Path(name)) for name in arguments.images)
-    with open_model(
-        arguments.model,
-        description=arguments.description,
-        model_axes=arguments.model_axes,
-        model_size=arguments.model_size,
-        offline=arguments.offline,
-        preload=not arguments.dry_run,
-    ) as model:
-        task = _task(arguments, model)
-        records: Records
-        if _names_files(arguments):
-            records, exit_code = [_predict_named(arguments, task, samples)], 0
-        else:
-            records, exit_code = _predict_into_folder(arguments, task, samples, many)
+    records: Records
+    with shown() as display:
+        display.wait("reading the model")
+        with open_model(
+            arguments.model,
+            description=arguments.description,
+            model_axes=arguments.model_axes,
+            model_size=arguments.model_size,
+            offline=arguments.offline,
+        ) as model:
+            model.check_weights()
+            task = _task(arguments, model)
+            if _names_files(arguments):
+                records, exit_code = [_predict_named(arguments, task, samples, display)], 0
+            else:
+                records, exit_code = _predict_into_folder(arguments, task, samples, many, display)
     if arguments.json:
         print(json.dumps(records if many else records[0], indent=2, ensure_ascii=False))
     return exit_code
@@ -92,24 +94,26 @@ def _segment_options(arguments: argparse.Namespace, output: TensorSpec) -> "Segm
     return options
 
 
-def _predict_named(arguments: argparse.Namespace, task: Task, samples: Sequence[Sample]) -> Mapping[str, Any]:
+def _predict_named(
+    arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], display: Display
+) -> Mapping[str, Any]:
     """Predict a single image into the files that --tiff and --npy name."""
     if len(samples) > 1:
         raise UsageError(f"--tiff and --npy are for a single image, but {len(samples)} are given. Use -o DIR.")
     (sample,) = samples
     ids = [output.id for output in task.model.spec.outputs]
     targets = {one: Target() for one in ids} | {ids[0]: Target(arguments.tiff, arguments.npy)}
+    summary = Summary(partial(_say, arguments), display)
     if arguments.dry_run:
         record = dry_run(task, sample, targets)
     else:
-        with progress.shown(1) as show:
-            record = predict_into(task, sample, targets, show(sample.image.name))
-    _say(arguments, said(record))
+        record = predict_into(task, sample, targets, display.image(sample.image.name), summary.planned)
+    summary.completed(record)
     return record
 
 
 def _predict_into_folder(
-    arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], many: bool
+    arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], many: bool, display: Display
 ) -> tuple[Records, int]:
     """Predict images into the folder of -o; returns their records and the exit code."""
     folder = arguments.output or Path()
@@ -119,17 +123,22 @@ def _predict_into_folder(
     sheets = [path for path in map(Path, arguments.images) if is_sheet(path)]
     given = [*(sample.image for sample in samples), *sheets, *task.others.values()]
     keep_given([*tables, *(path for one in files for path in one.all())], given)
-    made = nullcontext() if arguments.dry_run else output_folder(folder)
     keep_records = arguments.json or arguments.ro_crate is not None
     items = list(zip(samples, files, strict=True))
-    with made, _shared_out(arguments, task, items, many) as task:
-        batch = Batch(task, items, folder, partial(_say, arguments), keep_records, arguments.debug)
+    batch = Batch(task, items, folder, partial(_say, arguments), display, keep_records, arguments.debug)
+    if arguments.dry_run:
+        if not many:
+            return [rehearse_single(batch)], 0
+        result = rehearse(batch)
+        return result.records, result.exit_code
+    failed = check_images(batch) if many else {}
+    with output_folder(folder), _shared_out(arguments, batch, failed, many) as batch:
         if many:
-            result = rehearse(batch) if arguments.dry_run else run_batch(batch)
+            result = run_batch(batch, failed)
             records, exit_code = result.records, result.exit_code
         else:
-            records, exit_code = [rehearse_single(batch) if arguments.dry_run else run_single(batch)], 0
-    if arguments.ro_crate is not None and records and not arguments.dry_run:
+            records, exit_code = [run_single(batch)], 0
+    if arguments.ro_crate is not None and records:
         from ..report.ro_crate import write_crate
 
         write_crate(records, arguments.ro_crate)
@@ -137,37 +146,46 @@ def _predict_into_folder(
 
 
 @contextmanager
-def _shared_out(
-    arguments: argparse.Namespace, task: Task, items: Sequence[tuple[Sample, ImageFiles]], many: bool
-) -> Iterator[Task]:
-    """The task with the cluster of --dask, which predicts all images that are not complete already."""
-    if arguments.dask is None or arguments.dry_run:
-        yield task
+def _shared_out(arguments: argparse.Namespace, batch: Batch, failed: Collection[Path], many: bool) -> Iterator[Batch]:
+    """The run with the cluster of --dask, which predicts all images that are neither complete already nor failed."""
+    task = batch.task
+    if arguments.dask is None:
+        yield batch
         return
     if task.objects is not None and not many:
         raise UsageError(
             "--segment cannot be combined with --dask for a single image, which is written as OME-Zarr. Find its "
             "objects afterwards, with bioimage-inference segment."
         )
-    from ..cluster.run import Predictions
+    if not many:
+        ((sample, files),) = batch.items
+        dry_run(task, sample, files.targets)  # an image that cannot be predicted needs no cluster
+    readable = [(sample, files) for sample, files in batch.items if sample.image not in failed]
+    missing = [(sample, files) for sample, files in readable if task.earlier(sample, files).record is None]
     from ..cluster.work import ImageJob
 
-    missing = [(sample, files) for sample, files in items if task.earlier(sample, files).record is None]
     jobs = [ImageJob(sample.image, task.others, files.targets) for sample, files in missing]
     if not jobs:
-        yield task
+        yield batch
         return
-    say = partial(print, file=sys.stderr)
+    from ..cluster.run import Predictions
+
     with Predictions(
-        arguments.dask, task.model, jobs, task.options, say, tiles=not many, offline=arguments.offline
+        arguments.dask,
+        task.model,
+        jobs,
+        task.options,
+        partial(say, error=True),
+        tiles=not many,
+        offline=arguments.offline,
     ) as cluster:
-        yield replace(task, cluster=cluster)
+        yield replace(batch, task=replace(task, cluster=cluster))
 
 
 def _say(arguments: argparse.Namespace, text: str) -> None:
     """Print lines for people, unless the record is printed."""
     if not arguments.json:
-        print(text)
+        say(text)
 
 
 def _named_file(text: str) -> tuple[str, Path]:

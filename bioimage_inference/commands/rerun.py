@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..batch import progress
 from ..batch.files import output_folder
+from ..batch.progress import shown
 from ..errors import ReproductionError
 from ..repetition import Change, OutputFinding, Repetition, repeat
 from ..scratch import scratch_folder
@@ -33,13 +33,15 @@ def rerun_command(arguments: argparse.Namespace) -> int:
     Raises :class:`ReproductionError` where numbers differ, and what :func:`~bioimage_inference.repetition.repeat` does.
     """
     record: Path = arguments.record
-    with _folder(arguments.output) as folder, progress.shown(1) as show:
+    with _folder(arguments.output) as folder, shown() as display:
+        progress = display.image(record.name)
+        display.wait("checking the model and the images")
         found = repeat(
             record,
             folder,
             offline=arguments.offline,
             trust_model_code=arguments.trust_model_code,
-            progress=show(record.name),
+            progress=progress,
         )
     if arguments.json:
         print(json.dumps(_described(record, found, kept=arguments.output is not None), indent=2, ensure_ascii=False))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..api import open_model
+from ..batch.progress import shown
 from ..engine.receptive_field import TOLERANCE
 from ..errors import ReproductionError, TrustError
 from ..model.spec import ModelSpec
@@ -44,9 +45,12 @@ def validate_command(arguments: argparse.Namespace) -> int:
     Raises :class:`ReproductionError` where outputs differ; where no entry can run, the error that stands in its way.
     """
     options = Options(device=arguments.device, threads=arguments.threads, trust_model_code=arguments.trust_model_code)
-    with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
-        findings = validate(model, options, arguments.output, arguments.weights, arguments.halo)
-        spec = model.spec
+    with shown() as display:
+        display.wait("reading the model")
+        with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
+            display.wait("computing the test image")
+            findings = validate(model, options, arguments.output, arguments.weights, arguments.halo)
+            spec = model.spec
     if arguments.json:
         record = {"model": describe_model(spec), "weights": [_record(finding) for finding in findings]}
         print(json.dumps(record, indent=2, ensure_ascii=False))

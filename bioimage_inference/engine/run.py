@@ -33,7 +33,7 @@ class Job:
 
     ``sources`` has an entry per input that is present, ``samples`` the number of samples along each iterated axis;
     ``make_writer`` is called once per output, when its shape and dtype are known; ``scratch`` is a folder for
-    intermediate results; ``progress`` is told how many tiles are done, of how many.
+    intermediate results; ``progress`` is called with the numbers of tiles done, first 0, and of all tiles.
     """
 
     model: ModelSpec
@@ -83,10 +83,11 @@ def run(job: Job) -> Record:
     record = Record()
     stages = Stages(job, record)
     indices = list(product(*map(range, job.samples)))
+    total, counter = len(indices) * len(job.plan), count(1)
+    job.progress(0, total)
     with record.timed("statistics"):
         record.notes += remarks_of(job.model, job.sources, indices)
         pooled = measure_samples(job.model, job.sources, indices, pooled=True)
-    total, counter = len(indices) * len(job.plan), count(1)
     for index in indices:
         with record.timed("statistics"):
             statistics = {**pooled, **measure_samples(job.model, job.sources, [index], pooled=False)}

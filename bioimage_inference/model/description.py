@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ModelError
-from . import reading_process
 from .spec import (
     Architecture,
     Axis,
@@ -37,13 +36,10 @@ _PYTORCH: tuple[tuple[str, WeightsFormat], ...] = (
 )
 
 
-def read_description(
-    content: Content, root: Path, sha256: str | None = None, meanwhile: Callable[[], object] | None = None
-) -> ModelSpec:
+def read_description(content: Content, root: Path, sha256: str | None = None) -> ModelSpec:
     """Read a parsed description, whose file names are relative to ``root``.
 
-    ``meanwhile`` is work of about a second that can be done at the same time. Raises :class:`ModelError` where inputs,
-    outputs, processing or weights are not understood.
+    Raises :class:`ModelError` where inputs, outputs, processing or weights are not understood.
     """
     version = str(content.get("format_version", ""))
     if content.get("type", "model") != "model":
@@ -51,10 +47,7 @@ def read_description(
             f"The description is of a {content['type']!r}, not of a model. Give the package of a model, "
             "as downloaded from bioimage.io."
         )
-    tensors = None
-    if meanwhile is not None and reading_process.worth_it():
-        tensors = reading_process.read_tensors_beside(content, meanwhile)
-    tensors = tensors or read_tensors(content)
+    tensors = read_tensors(content)
     _check_tensors(tensors)
     tensors = relate_plain_sizes(tensors)
     weights = content.get("weights")

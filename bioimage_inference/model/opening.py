@@ -1,6 +1,6 @@
 """From what the user names as a model to its :class:`ModelSpec`, without loading any weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,12 @@ def open_model_files(
     axes: str | None = None,
     size: str | None = None,
     offline: bool = False,
-    meanwhile: Callable[[], object] | None = None,
 ) -> OpenedModel:
     """Open a package, folder, description, weights file, or a model of the zoo by its id or DOI.
 
     Weights that the zoo published need nothing else. ``axes`` and ``size`` (in the order x,y,z,c) describe others;
     where the model has a description, that is what counts, and a contradiction becomes a remark. A model of the zoo is
-    downloaded where it is not in the cache and not ``offline``. ``meanwhile`` may be called while the description is
-    read. Raises :class:`UsageError` and :class:`ModelError`.
+    downloaded where it is not in the cache and not ``offline``. Raises :class:`UsageError` and :class:`ModelError`.
     """
     index, notes = load_index(), []
     name = zoo_name(source)
@@ -58,7 +56,7 @@ def open_model_files(
     if package.description is None:
         assert package.bare_weights is not None
         return OpenedModel(replace(bare_spec(package.bare_weights, axes, size), sha256=package.sha256), package)
-    spec = read_description(package.description, package.root, package.sha256, meanwhile)
+    spec = read_description(package.description, package.root, package.sha256)
     return OpenedModel(replace(spec, notes=(*notes, *spec.notes, *_contradictions(spec, axes, size))), package)
 
 

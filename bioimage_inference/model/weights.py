@@ -48,13 +48,8 @@ def load_weights(model: ModelSpec, policy: TrustPolicy, bare_weights: Path | Non
     :class:`ModelError` where none can be used for other reasons, :class:`OutOfMemoryError` where the network does
     not fit.
     """
+    check_offered(model, bare_weights)
     entries = model.weights if bare_weights is None else (entry_of(model, bare_weights),)
-    if not entries:
-        found = ", ".join(model.other_weights) or "no"
-        raise ModelError(
-            f"The model {model.name} has only {found} weights; this program runs PyTorch weights (torchscript or "
-            "pytorch_state_dict). Choose a model that offers those."
-        )
     failures: list[ModelError | TrustError] = []
     notes: list[str] = []
     for entry in entries:
@@ -69,6 +64,16 @@ def load_weights(model: ModelSpec, policy: TrustPolicy, bare_weights: Path | Non
         raise failures[0]
     kind = TrustError if any(isinstance(failure, TrustError) for failure in failures) else ModelError
     raise kind(f"None of the weights of the model {model.name} can be used. {' '.join(notes)}")
+
+
+def check_offered(model: ModelSpec, bare_weights: Path | None = None) -> None:
+    """Raise :class:`ModelError` where a model has weights for other frameworks only. Imports no torch."""
+    if bare_weights is None and not model.weights:
+        found = ", ".join(model.other_weights) or "no"
+        raise ModelError(
+            f"The model {model.name} has only {found} weights; this program runs PyTorch weights (torchscript or "
+            "pytorch_state_dict). Choose a model that offers those."
+        )
 
 
 def entry_of(model: ModelSpec, bare_weights: Path) -> WeightsEntry:

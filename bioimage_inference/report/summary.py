@@ -9,17 +9,21 @@ Record = Mapping[str, Any]
 
 
 def plan_lines(record: Record) -> Iterator[str]:
-    """What was understood of model and image, and which tiles were chosen."""
+    """What was understood of model and image, and in the last line which tiles were chosen."""
     for one in record["inputs"]:
         yield image_line(one)
-    model, plan = record["model"], record["plan"]
-    yield f"  model   {model['name']}{_weights(record)}"
+    yield f"  model   {record['model']['name']}"
     for one in record["inputs"]:
         yield f"  input   {one['tensor']}: {_mapping(one)}"
+    yield f"  tiles   {tiles_in_words(record['plan'])}"
+
+
+def tiles_in_words(plan: Record) -> str:
+    """Return number, size, halo and padding of the tiles of a plan, for example ``4 of 512×512 (y x), halo 32``."""
     tile = "×".join(str(size) for size in plan["tile"].values())
     halo = _same(plan["halo"])
-    yield (
-        f"  tiles   {plan['tiles']} of {tile} ({' '.join(plan['tile'])})"
+    return (
+        f"{plan['tiles']} of {tile} ({' '.join(plan['tile'])})"
         + (f", up to {plan['batch']} at once" if plan["batch"] > 1 else "")
         + (f", halo {halo}" if halo else "")
         + (f", padded by {_padding(plan['padding'])}" if plan["padding"] else "")
@@ -29,7 +33,9 @@ def plan_lines(record: Record) -> Iterator[str]:
 
 
 def result_lines(record: Record) -> Iterator[str]:
-    """Where the outputs are, how long it took, and what the user should know."""
+    """What was computed with, where the outputs are, how long it took, and what the user should know."""
+    if "weights" in record:
+        yield f"  weights {record['weights']['format']}"
     if "device" in record:
         yield f"  device  {record['device']['reason']}"
         engine, precision = record["engine"], record["device"]["precision"]
@@ -74,10 +80,6 @@ def _mapping(one: Record) -> str:
     if one["channels"] is not None:
         text += f", channels {_comma(one['channels'])}"
     return text
-
-
-def _weights(record: Record) -> str:
-    return f" ({record['weights']['format']} weights)" if "weights" in record else ""
 
 
 def _comma(values: Iterable[object]) -> str:

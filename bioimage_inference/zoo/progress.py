@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..terminal import animated, can_animate
 from .fetching import Progress
 
 Show = Callable[[str], Progress]
@@ -18,7 +19,7 @@ def say(text: str) -> None:
 @contextmanager
 def shown(model: str, host: str) -> Iterator[Show]:
     """Show the progress of all files of a model."""
-    if sys.stderr.isatty():
+    if can_animate():
         with _bars(model) as show:
             yield show
     else:
@@ -40,18 +41,16 @@ def _line(model: str, name: str, host: str) -> Progress:
 
 @contextmanager
 def _bars(model: str) -> Iterator[Show]:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    with animated(*columns) as bars:
 
         def show(name: str) -> Progress:
             task = bars.add_task(f"{model}: {name}", total=None)

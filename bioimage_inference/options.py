@@ -20,9 +20,10 @@ class Options:
     """How to predict.
 
     ``axes`` are those of the image file, ``channels`` which of its channels to take, in the model's order. ``tile`` has
-    pixels in the order of the model's image axes (z y x), ``None`` chooses. ``threads`` of ``None`` leaves the number
-    to torch; ``engine`` is what computes on a CPU; ``memory`` is the budget of the process, a text such as ``4GiB``; ``None``
-    takes what machine, container and job leave. Raises :class:`UsageError` for a word that is none of those above.
+    pixels in the order of the model's image axes (z y x), ``None`` chooses. ``threads`` of ``None``
+    takes the processors of this job; ``engine`` is what computes on a CPU; ``memory`` is the budget of the process, a
+    text such as ``4GiB``, ``None`` takes what machine, container and job leave. Raises :class:`UsageError` for a word
+    that is none of those above.
     """
 
     axes: str | None = None

@@ -15,6 +15,7 @@ def plan_lines(record: Record) -> Iterator[str]:
     yield f"  model   {record['model']['name']}"
     for one in record["inputs"]:
         yield f"  input   {one['tensor']}: {_mapping(one)}"
+    yield f"  memory  {byte_size(record['memory']['bytes'])}, {record['memory']['reason']}"
     yield f"  tiles   {tiles_in_words(record['plan'])}"
 
 
@@ -29,7 +30,6 @@ def tiles_in_words(plan: Record) -> str:
         + (f", padded by {_padding(plan['padding'])}" if plan["padding"] else "")
         + (", border mirrored" if plan["border"] == "mirror" else "")
     )
-    yield f"  memory  {byte_size(record['memory']['bytes'])}, {record['memory']['reason']}"
 
 
 def result_lines(record: Record) -> Iterator[str]:

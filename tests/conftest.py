@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import re
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,3 +69,8 @@ def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> StandInGPU:
     monkeypatch.setattr(calibration, "free_memory", lambda _: 8 << 30)
     monkeypatch.setattr(loading, "TorchNetwork", OnAnyDevice)
     return seen
+
+
+def only_understood(said: str) -> bool:
+    """Whether nothing is printed but what is known before a network is loaded: image, model, inputs and tiles."""
+    return all(re.match(r"\[.*\] axes |  (model|input|tiles)  ", line) for line in said.splitlines())

@@ -13,7 +13,6 @@ import pytest
 import bioimage_inference
 from bioimage_inference.batch.one_image import Summary
 from bioimage_inference.batch.progress import Display
-from bioimage_inference.model.spec import ModelSpec
 from bioimage_inference.options import Options
 
 # Writes to a file what is on standard output at the moment when torch is imported.
@@ -121,15 +120,6 @@ def test_of_several_images_the_broken_one_is_told_first_and_the_others_are_predi
     assert (out / "nuclei_prediction.tif").is_file()
     rows = (out / "summary.csv").read_text().splitlines()[1:]
     assert [row.split(",")[1] for row in rows] == ["done", "failed"]  # in the order given
-
-
-def test_a_model_without_usable_weights_is_refused_before_its_image_is_looked_at(test_data: Path) -> None:
-    with bioimage_inference.open_model(test_data / "demo-model.zip") as model:
-        spec: ModelSpec = model.spec
-        object.__setattr__(spec, "weights", ())
-        object.__setattr__(spec, "other_weights", ("tensorflow_js",))
-        with pytest.raises(bioimage_inference.ModelError, match="tensorflow_js"):
-            bioimage_inference.predict(model, "no such image.tif")
 
 
 # What is said, and when

@@ -30,6 +30,7 @@ class SameForAnyThreads(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._raised: BaseException | None = None
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -40,10 +41,20 @@ class SameForAnyThreads(TorchDispatchMode):
     ) -> Any:
         """Compute an operation."""
         del types
-        if func in _COMPOSITE:  # in inference mode these arrive whole; their parts come back here
-            with self:
-                return func.decompose(*args, **(kwargs or {}))  # type: ignore[attr-defined]
-        return _KERNELS.get(func, func)(*args, **(kwargs or {}))
+        try:
+            if func in _COMPOSITE:  # in inference mode these arrive whole; their parts come back here
+                with self:
+                    return func.decompose(*args, **(kwargs or {}))  # type: ignore[attr-defined]
+            return _KERNELS.get(func, func)(*args, **(kwargs or {}))
+        except BaseException as error:
+            self._raised = error
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """Raise what an operation raised, an interruption too: TorchScript turns it into an error of its own."""
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        if self._raised is not None and isinstance(error, RuntimeError) and error is not self._raised:
+            raise self._raised from None
 
 
 def _convolution(

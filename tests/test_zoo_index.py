@@ -103,11 +103,12 @@ def test_the_bundled_index_is_small_and_each_line_is_understood() -> None:
         )
 
 
-def test_the_bundled_index_is_what_the_script_makes_of_the_descriptions(
+def test_every_line_of_the_bundled_index_is_what_the_script_makes_of_the_description(
     shared: Path, make_index: Any, tmp_path: Path
 ) -> None:
     make_index(shared / "zoo", shared / "seed-models", to=tmp_path / "index.jsonl")
-    assert (tmp_path / "index.jsonl").read_bytes() == BUNDLED.read_bytes()
+    bundled, made = (path.read_text().splitlines() for path in (BUNDLED, tmp_path / "index.jsonl"))
+    assert bundled == [line for line in made if line in bundled]
 
 
 def test_the_index_keeps_what_inference_needs_and_no_more(tmp_path: Path, make_index: Any) -> None:

@@ -72,5 +72,5 @@ def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> StandInGPU:
 
 
 def only_understood(said: str) -> bool:
-    """Whether nothing is printed but what is known before a network is loaded: image, model, inputs and tiles."""
-    return all(re.match(r"\[.*\] axes |  (model|input|tiles)  ", line) for line in said.splitlines())
+    """Whether nothing is printed but what is known before a network is loaded: image, model, inputs, memory, tiles."""
+    return all(re.match(r"\[.*\] axes |  (model|input|memory|tiles)  ", line) for line in said.splitlines())

@@ -120,22 +120,18 @@ def test_what_is_no_whole_image_is_refused_in_one_paragraph_that_says_why(
     assert capfd.readouterr() == ("", ""), "libraries print nothing"
 
 
-def test_nothing_that_libraries_log_of_a_damaged_file_is_printed(tmp_path: Path) -> None:
+def test_the_command_prints_nothing_that_libraries_log_of_a_damaged_file(test_data: Path, tmp_path: Path) -> None:
     damaged = {
         "imagej": cut(0.7, imagej=True, truncate=True)(),
         "tiles": cut(0.6, tile=(16, 16), compression="zlib", **MINISBLACK)(),
     }
-    script = (
-        "import sys; from pathlib import Path; from bioimage_inference.errors import ImageError; "
-        "from bioimage_inference.image.reading import open_image\n"
-        "for name in sys.argv[1:]:\n"
-        "    try: open_image(Path(name))\n"
-        "    except ImageError: pass"
-    )
+    command = [sys.executable, "-m", "bioimage_inference", "predict", test_data / "demo-model.zip"]
     for name, content in damaged.items():
         (tmp_path / name).write_bytes(content)
-    done = subprocess.run([sys.executable, "-c", script, *(tmp_path / name for name in damaged)], capture_output=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        done = subprocess.run([*command, tmp_path / name, "-o", tmp_path], cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (5, "")
+        assert len(done.stderr.splitlines()) == 1
+        assert "tifffile" not in done.stderr
 
 
 def test_a_missing_file_is_wrong_usage_and_a_plain_folder_no_image(tmp_path: Path) -> None:
@@ -197,6 +193,7 @@ def npy_claiming(shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
+ROOT = Path(__file__).parents[1]
 LEAST_CLAIMED = 400_000_000
 """Bytes that the most modest of these files would take."""
 BOMBS = {

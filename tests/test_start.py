@@ -138,7 +138,7 @@ def test_what_was_understood_is_said_before_torch_is_imported(test_data: Path, t
     assert run.returncode == 0, run.stderr
     assert early is not None
     labels = [line.split()[0] for line in early.splitlines()]
-    assert labels == ["[nuclei.tif]", "model", "input", "tiles"]
+    assert labels == ["[nuclei.tif]", "model", "input", "memory", "tiles"]
     assert run.stdout.startswith(early)
     assert run.stdout.count("[nuclei.tif]") == run.stdout.count("(300,380) uint16") == 1
 
@@ -228,7 +228,9 @@ def test_a_bar_moves_while_model_and_network_are_loaded(test_data: Path, tmp_pat
     assert places == sorted(places)
     assert screen.count("loading the network") > 1  # it moves
     assert screen.rindex("\x1b[2K") > screen.rindex("tiles")  # and is gone in the end
-    assert [line.split()[0] for line in said.splitlines()[:4]] == ["[nuclei.tif]", "model", "input", "tiles"]
+    assert [line.split()[0] for line in said.splitlines()[:5]] == [
+        *("[nuclei.tif]", "model", "input", "memory", "tiles")
+    ]
 
 
 def test_a_dumb_terminal_gets_no_animation(test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

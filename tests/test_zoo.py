@@ -30,8 +30,12 @@ FIXED = ("ambitious-sloth", "modest-spider")
 
 
 def _descriptions() -> list[str]:
-    """All descriptions with PyTorch weights, as paths in the folder; one that leads to a skip where it is absent."""
-    folders = [DATA / name for name in ("zoo", "seed-models", "examples")]
+    """Descriptions of the models in the bundled index, and of examples, as paths in the folder.
+
+    Without the folder, one path that leads to a skip.
+    """
+    known = [DATA / folder / entry.id for folder in ("zoo", "seed-models") for entry in load_index().entries]
+    folders = [folder for folder in known if folder.is_dir()] + [DATA / "examples"]
     files = [file for folder in folders for file in sorted(folder.rglob("*.yaml")) if file.name not in LEFT_OUT]
     return [file.relative_to(DATA).as_posix() for file in files] or ["none"]
 

@@ -30,7 +30,7 @@ class SameForAnyThreads(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._raised: BaseException | None = None
+        self._raised: Exception | None = None
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -46,12 +46,12 @@ class SameForAnyThreads(TorchDispatchMode):
                 with self:
                     return func.decompose(*args, **(kwargs or {}))  # type: ignore[attr-defined]
             return _KERNELS.get(func, func)(*args, **(kwargs or {}))
-        except BaseException as error:
+        except Exception as error:
             self._raised = error
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        """Raise what an operation raised, an interruption too: TorchScript turns it into an error of its own."""
+        """Raise what an operation raised: TorchScript turns it into an error of its own."""
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         if self._raised is not None and isinstance(error, RuntimeError) and error is not self._raised:
             raise self._raised from None

@@ -6,6 +6,8 @@ from threading import RLock
 
 import torch
 
+from .interruptions import late_interruptions
+
 _CPU = torch.device("cpu")
 # The settings belong to the process, so one thread of it computes at a time.
 _COMPUTING = RLock()
@@ -18,7 +20,7 @@ def torch_settings(threads: int, device: torch.device = _CPU) -> Iterator[None]:
     Other threads of the process that want to compute wait. Setting and restoring takes less than a microsecond, so
     each tile does it.
     """
-    with _COMPUTING, _cudnn(device):
+    with late_interruptions(), _COMPUTING, _cudnn(device):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:

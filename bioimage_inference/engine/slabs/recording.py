@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..interruptions import late_interruptions
 from ..network import flat
 from . import NotInSlabs
 from .layers import Layer
@@ -39,7 +40,7 @@ def record(module: Callable[..., Any], tensors: Sequence[torch.Tensor]) -> Recor
     recorder = _Recorder()
     stand_ins = [recorder.input(tensor) for tensor in tensors]
     try:
-        with torch.inference_mode(), recorder:  # with gradients, operations come in other parts
+        with late_interruptions(), torch.inference_mode(), recorder:  # with gradients, operations come in other parts
             returned = flat(module(*stand_ins))
     except Exception as error:  # what is raised within comes back in the types of TorchScript
         raise NotInSlabs(recorder.refused or str(error)) from error

@@ -4,6 +4,7 @@ import ctypes
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -21,6 +22,8 @@ from PIL import Image
 from bioimage_inference import open_model, predict
 from bioimage_inference.cli import main
 from bioimage_inference.engine import allocator, loading
+from bioimage_inference.engine.cpu_kernels import SameForAnyThreads
+from bioimage_inference.engine.interruptions import late_interruptions
 from tests.models import Identity, simple_tensors, write_model
 
 ROOT = Path(__file__).parents[1]
@@ -148,3 +151,32 @@ print(json.dumps(libc.mallinfo2().hblks == before))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == expected
+
+
+def test_an_interruption_waits_for_the_tile_and_is_then_raised() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    done = []
+
+    def compute() -> None:
+        with late_interruptions():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("the tile")
+
+    with pytest.raises(KeyboardInterrupt):
+        compute()
+    assert done == ["the tile"]
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_what_a_scripted_network_raises_arrives_as_it_was_raised() -> None:
+    """TorchScript would wrap it in an error of its own."""
+
+    class Wrong(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.conv2d(x, x.new_ones(1, 7, 3, 3))
+
+    scripted = torch.jit.script(Wrong())
+    with pytest.raises(RuntimeError) as raised, torch.inference_mode(), SameForAnyThreads():
+        scripted(torch.zeros(1, 2, 8, 8))
+    assert type(raised.value) is RuntimeError
+    assert "TorchScript" not in str(raised.value)

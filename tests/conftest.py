@@ -3,11 +3,14 @@
 import re
 import signal
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.machine import missing
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,6 +34,13 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared/bioimageio-data with real models is not here")
     return folder
+
+
+@pytest.fixture
+def installed_openvino() -> None:
+    """End a test of OpenVINO where it is not installed."""
+    if find_spec("openvino") is None:
+        missing("OpenVINO", 'pip install "bioimage_inference[openvino]"')
 
 
 @pytest.fixture(autouse=True)

@@ -50,8 +50,17 @@ def state() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("image", ["nuclei.tif", "nuclei.png"])
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_a_prediction_leaves_the_process_as_it_was(test_data: Path, tmp_path: Path, image: str, engine: str) -> None:
+def test_a_prediction_leaves_the_process_as_it_was(test_data: Path, tmp_path: Path, image: str) -> None:
+    leaves_no_trace(test_data, tmp_path, image, "torch")
+
+
+@pytest.mark.parametrize("image", ["nuclei.tif", "nuclei.png"])
+@pytest.mark.usefixtures("installed_openvino")
+def test_a_prediction_by_openvino_does_so_too(test_data: Path, tmp_path: Path, image: str) -> None:
+    leaves_no_trace(test_data, tmp_path, image, "openvino")
+
+
+def leaves_no_trace(test_data: Path, tmp_path: Path, image: str, engine: str) -> None:
     if image.endswith("png"):
         Image.fromarray(np.arange(64 * 64, dtype="uint8").reshape(64, 64)).save(tmp_path / image)
     path = next(folder / image for folder in (tmp_path, test_data) if (folder / image).exists())

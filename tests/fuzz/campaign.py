@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bioimage_inference.cli import main
+from bioimage_inference.own_process import set_up_process
 from tests.machine import HANG_SECONDS
 
 from .mutations import Mutant, mutant
@@ -100,6 +101,7 @@ def _batch(seeds: Seeds, scratch: Path, seed: int, numbers: range) -> Iterator[t
 
 def _work(seeds: Seeds, scratch: Path, seed: int, numbers: range, told: io.TextIOBase) -> None:
     """In the worker: run the inputs one by one and tell the outcome of each, in a line."""
+    set_up_process()
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for number in numbers:

@@ -52,30 +52,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_code
-    except MemoryError:
-        if debug:
-            traceback.print_exc()
-        print(
-            "The program ran out of memory; nothing was written. Give it more, or make tiles smaller with --tile or "
-            "--memory.",
-            file=sys.stderr,
-        )
-        return OutOfMemoryError.exit_code
     except KeyboardInterrupt as interruption:  # runs over many images say how far they came
         print(str(interruption) or "Interrupted; nothing was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
-    except Exception as error:  # every other exception is a bug, and must still end in words
+    except Exception as error:
         if debug:
             traceback.print_exc()
+        if _is_short_of_memory(error):
+            print(
+                "The program ran out of memory; nothing was written. Give it more, or make tiles smaller with --tile "
+                "or --memory.",
+                file=sys.stderr,
+            )
+            return OutOfMemoryError.exit_code
+        # every other exception is a bug, and must still end in words
         print(
             f"This is a bug of bioimage-inference {__version__}: {type(error).__name__}: {error}. Nothing was written. "
             "Please report it with the output of the same command and --debug.",
             file=sys.stderr,
         )
         return EXIT_BUG
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    """Python has no exception of its own for a thread whose stack found no memory."""
+    return isinstance(error, MemoryError) or str(error) == "can't start new thread"
 
 
 def run() -> NoReturn:

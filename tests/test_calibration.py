@@ -173,9 +173,10 @@ def test_a_tile_that_cannot_fit_is_computed_with_a_remark(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("halo", "memory", "pixels"), [(4, 1024, 30_000), (40, 700, 40_000)])
 def test_a_wide_network_stays_within_the_memory(halo: int, memory: int, pixels: int, tmp_path: Path) -> None:
-    """In a process of its own, whose peak the record tells; with what is assumed of a U-Net it would be twice that.
+    """In a process of its own; the network holds two tensors of all channels at once, of four bytes a value.
 
-    With a wide halo tiles are larger, and buffers are returned in order to have the memory for them.
+    With what is assumed of a U-Net they would take twice as much. With a wide halo tiles are larger, and buffers are
+    returned in order to have the memory for them.
     """
     image = np.random.default_rng(0).integers(0, 255, (1200, 1200), "uint8")
     np.save(tmp_path / "image.npy", image)
@@ -184,6 +185,5 @@ def test_a_wide_network_stays_within_the_memory(halo: int, memory: int, pixels: 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     record = json.loads(done.stdout)
     assert any("Memory bounds the tiles" in note for note in record["notes"]) == (halo == 40)
-    assert record["memory"]["peak_bytes"] < memory << 20
-    assert prod(record["plan"]["tile"].values()) > pixels
+    assert pixels < prod(record["plan"]["tile"].values()) < ((memory << 20) - PROGRAM_BYTES) / (2 * 512 * 4)
     np.testing.assert_allclose(np.load(tmp_path / "image_out.npy")[0, 0], image, rtol=1e-6)

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_the_twin_of_format_0_4_predicts_the_same(test_data: Path, nuclei: str, 
 
 
 def test_json_is_the_record(model: str, nuclei: str, tmp_path: Path, capsys: Output) -> None:
-    assert main(["predict", model, nuclei, "-o", str(tmp_path), "--json"]) == 0
+    assert main(["predict", model, nuclei, "-o", str(tmp_path), "--json", "--memory", "8GiB"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record == json.loads((tmp_path / "nuclei_provenance.json").read_text())
     assert record["plan"]["tiles"] == 1
@@ -261,6 +262,16 @@ def test_out_of_memory_is_6(
 
     monkeypatch.setattr("bioimage_inference.engine.source.Source.read", no_memory)
     code, message = fails(capsys, "predict", model, nuclei, "-o", tmp_path)
+    assert code == 6
+    assert "out of memory" in message
+
+
+def test_no_memory_for_a_thread_is_6_too(model: str, nuclei: str, tmp_path: Path, capsys: Output) -> None:
+    before = threading.stack_size(1 << 46)
+    try:
+        code, message = fails(capsys, "predict", model, nuclei, "-o", tmp_path)
+    finally:
+        threading.stack_size(before)
     assert code == 6
     assert "out of memory" in message
 

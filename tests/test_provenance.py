@@ -219,7 +219,7 @@ FACTS = {
 
 def test_an_imagej_tiff_says_in_its_info_what_was_done(test_data: Path, tmp_path: Path) -> None:
     model, image = test_data / "demo-model.zip", test_data / "nuclei.tif"
-    record = predicted(tmp_path, model, image, "--tiff-layout", "labelled")
+    record = predicted(tmp_path, model, image, "--tiff-layout", "labelled", "--memory", "8GiB")
     with tifffile.TiffFile(record["outputs"][0]["tiff"]) as tiff:
         info = dict(line.split(": ", 1) for line in tiff.imagej_metadata["Info"].splitlines())
         assert tiff.series[0].axes == "CYX"

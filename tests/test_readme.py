@@ -24,6 +24,7 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     text = ""
     commands = [path.stem for path in (ROOT / "bioimage_inference/commands").glob("[a-z]*.py")]
+    assert "predict" in commands
     for arguments in (["--help"], *([name, "--help"] for name in commands)):
         with pytest.raises(SystemExit):
             main(arguments)

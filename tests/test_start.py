@@ -148,7 +148,7 @@ def test_json_alone_is_on_standard_output(test_data: Path, tmp_path: Path) -> No
         tmp_path, "predict", test_data / "demo-model.zip", test_data / "nuclei.tif", "-o", tmp_path / "out", "--json"
     )
     assert (early, run.returncode, run.stderr) == ("", 0, "")
-    assert json.loads(run.stdout)["plan"]["tiles"] == 1
+    assert [output["id"] for output in json.loads(run.stdout)["outputs"]] == ["prediction"]
 
 
 def test_tiles_that_change_are_said_once_more_and_nothing_else(test_data: Path) -> None:

@@ -55,7 +55,8 @@ def check_form(site: Site) -> list[Result]:
     browser = find_browser()
     if browser is None:
         say("SKIPPED: THE FORM WAS NOT TESTED IN A BROWSER. Install chromium.")
-        return []
+        # as in `tests.machine.missing`, which Galaxy's tests, without pytest, cannot call
+        return [Result("form in a browser", "Chromium is not installed")] if os.environ.get("CI") else []
     try:
         history = prepare_history(site)
         return [Result("form in a browser", visit(site, browser, history) or wrong_results(site, history))]

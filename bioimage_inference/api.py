@@ -306,6 +306,7 @@ def _compute(
             make_writer=make_writer,
             scratch=scratch,
             progress=progress,
+            compare_tiles=bool(prepared.over_tile) and len(prepared.plan) > 1,
         )
         loaded.expect(len(job.plan) * prod(job.samples), prepared.budget.size)
         found = run(job)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .api import Model, Prediction, predict
 from .engine.prepare import close, prepare
-from .engine.receptive_field import TOLERANCE, Field, network_inputs, receptive_field
+from .engine.receptive_field import TOLERANCE, Field, receptive_field
+from .engine.trial_inputs import network_inputs
 from .errors import (
     BioimageInferenceError,
     ImageError,

@@ -143,7 +143,7 @@ def test_the_plan_of_a_gpu(tmp_path: Path, stand_in_gpu: StandInGPU) -> None:
             loaded = opened.load(Options())
             plan = calibrated(prepare(loaded.spec, image, {}, Options(axes="yx")), loaded).plan
         assert (plan.tile_shape, plan.batch) == (tile, batch)
-    assert stand_in_gpu.devices == ["cuda:0", "cuda:0"]
+    assert set(stand_in_gpu.devices) == {"cuda:0"}
 
 
 @pytest.mark.usefixtures("stand_in_gpu")

@@ -11,6 +11,7 @@ import torch
 import bioimage_inference
 from bioimage_inference.engine import loading
 from bioimage_inference.engine.network import Engine
+from bioimage_inference.engine.tile_dependence import Dependence
 from bioimage_inference.errors import ModelError, OutOfMemoryError
 from tests import models
 
@@ -31,6 +32,10 @@ class Fake:
         assert inputs[0] is not None
         self.shapes.append(inputs[0].shape)
         return [self.function(inputs[0])]
+
+    def dependence(self, *_: object) -> Dependence:
+        """It looks at single pixels."""
+        return Dependence((), (np.dtype("float32"),))
 
 
 @pytest.fixture

@@ -235,6 +235,84 @@ def test_moments_of_large_values_keep_their_digits() -> None:
     np.testing.assert_allclose(found, exact, atol=0.01)
 
 
+Move = tuple[str, int, int]
+"""An operation of a network that computes in place, and which two of its tensors it is on."""
+
+MOVES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "new": lambda x, _: torch.tanh(x),
+    "channel": lambda x, _: x[:, -1:],
+    "channels": lambda x, _: x[:, :2],
+    "same": lambda x, _: x[:, :],
+    "reshaped": lambda x, _: x.view(x.shape),
+    "contiguous": lambda x, _: x.contiguous(),
+    "of a type": lambda x, _: x.to(torch.float32),
+    "dropout": lambda x, _: nn.functional.dropout(x, training=False),
+    "clamp in place": lambda x, _: x.clamp_(-0.5, 0.5),
+    "relu in place": lambda x, _: x.relu_(),
+    "part in place": lambda x, _: x[:, 0:1].mul_(3.0),
+    "sum in place": lambda x, y: x.add_(y[:, :1]),
+    "sum": lambda x, y: x[:, :1] + y,
+    "joined": lambda x, y: torch.cat([x, y], 1)[:, ::2],
+    "into": lambda x, y: torch.add(x, 1.0, out=y) if x.shape == y.shape else x,
+}
+
+
+class Moves(nn.Module):
+    """Does one move after the other, each on two of the tensors before it; returns the last two and their sum."""
+
+    def __init__(self, moves: list[Move]) -> None:
+        super().__init__()
+        self.moves = moves
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        tensors = [x, x * 2]
+        for name, one, other in self.moves:
+            tensors.append(MOVES[name](tensors[-1 - one % len(tensors)], tensors[-1 - other % len(tensors)]))
+        return tensors[-1], tensors[-2], tensors[-1][:, :1] + tensors[-2][:, :1]
+
+
+@pytest.mark.usefixtures("one_thread")
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(sorted(MOVES)), st.integers(0, 3), st.integers(0, 3)), max_size=8))
+def test_what_is_changed_in_place_is_followed_or_refused(moves: list[Move]) -> None:
+    module, tensor = Moves(moves), noise(1, 3, 24, 5)
+    with torch.inference_mode():
+        try:
+            expected = [one.clone() for one in module(tensor.clone())]
+        except RuntimeError:  # nothing can be added in place to what torch knows to overlap with it
+            assume(False)
+        if not any("in place" in name or name == "into" for name, _, _ in moves):
+            found = SlabNetwork(module, 30)(tensor)
+        else:
+            try:
+                found = SlabNetwork(module, 30)(tensor)
+            except NotInSlabs:
+                return
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_what_is_changed_in_place_and_used_by_its_own_name_alone_is_computed_in_slabs() -> None:
+    moves = [("new", 0, 0), ("relu in place", 0, 0), ("new", 0, 0), ("sum in place", 0, 1), ("new", 0, 0)]
+    compare(Function(lambda x: Moves(moves)(x)[0]), noise(1, 3, 64, 32), 300)
+
+
+def test_networks_that_keep_something_in_their_weights_are_refused() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            count: torch.Tensor = self.count  # type: ignore[assignment]
+            return x + count.add_(1)
+
+    module = Counts()
+    with pytest.raises(NotInSlabs, match="changes a weight"):
+        record(module, [noise(1, 1, 24, 5)])
+    assert module.count == 0
+
+
 class TwoWays(nn.Module):
     """Two inputs and two outputs of different sizes, of which one is an input of the other."""
 
@@ -293,18 +371,18 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_needs_more_than_a_few_rows_is_refused(name: str) -> None:
     with pytest.raises(NotInSlabs):
-        SlabNetwork(Function(REFUSED[name]), 200).check([np.zeros((1, 1, 64, 32), "float32")])
+        SlabNetwork(Function(REFUSED[name]), 200).check([[np.zeros((1, 1, 64, 32), "float32")]])
 
 
 def test_what_does_not_agree_on_a_small_tile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     network = SlabNetwork(nn.Conv2d(1, 1, 3, padding=1))
     small = noise(1, 1, 64, 32).numpy()
-    network.check([small])
+    network.check([[small]])
     monkeypatch.setattr(Convolution, "reads", lambda self, span: (span[0], span[1] + 2))
     network = SlabNetwork(nn.Conv2d(1, 1, 3, padding=1))
     for _ in range(2):  # found out once, refused always
         with pytest.raises(NotInSlabs, match="differs by"):
-            network.check([small])
+            network.check([[small]])
 
 
 @pytest.mark.parametrize(("norm", "part"), [("none", 0.3), ("batch", 0.3), ("group", 0.7)])

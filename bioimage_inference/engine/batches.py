@@ -6,15 +6,15 @@ import numpy as np
 
 from ..errors import BioimageInferenceError, ModelError, OutOfMemoryError
 from ..model.spec import ModelSpec, TensorSpec
-from .network import TOLERANCE, Inputs, Network, difference
+from .network import Inputs, Network, same
 from .statistics import Array
 
 
 class Batches:
     """Computes tiles up to ``most`` at a time, along the batch axes of the model.
 
-    The first two tiles are computed one by one as well: unless both agree to :data:`~.network.TOLERANCE`, all others
-    are one by one too, as for a network that normalises over all that it is given. Where a batch does not fit into
+    The first two tiles are computed one by one as well: unless both ways give the same, all others are one by one too,
+    as for a network that normalises over all that it is given. Where a batch does not fit into
     memory, smaller ones are taken.
     """
 
@@ -40,7 +40,7 @@ class Batches:
         except BioimageInferenceError:  # a network for one at a time
             return False
         named = (outputs[: len(self._outputs)] for outputs in expected)
-        return max(map(difference, found, named)) <= TOLERANCE
+        return all(map(same, found, named))
 
     def _compute(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
         """The outputs of every tile, as many at once as fit into memory."""

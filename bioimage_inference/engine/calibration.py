@@ -1,21 +1,25 @@
 """Tiles for the network and device at hand, by what the network's tensors take: computed whole, or slab by slab."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import ceil, inf, prod
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ..errors import ModelError
 from ..image.partial_file import byte_size
-from ..model.spec import FixedSize, TensorSpec
+from ..model.spec import FixedSize
 from ..tiling.choice import BYTES_PER_PIXEL, dimensions_of, held_pixels
 from .allocator import is_managed, keep_big_buffers, return_big_buffers
 from .device import free_memory
 from .loading import Loaded
 from .network import Inputs
+from .postprocessing import numbers_objects
 from .prepare import Prepared, beside_network, planned, with_program
 from .slabs import NotInSlabs
-from .statistics import Array
+from .trial_inputs import blank, noise, part_of_image, trial_sizes
+
+if TYPE_CHECKING:
+    from .tile_dependence import Dependence
 
 # A network may take this many times what is assumed of a U-Net; where there is more memory, nothing is measured.
 _PLENTY = 8
@@ -50,22 +54,24 @@ def calibrated(prepared: Prepared, loaded: Loaded) -> Prepared:
     """The same with tiles that fit the network and its device, and the network and the allocator set up for them.
 
     Tiles that the user asked for stay as they are, but for the number computed at once. Where memory for all that the
-    network takes is far from scarce, so do others that are not computed in slabs. Raises :class:`ModelError` where the
-    network fails, :class:`OutOfMemoryError` where the budget is too small for the program with its network.
+    network takes is far from scarce, so do others that are not computed in slabs. An image of which tiles cannot be put
+    together is one tile where it fits. Raises :class:`ModelError` where the network fails,
+    :class:`OutOfMemoryError` where the budget is too small for the program with its network.
     """
     keep_big_buffers()
-    if loaded.device.name != "cpu":
-        return _on_gpu(prepared, loaded)
-    program = _program(loaded)
-    if program > prepared.program:
-        prepared = with_program(prepared, loaded.spec, program)
-    whole = _whole(prepared, loaded)
-    slabs = _in_slabs(prepared, loaded, whole)
-    loaded.use_slabs(slabs is not None)
-    way = slabs or whole
+    best = _on_gpu
+    if loaded.device.name == "cpu":
+        best = _on_cpu
+        program = _program(loaded)
+        if program > prepared.program:
+            prepared = with_program(prepared, loaded.spec, program)
+    way = best(prepared, loaded)
+    if len(way.prepared.plan) > 1:
+        way = _undivided(way, loaded, best)
+    loaded.use_slabs(way.slabs)
     if way.returned:
         return_big_buffers()
-    return way.prepared if way.held is None else _with_advice(way, way.held, loaded)
+    return way.prepared if way.held is None or loaded.device.name != "cpu" else _with_advice(way, way.held, loaded)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class _Way:
     """A way to compute the image: ``pixel`` is the time that a pixel takes, over that in whole tiles.
 
     A process takes ``kept`` times the memory that tensors hold; ``held`` is ``None`` where that is known to be enough.
-    Buffers may be ``returned`` to the system, so that it takes less.
+    Buffers may be ``returned`` to the system, so that it takes less. Tiles are computed in ``slabs``, or at once.
     """
 
     prepared: Prepared
@@ -81,6 +87,7 @@ class _Way:
     kept: float = _KEPT
     held: Held | None = None
     returned: bool = False
+    slabs: bool = False
 
     @property
     def time(self) -> float:
@@ -96,13 +103,58 @@ def _program(loaded: Loaded) -> int:
     return ceil((loaded.resident + beside_network(loaded.spec)) / _ROUNDED) * _ROUNDED
 
 
-def _on_gpu(prepared: Prepared, loaded: Loaded) -> Prepared:
+def _undivided(tiles: _Way, loaded: Loaded, best: Callable[[Prepared, Loaded], _Way]) -> _Way:
+    """The image as one tile where tiles of it cannot be put together and it fits; else the tiles, with a remark.
+
+    Labels are refused later, when tiles of them are there.
+    """
+    found = _dependence(tiles.prepared, loaded)
+    if not found.operations and not any(map(numbers_objects, loaded.spec.outputs, found.dtypes)):
+        return tiles
+    prepared = replace(tiles.prepared, over_tile=found.operations)
+    image = planned(prepared, loaded.spec, replace(prepared.request, whole=True))
+    advice = "The model takes tiles of a fixed size only."
+    if prepared.request.tile is not None:
+        advice = "Leave --tile out to have the image computed as one tile where it fits into memory."
+    elif len(image.plan) == 1:
+        one = best(image, loaded)
+        size = 0.0 if one.held is None else _size(one, one.held, loaded)
+        if size <= one.prepared.request.room:
+            return one
+        needed = ceil((prepared.program + size) / (1 << 20))
+        advice = f"--memory {needed}MiB would be enough for one tile (it is {_budget(prepared)})."
+    if found.operations:
+        prepared = _with_note(
+            prepared,
+            f"The network looks at the tile as a whole ({', '.join(found.operations)}), so its result depends on the "
+            f"size of the tiles, and the image is computed in {len(prepared.plan)}. {advice}",
+        )
+    return replace(tiles, prepared=prepared)
+
+
+def _dependence(prepared: Prepared, loaded: Loaded) -> "Dependence":
+    """What of the result depends on the tile, seen with noise in small tiles, or in one where these are not taken."""
+    small, large = (noise(loaded.spec, prepared, trial_sizes(loaded.spec, prepared, times)) for times in (1, 2))
+    try:
+        return loaded.dependence(small, large)
+    except ModelError:  # the network takes other sizes than those
+        return loaded.dependence(noise(loaded.spec, prepared), None)
+
+
+def _on_gpu(prepared: Prepared, loaded: Loaded) -> _Way:
     room = min(prepared.request.room, free_memory(loaded.device))
     prepared = planned(prepared, loaded.spec, replace(prepared.request, gpu=True, room=room))
-    held = _held_by_pixel(prepared, loaded)
-    if held is None:
-        return prepared
-    return planned(prepared, loaded.spec, replace(prepared.request, bytes_per_pixel=_ON_GPU * held))
+    by_pixel = _held_by_pixel(prepared, loaded)
+    if by_pixel is None:
+        return _Way(prepared)
+    prepared = planned(prepared, loaded.spec, replace(prepared.request, bytes_per_pixel=_ON_GPU * by_pixel))
+    return _Way(prepared, kept=_ON_GPU, held=lambda one: by_pixel * _pixels(one))
+
+
+def _on_cpu(prepared: Prepared, loaded: Loaded) -> _Way:
+    """Tiles that are computed at once, or slab by slab where that is better."""
+    whole = _whole(prepared, loaded)
+    return _in_slabs(prepared, loaded, whole) or whole
 
 
 def _whole(prepared: Prepared, loaded: Loaded) -> _Way:
@@ -120,15 +172,15 @@ def _in_slabs(prepared: Prepared, loaded: Loaded, whole: _Way) -> _Way | None:
     dimensions = dimensions_of(list(prepared.plan.tile_shape.values()))
     request = replace(prepared.request, slabs=True)
     roomy = planned(prepared, loaded.spec, replace(request, bytes_per_pixel=_LITTLE))
-    way = _Way(roomy, _IN_SLABS[dimensions], _KEPT_OF_SLABS)
-    if loaded.slabs is None or way.time >= longest or not loaded.slabs.large(_blank(roomy, loaded)):
+    way = _Way(roomy, _IN_SLABS[dimensions], _KEPT_OF_SLABS, slabs=True)
+    if loaded.slabs is None or way.time >= longest or not loaded.slabs.large(blank(loaded.spec, roomy)):
         return None
     slabs = loaded.slabs
     try:
-        small = planned(prepared, loaded.spec, replace(request, tile=None, pixels=_SMALL))
-        loaded.check_slabs(_noise(small, loaded))
-        way = _fitted(way, loaded, lambda one: slabs.held(_blank(one, loaded)))
-        if slabs.normalises(_blank(way.prepared, loaded)):
+        small = planned(prepared, loaded.spec, replace(request, tile=None, whole=False, pixels=_SMALL))
+        loaded.check_slabs(_trials(small, loaded))
+        way = _fitted(way, loaded, lambda one: slabs.held(blank(loaded.spec, one)))
+        if slabs.normalises(blank(loaded.spec, way.prepared)):
             way = replace(way, pixel=way.pixel * _NORMALISED)
     except NotInSlabs:
         return None
@@ -220,10 +272,10 @@ def _held_by_pixel(prepared: Prepared, loaded: Loaded) -> float | None:
     shortest, longest = (
         planned(prepared, loaded.spec, replace(request, room=room)).plan.tile_shape for room in (0, _PLENTY_OF_ROOM)
     )
-    if shortest == longest:
+    if shortest == longest and not request.whole:
         return None
-    small = planned(prepared, loaded.spec, replace(request, pixels=_SMALL))
-    return loaded.held(_blank(small, loaded)) / _pixels(small)
+    small = planned(prepared, loaded.spec, replace(request, whole=False, pixels=_SMALL))
+    return loaded.held(blank(loaded.spec, small)) / _pixels(small)
 
 
 def _assumed(prepared: Prepared) -> float:
@@ -236,24 +288,9 @@ def _pixels(prepared: Prepared) -> int:
     return prod(prepared.plan.tile_shape.values())
 
 
-def _blank(prepared: Prepared, loaded: Loaded) -> Inputs:
-    """Inputs of a tile that are all zero; ``None`` for an optional one that is absent."""
-    read = next(prepared.plan.tiles()).read
-
-    def zeros(tensor: TensorSpec) -> Array:
-        matched = prepared.matched[tensor.id]
-        spans = read[tensor.id]
-        sizes = dict(matched.sizes) | {letter: stop - start for letter, (start, stop) in spans.items()}
-        casts = [step.kwargs["dtype"] for step in tensor.operations[-1:] if step.name == "ensure_dtype"]
-        return np.zeros([sizes[letter] for letter in tensor.letters], *casts or ["float32"])
-
-    return [zeros(tensor) if tensor.id in prepared.matched else None for tensor in loaded.spec.inputs]
-
-
-def _noise(prepared: Prepared, loaded: Loaded) -> Inputs:
-    """Inputs of a tile that are normal noise."""
-    random = np.random.default_rng(0)
-    return [
-        None if zeros is None else random.normal(size=zeros.shape).astype(zeros.dtype)
-        for zeros in _blank(prepared, loaded)
-    ]
+def _trials(prepared: Prepared, loaded: Loaded) -> Iterator[Inputs]:
+    """Tiles of noise, and of the user's image: an operation may do something at its values only, a clamp at 8 say."""
+    yield noise(loaded.spec, prepared)
+    part = part_of_image(loaded.spec, prepared)
+    if part is not None:
+        yield part

@@ -1,5 +1,6 @@
 """From an opened model to a network on its device."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from .slabs import NotInSlabs
 
 if TYPE_CHECKING:
     from .slabs.slab_network import SlabNetwork
+    from .tile_dependence import Dependence
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,18 @@ class Loaded:
         """Bytes that all tensors of the network hold at once, at most, while torch computes a tile."""
         return TorchNetwork(self.module, self.device, threads=self.threads).held(inputs)
 
-    def check_slabs(self, inputs: Inputs) -> None:
-        """Compare slabs and whole tile. Raises :class:`~.slabs.NotInSlabs` where they differ, or there are no slabs."""
+    def dependence(self, small: Inputs, large: Inputs | None) -> "Dependence":
+        """What of the result depends on the tile as a whole; see :func:`.tile_dependence.dependence`.
+
+        Raises :class:`ModelError` where the network fails, :class:`OutOfMemoryError` where a tile does not fit.
+        """
+        return TorchNetwork(self.module, self.device, threads=self.threads).dependence(small, large)
+
+    def check_slabs(self, tiles: Iterable[Inputs]) -> None:
+        """Compare slabs and whole tiles. Raises :class:`~.slabs.NotInSlabs` where they differ, or there are none."""
         if self.torch is None:
             raise NotInSlabs("torch does not compute it")
-        self.torch.check_slabs(inputs)
+        self.torch.check_slabs(tiles)
 
     def expect(self, tiles: int, memory: int) -> None:
         """Say how many tiles come next, and how many bytes the process may use."""

@@ -1,10 +1,10 @@
 """The network as the engine sees it: arrays in, arrays out. Tests put their own function here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,11 +14,18 @@ from .device import Device
 from .slabs import NotInSlabs
 from .statistics import Array
 
+if TYPE_CHECKING:
+    from .tile_dependence import Dependence
+
+Result = TypeVar("Result")
 Inputs = Sequence[Array | None]
 """The input tensors of a tile in the order of the description, ``None`` for an optional one that is absent."""
 
 TOLERANCE = 1e-4
-"""Another way to compute the same, faster, is taken where outputs differ by this much at most."""
+"""Another way to compute the same, faster, is taken where each output differs by this part of its range at most."""
+
+_ROUNDING = 4
+"""Differences of so many units in the last place of an output's largest value are rounding."""
 
 # How torch's allocator on a CPU, oneDNN, C++ and OpenVINO say that memory is short.
 _OUT_OF_MEMORY = (
@@ -83,16 +90,24 @@ class TorchNetwork:
 
     def __call__(self, inputs: Inputs) -> list[Array]:
         """Compute one tile on the device; results come back in float32 where the network computed in less."""
+        return self._told(inputs, lambda: self._computed(inputs))
+
+    def _computed(self, inputs: Inputs) -> list[Array]:
+        if self._precision == "float32":
+            return self._compute(inputs, reduced=False)
+        outputs = self._compute(inputs, reduced=True)
+        if not self._compared:
+            self._compared = True
+            apart = difference(outputs, self._compute(inputs, reduced=False))
+            words = f"its first tile differs from float32 by {apart:.1g} of the range of values"
+            self.engine = Engine("torch", f"{self.engine.reason}; {words}")
+        return outputs
+
+    def _told(self, inputs: Inputs, compute: Callable[[], Result]) -> Result:
+        """What a computation returns; what torch raises in it comes as an error for the user."""
         torch = self._torch
         try:
-            if self._precision == "float32":
-                return self._compute(inputs, reduced=False)
-            outputs = self._compute(inputs, reduced=True)
-            if not self._compared:
-                self._compared = True
-                apart = difference(outputs, self._compute(inputs, reduced=False))
-                self.engine = Engine("torch", f"{self.engine.reason}; its first tile is within {apart:.1g} of float32")
-            return outputs
+            return compute()
         except torch.OutOfMemoryError as error:
             raise too_large(inputs, str(error)) from error
         except (RuntimeError, torch.jit.Error) as error:
@@ -110,29 +125,45 @@ class TorchNetwork:
             self(inputs)
         return int(held.most)
 
+    def dependence(self, small: Inputs, large: Inputs | None) -> "Dependence":
+        """What of the result depends on the tile as a whole, see there. Raises what a call raises."""
+        from .tile_dependence import dependence
+
+        def compute() -> "Dependence":
+            with self._settings():
+                tiles = [None if one is None else self._tensors(one, shared=False) for one in (small, large)]
+                assert tiles[0] is not None
+                return dependence(self._module, tiles[0], tiles[1])
+
+        return self._told(small, compute)
+
     def _compute(self, inputs: Inputs, reduced: bool) -> list[Array]:
         """Compute one tile, ``reduced`` in the precision asked for."""
         torch = self._torch
         with self._settings(), torch.inference_mode():
             slabs = self.slabs if self.in_slabs and self.slabs is not None and self.slabs.large(inputs) else None
-            shared = slabs is not None
-            tensors: list[Any] = [None if array is None else self._tensor(array, shared) for array in inputs]
-            while tensors and tensors[-1] is None:  # absent optional inputs keep their defaults
-                tensors.pop()
+            tensors = self._tensors(inputs, slabs is not None)
             network, kernels = (slabs, nullcontext) if slabs is not None else (self._module, self._kernels)
             with torch.autocast(self._device.type, self._reduced, enabled=reduced), kernels():
                 outputs = flat(network(*tensors))
             return [self._array(tensor) for tensor in outputs]
 
-    def check_slabs(self, inputs: Inputs) -> None:
-        """See, once, whether slabs give for a small tile what the module gives.
+    def _tensors(self, inputs: Inputs, shared: bool) -> list[Any]:
+        """The inputs on the device; absent optional ones at the end keep their defaults."""
+        tensors: list[Any] = [None if array is None else self._tensor(array, shared) for array in inputs]
+        while tensors and tensors[-1] is None:
+            tensors.pop()
+        return tensors
+
+    def check_slabs(self, tiles: Iterable[Inputs]) -> None:
+        """See, once, whether slabs give for small tiles what the module gives.
 
         Raises :class:`~.slabs.NotInSlabs` where they do not, or where nothing can be computed in slabs.
         """
         if self.slabs is None:
             raise NotInSlabs("it is computed whole")
         with self._settings(), self._kernels():
-            self.slabs.check(inputs)
+            self.slabs.check(tiles)
 
     def _use_channels_last(self) -> None:
         """Convolutions are about 1.6 times faster on a CPU when channels lie together, and no slower on a GPU."""
@@ -161,16 +192,38 @@ class TorchNetwork:
 
 
 def difference(got: Sequence[Array], expected: Sequence[Array]) -> float:
-    """The largest difference of two engines' outputs; infinite where number, shapes, types or NaN differ."""
+    """The largest difference of two ways to compute the outputs, as part of the range of ``expected``.
+
+    Each output counts with its own range. Rounding of floating point values counts as 0: without it, a constant output,
+    whose range is 0, would never be the same. Infinite where number, shapes, types, NaN or infinities differ.
+    """
     if [(one.shape, one.dtype) for one in got] != [(one.shape, one.dtype) for one in expected]:
         return np.inf
-    largest = 0.0
-    for one, other in zip(got, expected, strict=True):
-        same = (one == other) | (np.isnan(one) & np.isnan(other))  # equal infinities cannot be subtracted
-        apart = np.zeros(one.shape)
-        np.subtract(one, other, dtype=np.float64, out=apart, where=~same)
-        largest = max(largest, float(np.abs(np.where(np.isnan(apart), np.inf, apart)).max(initial=0.0)))
-    return largest
+    return max(map(_difference, got, expected), default=0.0)
+
+
+def same(got: Sequence[Array], expected: Sequence[Array]) -> bool:
+    """Whether two ways to compute the outputs may replace each other: whole numbers must be equal.
+
+    Floating point values are within :data:`TOLERANCE` of the range of their output.
+    """
+    found = difference(got, expected)
+    whole = (pair for pair in zip(got, expected, strict=False) if pair[0].dtype.kind not in "fc")
+    return found <= TOLERANCE and all(np.array_equal(*pair) for pair in whole)
+
+
+def _difference(got: Array, expected: Array) -> float:
+    alike = (got == expected) | (np.isnan(got) & np.isnan(expected))  # equal infinities cannot be subtracted
+    if alike.all():
+        return 0.0
+    apart = np.zeros(got.shape)
+    np.subtract(got, expected, dtype=np.float64, out=apart, where=~alike)
+    largest = float(np.abs(np.where(np.isnan(apart), np.inf, apart)).max())
+    known = expected[np.isfinite(expected)].astype(np.float64)
+    if got.dtype.kind == "f" and largest <= _ROUNDING * np.spacing(np.abs(known).max(initial=0).astype(got.dtype)):
+        return 0.0
+    span = float(np.ptp(known)) if known.size else 0.0
+    return largest / span if span > 0 else np.inf
 
 
 def flat(result: Any) -> list[Any]:

@@ -6,7 +6,7 @@ are collected in a scratch file, and the rest is done when the sample is complet
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -159,6 +159,18 @@ class Postprocessor:
 
     def _final(self, letter: str, size: int) -> int:
         return size if any(step.name in SAMPLEWISE for step in self._rest) else self._plan.sizes.get(letter, size)
+
+
+def numbers_objects(output: TensorSpec, dtype: "np.dtype[Any]") -> bool:
+    """Whether an output may be a label image, whose numbers are those of objects, so that tiles cannot be put together.
+
+    ``dtype`` is what the network returns. Whole numbers are taken for labels, but for classes, which descriptions
+    list, and for what further steps make something else of.
+    """
+    steps = [step for step in output.operations if not step.kwargs.get("keep_floats")]
+    if output.listed or any(step.name != "ensure_dtype" for step in steps):
+        return False
+    return np.dtype(steps[-1].kwargs["dtype"] if steps else dtype).kind in "iu"
 
 
 def needs_all(step: Operation, tensor: str, plan: OutputPlan) -> bool:

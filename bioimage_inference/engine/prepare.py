@@ -32,7 +32,8 @@ ImageLike = Image | NDArray[np.generic] | Path | str
 class Prepared:
     """Images matched to the inputs of a model, and the plan for each of their samples, made as ``request`` wants it.
 
-    Of the ``budget`` of the process, ``program`` bytes are for all but the tiles.
+    Of the ``budget`` of the process, ``program`` bytes are for all but the tiles. ``over_tile`` names operations of the
+    network that look at the whole tile, so that the result depends on its size.
     """
 
     matched: Mapping[str, Matched]
@@ -40,6 +41,7 @@ class Prepared:
     plan: Plan
     budget: MemoryBudget
     program: int
+    over_tile: tuple[str, ...] = ()
 
     @property
     def leading(self) -> Matched:
@@ -113,12 +115,13 @@ def with_program(prepared: Prepared, spec: ModelSpec, program: int) -> Prepared:
 def with_smaller_tiles(prepared: Prepared, spec: ModelSpec) -> Prepared | None:
     """The same with tiles of at most half the pixels, after one did not fit; ``None`` where the model allows none."""
     before = prod(prepared.plan.tile_shape.values())
-    smaller = planned(prepared, spec, replace(prepared.request, tile=None, pixels=before // 2))
+    smaller = planned(prepared, spec, replace(prepared.request, tile=None, whole=False, pixels=before // 2))
     plan = smaller.plan
     if prod(plan.tile_shape.values()) >= before:
         return None
     shape = "×".join(str(size) for size in prepared.plan.tile_shape.values())
-    note = f"Tiles of {shape} did not fit into memory; smaller ones were used, which changes nothing of the result."
+    note = f"Tiles of {shape} did not fit into memory; smaller ones were used"
+    note += "." if prepared.over_tile else ", which changes nothing of the result."
     return replace(smaller, plan=replace(plan, notes=(*plan.notes, note)))
 
 

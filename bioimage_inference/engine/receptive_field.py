@@ -16,11 +16,8 @@ from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, Operation, Refere
 from ..tiling.axis import legal_size
 from ..tiling.links import TILED, Link, leading_input, links
 from .network import Inputs, Network
-from .prepare import Prepared
-from .preprocessing import Preprocessor
 from .processing import SAMPLEWISE, apply
-from .source import Source
-from .statistics import Array, Statistics, measures_of
+from .statistics import Array, measures_of
 
 TOLERANCE = 1e-5
 """Changes of up to this part of the output's range do not count."""
@@ -68,23 +65,6 @@ class Field:
         if pixels < len(self.changes):
             return self.changes[pixels]
         return self.changes[-1] if self.effective is not None else None
-
-
-def network_inputs(model: ModelSpec, prepared: Prepared) -> list[Array | None]:
-    """The first tile of the first sample as the network takes it; ``None`` for an optional input that is absent."""
-    preprocessors = {
-        key: Preprocessor(tensor := model.tensor(key), Source(one, tensor.padding, prepared.domain(key)), model)
-        for key, one in prepared.matched.items()
-    }
-    indices = list(np.ndindex(*prepared.leading.samples))
-    statistics: Statistics = {}
-    for one in preprocessors.values():
-        statistics = {**statistics, **one.measure(indices, pooled=True), **one.measure(indices[:1], pooled=False)}
-    read = next(prepared.plan.tiles()).read
-    return [
-        preprocessors[tensor.id].tile(indices[0], read[tensor.id], statistics) if tensor.id in preprocessors else None
-        for tensor in model.inputs
-    ]
 
 
 def receptive_field(model: ModelSpec, network: Network, inputs: Inputs) -> tuple[Field, ...]:

@@ -11,14 +11,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import ImageError, ModelError
 from ..model.spec import ModelSpec, TensorSpec
 from ..tiling.plan import Plan, Tile
 from .batches import Batches
 from .network import Inputs, Network
-from .postprocessing import MakeWriter, Postprocessor, needs_all
+from .postprocessing import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocessing import Preprocessor, remarks
 from .processing import SAMPLEWISE
+from .seams import Seams
 from .source import Index, Source
 from .statistics import Array, Measure, Statistics
 
@@ -33,7 +34,8 @@ class Job:
 
     ``sources`` has an entry per input that is present, ``samples`` the number of samples along each iterated axis;
     ``make_writer`` is called once per output, when its shape and dtype are known; ``scratch`` is a folder for
-    intermediate results; ``progress`` is called with the numbers of tiles done, first 0, and of all tiles.
+    intermediate results; ``progress`` is called with the numbers of tiles done, first 0, and of all tiles;
+    ``compare_tiles`` is for networks that look at the whole tile: how much overlapping tiles differ becomes a remark.
     """
 
     model: ModelSpec
@@ -44,6 +46,7 @@ class Job:
     make_writer: MakeWriter
     scratch: Path
     progress: Progress
+    compare_tiles: bool = False
 
 
 @dataclass
@@ -93,6 +96,8 @@ def run(job: Job) -> Record:
             statistics = {**pooled, **measure_samples(job.model, job.sources, [index], pooled=False)}
         record.statistics.append(statistics)
         stages.compute(index, statistics, job.plan.tiles(), lambda: job.progress(next(counter), total))
+    if stages.seams is not None:
+        record.notes += stages.seams.remarks()
     return record
 
 
@@ -139,6 +144,7 @@ class Stages:
             for output, plan in zip(job.model.outputs, job.plan.outputs, strict=True)
         ]
         self.batches = Batches(job.network, job.model, job.plan.batch)
+        self.seams = Seams(job.plan) if job.compare_tiles else None
 
     def compute(self, index: Index, statistics: Statistics, tiles: Iterable[Tile], done: Callable[[], None]) -> None:
         """Compute tiles of one sample and write them; ``done`` is told of each.
@@ -150,6 +156,8 @@ class Stages:
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             for batch, arrays in _ahead(reader, sample.read, _batches(tiles, self.job.plan.batch)):
                 blocks = sample.compute(arrays)
+                if self.seams is not None:
+                    self.seams.add(batch, blocks)
                 if written is not None:
                     written.result()
                 written = writer.submit(sample.write, batch, blocks)
@@ -218,7 +226,28 @@ class _Sample:
                 )
             if len(blocks) > expected:
                 record.note(f"The network returns {len(blocks)} tensors; its description names the first {expected}.")
+            self._check_labels(blocks)
         return [blocks[:expected] for blocks in computed]
+
+    def _check_labels(self, blocks: Sequence[Array]) -> None:
+        """Labels of tiles are put together only where the user wants tiles, and with a remark."""
+        plan = self.stages.job.plan
+        for output, block in zip(self.stages.job.model.outputs, blocks, strict=False):
+            if len(plan) == 1 or not numbers_objects(output, block.dtype):
+                continue
+            shape = "×".join(map(str, plan.tile_shape.values()))
+            if not plan.asked:
+                raise ImageError(
+                    f"The output {output.id!r} has whole numbers, as label images have, and the image does not fit "
+                    f"into one tile ({len(plan)} tiles of {shape} would be needed). Labels of tiles cannot be put "
+                    "together: objects would be cut, and numbers would occur twice. Give more memory with --memory, "
+                    "crop the image, or, where the numbers are no labels, ask for tiles with --tile "
+                    f"{shape.replace('×', 'x')}."
+                )
+            self.stages.record.note(
+                f"The output {output.id!r} has whole numbers and is put together from tiles, as asked. If they are "
+                "labels of objects, those that lie across the edge of a tile are cut, and numbers occur twice."
+            )
 
     def write(self, batch: Sequence[Tile], computed: Sequence[Sequence[Array]]) -> None:
         """Crop, postprocess and write every output of some tiles."""

@@ -34,8 +34,10 @@ def trace(module: Any, inputs: Inputs) -> tuple[Any, list[Array]]:
     """
     import torch
 
-    present = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in inputs if array is not None)
     found: list[Any] = []
+
+    def tensors() -> tuple[Any, ...]:  # anew for each use: networks may compute in place
+        return tuple(torch.from_numpy(np.array(array, order="C")) for array in inputs if array is not None)
 
     def network(*tensors: Any) -> Any:
         return module(*_arguments(inputs, tensors))
@@ -46,23 +48,23 @@ def trace(module: Any, inputs: Inputs) -> tuple[Any, list[Array]]:
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of constants, which is what they are here
-        scripted = _scripted(module, present)
+        scripted = _scripted(module, len(tensors()))
         interpreted = _interpreted(scripted) if scripted is not None else None
         if scripted is not None and interpreted is None and not any(map(_branches, _nodes(scripted.graph))):
-            return scripted, [tensor.numpy() for tensor in flat(scripted(*present))]
-        operations = interpreted or _recorded(network, present)
-        traced = torch.jit.trace(forward, present, check_trace=False)
+            return scripted, [tensor.numpy() for tensor in flat(scripted(*tensors()))]
+        operations = interpreted or _recorded(network, tensors())
+        traced = torch.jit.trace(forward, tensors(), check_trace=False)
     return traced, [tensor.numpy() for tensor in found]
 
 
-def _scripted(module: Any, tensors: Sequence[Any]) -> Any:
-    """A TorchScript module with constant weights, ``None`` for other modules, or where these are not all arguments."""
+def _scripted(module: Any, arguments: int) -> Any:
+    """A TorchScript module with constant weights, ``None`` for other modules, or where it takes more arguments."""
     import torch
 
     if not isinstance(module, torch.jit.ScriptModule):
         return None
     frozen = torch.jit.freeze(module)
-    return frozen if len(list(frozen.graph.inputs())) == 1 + len(tensors) else None
+    return frozen if len(list(frozen.graph.inputs())) == 1 + arguments else None
 
 
 def _interpreted(scripted: Any) -> Callable[..., Any] | None:

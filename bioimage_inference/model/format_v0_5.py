@@ -110,6 +110,7 @@ def _tensor(one: _Described, references: _References, inputs: Sequence[TensorSpe
         optional=bool(getattr(one.tensor, "optional", False)),
         padding=_padding(getattr(one.tensor, "pad", None)),
         data_range=_data_range(one.raw.get("data")),
+        listed=all(isinstance(part, Mapping) and bool(part.get("values")) for part in _parts(one.raw.get("data"))),
         test_tensor=_test_tensor(one.raw.get("test_tensor")),
         description=str(one.raw.get("description") or ""),
     )
@@ -196,13 +197,17 @@ def _letter(letters: Mapping[str, str], axis_id: str, operation: str) -> str:
 
 def _data_range(data: Any) -> tuple[float | None, float | None]:
     """The declared range; of all channels together where it is declared for each."""
-    parts = data if isinstance(data, list | tuple) else [data]
-    ranges = [_range_of(part) for part in parts] or [(None, None)]
+    ranges = [_range_of(part) for part in _parts(data)] or [(None, None)]
     lows, highs = [low for low, _ in ranges if low is not None], [high for _, high in ranges if high is not None]
     return (
         min(lows) if len(lows) == len(ranges) else None,
         max(highs) if len(highs) == len(ranges) else None,
     )
+
+
+def _parts(data: Any) -> Sequence[Any]:
+    """What is declared of the values, for all channels together or for each."""
+    return data if isinstance(data, list | tuple) else [data]
 
 
 def _range_of(part: Any) -> tuple[float | None, float | None]:

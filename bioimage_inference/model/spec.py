@@ -112,7 +112,8 @@ class TensorSpec:
     """One input or output tensor; ``operations`` are its pre- or postprocessing, in order.
 
     ``dtype`` is what the description declares for the tensor outside of the processing; ``data_range`` the
-    declared (minimum, maximum), ``None`` where it says nothing. ``test_tensor`` names the file of the test tensor.
+    declared (minimum, maximum), ``None`` where it says nothing; ``listed`` is whether it lists all values that there
+    are, as for classes. ``test_tensor`` names the file of the test tensor.
     """
 
     id: str
@@ -122,6 +123,7 @@ class TensorSpec:
     optional: bool = False
     padding: Padding = Padding()
     data_range: tuple[float | None, float | None] = (None, None)
+    listed: bool = False
     test_tensor: str | None = None
     description: str = ""
 

@@ -40,8 +40,9 @@ class Request:
 
     ``exact`` allows neither padding nor tiles; ``tile`` maps axis letters to lengths; ``room`` is the memory for a tile
     in bytes, without the memory of the program itself; a pixel of a tile takes ``bytes_per_pixel`` where that is known;
-    ``pixels`` bounds a tile further, after a larger one did not fit; a ``gpu`` takes larger tiles, and several at once,
-    and what is computed in ``slabs`` other ones.
+    ``pixels`` bounds a tile further, after a larger one did not fit; ``whole`` asks for one tile of the whole image
+    where the model allows that size; a ``gpu`` takes larger tiles, and several at once, and what is computed in
+    ``slabs`` other ones.
     """
 
     exact: bool = False
@@ -50,6 +51,7 @@ class Request:
     room: int = 4 << 30
     bytes_per_pixel: float | None = None
     pixels: int | None = None
+    whole: bool = False
     gpu: bool = False
     slabs: bool = False
 
@@ -270,6 +272,8 @@ def _takes_batches(axis: Axis | None) -> bool:
 def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int, int]]:
     """Pairs of tile length and number of tiles that are open to the choice."""
     wanted = (request.tile or {}).get(line.letter)
+    if request.whole and legal_size(line.size, line.extent) == line.extent:
+        return [(line.extent, 1)]
     if not line.tileable or request.exact:
         if isinstance(line.size, FixedSize) and line.extent > line.size.size:
             raise ImageError(

@@ -41,7 +41,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Plan:
-    """How one sample is computed, ``batch`` tiles at once. ``halo`` is in pixels of the leading input."""
+    """How one sample is computed, ``batch`` tiles at once.
+
+    ``halo`` is in pixels of the leading input; ``asked`` is whether the user chose the size of the tiles.
+    """
 
     leading: str
     axes: tuple[AxisTiling, ...]
@@ -51,6 +54,7 @@ class Plan:
     border: Border
     batch: int = 1
     notes: tuple[str, ...] = ()
+    asked: bool = False
 
     def __len__(self) -> int:
         return prod(len(axis.starts) for axis in self.axes)
@@ -121,6 +125,7 @@ def make_plan(model: ModelSpec, sizes: Mapping[str, Sizes], request: Request) ->
         border=request.border,
         batch=choice.batch,
         notes=(*choice.notes, *_padding_notes(model, linked, choice.axes)),
+        asked=request.tile is not None,
     )
 
 

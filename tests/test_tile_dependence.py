@@ -170,6 +170,16 @@ def test_with_little_memory_it_sees_it_in_slabs_or_says_how_much_tiles_differ(
     np.testing.assert_allclose(result, by_torch(Normalised(), image), atol=1e-5)
 
 
+@pytest.mark.parametrize(("network", "beware"), [(Normalised(), True), (nn.Conv2d(1, 1, 3, padding=1), False)])
+def test_inspect_says_so_without_running_it(
+    tmp_path: Path, network: nn.Module, beware: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "model", network, *simple_tensors(halo=8))
+    assert main(["inspect", str(model)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ("normalises by the values of the whole tile (instance_norm)" in printed) == beware
+
+
 @pytest.mark.parametrize(("size", "tile", "advice"), [(256, None, "fixed size"), (None, (256, 256), "--tile")])
 def test_tiles_that_must_be_are_said_to_differ(
     tmp_path: Path, image: np.ndarray[Any, Any], size: int | None, tile: Any, advice: str

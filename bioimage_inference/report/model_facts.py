@@ -69,7 +69,7 @@ def model_facts(opened: OpenedModel, policy: TrustPolicy) -> dict[str, Any]:
             {"package": plain(package), "advice": plain(advice)}
             for package, advice in {key: text for one in entries for key, text in one.missing.items()}.items()
         ],
-        "traps": [plain(trap) for trap in known_traps(spec)],
+        "traps": [plain(trap) for trap in known_traps(spec, used.operations if used is not None else ())],
         "notes": [plain(note) for note in spec.notes],
     }
 

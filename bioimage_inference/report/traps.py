@@ -1,6 +1,6 @@
 """What users of a model run into, and cannot see in its description unless they know how to read one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isclose
 from typing import Any
 
@@ -15,12 +15,17 @@ _DATA_DEPENDENT = ("scale_mean_variance", "scale_range", "zero_mean_unit_varianc
 _LARGEST_SCALED = 10  # declared ranges such as 0 … 1 or -1 … 1, which no camera writes, end below this
 
 
-def known_traps(model: ModelSpec) -> list[str]:
-    """One or two sentences for each trap, most harmful first."""
+# Operations that normalise by the values of the whole tile; a network that calls them does so in every run.
+_OVER_TILE = ("group_norm", "instance_norm")
+
+
+def known_traps(model: ModelSpec, operations: Sequence[str] = ()) -> list[str]:
+    """One or two sentences for each trap, most harmful first; ``operations`` are those that the network calls."""
     images = [tensor for tensor in model.inputs if image_axes(tensor) and not tensor.optional]
     found = [trap for tensor in images for trap in _of_values(tensor)]
     if images:
         found += _of_sizes(model)
+        found += _of_network(operations)
     found += [trap for tensor in model.inputs for trap in _of_samples(tensor)]
     return found
 
@@ -110,6 +115,16 @@ def _of_sizes(model: ModelSpec) -> Iterator[str]:
         yield (
             "No halo is declared: where an image needs several tiles, an overlap is chosen (the summary says which). "
             "Look for seams in the result."
+        )
+
+
+def _of_network(operations: Sequence[str]) -> Iterator[str]:
+    over_tile = [name for name in operations if name in _OVER_TILE]
+    if over_tile:
+        yield (
+            f"The network normalises by the values of the whole tile ({', '.join(over_tile)}), so the result depends "
+            "on the size of the tiles. An image is computed as one tile where it fits into memory; else the summary says "
+            "how much overlapping tiles differ."
         )
 
 

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ..model.architecture import MAX_CODE_BYTES, is_installed, missing_package
 from ..model.opening import OpenedModel
 from ..model.package import check_sha256, package_file, require_sha256, weights_kind
 from ..model.spec import Architecture, ModelSpec, WeightsEntry
+from ..model.torchscript import called_operations
 from ..model.trust import TrustPolicy, Verdict
 from ..model.weights import entry_of
 
@@ -22,13 +23,15 @@ from ..model.weights import entry_of
 class WeightsFacts:
     """One weights entry: may it run (``trust``), and why it cannot be used (``problem``, ``None`` where it can).
 
-    ``missing`` has what to do about each Python package that the network imports and that is not installed here.
+    ``missing`` has what to do about each Python package that the network imports and that is not installed here;
+    ``operations`` are those of torch that its code calls, where the file has the code.
     """
 
     entry: WeightsEntry
     trust: Verdict
     problem: str | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    operations: Sequence[str] = ()
 
 
 def weights_facts(opened: OpenedModel, policy: TrustPolicy) -> list[WeightsFacts]:
@@ -50,6 +53,7 @@ def processing_problem(spec: ModelSpec) -> str | None:
 
 def _facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -> WeightsFacts:
     problem, sha256, is_torchscript = None, entry.sha256, entry.format == "torchscript"
+    operations: tuple[str, ...] = ()
     try:
         path = opened.package.bare_weights or package_file(opened.spec.root, entry.source)
         sha256 = check_sha256(path, entry.sha256, path.name)
@@ -57,6 +61,7 @@ def _facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -> Wei
         if is_torchscript and not by_content:
             problem = f"{path.name} is listed as TorchScript, but is something else by its content."
         is_torchscript = is_torchscript or by_content
+        operations = called_operations(path) if by_content else ()
     except ModelError as error:
         problem = str(error)
     trust, missing = policy.may_load_weights((sha256 or "not declared").lower()), dict[str, str]()
@@ -68,7 +73,7 @@ def _facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -> Wei
         problem = problem or f"The description names no architecture to put the weights of {entry.source} into."
     if problem is None and not trust.allowed:
         problem = f"They are not loaded: {trust.reason}."
-    return WeightsFacts(entry, trust, problem, missing)
+    return WeightsFacts(entry, trust, problem, missing, operations)
 
 
 ArchitectureFacts = tuple[Verdict, str | None, dict[str, str]]

@@ -123,8 +123,8 @@ def _of_network(operations: Sequence[str]) -> Iterator[str]:
     if over_tile:
         yield (
             f"The network normalises by the values of the whole tile ({', '.join(over_tile)}), so the result depends "
-            "on the size of the tiles. An image is computed as one tile where it fits into memory; else the summary says "
-            "how much overlapping tiles differ."
+            "on the size of the tiles. An image is computed as one tile where it fits into memory; else the summary "
+            "says how much overlapping tiles differ."
         )
 
 

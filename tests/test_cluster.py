@@ -367,3 +367,24 @@ def test_chunks_cover_the_image_once_and_tiles_reach_a_halo_beyond(
             assert before.stop == after.start
             assert before.stop + halo <= axis.starts[number] + axis.tile
             assert after.start - halo >= axis.starts[number + 1]
+
+
+def test_a_network_that_looks_at_the_whole_tile_is_said_to(cluster: LocalCluster, tmp_path: Path) -> None:
+    network = torch.nn.InstanceNorm2d(1)
+    model = models.write_model(tmp_path / "model", network, *models.simple_tensors(halo=4))
+    path = image(tmp_path, 200, 180)
+    (record,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(96, 96))
+    assert sum("looks at the tile as a whole (instance_norm)" in note for note in record["notes"]) == 1
+
+
+def test_labels_are_not_put_together_from_blocks(cluster: LocalCluster, tmp_path: Path) -> None:
+    class Labels(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x > 0).to(torch.int32)
+
+    inputs, outputs = models.simple_tensors(size={"y": 96, "x": 96}, halo=4)
+    outputs[0]["data"] = {"type": "int32"}
+    model = models.write_model(tmp_path / "model", Labels(), inputs, outputs)
+    (error,) = on_cluster(cluster.scheduler_address, model, job(image(tmp_path, 200, 180)))
+    assert isinstance(error, ImageError)
+    assert "cannot be put together" in str(error)

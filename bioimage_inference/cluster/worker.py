@@ -17,6 +17,8 @@ from typing import Any
 
 from .. import __version__
 from ..api import Model, open_model, predict
+from ..engine.calibration import over_tile_in_words, tile_dependence
+from ..engine.loading import Loaded
 from ..engine.prepare import Prepared, close, prepare, sources_of
 from ..engine.run import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
 from ..engine.source import Index, Source
@@ -34,13 +36,17 @@ from .work import Computed, ImageJob, Measured, ModelSource, Work
 
 @dataclass
 class _Process:
-    """What this process keeps open between tasks; ``lock`` has one of them compute at a time."""
+    """What this process keeps open between tasks; ``lock`` has one of them compute at a time.
+
+    ``over_tile`` are remarks by work: whether the network looks at whole tiles, which depends on network and image.
+    """
 
     lock: Lock = field(default_factory=Lock)
     source: ModelSource | None = None
     model: Model | None = None
     model_files: ExitStack = field(default_factory=ExitStack)
     image: "_OpenImage | None" = None
+    over_tile: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def compute(work: Work, block: Block, pooled: Measured, own: Measured, create: b
         return Computed(
             tiles=len(tiles),
             seconds=record.seconds,
-            notes=(*loaded.notes, *record.notes),
+            notes=(*loaded.notes, *_over_tile(work, image.prepared, loaded), *record.notes),
             network=describe_network(loaded, work.options.precision),
             engine=loaded.engine.name,
             outputs={name: output.describe() for name, output in outputs.items()},
@@ -124,6 +130,17 @@ def compute(work: Work, block: Block, pooled: Measured, own: Measured, create: b
             read=sum(_bytes_read(image.prepared, tile) for tile in tiles),
             written=sum(output.written for output in outputs.values()),
         )
+
+
+def _over_tile(work: Work, prepared: Prepared, loaded: Loaded) -> tuple[str, ...]:
+    """A remark where the network looks at whole tiles, and there are several."""
+    if work.id not in _process.over_tile:
+        remarks: tuple[str, ...] = ()
+        if len(prepared.plan) > 1 and (found := tile_dependence(prepared, loaded)).operations:
+            words = over_tile_in_words(found, prepared)
+            remarks = (f"{words} Without --dask it is computed as one tile where that fits into memory.",)
+        _process.over_tile = {work.id: remarks}
+    return _process.over_tile[work.id]
 
 
 def predict_whole(model: ModelSource, job: ImageJob, options: Options) -> dict[str, Any]:

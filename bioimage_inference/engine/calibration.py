@@ -108,7 +108,7 @@ def _undivided(tiles: _Way, loaded: Loaded, best: Callable[[Prepared, Loaded], _
 
     Labels are refused later, when tiles of them are there.
     """
-    found = _dependence(tiles.prepared, loaded)
+    found = tile_dependence(tiles.prepared, loaded)
     if not found.operations and not any(map(numbers_objects, loaded.spec.outputs, found.dtypes)):
         return tiles
     prepared = replace(tiles.prepared, over_tile=found.operations)
@@ -124,21 +124,28 @@ def _undivided(tiles: _Way, loaded: Loaded, best: Callable[[Prepared, Loaded], _
         needed = ceil((prepared.program + size) / (1 << 20))
         advice = f"--memory {needed}MiB would be enough for one tile (it is {_budget(prepared)})."
     if found.operations:
-        prepared = _with_note(
-            prepared,
-            f"The network looks at the tile as a whole ({', '.join(found.operations)}), so its result depends on the "
-            f"size of the tiles, and the image is computed in {len(prepared.plan)}. {advice}",
-        )
+        prepared = _with_note(prepared, f"{over_tile_in_words(found, prepared)} {advice}")
     return replace(tiles, prepared=prepared)
 
 
-def _dependence(prepared: Prepared, loaded: Loaded) -> "Dependence":
-    """What of the result depends on the tile, seen with noise in small tiles, or in one where these are not taken."""
+def tile_dependence(prepared: Prepared, loaded: Loaded) -> "Dependence":
+    """What of the result depends on the tile, seen with noise in small tiles, or in one where these are not taken.
+
+    Raises :class:`ModelError` where the network fails.
+    """
     small, large = (noise(loaded.spec, prepared, trial_sizes(loaded.spec, prepared, times)) for times in (1, 2))
     try:
         return loaded.dependence(small, large)
     except ModelError:  # the network takes other sizes than those
         return loaded.dependence(noise(loaded.spec, prepared), None)
+
+
+def over_tile_in_words(found: "Dependence", prepared: Prepared) -> str:
+    """What it means that some operations of the network look at the whole tile."""
+    return (
+        f"The network looks at the tile as a whole ({', '.join(found.operations)}), so its result depends on the size "
+        f"of the tiles, and the image is computed in {len(prepared.plan)}."
+    )
 
 
 def _on_gpu(prepared: Prepared, loaded: Loaded) -> _Way:

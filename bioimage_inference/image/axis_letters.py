@@ -10,6 +10,8 @@ from .image import Image, PixelSize
 LETTERS = "tcszyxbip"
 _SPATIAL = "zyx"
 _UNKNOWN = "?"
+_MOST_COLOURS = 5
+_FAR_BELOW = 3
 
 
 def parse_axes(text: str) -> str:
@@ -35,8 +37,13 @@ def parse_axes(text: str) -> str:
 
 
 def guess_axes(shape: Sequence[int]) -> str:
-    """Axes of an array that names none: the last two are y and x, those before are unknown."""
+    """Axes of an array that names none: the last two are y and x, those before are unknown.
+
+    A last axis of 2 to 5, far below the two before it, is the channels of a picture: y, x, c.
+    """
     count = len(shape)
+    if count >= 3 and 2 <= shape[-1] <= _MOST_COLOURS and _FAR_BELOW * shape[-1] <= min(shape[-3:-1]):
+        return _UNKNOWN * (count - 3) + "yxc"
     return _UNKNOWN * (count - 2) + "yx" if count >= 2 else _UNKNOWN * count
 
 
@@ -103,3 +110,10 @@ def _moved_sizes(image: Image, axes: str) -> dict[str, PixelSize]:
 def only_present(sizes: Mapping[str, PixelSize | None], axes: str) -> Mapping[str, PixelSize]:
     """The pixel sizes that are known, of axes that the image has."""
     return MappingProxyType({axis: size for axis, size in sizes.items() if size is not None and axis in axes})
+
+
+def fitting_names(names: Sequence[str], axes: str, shape: Sequence[int]) -> tuple[str, ...]:
+    """The names of channels, where there are as many as channels (or colours, in an image without channels)."""
+    letter = next((letter for letter in "cs" if letter in axes), None)
+    count = 1 if letter is None else shape[axes.index(letter)]
+    return tuple(names) if len(names) == count else ()

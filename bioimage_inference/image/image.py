@@ -21,6 +21,15 @@ class PixelSize:
 
 
 @dataclass(frozen=True)
+class Metadata:
+    """What a file says of its pixels: their size by axis (None where unknown), the channels' names, and remarks."""
+
+    pixel_size: Mapping[str, PixelSize | None] = field(default_factory=lambda: MappingProxyType({}))
+    channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Image:
     """An image that is opened but not loaded.
 

@@ -6,18 +6,10 @@ from pathlib import PurePath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from .image import PixelSize
+from .image import Metadata
 from .units import pixel_size
 
 _PLANE_AXES = "CZT"
-
-
-@dataclass(frozen=True)
-class OmeImage:
-    """What the OME-XML says of one image."""
-
-    pixel_size: dict[str, PixelSize | None]
-    channel_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +49,8 @@ def own_part(xml: str, file_name: str, pages: int) -> OmePart:
         return OmePart(None, "Its OME-XML is incomplete, so that the pages are taken as they come.")
 
 
-def describe_image(xml: str, width: int, height: int) -> OmeImage | None:
-    """Pixel sizes and channel names of the first image of that width and height; None where there is none."""
+def describe_image(xml: str, width: int, height: int) -> Metadata:
+    """Pixel sizes and channel names of the first image of that width and height; nothing where there is none."""
     for image in _children(_parse(xml), "Image"):
         for pixels in _children(image, "Pixels"):
             if (pixels.get("SizeX"), pixels.get("SizeY")) == (str(width), str(height)):
@@ -70,8 +62,8 @@ def describe_image(xml: str, width: int, height: int) -> OmeImage | None:
                 }
                 sizes["t"] = pixel_size("t", pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
                 names = [channel.get("Name") or "" for channel in _children(pixels, "Channel")]
-                return OmeImage(sizes, complete_names(names))
-    return None
+                return Metadata(sizes, complete_names(names))
+    return Metadata()
 
 
 def complete_names(names: Sequence[str]) -> tuple[str, ...]:

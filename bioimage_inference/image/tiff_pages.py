@@ -257,6 +257,17 @@ def page_reader(pages: Pages, leading: tuple[int, ...]) -> Callable[[Region], ND
     return read
 
 
+def ends_within_stack(file: FileBytes, key: Any) -> bool:
+    """Whether the file ends within a stack that is stored behind its only page directory.
+
+    ``key`` is the page, plainly stored, as tifffile gives it. Where its directory stands behind the pixels the file is
+    whole, and where nothing follows its own pixels, there never was a stack.
+    """
+    begin = int(key.dataoffsets[0])
+    end = begin + key.nbytes
+    return bool(end > file.size or (end < file.size and key.offset < begin))
+
+
 def truncated(file: FileBytes) -> ImageError:
     """The error for a TIFF that points to pixels beyond its own end."""
     return ImageError(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,27 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from .array_readers import check_numeric, check_shape
-from .axis_letters import named_axes, only_present
+from .axis_letters import fitting_names, guess_axes, named_axes, only_present
 from .file_bytes import FileBytes, check_plausible
-from .image import Image, PixelSize, Region
+from .image import AxesSource, Image, Metadata, Region
+from .imagej_counts import correct_counts
 from .ome import OmePart, describe_image, own_part
-from .tiff_metadata import calibration_note, imagej_channel_names, pixel_sizes
+from .tiff_dialects import dialect_metadata, page_names, sample_names
+from .tiff_metadata import imagej_metadata, text_metadata
 from .tiff_pages import (
     Pages,
     PlainPages,
     SegmentedPages,
     Segments,
     count_pages,
+    ends_within_stack,
     page_reader,
     truncated,
 )
 
 _FILE_RATIO = 100_000
+# Bits of NewSubfileType: a reduced image, and a transparency mask.
+_NO_IMAGE = 1 | 4
 _PHOTOMETRIC_NOTES = {
     0: "The file shows 0 as white; its values are used as they are stored, not inverted.",
     3: "The file has a colour table (as ImageJ's lookup tables); its stored values are used, not the colours.",
@@ -37,49 +43,99 @@ _PHOTOMETRIC_NOTES = {
 
 
 def open_tiff(path: Path) -> Image:
-    """The first image (series) of a TIFF file; further ones are named in the notes.
+    """The first image (series) of a TIFF file that is no preview; further ones are named in the notes.
 
     Raises ImageError for truncated and damaged files, and for numbers that are no integers, booleans or reals.
     """
     with ExitStack() as stack:
         file = FileBytes(path)
         stack.callback(file.close)
-        pages = count_pages(file)
-        tif, ome = _open_tifffile(path, pages)
-        stack.callback(tif.close)
-        series = tif.series[0]
-        _check(path.name, file, tif, series)
-        image = _image(path, file, tif, ome)
-        tif.close()
+        opened = _open_tifffile(file, count_pages(file))
+        stack.callback(opened.tif.close)
+        _check(path.name, file, opened.series)
+        image = _image(file, opened)
+        opened.tif.close()
         stack.pop_all()
         return image
 
 
-def _open_tifffile(path: Path, pages: int) -> tuple[Any, OmePart]:
-    """The file in tifffile's hands, with no way to any other file, and the part of its OME-XML that was used."""
+@dataclass(frozen=True)
+class _OpenTiff:
+    """The file in tifffile's hands, the series that is read, the OME-XML that was used, if any, and remarks."""
+
+    tif: Any
+    series: Any
+    ome: str | None
+    notes: tuple[str, ...]
+
+
+def _open_tifffile(file: FileBytes, pages: int) -> _OpenTiff:
+    """The file with whichever of its metadata fit its pages: OME-XML, else another dialect, else none."""
     import tifffile
 
     # Micro-Manager's and NDTiff's own readers open the files beside this one.
     alone: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False}
     ome = OmePart(None)
-    with tifffile.TiffFile(path, **alone) as tif:
+    with tifffile.TiffFile(file.path, **alone) as tif:
         if tif.is_ome:
-            ome = own_part(tif.ome_metadata or "", path.name, pages)
+            ome = own_part(tif.ome_metadata or "", file.path.name, pages)
     if ome.xml is not None:
-        tif = tifffile.TiffFile(path, omexml=ome.xml, **alone)
+        tif = tifffile.TiffFile(file.path, omexml=ome.xml, **alone)
         try:
-            usable = tif.series[0].kind == "ome"
+            series = _chosen(tif)
+            usable = series.kind == "ome"
         except Exception:
             # tifffile raises whatever a malformed description leads to; the pages may be sound all the same.
             usable = False
         if usable:
-            return tif, ome
+            return _OpenTiff(tif, series, ome.xml, () if ome.note is None else (ome.note,))
         tif.close()
         ome = OmePart(None, "Its OME-XML does not fit its pages, so that they are taken as they come.")
-    return tifffile.TiffFile(path, is_ome=False, **alone), ome
+    notes = [] if ome.note is None else [ome.note]
+    tif = tifffile.TiffFile(file.path, is_ome=False, **alone)
+    try:
+        if tif.is_imagej and (counted := correct_counts(tif, file)) is not None:
+            notes.append(counted)
+        series = _chosen(tif)
+        if not _fits_pages(file, tif, series):
+            announced = "×".join(map(str, series.shape))
+            notes.append(
+                f"The file announces a shape ({announced}) that its pages do not have; they are taken as they come."
+            )
+            tif.close()
+            without: dict[str, Any] = {f"is_{series.kind}": False}
+            tif = tifffile.TiffFile(file.path, is_ome=False, **alone, **without)
+            series = _chosen(tif)
+    except BaseException:
+        tif.close()
+        raise
+    return _OpenTiff(tif, series, None, tuple(notes))
 
 
-def _check(name: str, file: FileBytes, tif: Any, series: Any) -> None:
+def _chosen(tif: Any) -> Any:
+    """The first series that is neither a preview nor a mask (NewSubfileType 1 and 4), where there is one."""
+    series: list[Any] = tif.series
+    return next((one for one in series if not int(one.keyframe.subfiletype) & _NO_IMAGE), series[0])
+
+
+def _fits_pages(file: FileBytes, tif: Any, series: Any) -> bool:
+    """Whether the pages hold as many planes as the series announces.
+
+    Raises ImageError for a stack behind a single page directory that is cut.
+    """
+    if series.kind in ("generic", "uniform"):
+        return True
+    key = series.keyframe
+    if series.dataoffset is None:
+        return bool(len(list(series)) * math.prod(key.shape) == math.prod(series.shape))
+    if int(series.dataoffset) + math.prod(series.shape) * series.dtype.itemsize <= file.size:
+        return True
+    if len(tif.pages) == 1 and ends_within_stack(file, key):
+        raise truncated(file)
+    return False
+
+
+def _check(name: str, file: FileBytes, series: Any) -> None:
     """Raises ImageError for what cannot be an image that is all there."""
     key = series.keyframe
     if key.dtype is None or not isinstance(key.bitspersample, int):
@@ -90,17 +146,13 @@ def _check(name: str, file: FileBytes, tif: Any, series: Any) -> None:
     check_numeric(name, series.dtype)
     check_shape(name, series.shape)
     check_plausible(name, math.prod(series.shape) * series.dtype.itemsize, file.size, _FILE_RATIO)
-    if tif.is_imagej and series.kind not in ("imagej", "ome", "shaped"):
-        images = (tif.imagej_metadata or {}).get("images", 1)
-        if isinstance(images, int) and key.dataoffsets[0] + images * key.nbytes > file.size and key.compression == 1:
-            raise truncated(file)
 
 
-def _image(path: Path, file: FileBytes, tif: Any, ome: OmePart) -> Image:
-    series = tif.series[0]
-    axes, renamed = named_axes(["?" if letter in "QI" else letter for letter in series.axes])
+def _image(file: FileBytes, opened: _OpenTiff) -> Image:
+    series = opened.series
     shape = tuple(int(size) for size in series.shape)
-    sizes, channels, remarks = _metadata(tif, ome, axes, shape)
+    axes, source, names, remarks = _named_axes(series, shape)
+    metadata = _metadata(file, opened, axes, shape)
     pages, leading, missing = _pages(file, series, shape)
     read = page_reader(pages, leading)
     dtype: np.dtype[np.generic] = np.dtype(series.dtype)
@@ -108,53 +160,72 @@ def _image(path: Path, file: FileBytes, tif: Any, ome: OmePart) -> Image:
         dtype = np.dtype(np.uint8)
     if series.transform is not None:
         read = partial(_transformed, read, series.transform, dtype)
-    notes = (*_series_notes(tif, ome), *renamed, *remarks, *missing)
     photometric = _PHOTOMETRIC_NOTES.get(int(series.keyframe.photometric))
+    notes = (*opened.notes, *_other_images(opened), *remarks, *metadata.notes, *missing, photometric)
     return Image(
-        name=path.name,
-        path=str(path),
+        name=file.path.name,
+        path=str(file.path),
         axes=axes,
-        axes_source="guess" if any(a == "?" and size > 1 for a, size in zip(axes, shape, strict=True)) else "file",
+        axes_source=source,
         shape=shape,
         dtype=dtype.newbyteorder("="),
         read=read,
         close=pages.close,
-        pixel_size=only_present(sizes, axes),
-        channel_names=channels if len(channels) == (shape[axes.index("c")] if "c" in axes else 1) else (),
-        notes=notes if photometric is None else (*notes, photometric),
+        pixel_size=only_present(metadata.pixel_size, axes),
+        channel_names=fitting_names(names or metadata.channel_names, axes, shape),
+        notes=tuple(note for note in notes if note is not None),
         piece=pages.piece,
     )
 
 
-def _metadata(
-    tif: Any, ome: OmePart, axes: str, shape: tuple[int, ...]
-) -> tuple[dict[str, PixelSize | None], tuple[str, ...], tuple[str, ...]]:
-    """Pixel sizes, channel names and remarks from whichever description the file has."""
-    series = tif.series[0]
-    key = series.keyframe
-    if ome.xml is not None:
-        image = describe_image(ome.xml, key.imagewidth, key.imagelength)
-        return (image.pixel_size, image.channel_names, ()) if image else ({}, (), ())
+def _named_axes(series: Any, shape: tuple[int, ...]) -> tuple[str, AxesSource, tuple[str, ...], tuple[str, ...]]:
+    """Our axes, where they come from, the channels' names where these make pages channels, and remarks."""
+    axes, notes = named_axes(["?" if letter in "QI" else letter for letter in series.axes])
+    if not any(letter == "?" and size > 1 for letter, size in zip(axes, shape, strict=True)):
+        return axes, "file", (), notes
+    pages = list(series)
+    if axes.startswith("?") and len(pages) == shape[0] and (names := page_names(pages)):
+        note = f"The pages have names of their own ({', '.join(names[:3])}, ...), so they are taken as channels."
+        axes = "c" + axes[1:]
+        return axes, "guess" if "?" in axes else "file", names, (*notes, note)
+    return guess_axes(shape) if set(axes) <= set("?yx") else axes, "guess", (), notes
+
+
+def _metadata(file: FileBytes, opened: _OpenTiff, axes: str, shape: tuple[int, ...]) -> Metadata:
+    """Pixel sizes, channel names and remarks from whichever descriptions the file has."""
+    tif, key = opened.tif, opened.series.keyframe
+    colours = sample_names(key) if "s" in axes else ()
+    if opened.ome is not None:
+        found = describe_image(opened.ome, key.imagewidth, key.imagelength)
+        return found if "c" in axes else replace(found, channel_names=colours or found.channel_names)
     if tif.is_imagej:
-        description = tif.imagej_metadata or {}
-        names = imagej_channel_names(description.get("Labels"), axes, shape)
-        note = calibration_note(description)
-        return pixel_sizes(key, description), names, () if note is None else (note,)
-    shaped: Sequence[dict[str, Any]] = tif.shaped_metadata or ({},)
-    return pixel_sizes(key, shaped[0]), (), ()
+        general = imagej_metadata(key, tif.imagej_metadata or {}, axes, shape)
+    else:
+        shaped: Sequence[dict[str, Any]] = tif.shaped_metadata or ({},)
+        general = text_metadata(key, shaped[0])
+    own = dialect_metadata(tif, file)
+    known = {axis: size for axis, size in own.pixel_size.items() if size is not None}
+    return Metadata(
+        {**general.pixel_size, **known}, own.channel_names or general.channel_names or colours, general.notes
+    )
 
 
-def _series_notes(tif: Any, ome: OmePart) -> list[str]:
-    series = tif.series
-    notes = [] if ome.note is None else [ome.note]
-    if len(series) > 1:
-        others = ", ".join(_label(one, number) for number, one in enumerate(series[1:6], 2))
-        more = f" and {len(series) - 6} more" if len(series) > 6 else ""
-        notes.append(
-            f"The file holds {len(series)} images; {_label(series[0], 1)} was read, not {others}{more}. "
-            "To use another, save it as a file of its own."
-        )
-    return notes
+def _other_images(opened: _OpenTiff) -> tuple[str, ...]:
+    """A remark on further images in the file; previews are none."""
+    series = opened.tif.series
+    others = [
+        _label(one, number)
+        for number, one in enumerate(series, 1)
+        if one is not opened.series and not int(one.keyframe.subfiletype) & _NO_IMAGE
+    ]
+    if not others:
+        return ()
+    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    chosen = _label(opened.series, series.index(opened.series) + 1)
+    return (
+        f"The file holds {len(others) + 1} images; {chosen} was read, not {', '.join(others[:5])}{more}. "
+        "To use another, save it as a file of its own.",
+    )
 
 
 def _label(series: Any, number: int) -> str:

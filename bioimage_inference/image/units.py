@@ -2,19 +2,32 @@
 
 import math
 import unicodedata
+from collections.abc import Mapping
 
 from .image import PixelSize
 
-_MICROMETRE = "µm"
-_LENGTHS: dict[str, tuple[float, str]] = {
-    **dict.fromkeys(("μm", "um", "micron", "microns", "micrometer", "micrometers", "micrometre"), (1.0, _MICROMETRE)),
-    **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre"), (1.0, "nm")),
-    **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre"), (1.0, "mm")),
-    **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre"), (1e4, _MICROMETRE)),
-    **dict.fromkeys(("m", "meter", "meters", "metre"), (1e6, _MICROMETRE)),
-    **dict.fromkeys(("in", "inch", "inches"), (25400.0, _MICROMETRE)),
-    **dict.fromkeys(("å", "angstrom"), (0.1, "nm")),
+# Micrometres in a unit, by its symbol in OME-XML (schema 2016-06, UnitsLength). Case counts: pm is a picometre, Pm a
+# petametre.
+_SYMBOLS: dict[str, float] = {
+    **{"am": 1e-12, "fm": 1e-9, "pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "μm": 1, "mm": 1e3, "cm": 1e4, "dm": 1e5, "m": 1e6},
+    **{"dam": 1e7, "hm": 1e8, "km": 1e9, "Mm": 1e12, "Gm": 1e15, "Tm": 1e18, "Pm": 1e21},
+    **{"thou": 25.4, "li": 25.4e3 / 12, "in": 25.4e3, "ft": 304.8e3, "yd": 914.4e3},
+    **{"mi": 1609.344e6, "pt": 25.4e3 / 72},
 }
+# Other spellings, whose case does not count.
+_WORDS: dict[str, float] = {
+    **{symbol: _SYMBOLS[symbol] for symbol in ("pm", "nm", "μm", "mm", "cm", "m", "in")},
+    **dict.fromkeys(("um", "micron", "microns"), 1),
+    **{
+        f"{prefix}{word}": factor
+        for prefix, factor in (("pico", 1e-6), ("nano", 1e-3), ("micro", 1), ("milli", 1e3), ("centi", 1e4), ("", 1e6))
+        for word in ("meter", "meters", "metre", "metres")
+    },
+    **dict.fromkeys(("inch", "inches"), 25.4e3),
+    **dict.fromkeys(("å", "angstrom", "angstroms"), 1e-4),
+}
+_MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3}
+_USUAL_MICROMETRES = (1e-3, 1e3)
 _SECONDS: dict[str, float] = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
@@ -31,14 +44,33 @@ def pixel_size(axis: str, value: object, unit: object) -> PixelSize | None:
     """
     number = positive_number(value)
     # ImageJ escapes its micro sign; NFKC makes the micro sign and the Greek mu one letter.
-    name = unicodedata.normalize("NFKC", str(unit).replace("\\u00B5", "µ")).strip().strip('"').lower()
+    name = unicodedata.normalize("NFKC", str(unit).replace("\\u00B5", "µ")).strip().strip('"')
     if number is None:
         return None
     if axis == "t":
-        seconds = _SECONDS.get(name)
+        seconds = _SECONDS.get(name.lower())
         return None if seconds is None else PixelSize(_rounded(number * seconds), "s")
-    factor, length = _LENGTHS.get(name, (0.0, ""))
-    return PixelSize(_rounded(number * factor), length) if factor else None
+    factor = _SYMBOLS.get(name) or _WORDS.get(name.lower())
+    if factor is None:
+        return None
+    shown = "nm" if factor < 1 else "mm" if factor == _MICROMETRES["mm"] else "µm"
+    return PixelSize(_rounded(number * factor / _MICROMETRES[shown]), shown)
+
+
+def unusual_size_note(sizes: Mapping[str, PixelSize]) -> str | None:
+    """A remark on pixel sizes below 1 nm or above 1 mm, which mostly come from a wrong unit in the file."""
+    low, high = _USUAL_MICROMETRES
+    unusual = [
+        f"{axis} {size.value:g} {size.unit}"
+        for axis, size in sizes.items()
+        if size.unit in _MICROMETRES and not low <= _rounded(size.value * _MICROMETRES[size.unit]) <= high
+    ]
+    if not unusual:
+        return None
+    return (
+        f"The file states an unusual pixel size ({', '.join(unusual)}). Check it before you use areas or lengths; the "
+        "prediction does not depend on it."
+    )
 
 
 def positive_number(value: object) -> float | None:

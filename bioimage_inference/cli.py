@@ -147,7 +147,8 @@ def _add_predict(commands: Any) -> None:
 
     image = predict.add_argument_group("image").add_argument
     image("--axes", help="axes of the image file, e.g. tzyx, whatever it says itself")
-    image("--channels", type=_numbers(","), metavar="N,N", help="channels to take, from 0, in the model's order")
+    image("--channels", metavar="C,C",
+          help="channels to take, by number from 0 or by name, in the model's order, e.g. 2,1,0 or DAPI,GFP")  # fmt: skip
     image("--input", action="append", default=[], metavar="ID=FILE", help="a further input tensor of the model")
 
     _add_bare_weights(predict)
@@ -327,18 +328,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _numbers(separator: str) -> Any:
-    def parse(text: str) -> tuple[int, ...]:
-        parts = text.split(separator)
-        if not all(part.strip().isdecimal() for part in parts):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 2{separator}1")
-        return tuple(map(int, parts))
-
-    return parse
-
-
 def _tile(text: str) -> tuple[int, ...] | None:
     if text == "auto":
         return None
-    sizes: tuple[int, ...] = _numbers("x")(text)
-    return sizes
+    parts = text.split("x")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 512x512")
+    return tuple(map(int, parts))

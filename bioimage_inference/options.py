@@ -19,7 +19,8 @@ _WORDS = {"fit": Fit, "border": Border, "precision": Precision, "engine": Engine
 class Options:
     """How to predict.
 
-    ``axes`` are those of the image file, ``channels`` which of its channels to take, in the model's order. ``tile`` has
+    ``axes`` are those of the image file, ``channels`` which of its channels to take, in the model's order: numbers from
+    0 or names, or a text such as ``"DAPI,2"``. ``tile`` has
     pixels in the order of the model's image axes (z y x), ``None`` chooses. ``threads`` of ``None``
     takes the processors of this job; ``engine`` is what computes on a CPU; ``memory`` is the budget of the process, a
     text such as ``4GiB``, ``None`` takes what machine, container and job leave. Raises :class:`UsageError` for a word
@@ -27,7 +28,7 @@ class Options:
     """
 
     axes: str | None = None
-    channels: Sequence[int] | None = None
+    channels: Sequence[int | str] | None = None
     fit: Fit = "tile"
     tile: Sequence[int] | None = None
     border: Border = "natural"
@@ -40,7 +41,17 @@ class Options:
     trust_model_code: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.channels, str):
+            object.__setattr__(self, "channels", parse_channels(self.channels))
         for name, kind in _WORDS.items():
             value = getattr(self, name)
             if value not in get_args(kind):
                 raise UsageError(f"{name}={value!r} is not known. Give one of {', '.join(get_args(kind))}.")
+
+
+def parse_channels(text: str) -> tuple[int | str, ...]:
+    """Channels in a list such as ``2,1,0`` or ``DAPI,GFP``: digits are numbers, all else is a name."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise UsageError(f"The channels {text!r} are not understood. Give numbers from 0 or names: 2,1,0 or DAPI,GFP.")
+    return tuple(int(part) if part.isdecimal() else part for part in parts)

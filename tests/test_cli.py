@@ -159,7 +159,7 @@ def test_the_state_dict_runs_only_when_its_code_is_trusted(
     ("arguments", "words"),
     [
         (["predict"], "MODEL"),
-        (["predict", "MODEL", "IMAGE", "--channels", "a"], "whole numbers"),
+        (["predict", "MODEL", "IMAGE", "--channels", "a"], "no channel of this name"),
         (["predict", "MODEL", "IMAGE", "--tile", "64"], "--tile has 1 numbers"),
         (["predict", "MODEL", "IMAGE", "--input", "mask=x.tif"], "further inputs of the model are none"),
         (["predict", "MODEL", "IMAGE", "--memory", "much"], "--memory"),

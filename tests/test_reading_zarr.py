@@ -283,12 +283,76 @@ def test_absurd_chunks_are_refused_before_anything_is_decoded(tmp_path: Path, ve
     assert "chunks of 1,862.6 GiB" in refusal(path)
 
 
-def test_metadata_without_pixels_are_an_incomplete_copy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_chunks_that_are_not_stored_are_the_fill_value_and_counted(tmp_path: Path, version: str, kind: str) -> None:
+    array = pixels(1, 2, 20, 30)
+    array[..., 8:16, :8] = 0
+    array[..., 16:, :] = 0
+    path = ome_zarr(tmp_path, array, version)
+    (path / "0" / ".DS_Store").write_bytes(b"no chunk")
+    image, got = opened(zipped(path) if kind == "zip" else path)
+    np.testing.assert_array_equal(got, array)
+    # Chunks hold 8×8 pixels of both channels: of 3 rows of 4 chunks, zarr leaves out one chunk and the last row.
+    assert "5 of the 12 chunks" in image.notes[0]
+    assert "fill value 0" in image.notes[0]
+
+
+@pytest.mark.parametrize("shards", [None, (8, 8)])
+def test_an_array_of_zeros_is_an_image(tmp_path: Path, shards: Any) -> None:
+    made = zarr.create_array(tmp_path / "a", shape=(16, 16), chunks=(4, 4), shards=shards, dtype="uint8", fill_value=7)
+    made[...] = np.full((16, 16), 7)
+    image, got = opened(tmp_path / "a")
+    assert (got == 7).all()
+    count = 16 if shards is None else 4
+    assert f"{count} of the {count} chunks" in image.notes[0]
+    assert "fill value 7" in image.notes[0]
+
+
+def test_an_array_that_is_announced_but_not_there_is_an_incomplete_copy(tmp_path: Path) -> None:
     path = ome_zarr(tmp_path, pixels(1, 1, 8, 8))
-    shutil.rmtree(path / "0" / "c")
-    assert "holds none of its pixels" in refusal(path)
     shutil.rmtree(path / "0")
     assert "copy is incomplete" in refusal(path)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("inside", ["0", "resolutions/full"])
+def test_the_array_inside_takes_axes_and_scale_from_the_image_around_it(
+    tmp_path: Path, version: str, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = pixels(3, 2, 20, 30)
+    path = ome_zarr(tmp_path, array, version)
+    scales = [{"type": "scale", "scale": [2.5, 1, 0.4, 0.3]}]
+    datasets = [{"path": "1"}, {"path": inside, "coordinateTransformations": scales}]
+    described = path / ("zarr.json" if version == "0.5" else ".zattrs")
+    metadata = json.loads(described.read_text())
+    ome = metadata["attributes"]["ome"] if version == "0.5" else metadata
+    ome["multiscales"][0]["datasets"] = datasets
+    described.write_text(json.dumps(metadata))
+    if inside != "0":
+        (path / inside).parent.mkdir()
+        shutil.move(path / "0", path / inside)
+    monkeypatch.chdir(path)
+    for given in (path / inside, Path(inside)):
+        image, got = opened(given)
+        np.testing.assert_array_equal(got, array)
+        assert (image.axes, image.axes_source, image.channel_names) == ("tcyx", "file", ("DAPI", "GFP"))
+        assert image.pixel_size == {"t": PixelSize(2.5, "s"), "y": PixelSize(0.4, "µm"), "x": PixelSize(0.3, "µm")}
+
+
+def test_an_array_that_no_image_around_it_describes_stands_for_itself(tmp_path: Path) -> None:
+    path = ome_zarr(tmp_path, pixels(3, 2, 20, 30))
+    zarr.create_array(path / "other", shape=(4, 20, 30), dtype="uint8")[...] = 1
+    assert opened(path / "other")[0].axes == "?yx"
+
+
+def test_a_plate_and_a_well_list_what_to_give(tmp_path: Path) -> None:
+    plate = tmp_path / "plate.zarr"
+    zarr.open_group(plate, mode="w", zarr_format=2).attrs["plate"] = {"wells": [{"path": "B/03"}]}
+    assert "plate.zarr/B/03/0" in refusal(plate)
+    well = zarr.open_group(plate / "B" / "03", mode="w", zarr_format=2)
+    well.attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
+    assert "03/0, 03/1." in refusal(plate / "B" / "03")
 
 
 @pytest.mark.parametrize("where", ["../other.zarr", "/etc", "0/../../other", "a\\b", ""])

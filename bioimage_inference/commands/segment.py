@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..batch.files import output_folder, stem_of
 from ..errors import UsageError
+from ..options import parse_channels
 from ..segmentation.segment import SegmentFiles, SegmentOptions, segment_file
 from ..segmentation.summary import objects_lines
 
@@ -44,7 +45,7 @@ def segment_options(arguments: argparse.Namespace) -> SegmentOptions:
         min_size=arguments.min_size,
         axes=None if predicting else arguments.axes,
         image_axes=arguments.axes if predicting else None,
-        image_channel=arguments.channels[0] if predicting and arguments.channels else 0,
+        image_channel=parse_channels(arguments.channels)[0] if predicting and arguments.channels else 0,
     )
 
 

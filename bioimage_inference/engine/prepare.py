@@ -198,7 +198,7 @@ def _check_piece(image: Image, budget: MemoryBudget, program: int) -> None:
         )
 
 
-def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequence[int] | None) -> Matched:
+def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequence[int | str] | None) -> Matched:
     wanted = Wanted(
         tensor=tensor.id,
         letters=tensor.letters,

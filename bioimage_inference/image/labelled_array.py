@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .array_readers import check_numeric
 from .axis_letters import LETTERS, named_axes, only_present, parse_axes, with_user_axes
 from .image import Image, PixelSize, Region
-from .units import pixel_size
+from .units import pixel_size, unusual_size_note
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -52,9 +52,10 @@ def data_array_image(array: "DataArray", axes: str | None = None) -> Image:
         channel_names=_channel_names(array, letters),
         notes=notes,
     )
-    if axes is None:
-        return image
-    return with_user_axes(replace(image, notes=()), parse_axes(axes))
+    if axes is not None:
+        image = with_user_axes(replace(image, notes=()), parse_axes(axes))
+    unusual = unusual_size_note(image.pixel_size)
+    return image if unusual is None else replace(image, notes=(*image.notes, unusual))
 
 
 def _letters(dimensions: Sequence[str]) -> tuple[str, tuple[str, ...]]:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ..errors import ImageError, UsageError
 from .image import Image
 
+_COLOURS = {1: ("grey",), 2: ("grey", "alpha"), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -84,15 +86,15 @@ class Matched:
         return np.expand_dims(block, [n for n, letter in enumerate(self.letters) if letter not in kept])
 
 
-def match(image: Image, wanted: Wanted, channels: Sequence[int] | None = None) -> Matched:
-    """Match the axes of an image to those of a tensor.
+def match(image: Image, wanted: Wanted, channels: Sequence[int | str] | None = None) -> Matched:
+    """Match the axes of an image to those of a tensor; ``channels`` are numbers from 0 or names.
 
-    Raises :class:`ImageError`, showing both sides and the option that settles it, where they do not fit.
+    Raises :class:`ImageError`, showing both sides and the option that settles it, where they do not fit, and
+    :class:`UsageError` for channels that the image does not have.
     """
     image, notes = _without_samples_axis(image)
-    axes = image.axes
-    if "?" in axes:
-        axes = _guess(image, wanted)
+    axes = _guess(image, wanted) if "?" in image.axes else image.axes
+    if "?" in image.axes or (image.axes_source == "guess" and "c" in axes):
         notes.append(
             f"{image.name} does not name its axes; they are taken as {axes.upper()}. If that is wrong, say --axes."
         )
@@ -112,18 +114,39 @@ def match(image: Image, wanted: Wanted, channels: Sequence[int] | None = None) -
         for letter, size in zip(axes, image.shape, strict=True)
         if (letter not in wanted.letters or letter == "b") and size > 1 and not (letter == "c" and chosen is not None)
     )
-    return Matched(image, axes, wanted.letters, iterated, sizes, chosen, (*notes, *channel_notes))
+    notes += [*channel_notes, *_single_plane_note(image, axes, sizes, iterated)]
+    return Matched(image, axes, wanted.letters, iterated, sizes, chosen, tuple(notes))
+
+
+def _single_plane_note(image: Image, axes: str, sizes: Mapping[str, int], iterated: str) -> list[str]:
+    """A remark where a model for volumes gets single planes of an image that has many along another axis."""
+    series = next((letter for letter in "tpi" if letter in iterated), None)
+    if sizes.get("z") != 1 or series is None:
+        return []
+    named = _renamed(image, axes, series, "z")
+    return [
+        f"The model takes volumes, but {image.name} has no planes along z: each of its {image.size(series)} places "
+        f"along {series.upper()} becomes a volume of one plane. If {series.upper()} is the z axis of a stack, say "
+        f"--axes {named}."
+    ]
+
+
+def _renamed(image: Image, axes: str, before: str, after: str) -> str:
+    """What to say for ``--axes`` so that an axis is another one; an axis of size 1 that has the new name is left out."""
+    letters = [(letter, size) for letter, size in zip(axes, image.shape, strict=True) if after not in axes or size > 1]
+    return "".join(after if letter == before else letter for letter, _ in letters)
 
 
 def _without_samples_axis(image: Image) -> tuple[Image, list[str]]:
     """Colours (``s``) are channels; beside a channel axis of one they replace it."""
     if "s" not in image.axes:
         return image, []
+    count = image.size("s")
+    names = image.channel_names if len(image.channel_names) == count else _COLOURS.get(count, ())
     if "c" not in image.axes:
-        names = image.channel_names or ("red", "green", "blue", "alpha")[: image.size("s")]
-        return replace(image, axes=image.axes.replace("s", "c"), channel_names=tuple(names)), []
+        return replace(image, axes=image.axes.replace("s", "c"), channel_names=names), []
     if image.size("c") == 1:
-        return replace(image, axes=image.axes.replace("c", "p").replace("s", "c")), []
+        return replace(image, axes=image.axes.replace("c", "p").replace("s", "c"), channel_names=names), []
     raise ImageError(
         f"{image.name} has both channels and colours (axes {image.axes.upper()}, shape {image.shape}). "
         "Save it with one of the two, or name the axes with --axes."
@@ -161,41 +184,84 @@ def _channels_fit(guess: str, shape: Sequence[int], wanted: Wanted) -> bool:
 
 
 def _choose_channels(
-    image: Image, axes: str, wanted: Wanted, channels: Sequence[int] | None
+    image: Image, axes: str, wanted: Wanted, channels: Sequence[int | str] | None
 ) -> tuple[tuple[int, ...] | None, list[str]]:
     """The channels to take, ``None`` where all are taken as they are or are iterated as samples."""
     available = image.shape[axes.index("c")] if "c" in axes else 1
     names = image.channel_names if len(image.channel_names) == available else ()
+    offer = _channels_advice(image, axes)
     if channels is not None:
-        beyond = [channel for channel in channels if not 0 <= channel < available]
-        if beyond:
+        if offer and not names and set(channels) != {0}:
+            asked = next(channel for channel in channels if channel != 0)
             raise UsageError(
-                f"--channels asks for channel {beyond[0]}, but {image.name} has channels 0 to {available - 1}"
-                f"{_named(names)}."
+                f"--channels asks for channel {asked}, but {image.name} has no axis of channels: its axes are "
+                f"{axes.upper()} ({_times(image.shape)}).{offer}"
             )
-        if wanted.channels is not None and len(channels) != wanted.channels:
+        chosen = tuple(channel_number(image.name, names, available, channel) for channel in channels)
+        if wanted.channels is not None and len(chosen) != wanted.channels:
             raise UsageError(
-                f"--channels names {len(channels)} channels, but the model takes {wanted.channels}. "
+                f"--channels names {len(chosen)} channels, but the model takes {wanted.channels}. "
                 "Name one for each, in the model's order."
             )
-        return (tuple(channels) if "c" in axes else None), []
+        return (chosen if "c" in axes else None), []
     if wanted.channels is None or available == wanted.channels:
         return None, []
-    if available == 4 and wanted.channels == 3 and names[-1:] == ("alpha",):
-        return (0, 1, 2), [f"The transparency channel of {image.name} is left out; the model takes red, green, blue."]
+    if available == wanted.channels + 1 and names[-1:] == ("alpha",):
+        kept = ", ".join(names[:-1])
+        return tuple(range(available - 1)), [
+            f"The transparency channel of {image.name} is left out; the model takes {kept}."
+        ]
+    if offer:
+        raise _mismatch(image, wanted, "the image has no axis of channels", offer.strip())
     first = ",".join(str(number) for number in range(wanted.channels))
     if available > wanted.channels:
         advice = f"Choose with --channels, for instance --channels {first}{_named(names)}."
     else:
         advice = "Give an image with all of them (channels of one image stack, not separate files)."
-    if available > 4 and not names:
-        advice += " If that axis is not channels but a stack, say so with --axes, for instance --axes zyx."
+    if not names and "z" not in axes and (available > 4 or image.axes_source == "guess"):
+        stack = "zyx" if axes == "yxc" else axes.replace("c", "z")
+        advice += f" If that axis is not channels but a stack, say so with --axes, for instance --axes {stack}."
     raise _mismatch(image, wanted, f"the image has {available} channel{'s' * (available > 1)}", advice)
 
 
+def channel_number(owner: str, names: Sequence[str], count: int, channel: int | str) -> int:
+    """The number, from 0, of a channel that is given by its number or name; case counts only between such names.
+
+    ``owner`` is the file, ``names`` those of its ``count`` channels or none. Raises :class:`UsageError`.
+    """
+    if not isinstance(channel, str):
+        if not 0 <= channel < count:
+            there = f"channels 0 to {count - 1}" if count > 1 else "only channel 0"
+            raise UsageError(f"--channels asks for channel {channel}, but {owner} has {there}{_named(names)}.")
+        return int(channel)
+    for known, given in ((list(names), channel), ([name.casefold() for name in names], channel.casefold())):
+        if known.count(given) == 1:
+            return known.index(given)
+        if given in known:
+            raise UsageError(f"Several channels of {owner} are called {channel!r}{_named(names)}. Give a number.")
+    there = f"It has {_listed(names)}." if names else f"It names no channels; give numbers from 0 to {count - 1}."
+    raise UsageError(f"--channels asks for {channel!r}, but {owner} has no channel of this name. {there}")
+
+
+def _channels_advice(image: Image, axes: str) -> str:
+    """How to say that another axis has the channels, where there is one."""
+    spare = next((letter for letter in "zipt" if letter in axes and image.shape[axes.index(letter)] > 1), None)
+    if spare is None or "c" in axes:
+        return ""
+    named = _renamed(image, axes, spare, "c")
+    return f" If its {image.shape[axes.index(spare)]} planes along {spare.upper()} are channels, say --axes {named}."
+
+
 def _named(names: Sequence[str]) -> str:
-    listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-    return f" ({listed})" if listed else ""
+    return f" ({_listed(names)})" if names else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"{number} {name}" for number, name in enumerate(names))
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
 
 
 def _advice(image: Image, wanted: Wanted, letter: str) -> str:
@@ -207,8 +273,7 @@ def _advice(image: Image, wanted: Wanted, letter: str) -> str:
 
 
 def _mismatch(image: Image, wanted: Wanted, found: str, advice: str) -> ImageError:
-    shape = "×".join(str(size) for size in image.shape)
     return ImageError(
-        f"{image.name} does not fit the model: {found}. The image has axes {image.axes.upper()} ({shape}), the model's "
-        f"input {wanted.tensor!r} wants {wanted.describe()}. {advice}"
+        f"{image.name} does not fit the model: {found}. The image has axes {image.axes.upper()} "
+        f"({_times(image.shape)}), the model's input {wanted.tensor!r} wants {wanted.describe()}. {advice}"
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import BioimageInferenceError, ImageError, UsageError
 from .axis_letters import parse_axes, with_user_axes
 from .image import Image, Region
+from .units import unusual_size_note
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ADVICE = "Open it in Fiji (Bio-Formats reads most microscope formats) and save it as TIFF or OME-TIFF."
@@ -56,13 +57,14 @@ def open_image(path: Path, axes: str | None = None) -> Image:
     except Exception as error:
         raise _damaged(path.name, error) from error
     image = replace(image, read=_guarded(image))
-    if wanted is None:
-        return image
-    try:
-        return with_user_axes(image, wanted)
-    except UsageError:
-        image.close()
-        raise
+    if wanted is not None:
+        try:
+            image = with_user_axes(image, wanted)
+        except UsageError:
+            image.close()
+            raise
+    unusual = unusual_size_note(image.pixel_size)
+    return image if unusual is None else replace(image, notes=(*image.notes, unusual))
 
 
 def _opener(path: Path) -> Callable[[Path], Image]:

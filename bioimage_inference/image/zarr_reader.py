@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from .units import pixel_size, positive_number
 from .zarr_tree import Node, ZarrTree
 
 _LARGEST_CHUNK = 1 << 31
+_MOST_LISTED = 10
+_PARENTS = 3
+"""Folders above an array that are looked at: a dataset's path may have several parts."""
 _AXIS_NAMES = {"time": "t", "channel": "c", "depth": "z", "height": "y", "width": "x", "sample": "s", "batch": "b"}
 # Codecs that compute nothing but pixels; among numcodecs' others is one that unpickles.
 _CODECS = frozenset(
@@ -35,15 +40,25 @@ def open_zarr(tree: ZarrTree) -> Image:
     """
     node, notes = _image_node(tree, tree.node(""))
     if node.is_array:
+        parent = None if tree.folder is None else _parent_description(tree.folder)
+        if parent is not None:
+            return _described_image(tree, node, *parent, notes)
         axes, source = _plain_axes(node)
         return _image(tree, node, axes, source, {}, (), notes)
-    multiscales = node.ome["multiscales"][0]
-    datasets = multiscales["datasets"]
-    array = tree.node(_joined(node.path, str(datasets[0]["path"])))
+    dataset = node.ome["multiscales"][0]["datasets"][0]
+    array = tree.node(_joined(node.path, str(dataset["path"])))
     if not array.is_array:
         raise ImageError(
             f"{tree.name} announces an array {array.path!r} that it does not hold. The copy is incomplete."
         )
+    return _described_image(tree, array, node.ome, dataset, notes)
+
+
+def _described_image(
+    tree: ZarrTree, array: Node, ome: Mapping[str, Any], dataset: Mapping[str, Any], notes: tuple[str, ...]
+) -> Image:
+    """The image of an array that OME metadata describe, as one of the datasets of their first multiscales."""
+    multiscales = ome["multiscales"][0]
     count = len(array.shape)
     described = multiscales.get("axes") or [*"tczyx"][-count:]
     axes, renamed = named_axes([_letter(axis) for axis in described])
@@ -51,11 +66,24 @@ def open_zarr(tree: ZarrTree) -> Image:
         raise ImageError(
             f"{tree.name} names {len(axes)} axes ({axes}) for an array of {count} dimensions. Write the OME-Zarr again."
         )
-    scale = _scale(multiscales, datasets[0], count)
+    scale = _scale(multiscales, dataset, count)
     units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
     sizes = {axis: pixel_size(axis, size, unit) for axis, size, unit in zip(axes, scale, units, strict=True)}
     named: AxesSource = "guess" if "?" in axes else "file"
-    return _image(tree, array, axes, named, sizes, _channel_names(node.ome), (*notes, *renamed))
+    return _image(tree, array, axes, named, sizes, _channel_names(ome), (*notes, *renamed))
+
+
+def _parent_description(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """The OME metadata of the image that the array in the folder ``path`` belongs to, and those of this dataset."""
+    place = path.absolute()
+    for parent in list(place.parents)[:_PARENTS]:
+        with closing(ZarrTree(parent, "", None)) as tree:
+            ome = tree.node("").ome
+        for multiscales in ome.get("multiscales") or []:
+            for dataset in multiscales.get("datasets") or []:
+                if dataset.get("path") == place.relative_to(parent).as_posix():
+                    return {**ome, "multiscales": [multiscales]}, dataset
+    return None
 
 
 def _image_node(tree: ZarrTree, node: Node) -> tuple[Node, tuple[str, ...]]:
@@ -65,11 +93,20 @@ def _image_node(tree: ZarrTree, node: Node) -> tuple[Node, tuple[str, ...]]:
     if "bioformats2raw.layout" in node.ome:
         first = tree.node(_joined(node.path, "0"))
         if first.ome.get("multiscales"):
-            more = tree.has(_joined(node.path, "1"))
-            return first, ("The OME-Zarr holds several images; the first ('0') was read.",) if more else ()
+            several = tree.has(_joined(node.path, "1"))
+            return first, ("The OME-Zarr holds several images; the first ('0') was read.",) if several else ()
     if "plate" in node.ome:
+        wells = _paths(node.ome["plate"], "wells") or ["A/1"]
         raise ImageError(
-            f"{tree.name} is a whole plate of wells. Give the folder of one field of view, such as {tree.name}/A/1/0."
+            f"{tree.name} is a whole plate of wells. Give the folder of one field of view, such as "
+            f"{tree.name}/{wells[0]}/0."
+        )
+    if "well" in node.ome:
+        fields = [f"{tree.name}/{field}" for field in _paths(node.ome["well"], "images")]
+        more = f" and {len(fields) - _MOST_LISTED} more" if len(fields) > _MOST_LISTED else ""
+        raise ImageError(
+            f"{tree.name} is a well of a plate with {len(fields)} fields of view. Give one of them: "
+            f"{', '.join(fields[:_MOST_LISTED])}{more}."
         )
     raise ImageError(
         f"{tree.name} is a zarr group without an image: it has no 'multiscales' description, as OME-Zarr requires, and "
@@ -89,10 +126,6 @@ def _image(
     """The image of an array node, checked before any chunk is decoded."""
     check_shape(tree.name, node.shape)
     _check_codecs(tree.name, node)
-    if not tree.holds_chunks(node.path):
-        raise ImageError(
-            f"{tree.name} describes an image but holds none of its pixels. The copy or download is incomplete."
-        )
     array = tree.open_array(node)
     dtype: np.dtype[np.generic] = np.dtype(array.dtype)
     check_numeric(tree.name, dtype)
@@ -113,9 +146,27 @@ def _image(
         close=array.store.close,
         pixel_size=only_present(sizes, axes),
         channel_names=channels if len(channels) == (node.shape[axes.index("c")] if "c" in axes else 1) else (),
-        notes=notes,
+        notes=(*notes, *_missing_chunks(tree, node, array)),
         piece=chunk,
     )
+
+
+def _missing_chunks(tree: ZarrTree, node: Node, array: Any) -> tuple[str, ...]:
+    """A remark on chunks that are not stored; zarr leaves out those that hold nothing but the fill value."""
+    grid = [math.ceil(size / part) for size, part in zip(array.shape, array.shards or array.chunks, strict=True)]
+    missing = math.prod(grid) - tree.count_chunks(node.path, grid)
+    if not missing:
+        return ()
+    return (
+        f"{missing} of the {math.prod(grid)} chunks of {tree.name} are not stored; they are read as the fill value "
+        f"{array.fill_value}. If the image shows more than that, its copy is incomplete.",
+    )
+
+
+def _paths(holder: object, key: str) -> list[str]:
+    """The paths in a list of OME-Zarr's metadata, such as the wells of a plate."""
+    entries = holder.get(key) if isinstance(holder, Mapping) else None
+    return [str(entry.get("path")) for entry in entries or [] if isinstance(entry, Mapping)]
 
 
 def _read(array: Any, dtype: np.dtype[np.generic], region: Region) -> NDArray[np.generic]:

@@ -1,8 +1,9 @@
 """A zarr hierarchy in a folder or a zip: its metadata, read without zarr and looked at before zarr opens any array."""
 
 import json
+import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 _LARGEST_METADATA = 64 << 20
 _LARGEST_MEMBER = 1 << 31
 _MEMBER_RATIO = 4000
+_MOST_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class ZarrTree:
         self._archive = archive
         self._members = None if archive is None else _checked_members(path.name, archive)
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of its top; None in a zip."""
+        return self.path / self._root if self._archive is None else None
+
     def close(self) -> None:
         """Close the zip; arrays that were opened stay open."""
         if self._archive is not None:
@@ -81,13 +88,16 @@ class ZarrTree:
         """Whether there is a group or array at that path."""
         return any(self._bytes(self._key(path, name)) is not None for name in _METADATA)
 
-    def holds_chunks(self, path: str) -> bool:
-        """Whether anything but metadata is stored for the array at that path."""
+    def count_chunks(self, path: str, grid: Sequence[int]) -> int:
+        """How many chunks (or shards) of the array at that path are stored, of those that ``grid`` counts by axis."""
         prefix = self._key(path, "")
-        if self._members is None:
-            return any(child.name not in _METADATA for child in (self.path / prefix).iterdir())
-        return any(
-            name.startswith(prefix) and name.rpartition("/")[2] not in (*_METADATA, "") for name in self._members
+        if self._members is not None:
+            return sum(_is_chunk(name.removeprefix(prefix), grid) for name in self._members if name.startswith(prefix))
+        top = self.path / prefix
+        return sum(
+            _is_chunk(Path(folder, name).relative_to(top).as_posix(), grid)
+            for folder, _, names in os.walk(top)
+            for name in names
         )
 
     def open_array(self, node: Node) -> Any:
@@ -126,6 +136,17 @@ class ZarrTree:
         if size > _LARGEST_METADATA:
             raise ImageError(f"{self.name} is no usable zarr: its {key} is {size:,} bytes long. Write it again.")
         return file.read_bytes() if self._archive is None else self._archive.read(key)
+
+
+def _is_chunk(key: str, grid: Sequence[int]) -> bool:
+    """Whether a file below an array is one of its chunks: ``c/0/1``, ``c.0.1``, ``0/1`` or ``0.1``."""
+    parts = key.replace("/", ".").split(".")
+    indices = parts[1:] if parts[0] == "c" else parts
+    # An index of more digits than this belongs to no chunk, and int() refuses thousands of them.
+    return len(indices) == len(grid) and all(
+        index.isdecimal() and len(index) < _MOST_DIGITS and int(index) < count
+        for index, count in zip(indices, grid, strict=True)
+    )
 
 
 def find_zarr(path: Path) -> ZarrTree | None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from ..image.image import Image, Region
+from ..image.matching import channel_number
 from ..image.reading import open_image
 from .samples import Samples
 
@@ -32,6 +33,13 @@ class Intensities:
         if count == 1:
             return ("",)
         return self.samples.image.channel_names or tuple(f"channel_{number}" for number in range(count))
+
+    def channel_number(self, channel: int | str) -> int:
+        """The number, from 0, of a channel given by number or name. Raises UsageError for a name that is none."""
+        if not isinstance(channel, str):
+            return channel
+        image = self.samples.image
+        return channel_number(image.name, image.channel_names, self.samples.channels, channel)
 
     def read(self, index: tuple[int, ...], region: Region) -> list[NDArray[Any]]:
         """All channels of a region of the prediction's sample at ``index``."""

@@ -54,7 +54,7 @@ class SegmentOptions:
     ``foreground`` and ``boundary`` are names or numbers (from 0) of channels; ``boundary`` may be ``none``. Seeds are
     where foreground - boundary exceeds ``threshold``. ``min_size`` in pixels, by default 10 in 2-D and 50 in 3-D.
     ``axes`` are those of the prediction, ``image_axes`` those of the image, whatever the files say themselves.
-    ``image_channel`` is the channel of the image that the overlay shows, from 0.
+    ``image_channel`` is the channel of the image that the overlay shows, a number from 0 or a name.
     """
 
     foreground: str = "0"
@@ -63,7 +63,7 @@ class SegmentOptions:
     min_size: int | None = None
     axes: str | None = None
     image_axes: str | None = None
-    image_channel: int = 0
+    image_channel: int | str = 0
 
 
 def segment_file(
@@ -90,7 +90,8 @@ def segment_file(
         grid = cut(samples.shape, OVERLAP[len(samples.spatial)])
         min_size = MIN_SIZE[len(samples.spatial)] if options.min_size is None else options.min_size
         numbered = _find(maps, light, grid, options.threshold, min_size, scratch, raw)
-        found = Found(maps, light, raw, numbered, _pixel_sizes(samples, light), options.image_channel)
+        shown = 0 if light is None else light.channel_number(options.image_channel)
+        found = Found(maps, light, raw, numbered, _pixel_sizes(samples, light), shown)
         write_files(files.labels, files.table, files.overlay, found)
         return _entry(prediction, files, options, found, grid, min_size)
 

@@ -148,7 +148,7 @@ def _add_predict(commands: Any) -> None:
     image = predict.add_argument_group("image").add_argument
     image("--axes", help="axes of the image file, e.g. tzyx, whatever it says itself")
     image("--channels", metavar="C,C",
-          help="channels to take, by number from 0 or by name, in the model's order, e.g. 2,1,0 or DAPI,GFP")  # fmt: skip
+          help="channels to take, numbers from 0 or names, in the model's order, e.g. 2,1,0 or DAPI,GFP")  # fmt: skip
     image("--input", action="append", default=[], metavar="ID=FILE", help="a further input tensor of the model")
 
     _add_bare_weights(predict)

@@ -40,7 +40,8 @@ def test_any_region_of_any_npy_equals_slicing_the_array(tmp_path: Path, data: st
     image = open_image(path)
     try:
         assert image.axes_source == "guess"
-        assert image.axes == ("?" * (len(shape) - 2) + "yx" if len(shape) > 1 else "?")
+        coloured = len(shape) > 2 and 2 <= shape[-1] <= 5 and min(shape[-3:-1]) >= 4 * shape[-1]
+        assert image.axes == ("yxc" if coloured else "yx" if len(shape) > 1 else "?").rjust(len(shape), "?")
         for _ in range(4):
             region = tuple(slice(*sorted(draw(st.tuples(st.integers(0, n), st.integers(0, n))))) for n in image.shape)
             got = image.read(region)

@@ -333,8 +333,8 @@ def test_the_array_inside_takes_axes_and_scale_from_the_image_around_it(
         (path / inside).parent.mkdir()
         shutil.move(path / "0", path / inside)
     monkeypatch.chdir(path)
-    for given in (path / inside, Path(inside)):
-        image, got = opened(given)
+    for name in (path / inside, Path(inside)):
+        image, got = opened(name)
         np.testing.assert_array_equal(got, array)
         assert (image.axes, image.axes_source, image.channel_names) == ("tcyx", "file", ("DAPI", "GFP"))
         assert image.pixel_size == {"t": PixelSize(2.5, "s"), "y": PixelSize(0.4, "µm"), "x": PixelSize(0.3, "µm")}

@@ -11,7 +11,7 @@ LETTERS = "tcszyxbip"
 _SPATIAL = "zyx"
 _UNKNOWN = "?"
 _MOST_COLOURS = 5
-_FAR_BELOW = 3
+_FAR_BELOW = 4
 
 
 def parse_axes(text: str) -> str:
@@ -39,7 +39,7 @@ def parse_axes(text: str) -> str:
 def guess_axes(shape: Sequence[int]) -> str:
     """Axes of an array that names none: the last two are y and x, those before are unknown.
 
-    A last axis of 2 to 5, far below the two before it, is the channels of a picture: y, x, c.
+    A last axis of 2 to 5, at most a quarter of the two before it, is the channels of a picture: y, x, c.
     """
     count = len(shape)
     if count >= 3 and 2 <= shape[-1] <= _MOST_COLOURS and _FAR_BELOW * shape[-1] <= min(shape[-3:-1]):

@@ -132,7 +132,7 @@ def _single_plane_note(image: Image, axes: str, sizes: Mapping[str, int], iterat
 
 
 def _renamed(image: Image, axes: str, before: str, after: str) -> str:
-    """What to say for ``--axes`` so that an axis is another one; an axis of size 1 that has the new name is left out."""
+    """What to say for ``--axes`` so that an axis gets another letter; axes of size 1 are left out if one has it."""
     letters = [(letter, size) for letter, size in zip(axes, image.shape, strict=True) if after not in axes or size > 1]
     return "".join(after if letter == before else letter for letter, _ in letters)
 

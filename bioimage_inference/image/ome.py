@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -10,6 +10,7 @@ from .image import Metadata
 from .units import pixel_size
 
 _PLANE_AXES = "CZT"
+_LARGEST_COMPANION = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class _Plane:
     page: int
 
 
-def own_part(xml: str, file_name: str, pages: int) -> OmePart:
-    """The OME-XML for the planes in the file itself, so that no other file is ever opened on its behalf.
+def own_part(xml: str, path: Path, pages: int) -> OmePart:
+    """The OME-XML for the planes in the TIFF file itself, so that no other pixels are ever read on its behalf.
 
-    ``pages`` is the number of pages of the file. A file that was renamed still knows its planes.
+    ``pages`` is the number of pages of the file. A file that was renamed still knows its planes. Where the file leaves
+    its metadata to a companion file, that is read, if it is a file in the same folder.
     """
     try:
         root = _parse(xml)
@@ -39,14 +41,44 @@ def own_part(xml: str, file_name: str, pages: int) -> OmePart:
         return OmePart(None, "Its OME-XML is damaged, so that the pages are taken as they come.")
     binary = _children(root, "BinaryOnly")
     if binary:
-        companion = binary[0].get("MetadataFile", "another file")
-        return OmePart(
-            None, f"Its OME metadata are in {companion!r}, which is not read; the pages are taken as they come."
-        )
+        name, uuid = binary[0].get("MetadataFile", "another file"), root.get("UUID", "")
+        companion = _companion(path.parent, name)
+        if companion is None:
+            return OmePart(
+                None,
+                f"Its OME metadata are in {name!r}, which is not beside it or damaged; the pages are taken as they "
+                "come.",
+            )
+        root = companion
+        root.set("UUID", uuid)
     try:
-        return _own_part(root, file_name, pages)
+        return _own_part(root, path.name, pages)
     except (KeyError, ValueError):
         return OmePart(None, "Its OME-XML is incomplete, so that the pages are taken as they come.")
+
+
+def companion_files(path: Path) -> tuple[Path, ...]:
+    """The TIFF files of which a companion file is the description, as far as they lie beside it."""
+    root = _companion(path.parent, path.name)
+    elements = [] if root is None else [element for element in root.iter() if _tag(element) == "UUID"]
+    names = dict.fromkeys(element.get("FileName", "") for element in elements)
+    return tuple(path.parent / name for name in names if _lies_beside(path.parent, name))
+
+
+def _companion(folder: Path, name: str) -> Element | None:
+    """The OME-XML in the file of that name in that folder; None where it is not there, a link, huge or damaged."""
+    if not _lies_beside(folder, name) or (folder / name).stat().st_size > _LARGEST_COMPANION:
+        return None
+    try:
+        return _parse((folder / name).read_text(encoding="utf-8-sig"))
+    except (ElementTree.ParseError, ValueError):
+        return None
+
+
+def _lies_beside(folder: Path, name: str) -> bool:
+    """Whether this is the plain name of a file in the folder, which is no link to anywhere else."""
+    plain = bool(name) and "\0" not in name and PurePath(name).name == name
+    return plain and (folder / name).is_file() and not (folder / name).is_symlink()
 
 
 def describe_image(xml: str, width: int, height: int) -> Metadata:

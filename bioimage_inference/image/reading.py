@@ -125,6 +125,8 @@ def _open_other(path: Path, start: bytes) -> Image:
     for mark, kind in _PACKED:
         if start.startswith(mark):
             raise ImageError(f"{path.name} is packed with {kind}. Unpack it and give the image inside.")
+    if b"<ome" in _plain_start(start):
+        return _open_companion(path)
     from .picture_reader import open_picture
 
     picture = open_picture(path)
@@ -133,16 +135,38 @@ def _open_other(path: Path, start: bytes) -> Image:
     return picture
 
 
+def _open_companion(path: Path) -> Image:
+    """The first file of the set that a companion file describes. Raises ImageError where none is beside it."""
+    from .ome import companion_files
+    from .tiff_reader import open_tiff
+
+    files = companion_files(path)
+    if not files:
+        raise ImageError(
+            f"{path.name} is OME-XML that describes an image kept in other files, none of which is beside it. "
+            "Give the OME-TIFF file itself."
+        )
+    image = open_tiff(files[0])
+    if len(files) == 1:
+        return image
+    others = ", ".join(file.name for file in files[1:6]) + (", ..." if len(files) > 6 else "")
+    note = f"{path.name} describes {len(files)} files; {image.name} was read, not {others}. Give these one by one."
+    return replace(image, notes=(note, *image.notes))
+
+
+def _plain_start(start: bytes) -> bytes:
+    """The beginning of a text in lower case, without the mark of its encoding and empty lines."""
+    return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+
+
 def _what_it_is(path: Path, start: bytes) -> str:
     """The error for a file that is no image, saying what it is where that can be seen."""
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    text = _plain_start(start)
     if text.startswith((b"<!doctype html", b"<html")):
         return (
             f"{path.name} is a web page, not an image: the download has probably failed or asked for a login. "
             "Download the file again and look at it in a browser."
         )
-    if b"<ome" in text:
-        return f"{path.name} is OME-XML that describes an image kept in other files. Give the OME-TIFF file itself."
     if b"\0" not in start:
         try:
             # Incremental, because the end of what was looked at may split a letter.

@@ -78,7 +78,7 @@ def _open_tifffile(file: FileBytes, pages: int) -> _OpenTiff:
     ome = OmePart(None)
     with tifffile.TiffFile(file.path, **alone) as tif:
         if tif.is_ome:
-            ome = own_part(tif.ome_metadata or "", file.path.name, pages)
+            ome = own_part(tif.ome_metadata or "", file.path, pages)
     if ome.xml is not None:
         tif = tifffile.TiffFile(file.path, omexml=ome.xml, **alone)
         try:
@@ -127,7 +127,12 @@ def _fits_pages(file: FileBytes, tif: Any, series: Any) -> bool:
         return True
     key = series.keyframe
     if series.dataoffset is None:
-        return bool(len(list(series)) * math.prod(key.shape) == math.prod(series.shape))
+        try:
+            held = len(list(series))
+        except IndexError:
+            # The series counts on pages that are not there.
+            return False
+        return bool(held * math.prod(key.shape) == math.prod(series.shape))
     if int(series.dataoffset) + math.prod(series.shape) * series.dtype.itemsize <= file.size:
         return True
     if len(tif.pages) == 1 and ends_within_stack(file, key):

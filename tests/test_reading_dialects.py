@@ -1,0 +1,432 @@
+"""Dialects of TIFF, written here as microscopes and their programs write them: sizes, counts, previews, names."""
+
+import io
+import json
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bioimage_inference.errors import ImageError
+from bioimage_inference.image.image import PixelSize
+from tests.reading_data import MINISBLACK, RGB8, Array, failure, opened, pixels, tiff
+
+INCH, CENTIMETRE = 2, 3
+MICROMETRES = {"um": 1, "micrometer": 1, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "inch": 25400, "pm": 1e-6}
+IN_MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3}
+
+
+def text(*lines: str) -> bytes:
+    return "\n".join(lines).encode()
+
+
+def described(folder: Path, array: Array, description: bytes, **options: Any) -> Path:
+    """A TIFF with the text of another program, not tifffile's own."""
+    return tiff(folder, array, description=description, metadata=None, **options)
+
+
+def paged(folder: Path, array: Array, description: bytes, **options: Any) -> Path:
+    """A TIFF of single pages, the text on the first."""
+    path = folder / "dataset_1.dat"
+    with tifffile.TiffWriter(path) as writer:
+        for number, page in enumerate(array):
+            here = {"description": description} if number == 0 else {}
+            writer.write(page, contiguous=False, metadata=None, **here, **options)
+    return path
+
+
+def micrometres(size: PixelSize) -> float:
+    return size.value * IN_MICROMETRES[size.unit]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    unit=st.sampled_from(sorted(MICROMETRES)),
+    tags=st.sampled_from([None, INCH, CENTIMETRE]),
+    size=st.floats(0.01, 900),
+)
+def test_the_unit_is_that_of_the_number_it_stands_beside(
+    tmp_path: Path, unit: str, tags: int | None, size: float
+) -> None:
+    # Pixels per cm where the tags say so, else per unit of the text: ImageJ writes that beside the tag "none", and
+    # old versions of tifffile beside "inch".
+    per = MICROMETRES["cm" if tags == CENTIMETRE else unit]
+    path = described(
+        tmp_path,
+        pixels(20, 30),
+        text("ImageJ=1.48v", f"unit={unit}"),
+        resolution=(per / size, per / size),
+        resolutionunit=tags or 1,
+    )
+    image, _ = opened(path)
+    assert micrometres(image.pixel_size["x"]) == pytest.approx(size, rel=1e-3)
+    assert image.pixel_size["y"] == image.pixel_size["x"]
+    assert bool(image.notes) == (tags == CENTIMETRE and unit != "cm")
+
+
+@pytest.mark.parametrize("unit", ["pixel", "", None])
+def test_pixels_per_cm_count_beside_a_unit_that_is_none(tmp_path: Path, unit: str | None) -> None:
+    lines = ["ImageJ=1.53t"] if unit is None else ["ImageJ=1.53t", f"unit={unit}"]
+    path = described(tmp_path, pixels(20, 30), text(*lines), resolution=(40_000, 40_000), resolutionunit=CENTIMETRE)
+    image, _ = opened(path)
+    assert image.pixel_size == ({"x": PixelSize(0.25, "µm"), "y": PixelSize(0.25, "µm")} if unit is None else {})
+
+
+@pytest.mark.parametrize("tags", [{}, {"resolution": (200_000 / 3, 200_000 / 3), "resolutionunit": CENTIMETRE}])
+def test_scifio_states_sizes_by_axis(tmp_path: Path, tags: dict[str, Any]) -> None:
+    scifio = text(
+        *("SCIFIO=0.43.3", "axes=X,Y,Z,Time", "lengths=30,20,3,2", "scales=0.15,0.3,2.0,4.0"),
+        *("units=micrometer,micrometer,micrometer,second", "images=6", "channels=1", "slices=3", "frames=2"),
+        *("hyperstack=true", "mode=composite", "unit=micrometer"),
+    )
+    stack = pixels(6, 20, 30)
+    image, got = opened(paged(tmp_path, stack, scifio, **tags))
+    assert image.axes == "tzyx"
+    np.testing.assert_array_equal(got, stack.reshape(2, 3, 20, 30))
+    assert image.pixel_size == {
+        "x": PixelSize(0.15, "µm"),
+        "y": PixelSize(0.3, "µm"),
+        "z": PixelSize(2, "µm"),
+        "t": PixelSize(4, "s"),
+    }
+    assert not image.notes
+
+
+def test_scifio_without_units_states_no_size(tmp_path: Path) -> None:
+    scifio = text("SCIFIO=0.43.3", "axes=X,Y", "lengths=30,20", "scales=1.0,1.0", "units=null,null", "unit=null")
+    image, _ = opened(
+        described(tmp_path, pixels(20, 30), scifio, resolution=(10_000, 10_000), resolutionunit=CENTIMETRE)
+    )
+    assert not image.pixel_size
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "noted"),
+    [(0.9, "nm", True), (1, "nm", False), (1e-5, "um", True), (1, "mm", False), (1.1, "mm", True), (0.1, "um", False)],
+)
+def test_a_size_that_no_microscope_has_is_said(tmp_path: Path, size: float, unit: str, noted: bool) -> None:
+    image, _ = opened(
+        described(tmp_path, pixels(20, 30), text("ImageJ=1.5", f"unit={unit}"), resolution=(1 / size, 1 / size))
+    )
+    assert ["unusual pixel size" in note for note in image.notes] == [True] * noted
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [
+        ("pm", PixelSize(500, "nm")),
+        ("Å", PixelSize(5e4, "nm")),
+        ("Pm", PixelSize(5e26, "µm")),
+        ("km", PixelSize(5e14, "µm")),
+        ("thou", PixelSize(12.7e6, "µm")),
+        ("pixel", None),
+        ("reference frame", None),
+    ],
+)
+def test_ome_units_keep_their_case(tmp_path: Path, unit: str, size: PixelSize | None) -> None:
+    meta = {"axes": "YX", "PhysicalSizeX": 500_000, "PhysicalSizeXUnit": unit}
+    image, _ = opened(tiff(tmp_path, pixels(20, 30), ome=True, metadata=meta))
+    assert image.pixel_size.get("x") == size
+
+
+def test_a_reversed_stack_keeps_its_spacing_and_is_said(tmp_path: Path) -> None:
+    image, got = opened(tiff(tmp_path, stack := pixels(4, 20, 30), imagej=True, metadata={"axes": "ZYX", "spacing": -2,
+                                                                                       "unit": "um"}))  # fmt: skip
+    np.testing.assert_array_equal(got, stack)
+    assert image.pixel_size["z"] == PixelSize(2, "µm")
+    assert "reversed" in image.notes[0]
+
+
+COUNTS = st.fixed_dictionaries(
+    {"frames": st.integers(1, 4), "slices": st.integers(1, 4), "channels": st.integers(1, 4)}
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(counts=COUNTS, pages=st.integers(1, 12), compressed=st.booleans(), contiguous=st.booleans())
+def test_every_page_is_read_whatever_the_text_counts(
+    tmp_path: Path, counts: dict[str, int], pages: int, compressed: bool, contiguous: bool
+) -> None:
+    stack = pixels(pages, 20, 30)
+    description = text(
+        "ImageJ=1.53", f"images={np.prod(list(counts.values()))}", *(f"{k}={v}" for k, v in counts.items())
+    )
+    options: dict[str, Any] = {"compression": "zlib"} if compressed else {}
+    path = (
+        described(tmp_path, stack, description, **MINISBLACK, **options)
+        if contiguous
+        else paged(tmp_path, stack, description, **options)
+    )
+    image, got = opened(path)
+    np.testing.assert_array_equal(got.reshape(stack.shape), stack)
+    announced = int(np.prod(list(counts.values())))
+    letters = {"frames": "t", "slices": "z", "channels": "c"}
+    if announced == pages:
+        assert not image.notes
+        assert {letter: image.size(letter) for letter in letters.values()} == {
+            letters[name]: count for name, count in counts.items()
+        }
+    elif announced > 1:
+        assert f"{pages} page" in image.notes[0]
+        inner = [name for name in ("channels", "slices", "frames") if counts[name] > 1][:-1]
+        if pages % np.prod([counts[name] for name in inner], dtype=int) == 0:
+            assert all(image.size(letters[name]) == counts[name] for name in inner)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("slices", [1, 4])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_bio_formats_counts_samples_as_channels(
+    tmp_path: Path, compression: str | None, slices: int, planar: str
+) -> None:
+    shape = (20, 30, 3) if planar == "contig" else (3, 20, 30)
+    stack = pixels(slices, *shape, dtype="uint8")
+    description = text(
+        "ImageJ=", "hyperstack=true", f"images={3 * slices}", "channels=3", f"slices={slices}", "frames=1"
+    )
+    path = paged(tmp_path, stack, description, photometric="rgb", planarconfig=planar, compression=compression)
+    image, got = opened(path)
+    colours = "yxs" if planar == "contig" else "cyx"
+    assert image.axes == ("z" if slices > 1 else "") + colours
+    np.testing.assert_array_equal(got, stack if slices > 1 else stack[0])
+    assert not image.notes
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.7, 0.99])
+def test_a_stack_behind_one_directory_that_is_cut_is_still_truncated(tmp_path: Path, cut: float) -> None:
+    path = tiff(tmp_path, pixels(8, 60, 70), imagej=True, metadata={"axes": "ZYX"}, truncate=True)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * cut)])
+    assert "truncated" in str(failure(path))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("announced", [10, 3, 2])
+def test_a_shape_that_the_pages_do_not_have_is_dropped(tmp_path: Path, announced: int, compression: Any) -> None:
+    stack = pixels(4, 20, 30)
+    description = json.dumps({"shape": [announced, 20, 30], "axes": "TYX"}).encode()
+    image, got = opened(paged(tmp_path, stack, description, compression=compression))
+    np.testing.assert_array_equal(got, stack)
+    assert (image.axes, image.axes_source) == ("?yx", "guess")
+    assert ["10×20×30" in note for note in image.notes] == [True] * (announced == 10)
+
+
+@pytest.mark.parametrize("first", ["preview", "mask"])
+def test_a_preview_or_mask_in_front_is_skipped(tmp_path: Path, first: str) -> None:
+    path, image_pixels = tmp_path / "a.tif", pixels(96, 128)
+    with tifffile.TiffWriter(path) as writer:
+        if first == "preview":
+            writer.write(RGB8[:10, :12], photometric="rgb", subfiletype=1, metadata=None)
+        else:
+            writer.write(image_pixels > 5000, photometric="mask", subfiletype=4, metadata=None)
+        writer.write(image_pixels, metadata=None)
+    image, got = opened(path)
+    np.testing.assert_array_equal(got, image_pixels)
+    assert (image.axes, image.notes) == ("yx", ())
+
+
+def test_a_file_of_nothing_but_a_preview_is_read(tmp_path: Path) -> None:
+    small = pixels(10, 12)
+    np.testing.assert_array_equal(opened(tiff(tmp_path, small, subfiletype=1))[1], small)
+
+
+def test_previews_are_no_further_images(tmp_path: Path) -> None:
+    path, first, second = tmp_path / "a.tif", pixels(96, 128), pixels(40, 50)
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(first, metadata=None)
+        writer.write(RGB8[:10, :12], photometric="rgb", subfiletype=1, metadata=None)
+        writer.write(second, metadata=None)
+    (note,) = opened(path)[0].notes
+    assert "holds 2 images; image 1" in note
+    assert "image 3" in note
+    assert "image 2" not in note
+
+
+@pytest.mark.parametrize(
+    ("names", "channels"),
+    [
+        (["DNA1", "CD3", "CK"], True),
+        (["DAPI", "GFP", "RFP"], True),
+        (["Page 1", "Page 2", "Page 3"], False),
+        (["DAPI", "DAPI", "GFP"], False),
+        (["DAPI", "", "GFP"], False),
+        (["1", "2", "3"], False),
+    ],
+)
+def test_pages_with_names_of_their_own_are_channels(tmp_path: Path, names: Sequence[str], channels: bool) -> None:
+    stack, path = pixels(3, 20, 30), tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for page, name in zip(stack, names, strict=True):
+            tags = [(285, "s", len(name) + 1, name, True)] if name else []
+            writer.write(page, metadata=None, contiguous=False, extratags=tags)
+    image, got = opened(path)
+    np.testing.assert_array_equal(got, stack)
+    assert (image.axes, image.channel_names) == (("cyx", tuple(names)) if channels else ("?yx", ()))
+    assert bool(image.notes) == channels
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"photometric": "rgb"}, ("red", "green", "blue")),
+        ({"photometric": "rgb", "extrasamples": ["unassalpha"]}, ("red", "green", "blue", "alpha")),
+        ({"photometric": "rgb", "extrasamples": ["unspecified"]}, ("red", "green", "blue", "channel 3")),
+        ({"photometric": "separated"}, ("cyan", "magenta", "yellow", "black")),
+        ({"photometric": "minisblack", "extrasamples": ["unassalpha"]}, ("grey", "alpha")),
+        ({"photometric": "minisblack", "extrasamples": ["unspecified"] * 2}, ()),
+    ],
+)
+def test_samples_are_called_what_they_are(tmp_path: Path, options: dict[str, Any], names: tuple[str, ...]) -> None:
+    samples = len(names) or 3
+    array = pixels(20, 30, samples, dtype="uint8")
+    image, _ = opened(tiff(tmp_path, array, planarconfig="contig", metadata=None, **options))
+    assert (image.axes, image.channel_names) == ("yxs", names)
+
+
+def test_an_electron_microscope_states_metres(tmp_path: Path) -> None:
+    header = "[User]\r\nDate=01/01/2024\r\n[Scan]\r\nPixelWidth=4e-009\r\nPixelHeight=5e-009\r\n"
+    path = tiff(tmp_path, pixels(20, 30), metadata=None, extratags=[(34682, "s", len(header) + 1, header, True)])
+    assert opened(path)[0].pixel_size == {"x": PixelSize(4, "nm"), "y": PixelSize(5, "nm")}
+
+
+@pytest.mark.parametrize(("mpp", "size"), [("0.4990", PixelSize(0.499, "µm")), ("unknown", None)])
+def test_a_slide_states_micrometres_per_pixel(tmp_path: Path, mpp: str, size: PixelSize | None) -> None:
+    array = pixels(96, 128, 3, dtype="uint8")
+    text_of_it = f"Aperio Image Library v11.2.1\r\n128x96 |AppMag = 20|MPP = {mpp}|".encode()
+    image, got = opened(described(tmp_path, array, text_of_it, tile=(32, 32), photometric="rgb"))
+    np.testing.assert_array_equal(got, array)
+    assert image.pixel_size.get("x") == image.pixel_size.get("y") == size
+
+
+def micromanager(stack: Array, summary: bytes) -> bytes:
+    """A Micro-Manager stack: the summary stands between the header and the first page."""
+    front = struct.pack("<8I", 54773648, 0, 483765892, 0, 99384722, 0, 2355492, len(summary)) + summary
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for number, page in enumerate(stack):
+            here = {"description": f"ImageJ=1.52\nimages={len(stack)}\nslices={len(stack)}"} if number == 0 else {}
+            tag = (51123, "s", 20, '{"SliceIndex": 1234}', True)
+            writer.write(page, metadata=None, contiguous=False, extratags=[tag], **here)
+    return moved(buffer.getvalue(), front)
+
+
+def moved(content: bytes, front: bytes) -> bytes:
+    """A classic little-endian TIFF with ``front`` behind its header; everything that points is moved along."""
+    by, out = len(front), bytearray(content)
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 12: 8}
+    (page,) = struct.unpack_from("<I", out, 4)
+    struct.pack_into("<I", out, 4, page + by)
+    while page:
+        (tags,) = struct.unpack_from("<H", out, page)
+        for place in range(page + 2, page + 2 + 12 * tags, 12):
+            code, kind, count, value = struct.unpack_from("<HHII", out, place)
+            if count * sizes[kind] > 4 or code == 273:
+                struct.pack_into("<I", out, place + 8, value + by)
+        link = page + 2 + 12 * tags
+        (page,) = struct.unpack_from("<I", out, link)
+        struct.pack_into("<I", out, link, page + by if page else 0)
+    return bytes(out[:8]) + front + bytes(out[8:])
+
+
+@pytest.mark.parametrize(
+    ("summary", "sizes", "names"),
+    [
+        (
+            {"PixelSize_um": 0.325, "z-step_um": 1.0, "Interval_ms": 0, "ChNames": ["DAPI"]},
+            {"y": PixelSize(0.325, "µm"), "x": PixelSize(0.325, "µm"), "z": PixelSize(1, "µm")},
+            ("DAPI",),
+        ),
+        ({"PixelSize_um": 0, "z-step_um": "a", "ChNames": "DAPI"}, {}, ()),
+        ({"ChNames": ["DAPI", "GFP"]}, {}, ()),
+        (["no summary"], {}, ()),
+    ],
+)
+def test_micro_manager_summarises_the_stack(
+    tmp_path: Path, summary: Any, sizes: dict[str, PixelSize], names: tuple[str, ...]
+) -> None:
+    path, stack = tmp_path / "a_MMStack.tif", pixels(5, 20, 30)
+    path.write_bytes(micromanager(stack, json.dumps(summary).encode()))
+    image, got = opened(path)
+    np.testing.assert_array_equal(got, stack)
+    assert (image.axes, dict(image.pixel_size), image.channel_names) == ("zyx", sizes, names)
+
+
+@pytest.mark.parametrize("summary", [b"{", b"\xff\xfe", b""])
+def test_a_damaged_summary_is_no_harm(tmp_path: Path, summary: bytes) -> None:
+    path, stack = tmp_path / "a_MMStack.tif", pixels(2, 20, 30)
+    path.write_bytes(micromanager(stack, summary))
+    image, got = opened(path)
+    np.testing.assert_array_equal(got, stack)
+    assert not image.pixel_size
+
+
+COMPANION = (
+    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+    '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" SizeZ="1" SizeC="2" SizeT="1" '
+    'PhysicalSizeX="0.5" PhysicalSizeY="0.5"><Channel ID="Channel:0:0" Name="DAPI"/>'
+    '<Channel ID="Channel:0:1" Name="GFP"/>{data}</Pixels></Image></OME>'
+)
+
+
+def companion(folder: Path, names: Sequence[str] = ("c0.tif", "c1.tif")) -> Array:
+    """Two files that hold a channel each, and the companion file that describes them."""
+    stack = pixels(2, 20, 30)
+    data = "".join(
+        f'<TiffData IFD="0" FirstC="{number}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{number}</UUID>'
+        "</TiffData>"
+        for number, name in enumerate(names)
+    )
+    (folder / "all.companion.ome").write_text(COMPANION.format(data=data))
+    for number, page in enumerate(stack):
+        xml = f'<OME xmlns="x" UUID="urn:uuid:{number}"><BinaryOnly MetadataFile="all.companion.ome" UUID="u"/></OME>'
+        tifffile.imwrite(folder / f"c{number}.tif", page, description=xml, metadata=None)
+    return stack
+
+
+def test_a_companion_file_tells_of_each_file_of_its_set(tmp_path: Path) -> None:
+    stack = companion(tmp_path)
+    (tmp_path / "c1.tif").rename(tmp_path / "renamed.tif")
+    for name, page, channel in (("c0.tif", stack[0], "DAPI"), ("renamed.tif", stack[1], "GFP")):
+        image, got = opened(tmp_path / name)
+        np.testing.assert_array_equal(got, page)
+        assert (image.axes, image.channel_names) == ("yx", (channel,))
+        assert image.pixel_size == {"y": PixelSize(0.5, "µm"), "x": PixelSize(0.5, "µm")}
+        assert "only what is in this one" in image.notes[0]
+
+
+def test_given_the_companion_the_first_file_is_read_and_said(tmp_path: Path) -> None:
+    stack = companion(tmp_path)
+    image, got = opened(tmp_path / "all.companion.ome")
+    np.testing.assert_array_equal(got, stack[0])
+    assert "c0.tif was read, not c1.tif" in image.notes[0]
+    (tmp_path / "c0.tif").unlink()
+    (tmp_path / "c1.tif").unlink()
+    assert "OME-TIFF file itself" in str(failure(tmp_path / "all.companion.ome"))
+
+
+def test_a_companion_leads_to_no_file_elsewhere(tmp_path: Path) -> None:
+    inside, secret = tmp_path / "inside", tmp_path / "secret.tif"
+    inside.mkdir()
+    tifffile.imwrite(secret, pixels(20, 30))
+    (inside / "link.tif").symlink_to(secret)
+    for name in ("../secret.tif", str(secret), "link.tif", "..", ""):
+        companion(inside, (name, name))
+        assert isinstance(failure(inside / "all.companion.ome"), ImageError)
+
+
+def test_metadata_in_a_companion_elsewhere_are_not_read(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    companion(tmp_path)
+    (inside / "link.ome").symlink_to(tmp_path / "all.companion.ome")
+    for name in ("../all.companion.ome", str(tmp_path / "all.companion.ome"), "link.ome", "inside", "\u2028"):
+        xml = f'<OME xmlns="x" UUID="urn:uuid:0"><BinaryOnly MetadataFile="{name}" UUID="u"/></OME>'
+        image, _ = opened(tiff(inside, pixels(20, 30), description=xml.encode(), metadata=None))
+        assert not image.pixel_size
+        assert "not beside it" in image.notes[0]

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import yaml
+from jsonschema import Draft202012Validator
 
 from bioimage_inference.cli import main
 from tests.conftest import only_understood
@@ -185,9 +187,9 @@ def test_wrong_usage_is_2(
     assert words in message
 
 
-def zipped(path: Path, files: dict[str, bytes]) -> Path:
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
+        for name, content in members.items():
             archive.writestr(name, content)
     return path
 
@@ -233,6 +235,43 @@ def test_broken_images_are_5(model: str, test_data: Path, tmp_path: Path, capsys
     assert code == 5
     assert "--channels" in message
     assert not list(tmp_path.glob("*_prediction*"))
+
+
+@pytest.mark.parametrize("kind", ["npy", "tif"])
+def test_colours_at_the_end_of_an_array_are_refused_like_a_colour_picture(
+    model: str, tmp_path: Path, capsys: Output, kind: str
+) -> None:
+    colours = np.random.default_rng(1).random((424, 640, 3), dtype=np.float32)
+    path = tmp_path / f"colours.{kind}"
+    if kind == "npy":
+        np.save(path, colours)
+    else:
+        tifffile.imwrite(path, colours, photometric="minisblack")
+    code, message = fails(capsys, "predict", model, path, "-o", tmp_path / "out")
+    assert code == 5
+    assert "the image has 3 channels" in message
+    assert "--channels 0" in message
+    assert main(["predict", model, str(path), "-o", str(tmp_path / "out"), "--channels", "1"]) == 0
+    assert np.load(tmp_path / "out" / "colours_prediction.npy").shape == (1, 2, 424, 640)
+
+
+def test_a_channel_is_taken_by_its_name_all_the_way(
+    model: str, nuclei: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = tifffile.imread(nuclei)
+    labels = {"axes": "CYX", "Labels": ["actin", "nuclei"]}
+    tifffile.imwrite("cells.tif", np.stack([image[::-1], image]), imagej=True, metadata=labels)
+    assert main(["predict", model, "cells.tif", "-o", "named", "--channels", "Nuclei", "--segment", "--resume"]) == 0
+    assert main(["predict", model, "cells.tif", "-o", "numbered", "--channels", "1"]) == 0
+    named, numbered = (np.load(f"{folder}/cells_prediction.npy") for folder in ("named", "numbered"))
+    np.testing.assert_array_equal(named, numbered)
+    assert Path("named/cells_overlay.png").is_file()
+    record = json.loads(Path("named/cells_provenance.json").read_text())
+    assert (record["options"]["channels"], record["inputs"][0]["channels"]) == (["Nuclei"], [1])
+    schema = files("bioimage_inference") / "report" / "provenance.schema.json"
+    Draft202012Validator(json.loads(schema.read_text())).validate(record)
+    assert main(["rerun", "named/cells_provenance.json"]) == 0
 
 
 def test_a_failed_run_leaves_no_empty_folder(model: str, tmp_path: Path) -> None:

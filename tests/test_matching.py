@@ -1,13 +1,18 @@
 """Axes of images find their place in the model's; what cannot be matched is told with the option that settles it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bioimage_inference.errors import ImageError, UsageError
 from bioimage_inference.image.arrays import array_image
+from bioimage_inference.image.axis_letters import with_user_axes
 from bioimage_inference.image.matching import Matched, Wanted, match
+from bioimage_inference.options import Options, parse_channels
 
 PLANE = Wanted("raw", "bcyx", 1, {"y": 8, "x": 8})
 COLOUR = Wanted("raw", "bcyx", 3, {"y": 8, "x": 8})
@@ -94,6 +99,106 @@ def test_a_region_is_read_alone() -> None:
 def test_unnamed_axes_are_guessed_from_the_model(shape: tuple[int, ...], wanted: Wanted, axes: str) -> None:
     one = matched(shape, None, wanted)
     assert one.axes == axes
+
+
+@given(height=st.integers(64, 700), width=st.integers(64, 700), channels=st.integers(2, 5), wanted=st.integers(1, 4))
+def test_a_guess_never_takes_colours_for_a_stack(height: int, width: int, channels: int, wanted: int) -> None:
+    image = array_image(np.broadcast_to(np.uint8(0), (height, width, channels)))
+    plane = Wanted("raw", "bcyx", wanted, {"y": 8, "x": 8})
+    if channels == wanted:
+        one = match(image, plane)
+        assert (one.axes, one.samples) == ("yxc", ())
+        assert "taken as YXC" in one.notes[0]
+        return
+    with pytest.raises(ImageError, match=f"the image has {channels} channels") as caught:
+        match(image, plane)
+    assert ("--channels 0" in str(caught.value)) == (channels > wanted)
+    assert "--axes zyx" in str(caught.value)
+    with pytest.raises(ImageError, match="last axis of"):
+        match(image, VOLUME)
+
+
+def test_what_the_user_says_of_such_an_array_counts() -> None:
+    assert matched((64, 80, 3), "zyx").samples == (64,)
+    one = matched((64, 80, 3), None, PLANE, (1,))
+    np.testing.assert_array_equal(whole(one)[0, 0], np.arange(64 * 80 * 3).reshape(64, 80, 3)[..., 1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "say"),
+    [((24, 9, 10), "tyx", "zyx"), ((2, 24, 9, 10), "ctyx", "czyx"), ((24, 1, 9, 10), "tzyx", "ztyx"),
+     ((24, 9, 10), "pyx", "zyx")],
+)  # fmt: skip
+def test_volumes_of_one_plane_are_said(shape: tuple[int, ...], axes: str, say: str) -> None:
+    thin = Wanted("raw", "bczyx", shape[0] if axes[0] == "c" else 1, {"z": 1, "y": 8, "x": 8})
+    image = array_image(np.zeros(shape), axes)
+    (note,) = match(image, thin).notes
+    assert f"--axes {say}" in note
+    assert not match(with_user_axes(image, say), thin).notes
+    assert dict(match(with_user_axes(image, say), thin).sizes)["z"] == 24
+
+
+def test_a_single_plane_and_a_stack_need_no_word() -> None:
+    thin = Wanted("raw", "bczyx", 1, {"z": 1, "y": 8, "x": 8})
+    for shape, axes in (((9, 10), "yx"), ((5, 9, 10), "zyx"), ((2, 5, 9, 10), "tzyx")):
+        assert not matched(shape, axes, thin).notes
+
+
+NAMED = replace(array_image(np.arange(450).reshape(5, 9, 10), "cyx", "cells.tif"),
+                channel_names=("DNA1", "DNA2", "CD3", "CD20", "cd3"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "taken"), [(("CD3",), 2), (("cd3",), 4), (("cd20",), 3), ((1,), 1), (("DNA1",), 0)])
+def test_channels_have_numbers_and_names(given: tuple[int | str, ...], taken: int) -> None:
+    one = match(NAMED, PLANE, given)
+    assert one.channels == (taken,)
+    np.testing.assert_array_equal(whole(one)[0, 0], np.arange(450).reshape(5, 9, 10)[taken])
+
+
+def test_names_that_are_none_or_several_are_refused_with_those_that_there_are() -> None:
+    for name, words in (("CK", "3 CD20"), ("Cd3", "Several"), ("dna", "0 DNA1")):
+        with pytest.raises(UsageError, match=words):
+            match(NAMED, PLANE, (name,))
+    with pytest.raises(UsageError, match="names no channels; give numbers from 0 to 2"):
+        matched((3, 9, 10), "cyx", PLANE, ("DAPI",))
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"), [("2,1,0", (2, 1, 0)), ("DAPI, GFP", ("DAPI", "GFP")), ("CD3,0", ("CD3", 0))]
+)
+def test_a_list_of_channels_is_numbers_and_names(text: str, parsed: tuple[int | str, ...]) -> None:
+    assert parse_channels(text) == Options(channels=text).channels == parsed
+
+
+@pytest.mark.parametrize("text", ["", ",", "1,,2"])
+def test_a_list_of_channels_with_gaps_is_wrong_usage(text: str) -> None:
+    with pytest.raises(UsageError, match="not understood"):
+        parse_channels(text)
+
+
+@pytest.mark.parametrize(
+    ("samples", "there"), [(2, "0 grey, 1 alpha"), (3, "0 red, 1 green, 2 blue"), (4, "3 alpha"), (6, "6 channels")]
+)
+def test_a_refusal_names_the_colours_that_there_are(samples: int, there: str) -> None:
+    with pytest.raises(ImageError, match=there):
+        matched((9, 10, samples), "yxs", Wanted("raw", "bcyx", 5, {}))
+    with pytest.raises(ImageError) as caught:
+        matched((9, 10, 2), "yxs", COLOUR)
+    assert "red" not in str(caught.value)
+
+
+def test_transparency_beside_grey_is_left_out_too() -> None:
+    one = matched((9, 10, 2), "yxs", PLANE)
+    assert one.channels == (0,)
+    assert "transparency" in one.notes[0]
+
+
+@pytest.mark.parametrize("axes", [None, "zyx", "tyx", "pyx"])
+def test_planes_that_may_be_channels_are_offered_as_channels(axes: str | None) -> None:
+    for channels, wanted in ((None, COLOUR), ((2,), PLANE), (("DAPI",), PLANE)):
+        with pytest.raises((ImageError, UsageError), match="no axis of channels") as caught:
+            matched((5, 90, 100), axes, wanted, channels)
+        assert "--axes cyx" in str(caught.value)
 
 
 def test_only_what_the_file_does_not_name_is_guessed() -> None:

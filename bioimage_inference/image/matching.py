@@ -123,18 +123,17 @@ def _single_plane_note(image: Image, axes: str, sizes: Mapping[str, int], iterat
     series = next((letter for letter in "tpi" if letter in iterated), None)
     if sizes.get("z") != 1 or series is None:
         return []
-    named = _renamed(image, axes, series, "z")
+    named, count = _exchanged(axes, series, "z"), image.shape[axes.index(series)]
     return [
-        f"The model takes volumes, but {image.name} has no planes along z: each of its {image.size(series)} places "
+        f"The model takes volumes, but {image.name} has no planes along z: each of its {count} places "
         f"along {series.upper()} becomes a volume of one plane. If {series.upper()} is the z axis of a stack, say "
         f"--axes {named}."
     ]
 
 
-def _renamed(image: Image, axes: str, before: str, after: str) -> str:
-    """What to say for ``--axes`` so that an axis gets another letter; axes of size 1 are left out if one has it."""
-    letters = [(letter, size) for letter, size in zip(axes, image.shape, strict=True) if after not in axes or size > 1]
-    return "".join(after if letter == before else letter for letter, _ in letters)
+def _exchanged(axes: str, one: str, other: str) -> str:
+    """What to say for ``--axes`` so that two axes exchange their letters, or one gets that of an axis not there."""
+    return axes.translate(str.maketrans(one + other, other + one))
 
 
 def _without_samples_axis(image: Image) -> tuple[Image, list[str]]:
@@ -191,10 +190,10 @@ def _choose_channels(
     names = image.channel_names if len(image.channel_names) == available else ()
     offer = _channels_advice(image, axes)
     if channels is not None:
-        if offer and not names and set(channels) != {0}:
-            asked = next(channel for channel in channels if channel != 0)
+        asked = [channel for channel in channels if channel != 0]
+        if offer and not names and asked:
             raise UsageError(
-                f"--channels asks for channel {asked}, but {image.name} has no axis of channels: its axes are "
+                f"--channels asks for channel {asked[0]}, but {image.name} has no axis of channels: its axes are "
                 f"{axes.upper()} ({_times(image.shape)}).{offer}"
             )
         chosen = tuple(channel_number(image.name, names, available, channel) for channel in channels)
@@ -217,7 +216,8 @@ def _choose_channels(
     if available > wanted.channels:
         advice = f"Choose with --channels, for instance --channels {first}{_named(names)}."
     else:
-        advice = "Give an image with all of them (channels of one image stack, not separate files)."
+        there = f"; this one has {_listed(names)}" if names else ""
+        advice = f"Give an image with all of them (channels of one image stack, not separate files){there}."
     if not names and "z" not in axes and (available > 4 or image.axes_source == "guess"):
         stack = "zyx" if axes == "yxc" else axes.replace("c", "z")
         advice += f" If that axis is not channels but a stack, say so with --axes, for instance --axes {stack}."
@@ -248,7 +248,7 @@ def _channels_advice(image: Image, axes: str) -> str:
     spare = next((letter for letter in "zipt" if letter in axes and image.shape[axes.index(letter)] > 1), None)
     if spare is None or "c" in axes:
         return ""
-    named = _renamed(image, axes, spare, "c")
+    named = _exchanged(axes, spare, "c")
     return f" If its {image.shape[axes.index(spare)]} planes along {spare.upper()} are channels, say --axes {named}."
 
 
@@ -269,6 +269,8 @@ def _advice(image: Image, wanted: Wanted, letter: str) -> str:
     if spare:
         named = image.axes.replace(spare[0], letter)
         return f"If its {spare[0]} axis is {letter}, say --axes {named}."
+    if image.axes_source == "guess" and image.axes == "yxc":
+        return f"Its last axis of {image.size('c')} is taken as channels; if the image is a stack, say --axes zyx."
     return "Give an image with more dimensions, or choose a model for such images."
 
 

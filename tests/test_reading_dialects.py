@@ -207,6 +207,41 @@ def test_a_stack_behind_one_directory_that_is_cut_is_still_truncated(tmp_path: P
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_page_of_another_kind_behind_a_stack_is_never_read_as_part_of_it(tmp_path: Path, compression: Any) -> None:
+    stack, path = pixels(5, 40, 30), tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for number, page in enumerate(stack):
+            here = {"description": "ImageJ=1.53\nimages=5\nslices=5\nunit=um"} if number == 0 else {}
+            writer.write(page, contiguous=False, metadata=None, compression=compression, resolution=(4, 4), **here)
+        writer.write(pixels(20, 30), metadata=None, subfiletype=1, compression=compression)
+    image, got = opened(path)
+    np.testing.assert_array_equal(got, stack)
+    assert image.pixel_size["x"] == PixelSize(0.25, "µm")
+    assert "different sizes" in image.notes[0]
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_pages_of_two_sizes_are_no_stack_whatever_the_text_says(tmp_path: Path, bigtiff: bool, byteorder: Any) -> None:
+    path, first = tmp_path / "a.tif", pixels(40, 30)
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        'DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="40" SizeZ="2" SizeC="1" SizeT="1">'
+        '<TiffData IFD="0" PlaneCount="2"/></Pixels></Image></OME>'
+    )
+    for description in ("ImageJ=1.53\nimages=2\nslices=2", "ImageJ=1.53", xml):
+        with tifffile.TiffWriter(path, bigtiff=bigtiff, byteorder=byteorder) as writer:
+            writer.write(first, metadata=None, description=description)
+            writer.write(pixels(20, 30), metadata=None)
+        if description == xml:
+            assert "page 2 has 20×30 pixels, but 40×30 belong" in str(failure(path))
+        else:
+            image, got = opened(path)
+            np.testing.assert_array_equal(got, first)
+            assert "different sizes" in image.notes[0]
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize("announced", [10, 3, 2])
 def test_a_shape_that_the_pages_do_not_have_is_dropped(tmp_path: Path, announced: int, compression: Any) -> None:
     stack = pixels(4, 20, 30)

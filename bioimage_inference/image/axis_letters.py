@@ -89,12 +89,13 @@ def with_user_axes(image: Image, axes: str) -> Image:
             f"(the file's axes: {image.axes}). Give {counts} letters, in the order of that shape."
         )
     named = "".join(letters)
+    before = image.axes if "c" in image.axes else image.axes.replace("s", "c")
     return replace(
         image,
         axes=named,
         axes_source="user",
         pixel_size=MappingProxyType(_moved_sizes(image, named)),
-        channel_names=image.channel_names if named.find("c") == image.axes.find("c") else (),
+        channel_names=image.channel_names if named.find("c") == before.find("c") else (),
     )
 
 

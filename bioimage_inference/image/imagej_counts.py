@@ -1,7 +1,7 @@
 """ImageJ's counts of channels, slices and frames, made to agree with the pages that the file really has."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .file_bytes import FileBytes
@@ -11,11 +11,12 @@ _COUNTS = {"t": "frames", "z": "slices", "c": "channels"}
 _DEFAULT_ORDER = "czt"
 
 
-def correct_counts(tif: Any, file: FileBytes) -> str | None:
+def correct_counts(tif: Any, file: FileBytes, sizes: Sequence[tuple[int, int]]) -> str | None:
     """Correct the counts in ``tif.imagej_metadata`` where the pages contradict them; returns a remark for the user.
 
-    tifffile builds the shape of the stack on these counts. Bio-Formats counts the samples of RGB pages as channels,
-    which loses nothing and needs no remark. Raises ImageError for a stack behind a single page directory that is cut.
+    ``sizes`` are width and height of the pages. tifffile builds the shape of the stack on these counts. Bio-Formats
+    counts the samples of RGB pages as channels, which loses nothing and needs no remark. Raises ImageError for a stack
+    behind a single page directory that is cut.
     """
     description = tif.imagej_metadata
     if description is None:
@@ -32,10 +33,15 @@ def correct_counts(tif: Any, file: FileBytes) -> str | None:
             # Separate samples stay channels for tifffile, interleaved ones are colours.
             tif.imagej_metadata = {**description, "channels": 1, "images": math.prod(counts.values())}
     expected = math.prod(counts.values())
-    if expected in (1, pages):
+    alike = len(set(sizes)) == 1
+    if alike and expected in (1, pages):
         return None
-    if _holds_stack(file, tif, expected):
+    if expected > 1 and _holds_stack(file, tif, expected):
         return None if pages == 1 else f"The file has further pages behind its stack of {expected}; they are not read."
+    if not alike:
+        # tifffile then sorts the pages into series by itself.
+        tif.is_imagej = False
+        return "The file has pages of different sizes, so the counts in its text are not used."
     corrected, note = _corrected(counts, str(description.get("order", _DEFAULT_ORDER)).lower(), pages)
     if planar:
         corrected.pop("c")

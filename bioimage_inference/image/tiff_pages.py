@@ -22,11 +22,15 @@ _LARGEST_SEGMENT = 1 << 31
 _SEGMENT_RATIO = 4000
 _MOST_PAGES = 1_000_000
 _MOST_TAGS = 4096
+# NewSubfileType and SubfileType come before the width and the height.
+_FIRST_TAGS = 4
+_WIDTH, _LENGTH = 256, 257
+_INTEGERS = {3: "H", 4: "I", 16: "Q"}
 _JPEG = (6, 7, 33007, 34892)
 
 
-def count_pages(file: FileBytes) -> int:
-    """Follow the chain of page directories once, before a library that trusts it does, and count them.
+def page_sizes(file: FileBytes) -> tuple[tuple[int, int], ...]:
+    """Width and height of every page, from the chain of page directories; it is followed before a library trusts it.
 
     Raises ImageError where it leaves the file (a truncated file), comes back to itself, or is absurdly long.
     """
@@ -37,6 +41,7 @@ def count_pages(file: FileBytes) -> int:
     count_size, link_size = struct.calcsize(count_format), struct.calcsize(link_format)
     position = 8 if big else 4
     seen: set[int] = set()
+    sizes: list[tuple[int, int]] = []
     while True:
         (page,) = struct.unpack(link_format, file.read(position, link_size))
         if page == 0:
@@ -55,10 +60,24 @@ def count_pages(file: FileBytes) -> int:
                 f"{file.path.name} is damaged: the description of its page {len(seen)} cannot be read. "
                 "Copy or export the image again."
             )
+        first = file.read(page + count_size, min(tags, _FIRST_TAGS) * tag_size)
+        sizes.append(_page_size(first, order, tag_size))
         position = page + count_size + tags * tag_size
     if not seen:
         raise ImageError(f"{file.path.name} is a TIFF file without any page. Export the image again.")
-    return len(seen)
+    return tuple(sizes)
+
+
+def _page_size(tags: bytes, order: str, tag_size: int) -> tuple[int, int]:
+    """ImageWidth and ImageLength among the first tags of a page, which are sorted by their codes; 0 where missing."""
+    found = {_WIDTH: 0, _LENGTH: 0}
+    for place in range(0, len(tags), tag_size):
+        code, kind = struct.unpack_from(f"{order}HH", tags, place)
+        if code in found and kind in _INTEGERS:
+            (found[code],) = struct.unpack_from(
+                f"{order}{_INTEGERS[kind]}", tags, place + (8 if tag_size == 12 else 12)
+            )
+    return found[_WIDTH], found[_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -147,8 +166,9 @@ class SegmentedPages:
         for page in self.pages:
             if page is None:
                 continue
-            if len(page.offsets) < expected or len(page.counts) < expected:
-                raise truncated(self.file)
+            listed = min(len(page.offsets), len(page.counts))
+            if listed < expected:
+                raise damaged(self.file, f"a page lists {listed} of the {expected} strips or tiles that it must have")
             if any(begin + count > self.file.size for begin, count in zip(page.offsets, page.counts, strict=False)):
                 raise truncated(self.file)
             check_plausible(self.file.path.name, size, max(page.counts, default=0), _SEGMENT_RATIO)
@@ -197,7 +217,7 @@ class SegmentedPages:
         """How many strips or tiles there are: by separate sample, in depth, along y, along x."""
         shaped, segment = self.keyframe.shaped, self._segment
         if min(segment) < 1:
-            raise truncated(self.file)
+            raise damaged(self.file, f"its strips or tiles have no pixels ({'×'.join(map(str, segment))})")
         depth, rows, columns = (math.ceil(size / part) for size, part in zip(shaped[1:4], segment[:3], strict=True))
         return int(shaped[0]), depth, rows, columns
 
@@ -266,6 +286,11 @@ def ends_within_stack(file: FileBytes, key: Any) -> bool:
     begin = int(key.dataoffsets[0])
     end = begin + key.nbytes
     return bool(end > file.size or (end < file.size and key.offset < begin))
+
+
+def damaged(file: FileBytes, reason: str) -> ImageError:
+    """The error for a TIFF whose parts contradict each other."""
+    return ImageError(f"{file.path.name} is a damaged TIFF: {reason}. Copy or export the image again.")
 
 
 def truncated(file: FileBytes) -> ImageError:

@@ -25,9 +25,10 @@ from .tiff_pages import (
     PlainPages,
     SegmentedPages,
     Segments,
-    count_pages,
+    damaged,
     ends_within_stack,
     page_reader,
+    page_sizes,
     truncated,
 )
 
@@ -50,7 +51,7 @@ def open_tiff(path: Path) -> Image:
     with ExitStack() as stack:
         file = FileBytes(path)
         stack.callback(file.close)
-        opened = _open_tifffile(file, count_pages(file))
+        opened = _open_tifffile(file, page_sizes(file))
         stack.callback(opened.tif.close)
         _check(path.name, file, opened.series)
         image = _image(file, opened)
@@ -61,15 +62,19 @@ def open_tiff(path: Path) -> Image:
 
 @dataclass(frozen=True)
 class _OpenTiff:
-    """The file in tifffile's hands, the series that is read, the OME-XML that was used, if any, and remarks."""
+    """The file in tifffile's hands, width and height of its pages, the series that is read, and remarks.
+
+    ``ome`` is the OME-XML that was used, if any.
+    """
 
     tif: Any
+    sizes: tuple[tuple[int, int], ...]
     series: Any
     ome: str | None
     notes: tuple[str, ...]
 
 
-def _open_tifffile(file: FileBytes, pages: int) -> _OpenTiff:
+def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _OpenTiff:
     """The file with whichever of its metadata fit its pages: OME-XML, else another dialect, else none."""
     import tifffile
 
@@ -78,7 +83,7 @@ def _open_tifffile(file: FileBytes, pages: int) -> _OpenTiff:
     ome = OmePart(None)
     with tifffile.TiffFile(file.path, **alone) as tif:
         if tif.is_ome:
-            ome = own_part(tif.ome_metadata or "", file.path, pages)
+            ome = own_part(tif.ome_metadata or "", file.path, len(sizes))
     if ome.xml is not None:
         tif = tifffile.TiffFile(file.path, omexml=ome.xml, **alone)
         try:
@@ -88,13 +93,14 @@ def _open_tifffile(file: FileBytes, pages: int) -> _OpenTiff:
             # tifffile raises whatever a malformed description leads to; the pages may be sound all the same.
             usable = False
         if usable:
-            return _OpenTiff(tif, series, ome.xml, () if ome.note is None else (ome.note,))
+            return _OpenTiff(tif, sizes, series, ome.xml, () if ome.note is None else (ome.note,))
         tif.close()
         ome = OmePart(None, "Its OME-XML does not fit its pages, so that they are taken as they come.")
     notes = [] if ome.note is None else [ome.note]
     tif = tifffile.TiffFile(file.path, is_ome=False, **alone)
     try:
-        if tif.is_imagej and (counted := correct_counts(tif, file)) is not None:
+        counted = correct_counts(tif, file, sizes)
+        if counted is not None:
             notes.append(counted)
         series = _chosen(tif)
         if not _fits_pages(file, tif, series):
@@ -109,7 +115,7 @@ def _open_tifffile(file: FileBytes, pages: int) -> _OpenTiff:
     except BaseException:
         tif.close()
         raise
-    return _OpenTiff(tif, series, None, tuple(notes))
+    return _OpenTiff(tif, sizes, series, None, tuple(notes))
 
 
 def _chosen(tif: Any) -> Any:
@@ -158,7 +164,7 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
     shape = tuple(int(size) for size in series.shape)
     axes, source, names, remarks = _named_axes(series, shape)
     metadata = _metadata(file, opened, axes, shape)
-    pages, leading, missing = _pages(file, series, shape)
+    pages, leading, missing = _pages(file, opened, shape)
     read = page_reader(pages, leading)
     dtype: np.dtype[np.generic] = np.dtype(series.dtype)
     if dtype.kind == "b":
@@ -203,8 +209,8 @@ def _metadata(file: FileBytes, opened: _OpenTiff, axes: str, shape: tuple[int, .
     if opened.ome is not None:
         found = describe_image(opened.ome, key.imagewidth, key.imagelength)
         return found if "c" in axes else replace(found, channel_names=colours or found.channel_names)
-    if tif.is_imagej:
-        general = imagej_metadata(key, tif.imagej_metadata or {}, axes, shape)
+    if tif.imagej_metadata is not None:
+        general = imagej_metadata(key, tif.imagej_metadata, axes, shape)
     else:
         shaped: Sequence[dict[str, Any]] = tif.shaped_metadata or ({},)
         general = text_metadata(key, shaped[0])
@@ -238,8 +244,11 @@ def _label(series: Any, number: int) -> str:
     return f"image {number}{name} ({series.axes} {'×'.join(map(str, series.shape))})"
 
 
-def _pages(file: FileBytes, series: Any, shape: tuple[int, ...]) -> tuple[Pages, tuple[int, ...], tuple[str, ...]]:
+def _pages(
+    file: FileBytes, opened: _OpenTiff, shape: tuple[int, ...]
+) -> tuple[Pages, tuple[int, ...], tuple[str, ...]]:
     """How to get at the pixels, the leading dimensions that count the pages, and remarks on what the file lacks."""
+    series = opened.series
     key = series.keyframe
     stored = np.dtype(key.dtype).newbyteorder(key.parent.byteorder)
     if series.dataoffset is not None:
@@ -248,7 +257,8 @@ def _pages(file: FileBytes, series: Any, shape: tuple[int, ...]) -> tuple[Pages,
     leading, inner = shape[:split], shape[split:]
     frames = list(series)
     if len(frames) != math.prod(leading):
-        raise truncated(file)
+        raise damaged(file, f"it has {len(frames)} of the {math.prod(leading)} pages that its metadata announce")
+    _check_sizes(file, frames, key, opened.sizes)
     if key.is_final and all(frame is not None and _contiguous(frame, key) for frame in frames):
         offsets = tuple(int(frame.dataoffsets[0]) for frame in frames)
         return PlainPages(file, offsets, inner, stored), leading, ()
@@ -273,6 +283,16 @@ def _contiguous(frame: Any, key: Any) -> bool:
     """Whether the strips of this page follow each other; tifffile looks at those of the first page only."""
     ends = [begin + count for begin, count in zip(frame.dataoffsets, key.databytecounts, strict=False)]
     return len(frame.dataoffsets) == 1 or ends[:-1] == list(frame.dataoffsets[1:])
+
+
+def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sequence[tuple[int, int]]) -> None:
+    """Raises ImageError where a page of the series is of another width or height than the first one."""
+    expected = (int(key.imagewidth), int(key.imagelength))
+    for frame in frames:
+        index = None if frame is None else frame.index
+        if isinstance(index, int) and index < len(sizes) and sizes[index] != expected:
+            found, wanted = (f"{height}×{width}" for width, height in (sizes[index], expected))
+            raise damaged(file, f"its page {index + 1} has {found} pixels, but {wanted} belong into the stack")
 
 
 def _segments(frame: Any, key: Any) -> Segments:

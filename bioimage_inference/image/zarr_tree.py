@@ -93,9 +93,9 @@ class ZarrTree:
         prefix = self._key(path, "")
         if self._members is not None:
             return sum(_is_chunk(name.removeprefix(prefix), grid) for name in self._members if name.startswith(prefix))
-        top = self.path / prefix
+        top = str(self.path / prefix)
         return sum(
-            _is_chunk(Path(folder, name).relative_to(top).as_posix(), grid)
+            _is_chunk(f"{folder[len(top) :]}/{name}".replace(os.sep, "/").lstrip("/"), grid)
             for folder, _, names in os.walk(top)
             for name in names
         )

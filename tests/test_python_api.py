@@ -84,6 +84,12 @@ def test_what_tells_no_pixel_size(places: list[object], attributes: dict[str, st
     assert not data_array_image(array).pixel_size
 
 
+def test_a_size_that_no_microscope_has_is_said_of_an_array_too() -> None:
+    coordinates = {"x": ("x", [0.0, 3e-5, 6e-5], {"units": "µm"})}
+    image = data_array_image(xarray.DataArray(np.zeros((4, 3)), dims=("y", "x"), coords=coordinates))
+    assert "unusual pixel size (x 3e-05 µm)" in image.notes[0]
+
+
 def test_dimensions_without_a_letter_are_worked_through_like_positions(model: Model) -> None:
     array = xarray.DataArray(np.random.default_rng(0).random((2, 64, 72)), dims=("well", "y", "x"))
     prediction = bioimage_inference.predict(model, array)

@@ -220,6 +220,22 @@ def test_a_page_of_another_kind_behind_a_stack_is_never_read_as_part_of_it(tmp_p
     assert "different sizes" in image.notes[0]
 
 
+def test_pages_whose_tags_are_not_in_order_are_read(tmp_path: Path) -> None:
+    stack = pixels(3, 20, 30)
+    path = paged(tmp_path, stack, b"ImageJ=1.53\nimages=3\nslices=3")
+    content = bytearray(path.read_bytes())
+    (page,) = struct.unpack_from("<I", content, 4)
+    while page:
+        (tags,) = struct.unpack_from("<H", content, page)
+        entries = [bytes(content[page + 2 + 12 * n : page + 14 + 12 * n]) for n in range(tags)]
+        content[page + 2 : page + 2 + 12 * tags] = b"".join(reversed(entries))
+        (page,) = struct.unpack_from("<I", content, page + 2 + 12 * tags)
+    path.write_bytes(content)
+    image, got = opened(path)
+    np.testing.assert_array_equal(got, stack)
+    assert (image.axes, image.notes) == ("zyx", ())
+
+
 @pytest.mark.parametrize("bigtiff", [False, True])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 def test_pages_of_two_sizes_are_no_stack_whatever_the_text_says(tmp_path: Path, bigtiff: bool, byteorder: Any) -> None:

@@ -14,9 +14,9 @@ _DEFAULT_ORDER = "czt"
 def correct_counts(tif: Any, file: FileBytes, sizes: Sequence[tuple[int, int]]) -> str | None:
     """Correct the counts in ``tif.imagej_metadata`` where the pages contradict them; returns a remark for the user.
 
-    ``sizes`` are width and height of the pages. tifffile builds the shape of the stack on these counts. Bio-Formats
-    counts the samples of RGB pages as channels, which loses nothing and needs no remark. Raises ImageError for a stack
-    behind a single page directory that is cut.
+    ``sizes`` are width and height of the pages, 0 where unknown. tifffile builds the shape of the stack on these
+    counts. Bio-Formats counts the samples of RGB pages as channels, which loses nothing and needs no remark. Raises
+    ImageError for a stack behind a single page directory that is cut.
     """
     description = tif.imagej_metadata
     if description is None:
@@ -33,7 +33,7 @@ def correct_counts(tif: Any, file: FileBytes, sizes: Sequence[tuple[int, int]]) 
             # Separate samples stay channels for tifffile, interleaved ones are colours.
             tif.imagej_metadata = {**description, "channels": 1, "images": math.prod(counts.values())}
     expected = math.prod(counts.values())
-    alike = len(set(sizes)) == 1
+    alike = len({size for size in sizes if all(size)}) <= 1
     if alike and expected in (1, pages):
         return None
     if expected > 1 and _holds_stack(file, tif, expected):

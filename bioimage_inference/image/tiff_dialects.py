@@ -11,7 +11,7 @@ from .units import pixel_size
 
 _PAGE_NAME = 285
 _MOST_NAMED_PAGES = 256
-_SUMMARY_BYTES = 16 << 20
+_SUMMARY_BYTES = 4 << 20
 
 
 def dialect_metadata(tif: Any, file: FileBytes) -> Metadata:

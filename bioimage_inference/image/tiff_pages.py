@@ -69,7 +69,7 @@ def page_sizes(file: FileBytes) -> tuple[tuple[int, int], ...]:
 
 
 def _page_size(tags: bytes, order: str, tag_size: int) -> tuple[int, int]:
-    """ImageWidth and ImageLength among the first tags of a page, which are sorted by their codes; 0 where missing."""
+    """ImageWidth and ImageLength among the first tags of a page, which are in order of their codes; 0 where missing."""
     found = {_WIDTH: 0, _LENGTH: 0}
     for place in range(0, len(tags), tag_size):
         code, kind = struct.unpack_from(f"{order}HH", tags, place)

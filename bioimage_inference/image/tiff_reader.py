@@ -196,7 +196,8 @@ def _named_axes(series: Any, shape: tuple[int, ...]) -> tuple[str, AxesSource, t
         return axes, "file", (), notes
     pages = list(series)
     if axes.startswith("?") and len(pages) == shape[0] and (names := page_names(pages)):
-        note = f"The pages have names of their own ({', '.join(names[:3])}, ...), so they are taken as channels."
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        note = f"The pages have names of their own ({shown}), so they are taken as channels."
         axes = "c" + axes[1:]
         return axes, "guess" if "?" in axes else "file", names, (*notes, note)
     return guess_axes(shape) if set(axes) <= set("?yx") else axes, "guess", (), notes
@@ -290,7 +291,7 @@ def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sequen
     expected = (int(key.imagewidth), int(key.imagelength))
     for frame in frames:
         index = None if frame is None else frame.index
-        if isinstance(index, int) and index < len(sizes) and sizes[index] != expected:
+        if isinstance(index, int) and index < len(sizes) and all(sizes[index]) and sizes[index] != expected:
             found, wanted = (f"{height}×{width}" for width, height in (sizes[index], expected))
             raise damaged(file, f"its page {index + 1} has {found} pixels, but {wanted} belong into the stack")
 

@@ -114,7 +114,7 @@ class TorchNetwork:
             if memory_is_short(error):
                 raise too_large(inputs, "not enough memory") from error
             raise failed(inputs, error) from error
-        except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise failed(inputs, error) from error
 
     def held(self, inputs: Inputs) -> int:

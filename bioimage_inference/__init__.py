@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from .api import Model, Output, Prediction, Target, open_model, predict
     from .errors import (
         BioimageInferenceError,
+        DiskFullError,
         ImageError,
         ModelError,
+        NotPermittedError,
         OutOfMemoryError,
         OutputError,
         ReproductionError,
@@ -29,8 +31,10 @@ _HOME = {
     **dict.fromkeys(
         (
             "BioimageInferenceError",
+            "DiskFullError",
             "ImageError",
             "ModelError",
+            "NotPermittedError",
             "OutOfMemoryError",
             "OutputError",
             "ReproductionError",
@@ -44,9 +48,11 @@ _HOME = {
 
 __all__ = [
     "BioimageInferenceError",
+    "DiskFullError",
     "ImageError",
     "Model",
     "ModelError",
+    "NotPermittedError",
     "Options",
     "OutOfMemoryError",
     "Output",

@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -28,6 +28,7 @@ from .model.opening import OpenedModel, open_model_files
 from .model.spec import ModelSpec, TensorSpec
 from .model.weights import check_offered
 from .options import Options
+from .overwriting import REPLACED, check_writable, user_path
 from .report.hashing import InputHashes
 from .report.record import (
     SCHEMA,
@@ -159,10 +160,10 @@ def open_model(
     downloaded if it is not in the cache, unless ``offline``. ``description``, ``model_axes`` and ``model_size`` are for
     a TorchScript file that the zoo does not know. Raises :class:`UsageError` or :class:`ModelError`.
     """
+    place, yaml = user_path(model), None if description is None else user_path(description)
     with scratch_folder() as scratch:
-        yaml = Path(description) if description is not None else None
-        opened = open_model_files(Path(model), scratch, yaml, model_axes, model_size, offline)
-        yield Model(opened, describe_source(model, description, model_axes, model_size))
+        opened = open_model_files(place, scratch, yaml, model_axes, model_size, offline)
+        yield Model(opened, describe_source(place, yaml, model_axes, model_size))
 
 
 def predict(
@@ -172,6 +173,7 @@ def predict(
     inputs: "Mapping[str, ImageLike | DataArray] | None" = None,
     targets: Mapping[str, Target] | None = None,
     record: Path | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
     planned: Planned | None = None,
     options: Options | None = None,
@@ -181,11 +183,13 @@ def predict(
 
     ``image`` is a file, an array (name its axes with ``axes="zyx"``), or an xarray DataArray, whose dimensions are the
     axes (see :func:`~bioimage_inference.image.labelled_array.data_array_image`); ``inputs`` are further input tensors.
-    Without ``targets`` (files per output id) the outputs are arrays in memory. ``planned`` is called with the record so
-    far (as ``--dry-run`` gives it) before torch is imported and the network loaded, and once more whenever other tiles
-    are chosen; ``progress`` with the numbers of tiles done, first 0, and of all tiles. ``words`` are the options of the
-    command line with underscores, as in :class:`Options`. Raises the errors of :mod:`bioimage_inference.errors`, those
-    of the images before torch is imported.
+    Without ``targets`` (files per output id) the outputs are arrays in memory. Files that the run reads are never
+    written; other files that exist are replaced where ``overwrite`` is true, or where a record beside them says that
+    they are an earlier result (see :func:`~bioimage_inference.overwriting.check_writable`). ``planned`` is called with
+    the record so far (as ``--dry-run`` gives it) before torch is imported and the network loaded, and once more
+    whenever other tiles are chosen; ``progress`` with the numbers of tiles done, first 0, and of all tiles. ``words``
+    are the options of the command line with underscores, as in :class:`Options`. Raises the errors of
+    :mod:`bioimage_inference.errors`, those of the images before torch is imported.
     """
     options = options or Options(**words)
     started = now()
@@ -196,13 +200,31 @@ def predict(
         others = {name: _image_like(one) for name, one in (inputs or {}).items()}
         prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
         stack.callback(close, prepared)
+        targets = {name: _expanded(one) for name, one in targets.items()} if targets is not None else None
+        record = user_path(record) if record is not None else None
+        written = [path for one in (targets or {}).values() for path in (one.tiff, one.npy) if path is not None]
+        written += [record] if record is not None else []
+        replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
         stack.enter_context(model.turn)
         outputs, found = _predict(model, prepared, options, targets, hashes, progress or _silent, planned or _unsaid)
+    if replaced:
+        found["notes"] = [*found["notes"], REPLACED]
     found = {"schema": SCHEMA, "started": started, "ended": now(), **found}
     if record is not None:
         write_record(found, record)
     return Prediction(outputs, found)
+
+
+def files_read(model: Model, prepared: Prepared, given: Iterable[object]) -> list[Path]:
+    """Every file that a run reads: those of the model, the images as ``given``, and those that these stand for."""
+    named = [Path(one) for one in given if isinstance(one, Path | str)]
+    images = [Path(one.image.path) for one in prepared.matched.values() if one.image.path]
+    return [*model.opened.package.files, *named, *images]
+
+
+def _expanded(target: Target) -> Target:
+    return Target(*(None if path is None else user_path(path) for path in (target.tiff, target.npy)))
 
 
 def _hashable(prepared: Prepared, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
@@ -218,7 +240,9 @@ def _hashable(prepared: Prepared, given: Mapping[str, Any]) -> dict[str, Path | 
 
 def _image_like(image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
     """An xarray DataArray as an image, all else as it is."""
-    return image if isinstance(image, Image | np.ndarray | Path | str) else data_array_image(image, axes)
+    if isinstance(image, Path | str):
+        return user_path(image)
+    return image if isinstance(image, Image | np.ndarray) else data_array_image(image, axes)
 
 
 def _silent(done: int, total: int) -> None:

@@ -16,17 +16,22 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .errors import BioimageInferenceError, OutOfMemoryError, UsageError
+from .image.partial_file import committed_files, forget_committed_files
+from .overwriting import user_path
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+_MOST_NAMED = 4
 
 _EPILOG = """exit codes: 0 done; 1 a bug of this program; 2 wrong usage; 3 model not trusted; 4 model broken or not
 supported; 5 image broken or does not fit the model; 6 out of memory; 7 outputs differ from those published or
-recorded"""
+recorded; 8 outputs may not be written there; 9 no room for outputs"""
 
 _MODEL = "package (.zip), its folder or rdf.yaml, a weights file, or a zoo id such as affable-shark"
 _OFFLINE = "touch no network; models of the zoo must be in the cache"
+_NO_STACK = "can't start new thread"  # Python has no exception of its own for a thread whose stack found no memory
+_OVERWRITE = "replace existing files also where no record beside them says that they are earlier results"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +44,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors go to standard error as one paragraph."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    forget_committed_files()
     debug = "--debug" in arguments
     try:
         parsed = _parser().parse_args(arguments)
@@ -47,39 +53,55 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit_code: int = getattr(command, f"{parsed.command}_command")(parsed)
         sys.stdout.flush()
         return exit_code
-    except BioimageInferenceError as error:
-        if debug:
-            traceback.print_exc()
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as interruption:  # runs over many images say how far they came
-        print(str(interruption) or "Interrupted; nothing was written.", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
-    except Exception as error:
-        if debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if debug and not isinstance(error, KeyboardInterrupt):
             traceback.print_exc()
-        if _is_short_of_memory(error):
-            print(
-                "The program ran out of memory; nothing was written. Give it more, or make tiles smaller with --tile "
-                "or --memory.",
-                file=sys.stderr,
-            )
-            return OutOfMemoryError.exit_code
-        # every other exception is a bug, and must still end in words
-        print(
-            f"This is a bug of bioimage-inference {__version__}: {type(error).__name__}: {error}. Nothing was written. "
-            "Please report it with the output of the same command and --debug.",
-            file=sys.stderr,
+        message, exit_code = _explained(error)
+        print(message, file=sys.stderr)
+        return exit_code
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """What an exception that ended the command means to the user, and the exit code."""
+    interruption = _interruption_before(error)
+    if interruption:  # runs over many images say in it how far they came
+        return str(interruption) or f"Interrupted. {_written()}", EXIT_INTERRUPTED
+    if isinstance(error, BioimageInferenceError):
+        return f"{error}{_also_written()}", error.exit_code
+    if isinstance(error, MemoryError) or str(error) == _NO_STACK:
+        return (
+            f"The program ran out of memory. Give it more, or make tiles smaller with --tile or --memory. {_written()}",
+            OutOfMemoryError.exit_code,
         )
-        return EXIT_BUG
+    return (  # every other exception is a bug, and must still end in words
+        f"This is a bug of bioimage-inference {__version__}: {type(error).__name__}: {error}. Please report it with "
+        f"the output of the same command and --debug. {_written()}",
+        EXIT_BUG,
+    )
 
 
-def _is_short_of_memory(error: Exception) -> bool:
-    """Python has no exception of its own for a thread whose stack found no memory."""
-    return isinstance(error, MemoryError) or str(error) == "can't start new thread"
+def _interruption_before(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interruption that led to ``error``: an interrupted ``with lock`` fails itself, for one, when it ends."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _written() -> str:
+    """Which files have their final names, in a sentence."""
+    paths = committed_files()
+    if not paths:
+        return "Nothing was written."
+    named = ", ".join(map(str, paths[:_MOST_NAMED]))
+    return f"Written and complete: {named}{f' and {len(paths) - _MOST_NAMED} more' if paths[_MOST_NAMED:] else ''}."
+
+
+def _also_written() -> str:
+    """The same after an error of which the text says what is missing; nothing where nothing was written."""
+    return f" {_written()}" if committed_files() else ""
 
 
 def run() -> NoReturn:
@@ -125,8 +147,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Run the bundled model on the bundled image of nuclei, and say what was written.",
         epilog=_EPILOG,
     )
-    demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), metavar="DIR",
+    demo.add_argument("-o", "--output", type=user_path, default=Path("demo-output"), metavar="DIR",
                       help="folder for all outputs (default: %(default)s)")  # fmt: skip
+    demo.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
     demo.add_argument("--debug", action="store_true", help="show where an error comes from")
     return parser
 
@@ -169,13 +192,14 @@ def _add_predict(commands: Any) -> None:
 
 def _add_outputs(predict: Any) -> None:
     outputs = predict.add_argument_group("outputs").add_argument
-    outputs("-o", "--output", type=Path, metavar="DIR", help="folder for all outputs (default: the current one)")
-    outputs("--tiff", type=Path, metavar="FILE", help="TIFF of the first output of a single image")
-    outputs("--npy", type=Path, metavar="FILE", help=".npy of the first output of a single image")
+    outputs("-o", "--output", type=user_path, metavar="DIR", help="folder for all outputs (default: the current one)")
+    outputs("--tiff", type=user_path, metavar="FILE", help="TIFF of the first output of a single image")
+    outputs("--npy", type=user_path, metavar="FILE", help=".npy of the first output of a single image")
     outputs("--tiff-layout", choices=["pages", "labelled"], default="pages",
             help="pages: every channel a page (axes QYX); labelled: axes, channel names and pixel size kept "
             "(default: %(default)s)")  # fmt: skip
     outputs("--report", action="store_true", help="also write a report of each image, a page for the browser")
+    outputs("--overwrite", action="store_true", help=_OVERWRITE)
     outputs("--resume", action="store_true", help="skip images that are complete in the folder already")
     outputs("--ro-crate", type=_crate_folder, metavar="DIR",
             help="also describe images, model and outputs as a Process Run Crate in that folder")  # fmt: skip
@@ -215,7 +239,8 @@ def _add_inspect(commands: Any) -> None:
     add = inspect.add_argument
     add("model", metavar="MODEL", help=_MODEL)
     add("--json", action="store_true", help="print the facts as JSON")
-    add("--html", type=Path, metavar="FILE", help="also write them as a page for the browser")
+    add("--html", type=user_path, metavar="FILE", help="also write them as a page for the browser")
+    add("--overwrite", action="store_true", help=_OVERWRITE)
     add("--offline", action="store_true", help=_OFFLINE)
     _add_bare_weights(inspect)
     add("--debug", action="store_true", help="show where an error comes from")
@@ -232,10 +257,11 @@ def _add_validate(commands: Any) -> None:
     add("model", metavar="MODEL", help=_MODEL)
     add("--weights", choices=["torchscript", "pytorch_state_dict"], help="only these weights (default: all)")
     add("--halo", action="store_true", help="also measure how far the network looks, and whether its halo covers that")
-    add("-o", "--output", type=Path, default=Path(), metavar="DIR",
+    add("-o", "--output", type=user_path, default=Path(), metavar="DIR",
         help="folder for pictures of differences (default: the current one)")  # fmt: skip
+    add("--overwrite", action="store_true", help=_OVERWRITE)
     add("--json", action="store_true", help="print the findings as JSON")
-    add("--description", type=Path, metavar="YAML", help="the description (rdf.yaml) that belongs to bare weights")
+    add("--description", type=user_path, metavar="YAML", help="the description (rdf.yaml) that belongs to bare weights")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--threads", type=_positive, metavar="N", help="CPU threads (default: the processors available to this job)")
     add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
@@ -266,15 +292,18 @@ def _add_segment(commands: Any) -> None:
         epilog=_EPILOG,
     )
     add = segment.add_argument
-    add("prediction", metavar="PREDICTION", type=Path, help="TIFF or .npy that predict wrote, or OME-Zarr")
-    add("--image", type=Path, metavar="IMAGE", help="the image that was predicted, for intensities and the overlay")
+    add("prediction", metavar="PREDICTION", type=user_path, help="TIFF or .npy that predict wrote, or OME-Zarr")
+    add(
+        "--image", type=user_path, metavar="IMAGE", help="the image that was predicted, for intensities and the overlay"
+    )
     add("--axes", help="axes of PREDICTION, e.g. tcyx, whatever it says itself")
     _add_object_options(add)
     outputs = segment.add_argument_group("outputs").add_argument
-    outputs("-o", "--output", type=Path, metavar="DIR", help="folder for all outputs (default: the current one)")
-    outputs("--labels", type=Path, metavar="FILE", help="TIFF of labels")
-    outputs("--table", type=Path, metavar="FILE", help="table of objects: .csv, or .tsv with tabs")
-    outputs("--overlay", type=Path, metavar="FILE", help="PNG of the outlines over the image")
+    outputs("-o", "--output", type=user_path, metavar="DIR", help="folder for all outputs (default: the current one)")
+    outputs("--labels", type=user_path, metavar="FILE", help="TIFF of labels")
+    outputs("--table", type=user_path, metavar="FILE", help="table of objects: .csv, or .tsv with tabs")
+    outputs("--overlay", type=user_path, metavar="FILE", help="PNG of the outlines over the image")
+    outputs("--overwrite", action="store_true", help=_OVERWRITE)
     outputs("--json", action="store_true", help="print what was found as JSON")
     add("--debug", action="store_true", help="show where an error comes from")
 
@@ -295,7 +324,7 @@ def _crate_folder(text: str) -> Path:
     from .report.ro_crate import check_installed
 
     check_installed()
-    return Path(text)
+    return user_path(text)
 
 
 def _add_rerun(commands: Any) -> None:
@@ -307,8 +336,9 @@ def _add_rerun(commands: Any) -> None:
         epilog=_EPILOG,
     )
     add = rerun.add_argument
-    add("record", metavar="PROVENANCE", type=Path, help="the *_provenance.json that predict wrote")
-    add("-o", "--output", type=Path, metavar="DIR", help="keep the new outputs there (default: remove them)")
+    add("record", metavar="PROVENANCE", type=user_path, help="the *_provenance.json that predict wrote")
+    add("-o", "--output", type=user_path, metavar="DIR", help="keep the new outputs there (default: remove them)")
+    add("--overwrite", action="store_true", help=_OVERWRITE)
     add("--json", action="store_true", help="print the findings as JSON")
     add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
     add("--offline", action="store_true", help=_OFFLINE)
@@ -317,7 +347,7 @@ def _add_rerun(commands: Any) -> None:
 
 def _add_bare_weights(command: Any) -> None:
     add = command.add_argument_group("weights without a description").add_argument
-    add("--description", type=Path, metavar="YAML", help="the description (rdf.yaml) that belongs to the weights")
+    add("--description", type=user_path, metavar="YAML", help="the description (rdf.yaml) that belongs to the weights")
     add("--model-axes", metavar="AXES", help="without any description: axes of the input, bcyx or bczyx")
     add("--model-size", metavar="X,Y,Z,C", help="without any description: its size, e.g. 256,256,1,1")
 

@@ -4,7 +4,9 @@
 
     BioimageInferenceError          1   a bug of ours, when raised as it is
     ├── UsageError                  2   the command line, or a place to write, is wrong
-    │   └── OutputError             2   the outputs cannot be written (folder, disk full)
+    │   └── OutputError             2   the outputs cannot be written (no such folder, a device)
+    │       ├── NotPermittedError   8   the outputs may not be written there
+    │       └── DiskFullError       9   there is no room for the outputs
     ├── TrustError                  3   the model would run code that nobody vouched for
     ├── ModelError                  4   the model is broken or not supported
     ├── ImageError                  5   the image is broken or does not fit the model
@@ -14,7 +16,12 @@
 The text of an error is one plain paragraph: what was found, what was expected, what to do instead.
 """
 
+import errno
 from typing import ClassVar
+
+# What the system answers where there is no room (EFBIG: for one file so large), and where it is not allowed.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class BioimageInferenceError(Exception):
@@ -30,7 +37,26 @@ class UsageError(BioimageInferenceError):
 
 
 class OutputError(UsageError):
-    """The place named for the outputs cannot be written: missing rights, no such folder, full disk."""
+    """The place named for the outputs cannot be written: no such folder, a device, another kind of file."""
+
+
+class NotPermittedError(OutputError):
+    """The user may not write there: missing rights, a write-protected file or file system."""
+
+    exit_code = 8
+
+
+class DiskFullError(OutputError):
+    """The disk, the quota or the limit on the size of files leaves no room for the outputs."""
+
+    exit_code = 9
+
+
+def cannot_write(text: str, error: OSError) -> OutputError:
+    """The error with that text, of the class that fits what the system answered."""
+    if error.errno in NO_ROOM:
+        return DiskFullError(text)
+    return NotPermittedError(text) if error.errno in DENIED else OutputError(text)
 
 
 class TrustError(BioimageInferenceError):

@@ -20,6 +20,7 @@ from .errors import ImageError, ModelError, UsageError
 from .image.image import Region
 from .image.reading import open_image
 from .options import Options
+from .overwriting import check_writable
 from .report.hashing import path_hash
 from .report.record import describe_plan, write_record
 from .report.recorded import Recorded, RecordedFile, read_record
@@ -79,7 +80,13 @@ class Repetition:
 
 
 def repeat(
-    path: Path, folder: Path, *, offline: bool = False, trust_model_code: bool = False, progress: Progress | None = None
+    path: Path,
+    folder: Path,
+    *,
+    offline: bool = False,
+    trust_model_code: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Repetition:
     """Repeat the run of the record at ``path``, with outputs in ``folder``, and compare them with the recorded ones.
 
@@ -91,6 +98,7 @@ def repeat(
     """
     recorded = read_record(path)
     targets = _targets(recorded, folder)
+    check_writable([folder / path.name], [path], overwrite=overwrite)
     images, problems = _images(recorded)
     with _opened(recorded, offline) as model:
         options = replace(_usable(recorded.options), trust_model_code=trust_model_code)
@@ -102,6 +110,7 @@ def repeat(
             images[first],
             inputs={tensor: images[tensor] for tensor in others},
             targets=targets,
+            overwrite=overwrite,
             progress=progress,
             options=options,
         )

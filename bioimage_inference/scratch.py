@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OutputError
+from .errors import cannot_write
 from .image.partial_file import allocate, output_error, remove_unfinished
 
 PREFIX = "bioimage-inference-"
@@ -46,9 +46,10 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     except OSError as error:
         if beside is not None:
             raise output_error(beside, parent, None, error) from error
-        raise OutputError(
+        raise cannot_write(
             f"No folder for temporary files can be made: {error.strerror or error}. Free some space, or name another "
-            "place for them in TMPDIR."
+            "place for them in TMPDIR.",
+            error,
         ) from error
     with _locked(folder):
         try:

@@ -28,6 +28,7 @@ from .image.image import Image
 from .model.package import check_sha256, package_file
 from .model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
 from .options import Options
+from .overwriting import check_writable
 from .report.reproduction import Comparison, Tolerance, compare, tolerance_of
 from .tiling.choice import Request, choose_tiles, declared_halo
 from .tiling.links import TILED, leading_input, links
@@ -137,17 +138,26 @@ class _Tests:
 
 
 def validate(
-    model: Model, options: Options, pictures: Path, weights: str | None = None, halo: bool = False
+    model: Model,
+    options: Options,
+    pictures: Path,
+    weights: str | None = None,
+    halo: bool = False,
+    *,
+    overwrite: bool = False,
 ) -> list[WeightsFinding]:
     """Try every weights entry, or those of the format ``weights``; pictures of differences go into a folder.
 
-    ``halo`` measures the receptive field as well, and says whether the halo between tiles covers it.
+    ``halo`` measures the receptive field as well, and says whether the halo between tiles covers it. Pictures that are
+    there already are replaced only with ``overwrite``.
     Raises :class:`ModelError` where there are no weights for PyTorch or no test tensors, :class:`UsageError` for
     weights or a device that are not there, :class:`OutputError` where a picture cannot be written.
     """
     if not model.spec.weights:
         model.load(options)  # raises the error that says which weights there are instead
     entries = _entries(model, weights)
+    named = [_picture(pictures, one.spec.weights[0], output) for one in entries for output in one.spec.outputs]
+    check_writable(named, model.opened.package.files, overwrite=overwrite)
     tests = _read_tests(model)
     if halo:  # engines round differently, and a change of engine on the way would look like one of the network
         options = replace(options, engine="torch")
@@ -265,10 +275,15 @@ def _output(
         return finding
     from .report.difference_picture import write_difference_picture
 
-    name = re.sub(r"[^\w.-]+", "_", output.id)
-    path = pictures / f"difference_{entry.format}_{name}.png"
+    path = _picture(pictures, entry, output)
     write_difference_picture(path, expected, got, output.letters, comparison.worst)
     return replace(finding, picture=path)
+
+
+def _picture(folder: Path, entry: WeightsEntry, output: TensorSpec) -> Path:
+    """Where the difference of an output is shown."""
+    name = re.sub(r"[^\w.-]+", "_", output.id)
+    return folder / f"difference_{entry.format}_{name}.png"
 
 
 def _in_tiles(model: Model, tests: _Tests, options: Options, whole: Mapping[str, Array]) -> TileFinding | None:

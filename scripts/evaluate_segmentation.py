@@ -75,8 +75,10 @@ def evaluate(case: Case, images: Iterable[NucleiImage], folder: Path) -> Scores:
             axes = "ZYX" if case.dimensions == 3 else "YX"
             tifffile.imwrite(folder / "nuclei.tif", nuclei.image, imagej=True, metadata={"axes": axes})
             target = Target(folder / "prediction.tif")
-            predict(model, folder / "nuclei.tif", targets={"prediction": target})
-            objects = segment_file(folder / "prediction.tif", files, SegmentOptions(boundary=case.boundary))
+            predict(model, folder / "nuclei.tif", targets={"prediction": target}, overwrite=True)
+            objects = segment_file(
+                folder / "prediction.tif", files, SegmentOptions(boundary=case.boundary), overwrite=True
+            )
             labels = tifffile.imread(folder / "labels.tif").astype(np.int32)
             found += objects["count"]
             true += int(nuclei.labels.max())

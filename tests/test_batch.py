@@ -229,7 +229,7 @@ def test_what_is_given_is_not_overwritten(
     given = images / name
     given.write_text("image\na.tif\n", encoding="utf-8")
     assert main(["predict", model, *(["a.tif", name] if name.endswith("tif") else [name])]) == 2
-    assert "would be overwritten" in capsys.readouterr().err
+    assert "this run reads" in capsys.readouterr().err
     assert given.read_text(encoding="utf-8") == "image\na.tif\n"
 
 

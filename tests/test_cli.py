@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import zipfile
 from importlib.resources import files
 from pathlib import Path
@@ -331,7 +330,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(model: str, nuclei: str, tmp_pat
 
     process = run("predict", Path(model).with_suffix(""), nuclei, "-o", tmp_path / "out", preexec_fn=limit)
     _, message = process.communicate()
-    assert process.returncode == 2, message
+    assert process.returncode == 9, message
     assert "Traceback" not in message
     assert not (tmp_path / "out").exists()
 
@@ -343,7 +342,7 @@ def test_the_program_that_is_told_to_stop_leaves_nothing(model: str, tmp_path: P
     process.send_signal(signal.SIGTERM)
     _, message = process.communicate()
     assert process.returncode == 130, message
-    assert "nothing was written" in message
+    assert "Nothing was written" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -358,3 +357,17 @@ def test_help_and_dry_run_import_no_torch(model: str, nuclei: str) -> None:
     slow = "import sys; from bioimage_inference.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     check = "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'tifffile', 'bioimageio')))"
     assert subprocess.run([sys.executable, "-c", slow + check], env=environment, capture_output=True).returncode == 0
+
+
+def test_a_failure_that_an_interruption_led_to_is_an_interruption(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(arguments: object) -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            threading.Lock().release()
+
+    monkeypatch.setattr("bioimage_inference.commands.models.models_command", interrupted)
+    assert main(["models"]) == 130
+    assert capsys.readouterr().err == "Interrupted. Nothing was written.\n"

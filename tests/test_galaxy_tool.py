@@ -54,6 +54,13 @@ def test_the_tools_have_the_version_of_the_program() -> None:
     assert TOKENS["@TOOL_VERSION@"] == bioimage_inference.__version__
 
 
+def test_galaxy_says_what_the_exit_codes_for_outputs_mean() -> None:
+    told = {int(one.attrib["range"]) for one in NAMED["exit_codes"].iter("exit_code")}
+    assert told == {bioimage_inference.NotPermittedError.exit_code, bioimage_inference.DiskFullError.exit_code}
+    for name in FILES:
+        assert "exit_codes" in {one.attrib["macro"] for one in tool(name).iter("expand")}
+
+
 def test_the_package_is_shipped_with_the_tools() -> None:
     assert (TOOL / "bioimage_inference").resolve() == Path(bioimage_inference.__file__).parent.resolve()
     shed = yaml.safe_load((TOOL / ".shed.yml").read_text())

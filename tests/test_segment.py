@@ -28,8 +28,8 @@ def files_in(folder):
     return SegmentFiles(folder / "labels.tif", folder / "objects.csv", folder / "overlay.png")
 
 
-def segment(prediction, folder, image=None, **options):
-    return segment_file(prediction, files_in(folder), SegmentOptions(**options), image)
+def segment(prediction, folder, image=None, overwrite=False, **options):
+    return segment_file(prediction, files_in(folder), SegmentOptions(**options), image, overwrite=overwrite)
 
 
 def rows(path, delimiter=","):
@@ -336,7 +336,7 @@ def test_what_is_given_is_not_overwritten_by_way_of_a_link(squares, tmp_path):
     tifffile.imwrite(image, np.zeros((40, 60), np.uint8))
     (tmp_path / "overlay.png").symlink_to(image)
     for given in (image, tmp_path / "overlay.png"):
-        with pytest.raises(UsageError, match=f"{given.name} is given, and would be overwritten"):
+        with pytest.raises(UsageError, match=f"{given.name} cannot be written, because this run reads"):
             segment_file(squares, SegmentFiles(overlay=given), SegmentOptions(), image)
 
 
@@ -378,7 +378,7 @@ def test_outputs_appear_together_or_not_at_all(squares, tmp_path):
     segment(squares, out)
     assert sorted(path.name for path in out.iterdir()) == ["labels.tif", "objects.csv", "overlay.png"]
     first = {path.name: path.read_bytes() for path in out.iterdir()}
-    segment(squares, out)
+    segment(squares, out, overwrite=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
     new = tmp_path / "new"
     new.mkdir()
@@ -411,7 +411,7 @@ def test_the_command_prints_what_it_found(nuclei, tmp_path, capsys):
         (["--labels", "a.tif", "--table", "a.tif"], 2, "name the same file"),
         (["--min-size", "0"], 2, "not a whole number above 0"),
         (["--threshold", "nan"], 2, "not a number that a map can exceed"),
-        (["--labels", "squares.npy"], 2, "squares.npy is given, and would be overwritten"),
+        (["--labels", "squares.npy"], 2, "squares.npy cannot be written, because this run reads"),
         (["--image", "absent.tif"], 2, "There is no file"),
     ],
 )

@@ -141,7 +141,9 @@ def test_another_output_is_reported_and_shown(tmp_path: Path, capsys: Output) ->
     picture = imageio.imread(output["picture"])
     assert picture.shape[1] > 1000
 
-    assert main(["validate", str(rdf), "-o", str(folder)]) == 7
+    assert main(["validate", str(rdf), "-o", str(folder)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["validate", str(rdf), "-o", str(folder), "--overwrite"]) == 7
     captured = capsys.readouterr()
     assert "out: differs; largest difference 0.25" in captured.out
     assert captured.err.startswith("Small test model runs here with its TorchScript weights, but does not give")

@@ -3,19 +3,22 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..api import Target
-from ..errors import OutputError, UsageError
+from ..errors import UsageError, cannot_write
+from ..overwriting import RECORD_END
 from .sample_sheet import Sample
 
 if TYPE_CHECKING:
     from ..segmentation.segment import SegmentFiles
 
 SUMMARY, INDEX, OBJECTS = TABLES = ("summary.csv", "index.html", "objects.csv")
+SUMMARY_BEGINNING = "image,status,exit_code,message"
+"""How the first line of the summary begins."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,15 @@ class ImageFiles:
     report: Path | None = None
     objects: "SegmentFiles | None" = None
 
-    def outputs(self) -> Iterator[Path]:
-        """The predicted tensors, then what the segmentation found."""
+    def predicted(self) -> Iterator[Path]:
+        """The predicted tensors and the record."""
         for target in self.targets.values():
             yield from (path for path in (target.tiff, target.npy) if path is not None)
+        yield self.record
+
+    def outputs(self) -> Iterator[Path]:
+        """The predicted tensors, then what the segmentation found."""
+        yield from (path for path in self.predicted() if path != self.record)
         if self.objects is not None:
             yield from self.objects.wanted
 
@@ -81,12 +89,19 @@ def name_files(samples: Sequence[Sample], folder: Path, wanted: Wanted) -> list[
     return named
 
 
-def keep_given(written: Iterable[Path], given: Iterable[Path]) -> None:
-    """Raise :class:`UsageError` where a file that is to be written is one of those that are given."""
-    places = {place for path in given for place in (_absolute(path), os.path.realpath(path))}
-    for path in written:
-        if places & {_absolute(path), os.path.realpath(path)}:  # what is written through a link is written there
-            raise UsageError(f"{path} is given, and would be overwritten. Name another folder with -o.")
+def own_tables(folder: Path) -> list[Path]:
+    """The tables of an earlier run in the folder; none where ``summary.csv`` there is not one of this program."""
+    try:
+        with (folder / SUMMARY).open(encoding="utf-8") as file:
+            is_own = file.readline().startswith(f"{SUMMARY_BEGINNING},")
+    except (OSError, ValueError):  # none there, or something else
+        is_own = False
+    return [folder / name for name in TABLES] if is_own else []
+
+
+def is_own(folder: Path) -> bool:
+    """Whether there are results of this program in the folder: its tables, or a record."""
+    return bool(own_tables(folder)) or next(folder.glob(f"*{RECORD_END}"), None) is not None
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -104,7 +119,9 @@ def output_folder(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.") from error
+        raise cannot_write(
+            f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.", error
+        ) from error
     try:
         yield
     except BaseException:

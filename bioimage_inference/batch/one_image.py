@@ -27,7 +27,8 @@ class Task:
     """What is done with every image: ``others`` are files of further inputs by tensor.
 
     ``objects`` says how to find them, ``None`` where they are not wanted; ``resuming`` what counts as complete,
-    ``None`` where everything is computed anew; ``cluster`` predicts them, ``None`` where this process does.
+    ``None`` where everything is computed anew; ``cluster`` predicts them, ``None`` where this process does. Existing
+    files are replaced as with ``overwrite`` of :func:`~bioimage_inference.api.predict`.
     """
 
     model: Model
@@ -36,6 +37,7 @@ class Task:
     objects: "SegmentOptions | None" = None
     resuming: Resuming | None = None
     cluster: "Predictions | None" = None
+    overwrite: bool = False
 
     def earlier(self, sample: Sample, files: ImageFiles) -> Earlier:
         """What an earlier run left of an image, if that counts."""
@@ -70,6 +72,7 @@ def predict_into(
         sample.image,
         inputs=task.others,
         targets=targets,
+        overwrite=task.overwrite,
         progress=progress,
         planned=planned,
         options=task.options,
@@ -186,7 +189,8 @@ def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, 
     prediction = next(iter(files.targets.values())).tiff
     assert prediction is not None
     same_size = _size(record["inputs"][0]) == _size(record["outputs"][0])
-    found = segment_file(prediction, files.objects, options, sample.image if same_size else None)
+    image = sample.image if same_size else None
+    found = segment_file(prediction, files.objects, options, image, overwrite=True)  # checked before the prediction
     if not same_size:
         found["notes"] = [
             *found["notes"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import ImageError, UsageError
+from ..overwriting import user_path
 
 _SUFFIXES = (".csv", ".tsv")
 _IMAGE_COLUMNS = ("image", "file", "filename", "path")
@@ -44,7 +45,7 @@ def read_samples(given: Sequence[str]) -> list[Sample]:
     """The images in the order given, a sheet's in its place. Raises :class:`UsageError` for wrong sheets."""
     samples: list[Sample] = []
     for name in given:
-        path = Path(name)
+        path = user_path(name)
         samples += read_sheet(path) if is_sheet(path) else [Sample(path, name)]
     _refuse_doubles(samples)
     return samples
@@ -123,7 +124,7 @@ def _sample(path: Path, number: int, header: list[str], column: int, cells: list
     if not cells[column]:
         raise UsageError(f"There is no image in {where}, column {header[column]!r}. Name one, or remove the row.")
     metadata = {name: cell for index, (name, cell) in enumerate(zip(header, cells, strict=True)) if index != column}
-    return Sample(path.parent / cells[column], cells[column], MappingProxyType(metadata), where)
+    return Sample(path.parent / user_path(cells[column]), cells[column], MappingProxyType(metadata), where)
 
 
 def _refuse_doubles(samples: Sequence[Sample]) -> None:

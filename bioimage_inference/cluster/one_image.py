@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ..api import Model
+from ..api import Model, Target
 from ..engine.prepare import Prepared, close, prepare
 from ..engine.run import Progress, needs_whole_samples
 from ..errors import UsageError
@@ -142,8 +142,14 @@ def _store_names(job: ImageJob) -> dict[str, Path]:
                 "On a cluster a single image is written as OME-Zarr, not as TIFF or .npy: with --dask, name the folder "
                 "of the outputs with -o."
             )
-        found[name] = target.tiff.with_name(f"{target.tiff.stem}.ome.zarr")
+        found[name] = store_of(target)
     return found
+
+
+def store_of(target: Target) -> Path:
+    """The OME-Zarr that stands for the files of an output."""
+    assert target.tiff is not None
+    return target.tiff.with_name(f"{target.tiff.stem}.ome.zarr")
 
 
 def _blocks(spec: ModelSpec, prepared: Prepared, job: ImageJob) -> Blocks:

@@ -148,7 +148,10 @@ def predict_whole(model: ModelSource, job: ImageJob, options: Options) -> dict[s
     with _process.lock:
         opened = _open_model(model)
         _check_seen(job)
-        return dict(predict(opened, job.image, inputs=job.inputs, targets=job.targets, options=options).record)
+        found = predict(  # the client has seen that the files may be replaced
+            opened, job.image, inputs=job.inputs, targets=job.targets, overwrite=True, options=options
+        )
+        return dict(found.record)
 
 
 def _silent(done: int, total: int) -> None:

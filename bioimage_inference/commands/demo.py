@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ..api import Target, predict
 from ..batch.one_image import Summary
 from ..batch.progress import shown
-from ..errors import OutputError, UsageError
+from ..errors import UsageError, cannot_write
+from ..overwriting import check_writable
 from ..terminal import say
 
 _PACKAGE = Path(__file__).parents[1]
@@ -23,9 +24,14 @@ def demo_command(arguments: argparse.Namespace) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.") from error
-    target = Target(folder / "nuclei_prediction.tif", folder / "nuclei_prediction.npy")
-    picture = folder / "nuclei_prediction.png"
+        raise cannot_write(
+            f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.", error
+        ) from error
+    tiff = folder / "nuclei_prediction.tif"
+    target = Target(tiff, tiff.with_suffix(".npy"))
+    picture = tiff.with_suffix(".png")
+    earlier = check_writable([tiff], [model, image], overwrite=arguments.overwrite)
+    check_writable([picture], [model, image], overwrite=arguments.overwrite or bool(earlier))
     with shown() as display:
         progress = display.image(image.name)
         display.wait("reading the model")
@@ -35,6 +41,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
             image,
             targets={"prediction": target},
             record=folder / "nuclei_provenance.json",
+            overwrite=arguments.overwrite,
             progress=progress,
             planned=summary.planned,
             tiff_layout="labelled",

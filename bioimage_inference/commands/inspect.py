@@ -15,6 +15,7 @@ from ..model.opening import OpenedModel
 from ..model.package import Package, file_sha256, weights_kind
 from ..model.spec import ModelSpec, WeightsEntry
 from ..model.trust import TrustPolicy
+from ..overwriting import check_writable
 from ..report.model_facts import WEIGHTS_NAMES, Facts, model_facts
 
 _INDENT = 12
@@ -27,6 +28,8 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     """
     policy = TrustPolicy.from_environment()
     with _opened(arguments) as opened:
+        if arguments.html is not None:
+            check_writable([arguments.html], opened.package.files, overwrite=arguments.overwrite)
         facts = model_facts(opened, policy)
         if arguments.html is not None:
             from ..report.model_card import cover_picture, model_card

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Target, open_model
-from ..batch.files import TABLES, Wanted, keep_given, name_files, output_folder
+from ..batch.files import TABLES, ImageFiles, Wanted, is_own, name_files, output_folder, own_tables
 from ..batch.one_image import Summary, Task, dry_run, predict_into
 from ..batch.progress import Display, shown
 from ..batch.resume import Resuming
@@ -19,6 +19,7 @@ from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
+from ..overwriting import check_writable, user_path
 from ..terminal import say
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def _task(arguments: argparse.Namespace, model: Model) -> Task:
     options = Options(**{name: getattr(arguments, name) for name in vars(Options())})
     others = dict(_named_file(text) for text in arguments.input)
     resuming = Resuming(model, options, others) if arguments.resume else None
-    return Task(model, options, others, _segment_options(arguments, model.spec.outputs[0]), resuming)
+    objects = _segment_options(arguments, model.spec.outputs[0])
+    return Task(model, options, others, objects, resuming, overwrite=arguments.overwrite)
 
 
 def _segment_options(arguments: argparse.Namespace, output: TensorSpec) -> "SegmentOptions | None":
@@ -103,6 +105,8 @@ def _predict_named(
     (sample,) = samples
     ids = [output.id for output in task.model.spec.outputs]
     targets = {one: Target() for one in ids} | {ids[0]: Target(arguments.tiff, arguments.npy)}
+    written = [path for path in (arguments.tiff, arguments.npy) if path is not None]
+    check_writable(written, _given(arguments, task, samples), overwrite=arguments.overwrite)
     summary = Summary(partial(_say, arguments), display)
     if arguments.dry_run:
         record = dry_run(task, sample, targets)
@@ -120,11 +124,20 @@ def _predict_into_folder(
     ids = [output.id for output in task.model.spec.outputs]
     files = name_files(samples, folder, Wanted(ids, arguments.report, task.objects is not None))
     tables = [folder / name for name in TABLES] if many else []
-    sheets = [path for path in map(Path, arguments.images) if is_sheet(path)]
-    given = [*(sample.image for sample in samples), *sheets, *task.others.values()]
-    keep_given([*tables, *(path for one in files for path in one.all())], given)
+    given = _given(arguments, task, samples)
+    written = [*tables, *_stores(arguments, files, many), *(path for one in files for path in one.all())]
+    claimed = own_tables(folder)
+    if arguments.resume and is_own(folder):  # a run that was killed can leave outputs of which there is no record yet
+        claimed += [path for one in files for path in one.predicted()]
+    if arguments.ro_crate is not None:
+        from ..report.ro_crate import CRATE, is_own_crate, write_crate
+
+        written.append(arguments.ro_crate / CRATE)
+        claimed += [written[-1]] if is_own_crate(arguments.ro_crate) else []
+    check_writable(written, given, overwrite=arguments.overwrite, claimed=claimed)
     keep_records = arguments.json or arguments.ro_crate is not None
     items = list(zip(samples, files, strict=True))
+    task = replace(task, overwrite=True)  # what may be replaced was decided above, with the records as they were
     batch = Batch(task, items, folder, partial(_say, arguments), display, keep_records, arguments.debug)
     if arguments.dry_run:
         if not many:
@@ -139,10 +152,23 @@ def _predict_into_folder(
         else:
             records, exit_code = [run_single(batch)], 0
     if arguments.ro_crate is not None and records:
-        from ..report.ro_crate import write_crate
-
         write_crate(records, arguments.ro_crate)
     return records, exit_code
+
+
+def _given(arguments: argparse.Namespace, task: Task, samples: Sequence[Sample]) -> list[Path]:
+    """All files that are read, as far as they are known before images are opened."""
+    sheets = [path for path in map(user_path, arguments.images) if is_sheet(path)]
+    return [*task.model.opened.package.files, *(one.image for one in samples), *sheets, *task.others.values()]
+
+
+def _stores(arguments: argparse.Namespace, files: Sequence[ImageFiles], many: bool) -> list[Path]:
+    """The OME-Zarr that a cluster writes for a single image."""
+    if arguments.dask is None or many:
+        return []
+    from ..cluster.one_image import store_of
+
+    return [store_of(target) for one in files for target in one.targets.values()]
 
 
 @contextmanager
@@ -192,4 +218,4 @@ def _named_file(text: str) -> tuple[str, Path]:
     name, equals, file = text.partition("=")
     if not (name and equals and file):
         raise UsageError(f"--input {text!r} is not understood. Give ID=FILE, for instance --input mask=mask.tif.")
-    return name, Path(file)
+    return name, user_path(file)

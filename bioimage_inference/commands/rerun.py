@@ -41,6 +41,7 @@ def rerun_command(arguments: argparse.Namespace) -> int:
             folder,
             offline=arguments.offline,
             trust_model_code=arguments.trust_model_code,
+            overwrite=arguments.overwrite,
             progress=progress,
         )
     if arguments.json:

@@ -18,7 +18,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
     prediction: Path = arguments.prediction
     files, options = _files(arguments), segment_options(arguments)
     with nullcontext() if arguments.output is None else output_folder(arguments.output):
-        objects = segment_file(prediction, files, options, arguments.image)
+        objects = segment_file(prediction, files, options, arguments.image, overwrite=arguments.overwrite)
     if arguments.json:
         print(json.dumps(objects, indent=2, ensure_ascii=False))
         return 0

@@ -49,7 +49,9 @@ def validate_command(arguments: argparse.Namespace) -> int:
         display.wait("reading the model")
         with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
             display.wait("computing the test image")
-            findings = validate(model, options, arguments.output, arguments.weights, arguments.halo)
+            findings = validate(
+                model, options, arguments.output, arguments.weights, arguments.halo, overwrite=arguments.overwrite
+            )
             spec = model.spec
     if arguments.json:
         record = {"model": describe_model(spec), "weights": [_record(finding) for finding in findings]}

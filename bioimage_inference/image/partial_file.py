@@ -15,21 +15,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from bioimage_inference.errors import OutputError
+from bioimage_inference.errors import DENIED, DiskFullError, NotPermittedError, OutputError
 
 # What file systems answer that cannot reserve space; writing finds a full disk as well, only later.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 
 
 class _OfThisProcess:
-    """Files that are neither committed nor aborted; after an interruption, ``ended``, none is begun any more."""
+    """Files that are neither committed nor aborted, and those that were ``committed``.
+
+    After an interruption, ``ended``, none is begun any more.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.unfinished: set[Path] = set()
+        self.committed: list[Path] = []
         self.ended = False
 
 
@@ -72,7 +74,7 @@ class PartialFile:
         if self._final.exists() and not self._final.is_file():
             raise OutputError(f"The output {self.path} is a device or a pipe, not a file. Name a file.")
         if self._final.exists() and not os.access(self._final, os.W_OK):
-            raise OutputError(
+            raise NotPermittedError(
                 f"The file {self.path} exists and is write-protected. Name another one, or make it writable."
             )
 
@@ -148,6 +150,7 @@ class PartialFile:
         self._descriptor = None
         os.close(descriptor)
         _process.unfinished.discard(self._partial)
+        note_committed(self.path)
 
     def abort(self) -> None:
         """Remove the partial file; nothing happens where there is none any more."""
@@ -177,6 +180,21 @@ def write_whole(path: Path, data: bytes) -> None:
         file.abort()  # does nothing after the commit
 
 
+def note_committed(path: Path) -> None:
+    """Remember that a file has its final name, for the words of errors that come later."""
+    _process.committed.append(path)
+
+
+def committed_files() -> list[Path]:
+    """The files that have got their final names, since they were forgotten."""
+    return list(_process.committed)
+
+
+def forget_committed_files() -> None:
+    """Begin anew: what follows is another run."""
+    _process.committed.clear()
+
+
 def remove_unfinished() -> None:
     """Remove the partial files of this process, which was interrupted and ends; its threads can begin no others."""
     with _process.lock:
@@ -200,15 +218,15 @@ def allocate(descriptor: int, size: int) -> None:
 def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -> OutputError:
     """What an error of the system means for the output ``path`` in ``folder``, which takes ``needed`` bytes."""
     size = "" if needed is None else f" of {byte_size(needed)}"
-    if error.errno in _FULL:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = byte_size(shutil.disk_usage(folder).free)
-        return OutputError(
+        return DiskFullError(
             f"There is no room for the output {path}{size}: {free} are free in the folder {folder}"
             f"{' and the quota is used up' if error.errno == errno.EDQUOT else ''}. "
             "Free some space, or write to another disk."
         )
     if error.errno == errno.EFBIG:
-        return OutputError(
+        return DiskFullError(
             f"The output {path}{size} is larger than files may be in the folder {folder}, by its file system or by "
             "a limit set for this process (ulimit -f). Write to another disk, or raise the limit."
         )
@@ -216,8 +234,8 @@ def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -
         return OutputError(
             f"The output {path} cannot be written: there is no folder {folder}. Make it, or name another."
         )
-    if error.errno in _DENIED:
-        return OutputError(
+    if error.errno in DENIED:
+        return NotPermittedError(
             f"The output {path} cannot be written: the folder {folder} does not allow it ({error.strerror}). "
             "Name a folder that you may write to."
         )

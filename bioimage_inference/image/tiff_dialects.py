@@ -1,6 +1,7 @@
 """What microscopes and their programs write into TIFF beside the standard tags; each dialect is a small function."""
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -105,10 +106,8 @@ def _fei(tif: Any) -> Metadata:
 
 def _svs(tif: Any) -> Metadata:
     """Aperio slides: ``MPP`` in the description is µm per pixel."""
-    import tifffile
-
-    info = tifffile.tifffile.svs_description_metadata(tif.pages.first.description)
-    size = pixel_size("x", info.get("MPP"), "µm")
+    stated = re.search(r"\|\s*MPP\s*=\s*([^|\s]+)", tif.pages.first.description)
+    size = pixel_size("x", stated and stated[1], "µm")
     return Metadata({"y": size, "x": size})
 
 

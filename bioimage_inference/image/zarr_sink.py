@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutputError
 from .image import PixelSize, Region
-from .partial_file import output_error
+from .partial_file import note_committed, output_error
 from .sinks import Layout
 
 _ORDER = "tbipczyx"
@@ -195,6 +195,7 @@ class PartialStore:
                 self.path.rename(old)
             self.folder.rename(self.path)
             self._close()
+            note_committed(self.path)
             if old.exists():
                 shutil.rmtree(old)
 

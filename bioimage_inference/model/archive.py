@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ..errors import ModelError, OutputError
+from ..errors import ModelError, cannot_write
 
 END_MAGIC = b"PK\x05\x06"
 END_RECORD_BYTES = 22
@@ -79,9 +79,10 @@ class Archive:
             for name in names:
                 self._unpack_member(name, folder / name)
         except OSError as error:
-            raise OutputError(
+            raise cannot_write(
                 f"{self.path.name} could not be unpacked in {scratch}: {error.strerror or error}. "
-                "Free some space there, or name another folder for temporary files in TMPDIR."
+                "Free some space there, or name another folder for temporary files in TMPDIR.",
+                error,
             ) from error
         return folder
 

@@ -65,6 +65,16 @@ class Package:
     sha256: str
     source: Path
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that the model is read from: the zip, or all that its description names."""
+        found = [self.source]
+        if self.bare_weights is not None:
+            found.append(self.bare_weights)
+        if self.description is not None and self.description_name is not None:
+            found += [self.root / name for name in (self.description_name, *_named_files(self.description))]
+        return found
+
 
 def open_package(source: Path, scratch: Path, description: Path | None = None) -> Package:
     """Open a model; zip packages are unpacked into a new folder below ``scratch``.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError
+from ..errors import cannot_write
 
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ def write_difference_picture(path: Path, expected: Array, got: Array, letters: s
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
     except OSError as error:
-        raise OutputError(f"The picture {path} cannot be written: {error.strerror or error}.") from error
+        raise cannot_write(f"The picture {path} cannot be written: {error.strerror or error}.", error) from error
 
 
 def _plane(letters: str, worst: tuple[int, ...]) -> tuple[tuple[slice | int, ...], str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import OutputError, UsageError
+from ..errors import UsageError, cannot_write
 from ..image.partial_file import write_whole
 from .citation import bibtex, methods, references
 from .colours import colour_bar
@@ -50,9 +50,10 @@ def write_report(record: Record, path: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
+        raise cannot_write(
             f"The folder {folder} cannot be made: {error.strerror}. Move away what has its name, or write the report "
-            "elsewhere."
+            "elsewhere.",
+            error,
         ) from error
     for picture in gallery.pictures():
         write_whole(folder / f"{picture.name}.png", picture.png)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..errors import OutputError, UsageError
+from ..errors import UsageError, cannot_write
 from ..zoo.names import zoo_name
 from .citation import methods, references
 from .record import FILES
@@ -30,6 +30,8 @@ PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 CRATE = "ro-crate-metadata.json"
 """The file that makes a folder a crate."""
 _VERSION = "1.2"  # of RO-Crate
+_INDEX = "https://pypi.org/project"
+_HOME = f"{_INDEX}/bioimage_inference/"
 _ENCODINGS = {
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
@@ -58,6 +60,15 @@ def check_installed() -> None:
         )
 
 
+def is_own_crate(folder: Path) -> bool:
+    """Whether the folder is a crate that this program wrote."""
+    try:
+        entities = json.loads((folder / CRATE).read_text(encoding="utf-8"))["@graph"]
+        return any(str(one["@id"]).startswith(_HOME) for one in entities)
+    except (OSError, ValueError, KeyError, TypeError):  # no crate, or no text of the form of one
+        return False
+
+
 def write_crate(records: Sequence[Record], folder: Path) -> None:
     """Write a crate of some runs into ``folder``, with an action for each.
 
@@ -78,7 +89,9 @@ def write_crate(records: Sequence[Record], folder: Path) -> None:
         crate.write(folder)
     except OSError as error:
         place = error.filename or folder
-        raise OutputError(f"The RO-Crate {folder} cannot be written: {place}: {error.strerror or error}.") from error
+        raise cannot_write(
+            f"The RO-Crate {folder} cannot be written: {place}: {error.strerror or error}.", error
+        ) from error
 
 
 def _describe(crate: "ROCrate", records: Sequence[Record]) -> None:
@@ -187,13 +200,10 @@ class _Writer:
 
     def _program(self, record: Record) -> "Entity":
         """This program, and the libraries that it ran with."""
-        index = "https://pypi.org/project"
         versions = {name: version for name, version in record["versions"].items() if name != "python"}
         version = versions.pop("bioimage_inference")
-        needed = [self._software(name, number, f"{index}/{name}/") for name, number in versions.items()]
-        return self._software(
-            "bioimage_inference", version, f"{index}/bioimage_inference/", softwareRequirements=needed
-        )
+        needed = [self._software(name, number, f"{_INDEX}/{name}/") for name, number in versions.items()]
+        return self._software("bioimage_inference", version, _HOME, softwareRequirements=needed)
 
     def _software(self, name: str, version: str, url: str, **facts: Any) -> "Entity":
         """A package of the index, by its version; local parts of that such as ``+cpu`` are not in addresses there."""

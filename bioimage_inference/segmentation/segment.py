@@ -1,6 +1,6 @@
 """From the prediction of a model to objects: a label image, a table and an overlay picture."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UsageError
 from ..image.image import PixelSize
+from ..overwriting import REPLACED, check_writable
 from ..scratch import scratch_folder
 from .blocks import OVERLAP, Grid, cut
 from .growing import grow_seeds
@@ -67,7 +67,12 @@ class SegmentOptions:
 
 
 def segment_file(
-    prediction: Path, files: SegmentFiles, options: SegmentOptions, image: Path | None = None
+    prediction: Path,
+    files: SegmentFiles,
+    options: SegmentOptions,
+    image: Path | None = None,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Find the objects of a prediction and write ``files``; returns the entry ``objects`` of the record.
 
@@ -76,9 +81,11 @@ def segment_file(
     ``overlay`` (paths as text or None), ``count``, ``foreground``, ``boundary``, ``threshold``, ``min_size``;
     of the prediction ``axes``, ``shape``, ``spatial`` (axes of a sample) and ``samples`` (their number);
     ``median_size`` (``{px, um}``: pixels, and µm² or µm³, None where unknown), ``notes``.
+    Files that are there already are replaced where a record beside them names them, or with ``overwrite``.
     Raises UsageError, ImageError or OutputError.
     """
-    _keep(files.wanted, [prediction] if image is None else [prediction, image])
+    given = [prediction] if image is None else [prediction, image]
+    replaced = check_writable(files.wanted, given, overwrite=overwrite)
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
@@ -93,7 +100,9 @@ def segment_file(
         shown = 0 if light is None else light.channel_number(options.image_channel)
         found = Found(maps, light, raw, numbered, _pixel_sizes(samples, light), shown)
         write_files(files.labels, files.table, files.overlay, found)
-        return _entry(prediction, files, options, found, grid, min_size)
+        entry = _entry(prediction, files, options, found, grid, min_size)
+    entry["notes"] += [REPLACED] if replaced else []
+    return entry
 
 
 def _entry(
@@ -144,16 +153,6 @@ def _find(
         parts.append(meter.result())
         total += seeds.count
     return number(together(parts), min_size)
-
-
-def _keep(written: Sequence[Path], given: Sequence[Path]) -> None:
-    """Raise UsageError where a file that is given would be overwritten, also by way of a link to it."""
-    places = {path.resolve() for path in given}
-    for path in written:
-        if path.resolve() in places:
-            raise UsageError(
-                f"{path} is given, and would be overwritten. Name another file, or another folder with -o."
-            )
 
 
 @contextmanager

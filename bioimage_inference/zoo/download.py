@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from ..errors import ModelError, OutputError, UsageError
+from ..errors import ModelError, UsageError, cannot_write
 from ..model.description import read_description
 from ..model.package import file_sha256
 from ..model.plain_yaml import MAX_BYTES, load_yaml
@@ -56,9 +56,10 @@ def zoo_model(name: ZooName, index: Index, offline: bool = False) -> Path:
         with _locked(home, model_id):
             return _cached(home, name.version) or _download(model_id, name.version, index, home, address)
     except OSError as error:
-        raise OutputError(
+        raise cannot_write(
             f"The model {model_id} cannot be put into the cache {home}: {error.strerror or error}. Make room there, or "
-            "name a folder that can be written in the environment variable BIOIMAGEIO_CACHE_PATH."
+            "name a folder that can be written in the environment variable BIOIMAGEIO_CACHE_PATH.",
+            error,
         ) from error
 
 

@@ -55,7 +55,7 @@ def model(folder: Path, **more: Any) -> Path:
 
 def test_a_full_disk_is_told_and_leaves_nothing(mounted: Path, tmp_path: Path, image: Path, capsys: Output) -> None:
     (mounted / "other").write_bytes(bytes(500_000))
-    assert main(["predict", str(model(tmp_path)), str(image), "-o", str(mounted / "out")]) == 2
+    assert main(["predict", str(model(tmp_path)), str(image), "-o", str(mounted / "out")]) == 9
     assert "There is no room for the output" in capsys.readouterr().err
     assert names(mounted / "out") == []
 
@@ -63,7 +63,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(mounted: Path, tmp_path: Path, i
 def test_a_read_only_disk_is_told(mounted: Path, tmp_path: Path, image: Path, capsys: Output) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
     for place in (mounted, mounted / "out"):
-        assert main(["predict", str(model(tmp_path)), str(image), "-o", str(place)]) == 2
+        assert main(["predict", str(model(tmp_path)), str(image), "-o", str(place)]) == 8
         assert os.strerror(errno.EROFS) in capsys.readouterr().err
 
 
@@ -78,7 +78,7 @@ def test_no_room_for_temporary_files_is_told(
 ) -> None:
     package = needs_scratch(tmp_path)
     request.getfixturevalue("file_limit")
-    assert main(["predict", str(package), str(image), "-o", str(tmp_path / "out")]) == 2
+    assert main(["predict", str(package), str(image), "-o", str(tmp_path / "out")]) == 9
     told = capsys.readouterr().err
     assert f"{tempfile.gettempdir()}/bioimage-inference-" in told
     assert names(tmp_path / "out") == []
@@ -88,7 +88,7 @@ def test_a_full_disk_of_temporary_files(
     mounted: Path, tmp_path: Path, image: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(mounted))
-    assert main(["predict", str(needs_scratch(tmp_path)), str(image), "-o", str(tmp_path / "out")]) == 2
+    assert main(["predict", str(needs_scratch(tmp_path)), str(image), "-o", str(tmp_path / "out")]) == 9
     assert "There is no room" in capsys.readouterr().err
     assert names(mounted) == names(tmp_path / "out") == []
 

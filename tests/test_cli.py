@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from importlib.resources import files
 from pathlib import Path

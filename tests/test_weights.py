@@ -9,19 +9,23 @@ import struct
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bioimage_inference.errors import BioimageInferenceError, ModelError, OutOfMemoryError, TrustError
 from bioimage_inference.model import architecture as architecture_module
 from bioimage_inference.model import weights as weights_module
 from bioimage_inference.model.architecture import load_function
 from bioimage_inference.model.spec import Architecture, ModelSpec, Operation, WeightsEntry
+from bioimage_inference.model.state_dict import find_state_dict
 from bioimage_inference.model.trust import HASHES_VARIABLE, TRUST_VARIABLE, TrustPolicy
 from bioimage_inference.model.weights import LoadedWeights, load_weights
 
@@ -124,22 +128,140 @@ def test_a_state_dict_is_put_into_its_architecture(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
 
 
-def prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"module.{key}": value for key, value in state.items()}
+WRAPPING_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
+PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.")
+
+
+def prefixed(state: Mapping[str, Any], prefix: str = "module.") -> dict[str, Any]:
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def wrapped(state: Mapping[str, Any], keys: Sequence[str], prefixes: Sequence[str], beside: bool) -> dict[str, Any]:
+    """The state dict as a training program saves it, ``beside`` others: an optimizer's, and tensors of a loss."""
+    found = prefixed(state, "".join(prefixes))
+    if beside and set(prefixes) - {"_orig_mod."}:  # torch.compile compiles a whole module
+        found["loss.weight"] = torch.ones(3)
+    for key in reversed(keys):
+        found = (
+            {"epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}}, key: found} if beside else {key: found}
+        )
+    return found
+
+
+class Deep(torch.nn.Module):
+    """A network with modules in modules, batch normalisation, and names that look like a prefix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+        self.net = torch.nn.ModuleDict({"module": torch.nn.Conv2d(2, 1, 1)})
+        self.eval()
+
+
+@given(
+    keys=st.lists(st.sampled_from(WRAPPING_KEYS), max_size=2),
+    prefixes=st.lists(st.sampled_from(PREFIXES), max_size=3),
+    beside=st.booleans(),
+    compiled=st.sampled_from(["", "model.", "net.module.", "model.0."]),
+)
+def test_a_state_dict_is_found_under_keys_and_prefixes(
+    keys: list[str], prefixes: list[str], beside: bool, compiled: str
+) -> None:
+    state = Deep().state_dict()
+    saved = {key.replace(compiled, f"{compiled}_orig_mod.") if compiled else key: state[key] for key in state}
+    found = find_state_dict(wrapped(saved, keys, prefixes, beside), state, "weights.pt")
+    assert found.misfit is None
+    assert found.tensors.keys() == state.keys()
+    assert all(found.tensors[name] is state[name] for name in state)
+    assert ("loss.weight" in "".join(found.notes)) == (beside and bool(set(prefixes) - {"_orig_mod."}))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("prefix", ["", *PREFIXES, "model._orig_mod."])
+@pytest.mark.parametrize("key", [None, *WRAPPING_KEYS])
+def test_state_dicts_are_unwrapped(tmp_path: Path, key: str | None, prefix: str, beside: bool) -> None:
+    state = wrapped(REFERENCE.state_dict(), [key] if key else [], [prefix] if prefix else [], beside)
+    loaded = load_weights(state_dict_model(tmp_path, state), TRUSTING)
+    assert computes_like_the_reference(loaded)
+
+
+def test_weights_beside_averaged_ones_are_those_that_were_trained(tmp_path: Path) -> None:
+    averaged = {name: value + 1 for name, value in REFERENCE.state_dict().items()}
+    state = {"ema": averaged, "model": REFERENCE.state_dict()}
+    loaded = load_weights(state_dict_model(tmp_path, state), TRUSTING)
+    assert computes_like_the_reference(loaded)
+    assert "under the key 'ema'" in "".join(loaded.notes)
+
+
+def test_an_unusual_place_is_said(tmp_path: Path) -> None:
+    state = {"student": prefixed(REFERENCE.state_dict(), "backbone."), "teacher": {"other": torch.ones(1)}}
+    loaded = load_weights(state_dict_model(tmp_path, state), TRUSTING)
+    assert computes_like_the_reference(loaded)
+    assert "under the key 'student' with the prefix 'backbone.'" in "".join(loaded.notes)
 
 
 @pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
-        prefixed,
-        lambda state: {"state_dict": prefixed(state)},
-    ],
-    ids=["state_dict", "model_state_dict", "module.", "both"],
+    "places", [(["a"], [], ["b"], []), (["net"], [], ["model"], []), ([], ["net."], [], ["model."])]
 )
-def test_state_dicts_are_unwrapped(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
-    loaded = load_weights(state_dict_model(tmp_path, wrap(REFERENCE.state_dict())), TRUSTING)
+def test_two_networks_that_fit_are_not_chosen_from(tmp_path: Path, places: tuple[list[str], ...]) -> None:
+    other = {name: value + 1 for name, value in REFERENCE.state_dict().items()}
+    state = wrapped(REFERENCE.state_dict(), *places[:2], False) | wrapped(other, *places[2:], False)
+    with pytest.raises(ModelError, match="holds several networks") as caught:
+        load_weights(state_dict_model(tmp_path, state), TRUSTING)
+    for part in ("".join(place) for place in places if place):
+        assert repr(part) in str(caught.value)
+
+
+def test_of_two_networks_the_one_with_the_sizes_of_the_description(tmp_path: Path) -> None:
+    larger = {name: torch.cat([value, value]) for name, value in REFERENCE.state_dict().items()}
+    loaded = load_weights(state_dict_model(tmp_path, {"model": larger, "net": REFERENCE.state_dict()}), TRUSTING)
+    assert computes_like_the_reference(loaded)
+
+
+@given(drop=st.sampled_from(sorted(Deep().state_dict())), keys=st.lists(st.sampled_from(WRAPPING_KEYS), max_size=2))
+def test_a_part_of_a_network_never_fits(drop: str, keys: list[str]) -> None:
+    state = Deep().state_dict()
+    part = {name: value for name, value in state.items() if name != drop}
+    found = find_state_dict(wrapped(part, keys, ["model."], True), state, "weights.pt")
+    if drop.endswith("num_batches_tracked"):  # counts nothing that a network computes with
+        assert found.misfit is None
+    else:
+        assert found.misfit is not None
+        assert f"missing: {drop}" in found.misfit
+
+
+def test_the_key_that_holds_weights_that_do_not_fit_is_named(tmp_path: Path) -> None:
+    state = {"epoch": 3, "generator": {"x.conv.weight": torch.zeros(1, 1, 3, 3)}}
+    with pytest.raises(ModelError) as caught:
+        load_weights(state_dict_model(tmp_path, state), TRUSTING)
+    assert "under the key 'generator' with the prefix 'x.'" in str(caught.value)
+    assert "missing: conv.bias" in str(caught.value)
+
+
+def test_a_file_without_the_networks_names_says_what_it_holds(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"under the key 'generator': first\.weight"):
+        load_weights(state_dict_model(tmp_path, {"generator": {"first.weight": torch.zeros(3)}}), TRUSTING)
+
+
+def test_a_file_that_holds_itself_is_searched_once(tmp_path: Path) -> None:
+    state: dict[str, Any] = {f"part{number}": {} for number in range(200)}
+    for part in (state, *list(state.values())):
+        part.update(dict.fromkeys("abc", state))
+    with pytest.raises(ModelError, match="do not fit"):
+        load_weights(state_dict_model(tmp_path, state), TRUSTING)
+
+
+def test_versions_of_modules_are_kept_without_a_prefix(tmp_path: Path) -> None:
+    code = CODE + (
+        "\n\nclass Versioned(Net):\n    _version = 2\n\n"
+        "    def _load_from_state_dict(self, state, prefix, metadata, *more):\n"
+        "        assert metadata['version'] == 2\n"
+        "        super()._load_from_state_dict(state, prefix, metadata, *more)\n"
+    )
+    state: Any = OrderedDict(prefixed(REFERENCE.state_dict()))
+    state._metadata = OrderedDict({"": {"version": 1}, "module": {"version": 2}, "module.conv": {"version": 1}})
+    loaded = load_weights(state_dict_model(tmp_path, {"model": state}, code, "Versioned"), TRUSTING)
     assert computes_like_the_reference(loaded)
 
 
@@ -485,7 +607,7 @@ def test_a_missing_library_of_the_zoo_comes_with_the_command(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("state", "found"),
     [
-        ({"other.weight": torch.zeros(1)}, r"Putting the weights of state\.pt into Net failed .*conv\.weight"),
+        ({"other.weight": torch.zeros(1)}, r"weights state\.pt do not fit the network Net .*conv\.weight"),
         ([torch.zeros(1)], r"holds a list, expected were named tensors"),
     ],
 )
@@ -501,6 +623,21 @@ def test_names_that_need_not_match_where_the_description_says_so(tmp_path: Path)
         load_weights(model, TRUSTING)
     lenient = replace(model, weights=(replace(model.weights[0], strict=False),))
     assert computes_like_the_reference(load_weights(lenient, TRUSTING))
+
+
+def test_a_network_is_never_left_without_weights(tmp_path: Path) -> None:
+    model = state_dict_model(tmp_path, {"another.name": torch.zeros(1)})
+    lenient = replace(model, weights=(replace(model.weights[0], strict=False),))
+    with pytest.raises(ModelError, match="do not fit the network Net"):
+        load_weights(lenient, TRUSTING)
+
+
+def test_tensors_that_the_description_lets_be_missing_are_said(tmp_path: Path) -> None:
+    model = state_dict_model(tmp_path, {"model": {"conv.weight": REFERENCE.state_dict()["conv.weight"]}})
+    lenient = replace(model, weights=(replace(model.weights[0], strict=False),))
+    loaded = load_weights(lenient, TRUSTING)
+    assert torch.equal(loaded.module.state_dict()["conv.weight"], REFERENCE.state_dict()["conv.weight"])
+    assert "lacks 1 of the network's 2 tensors, conv.bias" in "".join(loaded.notes)
 
 
 def test_a_state_dict_without_architecture(tmp_path: Path) -> None:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 _LABELS = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
-_WRAPPERS = ("state_dict", "model_state_dict")
-_PARALLEL_PREFIX = "module."
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
     elif entry.format == "torchscript":
         raise ModelError(f"{path.name} is listed as TorchScript, but is something else by its content.")
     else:
-        module = _load_state_dict(entry, path, model, policy)
+        module, notes = _load_state_dict(entry, path, model, policy)
     # the hash was taken of the file, not of the bytes that torch read
     if _identity(path) != before:
         raise ModelError(f"{path.name} was changed while it was read. Run again when nothing writes to it.")
@@ -142,7 +140,10 @@ def _load_torchscript(path: Path) -> "torch.nn.Module":
     return module
 
 
-def _load_state_dict(entry: WeightsEntry, path: Path, model: ModelSpec, policy: TrustPolicy) -> "torch.nn.Module":
+def _load_state_dict(
+    entry: WeightsEntry, path: Path, model: ModelSpec, policy: TrustPolicy
+) -> tuple["torch.nn.Module", tuple[str, ...]]:
+    """The network with its weights, and notes on what else the file holds."""
     architecture = entry.architecture
     if architecture is None:
         raise ModelError(f"The description names no architecture to put the weights of {path.name} into.")
@@ -150,11 +151,42 @@ def _load_state_dict(entry: WeightsEntry, path: Path, model: ModelSpec, policy: 
     code = None if source is None else check_code(source, architecture.sha256, model.root, policy)
     content = _load_tensors(path)
     network = build_network(architecture, code, policy)
-    with running_model_code(f"Putting the weights of {path.name} into {architecture.callable}"):
-        state = _matching_state(content, set(network.state_dict()))
-        # strict is the default, and some models' own load_state_dict does not take it
-        network.load_state_dict(state, **({} if entry.strict else {"strict": False}))
-    return network
+    return network, _put_weights(content, network, architecture.callable, path.name, entry.strict)
+
+
+def _put_weights(
+    content: Mapping[str, Any], network: "torch.nn.Module", callable: str, file: str, strict: bool
+) -> tuple[str, ...]:
+    """Load the state dict in the content of ``file`` into the network; returns notes on what is unusual with it.
+
+    Raises :class:`ModelError` where it does not fit. Without ``strict`` names may be missing, but not all of them.
+    """
+    from .state_dict import find_state_dict
+
+    putting = f"Putting the weights of {file} into {callable}"
+    with running_model_code(putting):
+        own = network.state_dict()
+    found = find_state_dict(content, own, file)
+    misfit = (
+        f"The weights {file} do not fit the network {callable} of the description: {found.misfit}. Use the weights "
+        "that belong to the description, or the description of these weights."
+    )
+    try:
+        with running_model_code(putting):
+            # strict is the default, and some models' own load_state_dict does not take it
+            result = network.load_state_dict(found.tensors, **({} if strict else {"strict": False}))
+    except ModelError as error:
+        raise (error if found.misfit is None else ModelError(misfit)) from error.__cause__
+    missing: list[str] = list(getattr(result, "missing_keys", ()))  # some models' own load_state_dict returns nothing
+    if not missing:
+        return found.notes
+    if len(missing) == len(own):
+        raise ModelError(misfit)
+    return (
+        *found.notes,
+        f"{file} lacks {len(missing)} of the network's {len(own)} tensors, {missing[0]} for instance. The description "
+        "allows this; these tensors keep the values that the network is built with.",
+    )
 
 
 def _load_tensors(path: Path) -> Mapping[str, Any]:
@@ -177,16 +209,6 @@ def _load_tensors(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ModelError(f"{path.name} holds a {type(content).__name__}, expected were named tensors (a state dict).")
     return content
-
-
-def _matching_state(content: Mapping[str, Any], expected: set[str]) -> Mapping[str, Any]:
-    """The part of a weights file that names the network's parameters: as it is, unwrapped, or without prefix.
-
-    Where nothing fits it is returned as it is, for networks that sort it out themselves or say what is missing.
-    """
-    wrapped = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    bare = {str(key).removeprefix(_PARALLEL_PREFIX): value for key, value in wrapped.items()}
-    return next((state for state in (content, wrapped, bare) if expected & state.keys()), content)
 
 
 def _refuse_unreadable(path: Path, error: Exception) -> NoReturn:

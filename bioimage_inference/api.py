@@ -28,7 +28,7 @@ from .model.opening import OpenedModel, open_model_files
 from .model.spec import ModelSpec, TensorSpec
 from .model.weights import check_offered
 from .options import Options
-from .overwriting import REPLACED, check_writable, user_path
+from .overwriting import REPLACED, check_writable
 from .report.hashing import InputHashes
 from .report.record import (
     SCHEMA,
@@ -42,6 +42,7 @@ from .report.run_record import describe_computed
 from .report.run_record import describe_run as describe_run
 from .report.tiff_facts import facts_of
 from .scratch import scratch_folder
+from .typed_path import input_path, user_path
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -156,14 +157,15 @@ def open_model(
 ) -> Iterator[Model]:
     """Open a model for as long as the ``with`` block lasts.
 
-    ``model`` is a package (zip, folder or its yaml), a weights file, or the id or DOI of a model of the zoo, which is
-    downloaded if it is not in the cache, unless ``offline``. ``description``, ``model_axes`` and ``model_size`` are for
-    a TorchScript file that the zoo does not know. Raises :class:`UsageError` or :class:`ModelError`.
+    ``model`` is a package (zip, folder or its yaml), a weights file, or the id, title, DOI or page of a model of the
+    zoo, which is downloaded if it is not in the cache, unless ``offline``. ``description``, ``model_axes`` and
+    ``model_size`` are for a TorchScript file that the zoo does not know. Raises :class:`UsageError` or
+    :class:`ModelError`.
     """
-    place, yaml = user_path(model), None if description is None else user_path(description)
+    yaml = None if description is None else input_path(description)
     with scratch_folder() as scratch:
-        opened = open_model_files(place, scratch, yaml, model_axes, model_size, offline)
-        yield Model(opened, describe_source(place, yaml, model_axes, model_size))
+        opened = open_model_files(model, scratch, yaml, model_axes, model_size, offline)
+        yield Model(opened, describe_source(opened.name or user_path(model), yaml, model_axes, model_size))
 
 
 def predict(
@@ -241,7 +243,7 @@ def _hashable(prepared: Prepared, given: Mapping[str, Any]) -> dict[str, Path | 
 def _image_like(image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
     """An xarray DataArray as an image, all else as it is."""
     if isinstance(image, Path | str):
-        return user_path(image)
+        return input_path(image)
     return image if isinstance(image, Image | np.ndarray) else data_array_image(image, axes)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .errors import BioimageInferenceError, OutOfMemoryError, UsageError
 from .image.partial_file import committed_files, forget_committed_files
-from .overwriting import user_path
+from .typed_path import input_path, user_path
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
@@ -261,7 +261,9 @@ def _add_validate(commands: Any) -> None:
         help="folder for pictures of differences (default: the current one)")  # fmt: skip
     add("--overwrite", action="store_true", help=_OVERWRITE)
     add("--json", action="store_true", help="print the findings as JSON")
-    add("--description", type=user_path, metavar="YAML", help="the description (rdf.yaml) that belongs to bare weights")
+    add(
+        "--description", type=input_path, metavar="YAML", help="the description (rdf.yaml) that belongs to bare weights"
+    )
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--threads", type=_positive, metavar="N", help="CPU threads (default: the processors available to this job)")
     add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
@@ -292,9 +294,12 @@ def _add_segment(commands: Any) -> None:
         epilog=_EPILOG,
     )
     add = segment.add_argument
-    add("prediction", metavar="PREDICTION", type=user_path, help="TIFF or .npy that predict wrote, or OME-Zarr")
+    add("prediction", metavar="PREDICTION", type=input_path, help="TIFF or .npy that predict wrote, or OME-Zarr")
     add(
-        "--image", type=user_path, metavar="IMAGE", help="the image that was predicted, for intensities and the overlay"
+        "--image",
+        type=input_path,
+        metavar="IMAGE",
+        help="the image that was predicted, for intensities and the overlay",
     )
     add("--axes", help="axes of PREDICTION, e.g. tcyx, whatever it says itself")
     _add_object_options(add)
@@ -336,7 +341,7 @@ def _add_rerun(commands: Any) -> None:
         epilog=_EPILOG,
     )
     add = rerun.add_argument
-    add("record", metavar="PROVENANCE", type=user_path, help="the *_provenance.json that predict wrote")
+    add("record", metavar="PROVENANCE", type=input_path, help="the *_provenance.json that predict wrote")
     add("-o", "--output", type=user_path, metavar="DIR", help="keep the new outputs there (default: remove them)")
     add("--overwrite", action="store_true", help=_OVERWRITE)
     add("--json", action="store_true", help="print the findings as JSON")
@@ -347,7 +352,7 @@ def _add_rerun(commands: Any) -> None:
 
 def _add_bare_weights(command: Any) -> None:
     add = command.add_argument_group("weights without a description").add_argument
-    add("--description", type=user_path, metavar="YAML", help="the description (rdf.yaml) that belongs to the weights")
+    add("--description", type=input_path, metavar="YAML", help="the description (rdf.yaml) that belongs to the weights")
     add("--model-axes", metavar="AXES", help="without any description: axes of the input, bcyx or bczyx")
     add("--model-size", metavar="X,Y,Z,C", help="without any description: its size, e.g. 256,256,1,1")
 

@@ -20,14 +20,6 @@ _MOST_RECORD = 64 << 20
 _MOST_FILES = 100_000
 
 
-def user_path(text: str | Path) -> Path:
-    """A path as the user wrote it, ``~`` at its beginning being the home folder. Raises :class:`UsageError`."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"There is no home folder for {str(text)!r}. Write out the folder.") from error
-
-
 def check_writable(
     written: Sequence[Path], read: Iterable[Path], *, overwrite: bool = False, claimed: Iterable[Path] = ()
 ) -> list[Path]:

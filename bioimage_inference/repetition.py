@@ -26,7 +26,7 @@ from .report.record import describe_plan, write_record
 from .report.recorded import Recorded, RecordedFile, read_record
 from .report.ro_crate import CRATE
 from .tiling.links import TILED
-from .zoo.names import zoo_name
+from .zoo.names import recorded_name
 
 Verdict = Literal["identical", "same values", "differs"]
 
@@ -184,8 +184,8 @@ def _images(recorded: Recorded) -> tuple[dict[str, Path], list[str]]:
 def _opened(recorded: Recorded, offline: bool) -> AbstractContextManager[Model]:
     """The model, to be entered. Raises :class:`ModelError` where it is not there any more."""
     model = recorded.model
-    known = zoo_name(Path(model.source)) is not None
-    source = Path(model.source) if known else _model_file(Path(model.source), recorded)
+    known = recorded_name(model.source) is not None
+    source = model.source if known else _model_file(Path(model.source), recorded)
     description = None if model.description is None else _model_file(model.description, recorded)
     return open_model(source, description=description, model_axes=model.axes, model_size=model.size, offline=offline)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import ImageError, UsageError
-from ..overwriting import user_path
+from ..typed_path import input_path, user_path
 
 _SUFFIXES = (".csv", ".tsv")
 _IMAGE_COLUMNS = ("image", "file", "filename", "path")
@@ -28,7 +28,8 @@ class Sample:
     where: str = ""
 
     def check(self) -> None:
-        """Raise :class:`ImageError` where a sheet names a file that is not there."""
+        """Raise :class:`ImageError` where a sheet names a file that is not there, :class:`UsageError` for no file."""
+        input_path(self.name)
         if self.where and not self.image.exists():
             raise ImageError(
                 f"{self.where[:1].upper()}{self.where[1:]} names {self.name}, but there is no file {self.image}. "

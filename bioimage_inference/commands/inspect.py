@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -51,7 +52,8 @@ def _opened(arguments: argparse.Namespace) -> Iterator[OpenedModel]:
             opened = stack.enter_context(open_model(arguments.model, **described, offline=arguments.offline)).opened
         except UsageError as error:
             path = Path(arguments.model)
-            if any(described.values()) or not path.is_file() or weights_kind(path) != "torchscript":
+            # os.path answers no for a name that no file can have, where Path raises an error
+            if any(described.values()) or not os.path.isfile(path) or weights_kind(path) != "torchscript":  # noqa: PTH113
                 raise
             opened = _undescribed(path, str(error))
         yield opened

@@ -19,8 +19,9 @@ from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
-from ..overwriting import check_writable, user_path
+from ..overwriting import check_writable
 from ..terminal import say
+from ..typed_path import input_path, user_path
 
 if TYPE_CHECKING:
     from ..segmentation.segment import SegmentOptions
@@ -218,4 +219,4 @@ def _named_file(text: str) -> tuple[str, Path]:
     name, equals, file = text.partition("=")
     if not (name and equals and file):
         raise UsageError(f"--input {text!r} is not understood. Give ID=FILE, for instance --input mask=mask.tif.")
-    return name, user_path(file)
+    return name, input_path(file)

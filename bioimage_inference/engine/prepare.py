@@ -23,6 +23,7 @@ from ..tiling.axis import legal_size
 from ..tiling.choice import BYTES_PER_PIXEL, Request, dimensions_of
 from ..tiling.links import TILED
 from ..tiling.plan import Plan, make_plan
+from ..typed_path import input_path
 from .source import Source, Spans
 
 ImageLike = Image | NDArray[np.generic] | Path | str
@@ -161,7 +162,7 @@ def _open(image: ImageLike, axes: str | None) -> Image:
         return image
     if isinstance(image, np.ndarray):
         return array_image(image, axes)
-    return open_image(Path(image), axes)
+    return open_image(input_path(image), axes)
 
 
 def beside_network(spec: ModelSpec) -> int:

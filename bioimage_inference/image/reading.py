@@ -107,13 +107,13 @@ def _open_zarr(path: Path) -> Image:
         )
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+    if any(name.endswith(("data.pkl", "rdf.yaml", "bioimageio.yaml")) for name in names):
+        raise ImageError(f"{path.name} is a model, but an image is expected here. {_SUPPORTED}")
     if any(name.endswith(".npy") for name in names):
         raise ImageError(
             f"{path.name} is an .npz archive of {len(names)} arrays ({', '.join(names[:5])}). Save the one that is the "
             "image with numpy.save as an .npy file, or as TIFF."
         )
-    if any(name.endswith(("data.pkl", "rdf.yaml", "bioimageio.yaml")) for name in names):
-        raise ImageError(f"{path.name} is a model, but an image is expected here. {_SUPPORTED}")
     raise ImageError(f"{path.name} is a zip archive without an OME-Zarr image in it. Unpack it and give the image.")
 
 

@@ -1,25 +1,29 @@
 """From what the user names as a model to its :class:`ModelSpec`, without loading any weights."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, UsageError
+from ..typed_path import is_address, user_path
 from ..zoo.index import Entry, Index, load_index
-from ..zoo.names import zoo_name
+from ..zoo.names import ZooName
+from ..zoo.typed import did_you_mean, typed_name
 from .bare import bare_spec, sizes_from_text
 from .description import read_description
-from .package import Package, file_sha256, open_package, weights_kind
+from .package import WHAT_IS_A_MODEL, Package, file_sha256, open_package, weights_kind
 from .spec import FixedSize, ModelSpec, StepSize
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model's facts and where its files are."""
+    """A model's facts and where its files are; ``name`` is that in the zoo, where the user named it so."""
 
     spec: ModelSpec
     package: Package
+    name: ZooName | None = None
 
     @property
     def described(self) -> Mapping[str, Any] | None:
@@ -28,27 +32,32 @@ class OpenedModel:
 
 
 def open_model_files(
-    source: Path,
+    given: Path | str,
     scratch: Path,
     description: Path | None = None,
     axes: str | None = None,
     size: str | None = None,
     offline: bool = False,
 ) -> OpenedModel:
-    """Open a package, folder, description, weights file, or a model of the zoo by its id or DOI.
+    """Open a package, folder, description, weights file, or a model of the zoo as ``zoo/typed.py`` reads its name.
 
     Weights that the zoo published need nothing else. ``axes`` and ``size`` (in the order x,y,z,c) describe others;
     where the model has a description, that is what counts, and a contradiction becomes a remark. A model of the zoo is
     downloaded where it is not in the cache and not ``offline``. Raises :class:`UsageError` and :class:`ModelError`.
     """
     index, notes = load_index(), []
-    name = zoo_name(source)
+    name = typed_name(str(given), index)
     if name is not None:
         from ..zoo.download import zoo_model
 
         source = zoo_model(name, index, offline)
+        if name.typed not in (str(name), name.id) or name.doi is not None:
+            notes.append(f"{name.typed} is the model {source.parent.name} of the BioImage.IO zoo.")
         if name.doi is not None:
-            notes.append(f"{name} is the model {source.parent.name} of the BioImage.IO zoo.")
+            same = sorted({entry.id for entry in index.entries if name.doi in entry.dois} - {source.parent.name})
+            notes += [f"The zoo has this DOI also for {one}; for that model, give this name." for one in same]
+    else:
+        source = _existing(str(given), index)
     known = _published(source, index) if description is None else None
     package = known.package if known is not None else open_package(source, scratch, description)
     if known is not None:
@@ -57,7 +66,37 @@ def open_model_files(
         assert package.bare_weights is not None
         return OpenedModel(replace(bare_spec(package.bare_weights, axes, size), sha256=package.sha256), package)
     spec = read_description(package.description, package.root, package.sha256)
-    return OpenedModel(replace(spec, notes=(*notes, *spec.notes, *_contradictions(spec, axes, size))), package)
+    notes = [*notes, *spec.notes, *_contradictions(spec, axes, size)]
+    return OpenedModel(replace(spec, notes=tuple(notes)), package, name)
+
+
+def _existing(given: str, index: Index) -> Path:
+    """The path that the user gave as the model. Raises :class:`UsageError` where nothing is there."""
+    if not given.strip():
+        raise UsageError(f"The model is an empty text. {WHAT_IS_A_MODEL}")
+    path = user_path(given)
+    if not _is_missing(path):
+        return path
+    if is_address(given):
+        raise UsageError(
+            f"{given} is an address that this program does not read. Give the name of a model of the zoo, such as "
+            "affable-shark, or download the file and give that."
+        )
+    raise UsageError(
+        f"There is no file or folder {given}, nor a model of that name in the BioImage.IO zoo."
+        f"{did_you_mean(given, index)} {WHAT_IS_A_MODEL} `bioimage-inference models` lists the models of the zoo."
+    )
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is nothing at this path; of what cannot be looked at, opening it says why."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero byte
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @dataclass(frozen=True)

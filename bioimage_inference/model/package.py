@@ -41,7 +41,7 @@ _OTHER_MAGIC = {
     b"Rar!": "a RAR archive",
 }
 _ZARR_NAMES = {".zattrs", ".zgroup", "zarr.json"}
-_WHAT_IS_A_MODEL = (
+WHAT_IS_A_MODEL = (
     "A model is a BioImage.IO package (the zip file, its unpacked folder, or the rdf.yaml in there) "
     "or a TorchScript weights file."
 )
@@ -89,9 +89,9 @@ def open_package(source: Path, scratch: Path, description: Path | None = None) -
         elif source.is_file():
             package = _open_file(source, scratch, description)
         elif source.exists():
-            raise UsageError(f"{source} is neither a file nor a folder. {_WHAT_IS_A_MODEL}")
+            raise UsageError(f"{source} is neither a file nor a folder. {WHAT_IS_A_MODEL}")
         else:
-            raise UsageError(f"There is no file or folder {source}. {_WHAT_IS_A_MODEL}")
+            raise UsageError(f"There is no file or folder {source}. {WHAT_IS_A_MODEL}")
     except OSError as error:
         raise UsageError(f"The model {source} cannot be read: {error.strerror or error}.") from error
     if description is not None and package.bare_weights is None:
@@ -233,7 +233,7 @@ def _open_zip(source: Path, scratch: Path) -> Package:
         if _ZARR_NAMES & archive.members.keys():
             raise ModelError(_swapped(source, "an OME-Zarr image"))
         if not archive.members:
-            raise ModelError(f"The zip file {source.name} is empty. {_WHAT_IS_A_MODEL}")
+            raise ModelError(f"The zip file {source.name} is empty. {WHAT_IS_A_MODEL}")
         name, _, data = _find_description(
             archive.members, lambda member: archive.read(member, plain_yaml.MAX_BYTES), f"The zip file {source.name}"
         )
@@ -289,7 +289,7 @@ def _find_description(
             raise ModelError(_ambiguous(where, [name for name, _, _ in models]))
     seen = f" (it holds {', '.join(yamls[:5])})" if yamls else ""
     raise ModelError(
-        " ".join([f"{where} holds no model description such as rdf.yaml{seen}. {_WHAT_IS_A_MODEL}", *broken])
+        " ".join([f"{where} holds no model description such as rdf.yaml{seen}. {WHAT_IS_A_MODEL}", *broken])
     )
 
 
@@ -330,7 +330,7 @@ def _require_model(data: Any, name: str) -> None:
         return
     kind = data.get("type") if isinstance(data, dict) else None
     found = f"describes something of the type {kind!r}" if kind is not None else "is no model description"
-    raise ModelError(f"{name} {found}. {_WHAT_IS_A_MODEL}")
+    raise ModelError(f"{name} {found}. {WHAT_IS_A_MODEL}")
 
 
 def _ambiguous(where: str, names: list[str]) -> str:
@@ -341,23 +341,23 @@ def _ambiguous(where: str, names: list[str]) -> str:
 
 
 def _swapped(source: Path, kind: str) -> str:
-    return f"{source} is {kind}, not a model; the order is MODEL IMAGE. {_WHAT_IS_A_MODEL}"
+    return f"{source} is {kind}, not a model; the order is MODEL IMAGE. {WHAT_IS_A_MODEL}"
 
 
 def _refuse_other_files(source: Path, head: bytes) -> None:
     """Raise :class:`ModelError` for the files that users take for a model by mistake, and for any other binary file."""
     if not head:
-        raise ModelError(f"{source.name} is empty. {_WHAT_IS_A_MODEL}")
+        raise ModelError(f"{source.name} is empty. {WHAT_IS_A_MODEL}")
     for magic, kind in _IMAGE_MAGIC.items():
         if head.startswith(magic):
             raise ModelError(_swapped(source, kind))
     for magic, kind in _OTHER_MAGIC.items():
         if head.startswith(magic):
-            raise ModelError(f"{source.name} is {kind}. {_WHAT_IS_A_MODEL}")
+            raise ModelError(f"{source.name} is {kind}. {WHAT_IS_A_MODEL}")
     if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
         raise ModelError(
             f"{source.name} is a web page, not a model: perhaps the download led to a page instead of a file. "
-            f"{_WHAT_IS_A_MODEL}"
+            f"{WHAT_IS_A_MODEL}"
         )
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ModelError(f"{source.name} is of a kind that is not known here. {_WHAT_IS_A_MODEL}")
+        raise ModelError(f"{source.name} is of a kind that is not known here. {WHAT_IS_A_MODEL}")

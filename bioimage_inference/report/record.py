@@ -21,7 +21,7 @@ from ..image.partial_file import write_whole
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Options
 from ..tiling.plan import Plan
-from ..zoo.names import zoo_name
+from ..zoo.names import ZooName
 from .hashing import Hashed, path_hash
 
 if TYPE_CHECKING:
@@ -50,12 +50,11 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
 
 
 def describe_source(
-    model: Path | str, description: Path | str | None, model_axes: str | None, model_size: str | None
+    model: ZooName | Path | str, description: Path | str | None, model_axes: str | None, model_size: str | None
 ) -> dict[str, Any]:
-    """What the user gave to have the model opened; paths are absolute."""
-    known = zoo_name(Path(model))
+    """What the user gave to have the model opened; paths are absolute, a model of the zoo has its name there."""
     return {
-        "source": str(known if known is not None else Path(model).absolute()),
+        "source": str(model if isinstance(model, ZooName) else Path(model).absolute()),
         "description_file": None if description is None else str(Path(description).absolute()),
         "model_axes": model_axes,
         "model_size": model_size,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import UsageError, cannot_write
-from ..zoo.names import zoo_name
+from ..zoo.names import recorded_name
 from .citation import methods, references
 from .record import FILES
 
@@ -158,7 +158,7 @@ class _Writer:
             "citation": [self._citation(one.text, one.url) for one in cited],
         }
         source = Path(model["source"])
-        if zoo_name(source) is not None or not source.exists():
+        if recorded_name(model["source"]) is not None or not source.exists():
             yield self._context(about.url or f"urn:sha256:{model['sha256']}", "CreativeWork", facts)
             return
         yield self._data(source, "model", facts)

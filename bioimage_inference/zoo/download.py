@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -19,11 +18,13 @@ from ..model.description import read_description
 from ..model.package import file_sha256
 from ..model.plain_yaml import MAX_BYTES, load_yaml
 from ..model.spec import ModelSpec
+from ..typed_path import is_address
 from .fetching import fetch_bytes, fetch_file, http_client
 from .files import File, package_files, with_local_names
 from .index import Index
-from .names import ZooName, is_address
+from .names import ZooName
 from .progress import Show, say, shown
+from .typed import did_you_mean
 
 if TYPE_CHECKING:
     import httpx
@@ -54,7 +55,7 @@ def zoo_model(name: ZooName, index: Index, offline: bool = False) -> Path:
         raise UsageError(_offline(name, model_id, index, home, address))
     try:
         with _locked(home, model_id):
-            return _cached(home, name.version) or _download(model_id, name.version, index, home, address)
+            return _cached(home, name.version) or _download(name, model_id, index, home, address)
     except OSError as error:
         raise cannot_write(
             f"The model {model_id} cannot be put into the cache {home}: {error.strerror or error}. Make room there, or "
@@ -67,8 +68,8 @@ def _id_of_doi(name: ZooName, index: Index) -> str:
     entry = index.with_doi(name.doi or "")
     if entry is None:
         raise UsageError(
-            f"No model with the DOI {name.doi} is known here. Look it up at bioimage.io, and give the name that it has "
-            "there (such as affable-shark) or its package (Download → package)."
+            f"No model with the DOI {name.typed} is known here. Look it up at bioimage.io, and give the name that it "
+            "has there (such as affable-shark) or its package (Download → package)."
         )
     return entry.id
 
@@ -84,9 +85,9 @@ def _offline(name: ZooName, model_id: str, index: Index, home: Path, address: st
     if entry is not None:
         files = ", ".join(dict.fromkeys(str(one["source"]) for one in (*entry.weights.values(), *entry.files())))
     return (
-        f"{_unknown(model_id, index)}The model {name} is not in the cache ({home}), and --offline forbids to download "
-        f"it. Its description would have been fetched from {address}, and with it {files}. Run once without --offline. "
-        f"{_OTHER_WAY}"
+        f"{_unknown(name, model_id, index)}The model {name.typed} is not in the cache ({home}), and --offline "
+        f"forbids to download it. Its description would have been fetched from {address}, and with it {files}. Run "
+        f"once without --offline. {_OTHER_WAY}"
     )
 
 
@@ -108,14 +109,14 @@ def _locked(home: Path, model_id: str) -> Iterator[None]:
         lock.release()
 
 
-def _download(model_id: str, version: str | None, index: Index, home: Path, address: str) -> Path:
+def _download(name: ZooName, model_id: str, index: Index, home: Path, address: str) -> Path:
     import httpx
 
     current = address  # of what is fetched, for the message
     try:
         with http_client() as client:
             content = fetch_bytes(client, address, MAX_BYTES)
-            description, spec = _read(content, model_id, version)
+            description, spec = _read(content, model_id, name.version)
             files = package_files(description, spec)
             content = with_local_names(content, files)
             folder = home / f"{_label(spec)}-{hashlib.sha256(content).hexdigest()[:12]}"
@@ -125,7 +126,7 @@ def _download(model_id: str, version: str | None, index: Index, home: Path, addr
                     current = file.source if is_address(file.source) else urljoin(address, quote(file.name))
                     _fetch(client, file, current, unfinished, show)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UsageError(_failed(error, model_id, current, index, is_model=current == address)) from error
+        raise UsageError(_failed(error, name, model_id, current, index, is_model=current == address)) from error
     unfinished.mkdir(exist_ok=True)
     (unfinished / "rdf.yaml").write_bytes(content)
     return unfinished.replace(folder)
@@ -182,30 +183,29 @@ def _copied(file: File, path: Path) -> bool:
     return False
 
 
-def _unknown(model_id: str, index: Index) -> str:
+def _unknown(name: ZooName, model_id: str, index: Index) -> str:
     """What to say first where the user may have meant a file or another model."""
     if model_id in index.current():
         return ""
-    similar = get_close_matches(model_id, index.current(), n=3)
-    meant = f" Did you mean {' or '.join(similar)}?" if similar else ""
-    return f"There is no file or folder {model_id}, nor a model of that name among those known here.{meant} "
+    meant = did_you_mean(name.typed, index)
+    return f"There is no file or folder {name.typed}, nor a model of that name among those known here.{meant} "
 
 
-def _failed(error: Exception, model_id: str, address: str, index: Index, is_model: bool) -> str:
+def _failed(error: Exception, name: ZooName, model_id: str, address: str, index: Index, is_model: bool) -> str:
     """Why the download failed, and what to do."""
     import httpx
 
     if not isinstance(error, httpx.HTTPStatusError):
         return (
-            f"{_unknown(model_id, index)}The model {model_id} is not here yet and cannot be downloaded: there is no "
-            f"connection to {address} ({str(error) or type(error).__name__}). Check the network, and run again: what "
-            f"has arrived is kept. {_OTHER_WAY}"
+            f"{_unknown(name, model_id, index)}The model {model_id} is not here yet and cannot be downloaded: there "
+            f"is no connection to {address} ({str(error) or type(error).__name__}). Check the network, and run again: "
+            f"what has arrived is kept. {_OTHER_WAY}"
         )
     status = error.response.status_code
     if is_model and status in (400, 403, 404, 410):
         return (
-            f"{_unknown(model_id, index)}The BioImage.IO zoo has no model {model_id}: {address} answered {status}. "
-            "`bioimage-inference models` lists the models that are known here."
+            f"{_unknown(name, model_id, index)}The BioImage.IO zoo has no model {model_id}: {address} answered "
+            f"{status}. `bioimage-inference models` lists the models that are known here."
         )
     return (
         f"The model {model_id} cannot be downloaded: {address} answered {status} {error.response.reason_phrase}. "

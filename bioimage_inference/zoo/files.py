@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model.spec import ModelSpec
-from .names import file_name, is_address
+from ..typed_path import is_address
+from .names import file_name
 
 
 @dataclass(frozen=True)

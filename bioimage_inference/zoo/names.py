@@ -1,40 +1,38 @@
 """Names in the zoo: models by id or DOI, and files by their place in a package or their address."""
 
 import re
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ModelError
+from ..typed_path import is_address
 
 _ID = re.compile(r"([a-z]+(?:-[a-z]+)+)(?:/([0-9][0-9.]*))?")
-_DOI = re.compile(r"(?:https?:/+(?:dx\.)?doi\.org/|doi:)?(10\.\d{4,9}/[^\s/]+)(?:/[0-9.]+)?", re.IGNORECASE)
+_DOI = re.compile(r"10\.\d{4,9}/[^\s/]+")
 
 
 @dataclass(frozen=True)
 class ZooName:
-    """An ``id`` such as ``affable-shark``, perhaps with a ``version`` (``affable-shark/1.2``); or a ``doi``."""
+    """An ``id`` such as ``affable-shark``, perhaps with a ``version`` (``affable-shark/1.2``); or a ``doi``.
+
+    The text of a ``ZooName`` is the name that records hold; ``typed`` is what the user wrote, for messages.
+    """
 
     id: str | None = None
     version: str | None = None
     doi: str | None = None
+    typed: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return self.doi or "/".join(filter(None, (self.id, self.version)))
 
 
-def zoo_name(source: Path) -> ZooName | None:
-    """The model of the zoo that ``source`` names; ``None`` where there is a file, or the text is neither id nor DOI."""
-    text = source.as_posix()
-    by_id, by_doi = _ID.fullmatch(text), _DOI.fullmatch(text)
-    if not (by_id or by_doi) or source.exists():
-        return None
-    return ZooName(id=by_id[1], version=by_id[2]) if by_id else ZooName(doi=by_doi[1].lower() if by_doi else None)
-
-
-def is_address(source: str) -> bool:
-    """Whether a file is named by an address instead of by its place in the package."""
-    return "://" in source
+def recorded_name(text: str) -> ZooName | None:
+    """The model of the zoo that a record names; ``None`` for a path. What users type, ``zoo/typed.py`` reads."""
+    if by_id := _ID.fullmatch(text):
+        return ZooName(id=by_id[1], version=by_id[2], typed=text)
+    return ZooName(doi=text, typed=text) if _DOI.fullmatch(text) else None
 
 
 def file_name(source: str) -> str:

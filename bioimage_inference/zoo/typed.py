@@ -1,0 +1,90 @@
+"""Reads the names of models as users type and paste them: ids, titles, DOIs, and addresses of pages."""
+
+import os
+import re
+from difflib import get_close_matches
+from urllib.parse import unquote
+
+from ..errors import UsageError
+from .index import Entry, Index
+from .names import ZooName
+
+# The zoo's own pages and file servers, and those of the DOIs that it gave to models until 2024.
+_HOSTS = re.compile(
+    r"(?:https?:/+)?(?:www\.|dev\.)?(?:bioimage\.io|hypha\.aicell\.io|uk1s3\.embassy\.ebi\.ac\.uk|(?:dx\.)?doi\.org|zenodo\.org|"
+    r"bioimage-io\.github\.io)/",
+    re.IGNORECASE,
+)
+_ID_IN_ADDRESS = re.compile(
+    r"(?:artifacts/|/r/|[?&]id=|public-datasets/bioimage\.io/)(?:bioimage-io[/:])?([a-z]+(?:-[a-z]+)+)(?:/(\d[\d.]*))?(?=[/?#&]|$)",
+    re.IGNORECASE,
+)
+_DOI = re.compile(r"10\.\d{4,9}/[^\s/?#&]+", re.IGNORECASE)
+_DOI_TYPED = re.compile(rf"(?:doi:?\s*)?({_DOI.pattern})(?:/[0-9.]+)?", re.IGNORECASE)
+_ZENODO = re.compile(r"zenodo\.org/records?/(\d+)", re.IGNORECASE)
+_NAME = re.compile(r"(?:bioimage[-.]io[/:])?(.+?)(?:/v?([0-9][0-9.]*))?", re.IGNORECASE)
+_ID = re.compile(r"[a-z]+(?:-[a-z]+)+", re.IGNORECASE)
+_LEFT_ASIDE = re.compile(r"[\s_-]|[^\w!-~]")
+
+
+def typed_name(typed: str, index: Index) -> ZooName | None:
+    """The model of the zoo that the user names; ``None`` where a file has this name, or no model can have it.
+
+    Users give the id in any case (``Affable-Shark``, ``bioimage-io/affable-shark``, ``affable-shark/1.2``), the title,
+    the DOI, or the address of a page or file of the model at bioimage.io, doi.org or zenodo.org. An id that ``index``
+    does not have may be that of a newer model. Raises :class:`UsageError` for a title that several models have.
+    """
+    text = typed.strip()
+    if not text or os.path.exists(typed):  # noqa: PTH110  (a text may be longer than a path can be)
+        return None
+    if _HOSTS.match(text) and (in_address := _name_in_address(unquote(text), typed)):
+        return in_address
+    if by_doi := _DOI_TYPED.fullmatch(text):
+        return ZooName(doi=by_doi[1].lower(), typed=typed)
+    for name, version in ((text, None), _parts(text)):
+        found = _models_named(name, index)
+        if len(found) > 1:
+            ids = ", ".join(entry.id for entry in found)
+            raise UsageError(f"Several models of the zoo have the title {typed!r}: {ids}. Give one of these names.")
+        if found:
+            return ZooName(id=found[0].id, version=version, typed=typed)
+    name, version = _parts(text)
+    return ZooName(id=name.lower(), version=version, typed=typed) if _ID.fullmatch(name) else None
+
+
+def did_you_mean(typed: str, index: Index) -> str:
+    """A question with at most three models whose ids or titles are like the text; empty where there is none."""
+    wanted = _key(_parts(typed.strip())[0])
+    keys = [(_key(name), entry.id) for entry in index.current().values() for name in (entry.id, entry.name)]
+    close = get_close_matches(wanted, dict(keys), n=3, cutoff=0.7)
+    similar = [model for match in close for key, model in keys if key == match]
+    inside = [model for key, model in keys if len(wanted) > 3 and wanted in key]
+    meant = list(dict.fromkeys([*similar, *inside]))[:3]
+    return f" Did you mean {' or '.join(meant)}?" if meant else ""
+
+
+def _name_in_address(address: str, typed: str) -> ZooName | None:
+    if by_record := _ZENODO.search(address):
+        return ZooName(doi=f"10.5281/zenodo.{by_record[1]}", typed=typed)
+    if by_doi := _DOI.search(address):
+        return ZooName(doi=by_doi[0].lower(), typed=typed)
+    by_id = _ID_IN_ADDRESS.search(address)
+    return ZooName(id=by_id[1].lower(), version=by_id[2], typed=typed) if by_id else None
+
+
+def _parts(text: str) -> tuple[str, str | None]:
+    """A name without the zoo's own name before it, and the version after it."""
+    found = _NAME.fullmatch(text)
+    return (found[1], found[2]) if found else (text, None)
+
+
+def _models_named(name: str, index: Index) -> list[Entry]:
+    """The model with this id, else all with this title."""
+    wanted, current = _key(name), index.current().values()
+    by_id = [entry for entry in current if _key(entry.id) == wanted]
+    return by_id or [entry for entry in current if _key(entry.name) == wanted]
+
+
+def _key(name: str) -> str:
+    """A name in lower case without spaces, hyphens, underscores and pictures such as the zoo puts beside its ids."""
+    return _LEFT_ASIDE.sub("", name.casefold())

@@ -15,7 +15,7 @@ from ..model.spec import FixedSize, Operation, TensorSpec
 from ..scratch import scratch_array
 from ..tiling.axis import Kept
 from ..tiling.plan import OutputPlan
-from .processing import SAMPLEWISE, apply
+from .processing import SAMPLEWISE, Place, apply, needs_sample
 from .samplewise import apply_samplewise
 from .source import Index, Spans, pieces
 from .statistics import Array, Statistics, measure, measures_of
@@ -62,8 +62,9 @@ class Postprocessor:
             else slice(None)
             for letter in self.letters
         ]
-        block = apply(self._tilewise, self.output.id, block[tuple(crop)], self.letters, statistics)
         spans = {letter: (part.start, part.stop) for letter, part in kept.items()}
+        place = _place(spans, self._plan.sizes)
+        block = apply(self._tilewise, self.output.id, block[tuple(crop)], self.letters, statistics, place)
         if self._rest:
             if self._collected is None:
                 self._collected = self._scratch_array(block)
@@ -98,7 +99,8 @@ class Postprocessor:
             number = len(self._rest)
         local = self._rest[number:]
         for spans in self._pieces(array):
-            block = apply(local, self.output.id, array[self._region(spans)], self.letters, statistics)
+            place = _place(spans, self._sizes_of(array))
+            block = apply(local, self.output.id, array[self._region(spans)], self.letters, statistics, place)
             self._write(index, spans, block)
         return measured
 
@@ -131,11 +133,15 @@ class Postprocessor:
     def _in_place(self, step: Operation, array: Array, statistics: Statistics) -> None:
         for spans in self._pieces(array):
             region = self._region(spans)
-            array[region] = apply([step], self.output.id, array[region], self.letters, statistics)
+            place = _place(spans, self._sizes_of(array))
+            array[region] = apply([step], self.output.id, array[region], self.letters, statistics, place)
 
     def _pieces(self, array: Array, reduced: str | None = None) -> Iterator[Spans]:
-        sizes = dict(zip(self.letters, array.shape, strict=True))
+        sizes = self._sizes_of(array)
         return pieces(sizes, {letter: (0, size) for letter, size in sizes.items()}, self.letters, reduced)
+
+    def _sizes_of(self, array: Array) -> dict[str, int]:
+        return dict(zip(self.letters, array.shape, strict=True))
 
     def _chunks_of(self, array: Array) -> Callable[[str | None], Iterator[Array]]:
         return lambda reduced: (array[self._region(spans)] for spans in self._pieces(array, reduced))
@@ -175,8 +181,8 @@ def numbers_objects(output: TensorSpec, dtype: "np.dtype[Any]") -> bool:
 
 def needs_all(step: Operation, tensor: str, plan: OutputPlan) -> bool:
     """Whether a step on the output ``tensor`` cannot be applied to a tile by itself."""
-    if step.name in SAMPLEWISE:
-        return True
-    if step.name == "softmax":
-        return step.kwargs.get("axis", "c") in plan.kept
-    return any(one.tensor == tensor for one in measures_of(step, tensor))
+    return needs_sample(step, plan.kept) or any(one.tensor == tensor for one in measures_of(step, tensor))
+
+
+def _place(spans: Spans, sizes: Mapping[str, int]) -> Place:
+    return {letter: {sizes[letter]: np.arange(start, stop)} for letter, (start, stop) in spans.items()}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..model.spec import ModelSpec, Operation, TensorSpec
-from .processing import SAMPLEWISE, apply
+from .processing import SAMPLEWISE, apply, needs_sample
 from .samplewise import apply_samplewise
 from .source import Index, Source, Spans, padded
 from .statistics import Array, Measure, Statistics, measure, measures_of, pools_samples
@@ -20,7 +20,7 @@ class Preprocessor:
     def __init__(self, tensor: TensorSpec, source: Source, model: ModelSpec) -> None:
         self.tensor, self.source = tensor, source
         self.measures = _measures_of_input(model, tensor.id)
-        last = max((n for n, step in enumerate(tensor.operations) if step.name in SAMPLEWISE), default=-1)
+        last = max((n for n, step in enumerate(tensor.operations) if needs_sample(step, source.domain)), default=-1)
         self.samplewise, self.tilewise = tensor.operations[: last + 1], tensor.operations[last + 1 :]
         self._prepared: tuple[Index, Array] | None = None
 
@@ -45,17 +45,18 @@ class Preprocessor:
                 return whole[tuple(slice(*inner.get(letter, (0, sizes[letter]))) for letter in self.source.letters)]
 
             block = padded(inside, self.source.letters, sizes, self.source.padding, spans)
-        return apply(self.tilewise, self.tensor.id, block, self.source.letters, statistics)
+        return apply(self.tilewise, self.tensor.id, block, self.source.letters, statistics, self.source.place(spans))
 
     def _whole(self, index: Index, statistics: Statistics) -> Array:
         """A sample after the last step that needs all of it at once."""
         if self._prepared is None or self._prepared[0] != index:
             array, letters = self.source.read(index, {}), self.source.letters
+            place = self.source.place({letter: (0, size) for letter, size in self.source.matched.sizes.items()})
             for step in self.samplewise:
                 if step.name in SAMPLEWISE:
                     array = apply_samplewise(step, array, letters)
                 else:
-                    array = apply([step], self.tensor.id, array, letters, statistics)
+                    array = apply([step], self.tensor.id, array, letters, statistics, place)
             self._prepared = index, array
         return self._prepared[1]
 
@@ -87,10 +88,14 @@ def remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index]) -> lis
         return []
     survey = _survey(source.chunks(indices))
     found = []
-    if survey.nan:
+    if survey.nan or survey.infinite:
+        kinds = {"not numbers (NaN)": survey.nan, "infinite": survey.infinite}
+        counted = " and ".join(
+            f"{count} of {survey.count} values of {name} are {kind}" for kind, count in kinds.items() if count
+        )
         found.append(
-            f"{survey.nan} of {survey.count} values of {name} are not numbers (NaN). They are left out of the "
-            "statistics, but the network sees them: its output is not a number around them. Replace them in the image."
+            f"{counted}. They are left out of the statistics, but the network sees them: its output is not a number "
+            "around them. Replace them in the image."
         )
     below, above = low is not None and survey.low < low, high is not None and survey.high > high
     if below or above:
@@ -133,11 +138,11 @@ def _is_integer(step: Operation) -> bool:
 
 
 class _Survey:
-    """Range of values, and how many are not numbers."""
+    """Range of the finite values, and how many are none."""
 
     def __init__(self) -> None:
         self.low, self.high = np.inf, -np.inf
-        self.nan = self.count = 0
+        self.nan = self.infinite = self.count = 0
         self.fractional = False
 
 
@@ -146,11 +151,15 @@ def _survey(chunks: Iterator[Array]) -> _Survey:
     for chunk in chunks:
         survey.count += chunk.size
         if chunk.dtype.kind == "f":
-            missing = int(np.isnan(chunk).sum())
-            survey.nan += missing
-            if missing == chunk.size:
+            finite = np.isfinite(chunk)
+            if not finite.all():
+                missing = int(np.isnan(chunk).sum())
+                survey.nan += missing
+                survey.infinite += int((~finite).sum()) - missing
+                chunk = chunk[finite]
+            if not chunk.size:
                 continue
-            survey.fractional = survey.fractional or bool((np.nan_to_num(chunk) % 1).any())
-        survey.low = min(survey.low, float(np.nanmin(chunk)))
-        survey.high = max(survey.high, float(np.nanmax(chunk)))
+            survey.fractional = survey.fractional or bool((chunk % 1).any())
+        survey.low = min(survey.low, float(chunk.min()))
+        survey.high = max(survey.high, float(chunk.max()))
     return survey

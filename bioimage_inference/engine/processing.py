@@ -5,11 +5,13 @@ keep reduced axes with length 1. Values are processed in float32 (float64 where 
 point until the step that is last.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ModelError
 from ..model.spec import Operation
@@ -17,11 +19,15 @@ from .statistics import Array, Statistics, measures_of
 
 Values = Sequence[Sequence[Array]]
 Apply = Callable[[Array, str, Mapping[str, Any], Values], Array]
+Place = Mapping[str, Mapping[int, NDArray[np.integer[Any]]]]
+"""Where a tile lies: for axes that are cut, by the number of pixels of the whole, which of them the tile holds."""
 
 SAMPLEWISE = ("cellpose_flow_dynamics", "custom", "stardist_postprocessing")
 """Operations that need a whole sample at once; see ``samplewise.py``."""
 
 _EPS = 1e-6
+_ALONG_AXIS = ("gain", "offset", "mean", "std", "threshold")
+"""Arguments that are a number, or numbers along ``axis``."""
 
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -30,32 +36,61 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if narrow else np.float64)
 
 
-def apply(operations: Sequence[Operation], tensor: str, array: Array, letters: str, statistics: Statistics) -> Array:
-    """Apply operations in order to a tile of ``tensor`` (or all of it)."""
-    for number, operation in enumerate(operations):
-        values = [statistics[wanted] for wanted in measures_of(operation, tensor)]
-        _check_statistics(operation, array, values)
-        kwargs = operation.kwargs
-        if operation.name == "ensure_dtype" and kwargs.get("keep_floats"):
-            array = _whole_numbers(array, np.dtype(kwargs["dtype"]), tensor)
-        elif operation.name == "ensure_dtype":
-            array = ensure_dtype(array, np.dtype(kwargs["dtype"]), last=_no_change_after(operations, number))
-        else:
-            if array.dtype.kind != "f" or array.dtype.itemsize < 4:
-                array = array.astype(working_dtype(array.dtype))
-            array = _OPERATIONS[operation.name](array, letters, kwargs, values)
+def needs_sample(operation: Operation, cut: Container[str]) -> bool:
+    """Whether an operation cannot be applied to a part by itself of what is ``cut`` along axes with these letters."""
+    return operation.name in SAMPLEWISE or (operation.name == "softmax" and operation.kwargs.get("axis", "c") in cut)
+
+
+def apply(
+    operations: Sequence[Operation],
+    tensor: str,
+    array: Array,
+    letters: str,
+    statistics: Statistics,
+    place: Place = MappingProxyType({}),
+) -> Array:
+    """Apply operations in order to a tile of ``tensor``, which lies at ``place``, or to all of it.
+
+    Numbers that are infinite stay so, or become NaN, as floating point has it. Raises :class:`ModelError` where an
+    operation has values for each pixel along an axis, and the image has another size there.
+    """
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        for number, operation in enumerate(operations):
+            cut = partial(_cut, operation, dict(zip(letters, array.shape, strict=True)), place)
+            values = [
+                [cut(letters, value) if value.ndim else value for value in statistics[wanted]]
+                for wanted in measures_of(operation, tensor)
+            ]
+            kwargs = operation.kwargs
+            if "axis" in kwargs:
+                along = {name: kwargs[name] for name in _ALONG_AXIS if isinstance(kwargs.get(name), Sequence)}
+                kwargs = {**kwargs, **{name: cut(kwargs["axis"], np.asarray(one)) for name, one in along.items()}}
+            if operation.name == "ensure_dtype" and kwargs.get("keep_floats"):
+                array = _whole_numbers(array, np.dtype(kwargs["dtype"]), tensor)
+            elif operation.name == "ensure_dtype":
+                array = ensure_dtype(array, np.dtype(kwargs["dtype"]), last=_no_change_after(operations, number))
+            else:
+                if array.dtype.kind != "f" or array.dtype.itemsize < 4:
+                    array = array.astype(working_dtype(array.dtype))
+                array = _OPERATIONS[operation.name](array, letters, kwargs, values)
     return array
 
 
-def _check_statistics(operation: Operation, array: Array, values: Values) -> None:
-    """Statistics of single rows or pixels fit the whole image only, neither a tile of it nor a padded one."""
-    shapes = [value.shape for value in chain.from_iterable(values) if value.ndim == array.ndim]
-    if any(one not in (1, size) for shape in shapes for one, size in zip(shape, array.shape, strict=True)):
-        raise ModelError(
-            f"The description's step {operation.name} takes its statistics of single rows or pixels (axes "
-            f"{operation.kwargs.get('axes')}), which is supported only for images of a size that the model takes as a "
-            "whole. Correct the axes of that step in the description."
-        )
+def _cut(operation: Operation, shape: Mapping[str, int], place: Place, letters: str, values: Array) -> Array:
+    """The part of values with axes ``letters`` that belongs to a tile; they have one entry, or one for each pixel."""
+    for axis, letter in enumerate(letters):
+        size, wholes = values.shape[axis], place.get(letter, {})
+        if size in wholes:
+            values = values.take(wholes[size], axis=axis)
+        elif size not in (1, shape[letter]) or (
+            size > 1 and wholes and not any(len(np.unique(one)) == whole for whole, one in wholes.items())
+        ):
+            raise ModelError(
+                f"The description's step {operation.name} has {size} values along {letter}, one for each pixel, but "
+                f"there are {next(iter(wholes), shape[letter])} pixels. Give an image of the size that the description "
+                "means."
+            )
+    return values
 
 
 def _no_change_after(operations: Sequence[Operation], number: int) -> bool:
@@ -124,17 +159,20 @@ def _clip(array: Array, letters: str, kwargs: Mapping[str, Any], values: Values)
 
 
 def _scale_linear(array: Array, letters: str, kwargs: Mapping[str, Any], values: Values) -> Array:
+    """``gain * x + offset``, in float64 where the sum could lose decimals of the product."""
     del values
-    gain = _along(kwargs.get("gain", 1.0), kwargs, letters, array.dtype)
-    result: Array = array * gain + _along(kwargs.get("offset", 0.0), kwargs, letters, array.dtype)
-    return result
+    gain, offset = (
+        _along(kwargs.get(name, default), kwargs, letters, np.dtype(np.float64))
+        for name, default in (("gain", 1.0), ("offset", 0.0))
+    )
+    result: Array = array * gain + offset if offset.any() else array * gain.astype(array.dtype)
+    return result.astype(array.dtype, copy=False)
 
 
 def _sigmoid(array: Array, letters: str, kwargs: Mapping[str, Any], values: Values) -> Array:
     """``1 / (1 + exp(-x))``; the exponential of large numbers is infinite, and its inverse 0, as it should be."""
     del letters, kwargs, values
-    with np.errstate(over="ignore"):
-        result: Array = 1 / (1 + np.exp(-array))
+    result: Array = 1 / (1 + np.exp(-array))
     return result
 
 
@@ -147,8 +185,13 @@ def _softmax(array: Array, letters: str, kwargs: Mapping[str, Any], values: Valu
 
 
 def _normalise(array: Array, mean: Array, std: Array) -> Array:
-    """``(x - mean) / std``, subtracted in the statistics' own precision where float32 would lose decimals."""
-    result: Array = (array - mean.astype(array.dtype)) / std.astype(array.dtype)
+    """``(x - mean) / std``; of the mean, what the array's own precision does not hold is subtracted by itself."""
+    near = mean.astype(array.dtype)
+    rest = (mean - near).astype(array.dtype)
+    result: Array = array - near
+    if rest.any():
+        result -= rest
+    result /= std.astype(array.dtype)
     return result
 
 

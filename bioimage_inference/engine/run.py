@@ -13,12 +13,13 @@ import numpy as np
 
 from ..errors import ImageError, ModelError
 from ..model.spec import ModelSpec, TensorSpec
+from ..threads import thread_pool
 from ..tiling.plan import Plan, Tile
 from .batches import Batches
 from .network import Inputs, Network
 from .postprocessing import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocessing import Preprocessor, remarks
-from .processing import SAMPLEWISE
+from .processing import needs_sample
 from .seams import Seams
 from .source import Index, Source
 from .statistics import Array, Measure, Statistics
@@ -118,7 +119,9 @@ def measure_samples(
 
 def needs_whole_samples(model: ModelSpec, plan: Plan) -> bool:
     """Whether a step of pre- or postprocessing cannot be applied to some of the tiles of a sample."""
-    return any(step.name in SAMPLEWISE for tensor in model.inputs for step in tensor.operations) or any(
+    return any(
+        needs_sample(step, plan.inputs.get(tensor.id, ())) for tensor in model.inputs for step in tensor.operations
+    ) or any(
         needs_all(step, output.id, part)
         for output, part in zip(model.outputs, plan.outputs, strict=True)
         for step in output.operations
@@ -153,7 +156,7 @@ class Stages:
         """
         sample = _Sample(self, index, statistics)
         written: Future[None] | None = None
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        with thread_pool() as reader, thread_pool() as writer:
             for batch, arrays in _ahead(reader, sample.read, _batches(tiles, self.job.plan.batch)):
                 blocks = sample.compute(arrays)
                 if self.seams is not None:
@@ -260,8 +263,8 @@ class _Sample:
         postprocessor.add(self.index, tile.kept[postprocessor.output.id], block, self.statistics)
         if not _finite(block):
             self.stages.record.note(
-                f"For the output {postprocessor.output.id!r} the network returned values that are infinite or "
-                "not numbers (NaN). They are kept; look whether the image holds such values, or extreme ones."
+                f"The output {postprocessor.output.id!r} holds values that are infinite or not numbers (NaN), as the "
+                "network returned them. They are kept; such values in the image, or extreme ones, can lead to them."
             )
 
     def finish(self) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from ..image.matching import Matched
 from ..model.spec import Padding
 from ..tiling.border import OUTSIDE, border_indices
+from .processing import Place
 from .statistics import Array
 
 Index = tuple[int, ...]
@@ -82,6 +83,19 @@ class Source:
             return self._inside(index, inner)
 
         return padded(inside, self.letters, self.matched.sizes, self.padding, spans)
+
+    def place(self, spans: Spans) -> Place:
+        """Which pixels of the image, and of :attr:`domain`, a region shows; padding takes the nearest."""
+        found = {}
+        for letter, (start, stop) in spans.items():
+            size = self.matched.sizes[letter]
+            first, last = self.domain.get(letter, (0, size))
+            mode = "edge" if self.padding.mode == "constant" else self.padding.mode
+            found[letter] = {
+                last - first: np.arange(start - first, stop - first).clip(0, last - first - 1),
+                size: border_indices(start, stop, size, mode),
+            }
+        return found
 
     def chunks(self, indices: Sequence[Index], reduced: str | None = None) -> Iterator[Array]:
         """The domain of some samples in parts, cut along one of the axes ``reduced`` (``None``: any)."""

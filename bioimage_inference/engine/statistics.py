@@ -1,6 +1,6 @@
 """Statistics of a whole sample, or of several, in streaming passes: mean and standard deviation, exact quantiles.
 
-Values that are not numbers (NaN) are counted and left out.
+Values that are no finite numbers (NaN, infinite) are left out.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,8 +99,9 @@ def _moments(chunks: Iterator[Array], reduced: tuple[int, ...]) -> tuple[Array, 
     for chunk in chunks:
         block = chunk.astype(np.float64)
         numbers: Any = True
-        if chunk.dtype.kind == "f" and np.isnan(block.sum()):
-            numbers = ~np.isnan(block)
+        if chunk.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
+            numbers = finite
+            block[~finite] = 0
         here = np.sum(np.broadcast_to(numbers, block.shape), axis=reduced, keepdims=True)
         block_mean = np.sum(block, axis=reduced, keepdims=True, where=numbers) / np.maximum(here, 1)
         block -= block_mean
@@ -137,13 +138,13 @@ def _quantiles(
 
 
 def _keys(chunks: Callable[[], Iterator[Array]], reduced: tuple[int, ...], groups: int) -> Iterator[tuple[int, Array]]:
-    """For every chunk and group (index of what is not reduced) the values as a flat array without NaN."""
+    """For every chunk and group (index of what is not reduced) the values as a flat array, the finite ones."""
     for chunk in chunks():
         kept = [n for n in range(chunk.ndim) if n not in reduced]
         flat = chunk.transpose([*kept, *reduced]).reshape(groups, -1)
         for group in range(groups):
             values = flat[group]
-            yield group, values[~np.isnan(values)] if values.dtype.kind == "f" else values
+            yield group, values[np.isfinite(values)] if values.dtype.kind == "f" else values
 
 
 class _Selection:

@@ -11,7 +11,7 @@ from ..tiling.plan import Tile
 from .network import Inputs
 from .prepare import Prepared
 from .preprocessing import Preprocessor
-from .processing import SAMPLEWISE
+from .processing import needs_sample
 from .source import Source, Spans
 from .statistics import Array, Statistics
 
@@ -52,7 +52,11 @@ def part_of_image(model: ModelSpec, prepared: Prepared) -> Inputs | None:
 
     ``None`` where a step of the preprocessing needs the whole sample.
     """
-    if any(step.name in SAMPLEWISE for tensor in model.inputs for step in tensor.operations):
+    if any(
+        needs_sample(step, prepared.plan.inputs.get(tensor.id, ()))
+        for tensor in model.inputs
+        for step in tensor.operations
+    ):
         return None
     tile = prepared.plan.tile({axis.letter: len(axis.starts) // 2 for axis in prepared.plan.axes})
     domains = {

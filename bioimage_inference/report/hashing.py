@@ -7,7 +7,7 @@ blocks, and leaves the interpreter free for others.
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..threads import thread_pool
 
 _BLOCK = 4 << 20  # bytes
 
@@ -68,7 +69,7 @@ class InputHashes:
     def __init__(self, inputs: Mapping[str, Path | NDArray[Any]]) -> None:
         self._inputs = inputs
         self._stopped = Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="hash")
+        self._pool = thread_pool()
         self._begun: dict[str, Future[tuple[Hashed, str]]] = {}
 
     def __enter__(self) -> "InputHashes":

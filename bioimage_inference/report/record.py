@@ -6,7 +6,6 @@ What its keys mean is told in ``docs/reference/provenance.md``, and checked by `
 import json
 import platform
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..image.matching import Matched
 from ..image.partial_file import write_whole
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Options
+from ..threads import thread_pool
 from ..tiling.plan import Plan
 from ..zoo.names import ZooName
 from .hashing import Hashed, path_hash
@@ -163,7 +163,7 @@ def with_output_hashes(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, A
     """
     described = [dict(output) for output in outputs]
     named = [(output, key) for output in described for key in FILES if output.get(key) is not None]
-    with ThreadPoolExecutor(2) as pool:
+    with thread_pool(2) as pool:
         hashes = pool.map(path_hash, [Path(output[key]) for output, key in named])
         try:
             found = {(output["id"], key): one.sha256 for (output, key), one in zip(named, hashes, strict=True)}

@@ -36,7 +36,8 @@ def picture(output: "Output") -> NDArray[Any]:
 def to_layers(outputs: "Iterable[Output]") -> list[Layer]:
     """One layer for each channel of each output that has image axes: labels of whole numbers, else an image.
 
-    ``scale``, ``units`` (``pixel`` where nothing is known) and ``axis_labels`` have one entry per dimension.
+    ``scale``, ``translate``, ``units`` (``pixel`` where nothing is known) and ``axis_labels`` have one entry per
+    dimension. ``translate`` is the position of the first pixel in the image.
     Raises :class:`UsageError` for an output that was written to a TIFF alone.
     """
     return [layer for output in outputs if {"y", "x"} <= set(output.axes) for layer in _layers(output)]
@@ -53,6 +54,7 @@ def _layers(output: "Output") -> Iterator[Layer]:
         layer: dict[str, Any] = {
             "name": f"{output.id}: {name}" if len(channels) > 1 else output.id,
             "scale": tuple(size.value for size in sizes),
+            "translate": tuple(size.origin for size in sizes),
             "units": tuple(size.unit for size in sizes),
             "axis_labels": tuple(kept),
         }
@@ -64,8 +66,9 @@ def _layers(output: "Output") -> Iterator[Layer]:
 def to_xarray(output: "Output") -> "xarray.DataArray":
     """The output with named dimensions, channel names along ``c`` and the place of each pixel along the others.
 
-    A coordinate counts from 0 in steps of the pixel size, whose unit is its attribute ``units``; axes of unknown pixel
-    size have none. Raises :class:`UsageError` where the output was written to a TIFF alone.
+    Coordinates are the positions of the pixels' centres in the image: its first pixel is at 0, or where the image's own
+    coordinates begin. The attribute ``units`` has their unit. An axis without a pixel size has no coordinates. Raises
+    :class:`UsageError` where the output was written to a TIFF alone.
     """
     import xarray
 
@@ -76,5 +79,5 @@ def to_xarray(output: "Output") -> "xarray.DataArray":
         if letter == "c" and len(output.channel_names) == length:
             coordinates[letter] = list(output.channel_names)
         elif size is not None:
-            coordinates[letter] = (letter, np.arange(length) * size.value, {"units": size.unit})
+            coordinates[letter] = (letter, size.origin + np.arange(length) * size.value, {"units": size.unit})
     return xarray.DataArray(array, dims=tuple(axes), coords=coordinates, name=output.id)

@@ -113,6 +113,7 @@ def test_layers_are_one_for_each_channel_with_scale_and_units(model: Model, test
     assert arguments == {
         "name": "prediction: foreground",
         "scale": (60.0, 0.325, 0.325),
+        "translate": (0.0, 0.0, 0.0),
         "units": ("s", "µm", "µm"),
         "axis_labels": ("t", "y", "x"),
         "blending": "additive",

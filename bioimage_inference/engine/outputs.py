@@ -94,16 +94,21 @@ def layout(
 def output_pixel_size(output: TensorSpec, plan: Plan, leading: Matched) -> dict[str, PixelSize]:
     """Pixel size along the axes of an output: the image's, times how much coarser the output is.
 
-    Axes that the image does not have take the scale that the description declares, where it names a unit.
+    An output that is smaller than the image by the offset of its description lies in the middle of the image (spec 0.4,
+    ``ImplicitOutputShape``), which gives the position of its first pixel. Where the pixel size of the image is unknown,
+    an output that is coarser, finer or smaller than the image has sizes and positions in pixels of the image. Axes that
+    the image does not have take the scale that the description declares, where it names a unit.
     """
     links = next(part.links for part in plan.outputs if part.id == output.id)
     found = {letter: size for letter, size in leading.image.pixel_size.items() if letter in leading.iterated}
     for axis in output.axes:
         link = links.get(axis.letter)
-        size = leading.image.pixel_size.get(link.letter) if link is not None else None
-        if link is not None and size is not None:
-            found[axis.letter] = PixelSize(size.value / float(link.scale), size.unit)
-        elif link is None and axis.unit is not None and axis.letter in "zyxt":
+        if link is not None:
+            size = leading.image.pixel_size.get(link.letter)
+            if size is not None or link.scale != 1 or link.offset:
+                start = float(-link.offset / link.scale / 2)
+                found[axis.letter] = (size or PixelSize(1.0, "pixel")).resampled(float(link.scale), start)
+        elif axis.unit is not None and axis.letter in "zyxt":
             declared = pixel_size(axis.letter, axis.scale, axis.unit)
             if declared is not None:
                 found[axis.letter] = declared

@@ -14,10 +14,22 @@ AxesSource = Literal["file", "user", "guess"]
 
 @dataclass(frozen=True)
 class PixelSize:
-    """Extent of one pixel along one axis (or seconds per frame for ``t``), e.g. ``PixelSize(0.108, "µm")``."""
+    """Extent of one pixel along one axis (or seconds per frame for ``t``), e.g. ``PixelSize(0.108, "µm")``.
+
+    ``origin`` is the position of the centre of the first pixel, in the same unit. It is 0 for most images. An output
+    has the position that its first pixel has in the image.
+    """
 
     value: float
     unit: str
+    origin: float = 0.0
+
+    def resampled(self, scale: float, start: float = 0.0) -> "PixelSize":
+        """The pixel size where ``scale`` pixels lie along one of these pixels.
+
+        The edge of the first new pixel lies ``start`` old pixels behind the edge of the first old one.
+        """
+        return PixelSize(self.value / scale, self.unit, self.origin + self.value * (start + (1 / scale - 1) / 2))
 
 
 @dataclass(frozen=True)

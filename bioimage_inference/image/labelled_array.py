@@ -26,8 +26,8 @@ def data_array_image(array: "DataArray", axes: str | None = None) -> Image:
 
     Dimensions are axes where they are called by a letter (``t c s z y x b i p``, in either case) or by a word such as
     ``time`` or ``channel``; others are worked through like positions. ``axes`` overrides all names. The pixel size of
-    an axis is the step of its coordinate, if that is even and has the attribute ``units``; the channels' names are
-    the texts of the coordinate of ``c``.
+    an axis is the step of its coordinate, if that is even and has the attribute ``units``; its origin is the first
+    position. The channels' names are the texts of the coordinate of ``c``.
     Raises :class:`UsageError` where the axes do not fit, :class:`ImageError` where the array holds no numbers.
     """
     name = str(array.name) if array.name is not None else "array"
@@ -71,7 +71,10 @@ def _letters(dimensions: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def _pixel_size(array: "DataArray", number: int, letter: str) -> PixelSize | None:
-    """The step of a dimension's coordinate, if it has one, even and with a unit."""
+    """The step of a dimension's coordinate and its first position, if it has one, even and with a unit.
+
+    The position is 0 where the coordinate descends: outputs have ascending coordinates.
+    """
     coordinate = array.coords.get(array.dims[number])
     if coordinate is None or coordinate.dtype.kind not in "iuf" or coordinate.size < 2 or letter in "cs?":
         return None
@@ -79,7 +82,8 @@ def _pixel_size(array: "DataArray", number: int, letter: str) -> PixelSize | Non
     step = steps.mean()
     if not np.allclose(steps, step, rtol=_EVEN, atol=0):
         return None
-    return pixel_size(letter, float(abs(step)), coordinate.attrs.get("units"))
+    first = float(coordinate.values[0]) if step > 0 else 0.0
+    return pixel_size(letter, float(abs(step)), coordinate.attrs.get("units"), first)
 
 
 def _channel_names(array: "DataArray", letters: str) -> tuple[str, ...]:

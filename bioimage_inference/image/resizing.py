@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from .image import Image, PixelSize, Region
+from .image import Image, Region
 
 
 def resized(image: Image, sizes: Mapping[str, int]) -> Image:
@@ -32,7 +32,7 @@ def resized(image: Image, sizes: Mapping[str, int]) -> Image:
         return kept[source][tuple(slice(*span) if letter in sizes else slice(None) for letter, span in named)]
 
     pixel_size = {
-        letter: PixelSize(one.value * image.size(letter) / sizes[letter], one.unit) if letter in sizes else one
+        letter: one.resampled(sizes[letter] / image.size(letter)) if letter in sizes else one
         for letter, one in image.pixel_size.items()
     }
     changes = ", ".join(f"{letter} from {image.size(letter)} to {size}" for letter, size in sizes.items())

@@ -12,6 +12,7 @@ from typing import IO, Any, Literal, cast
 import numpy as np
 
 from bioimage_inference.errors import OutputError
+from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.sinks import ArraySink, Layout
 from bioimage_inference.image.tiff_facts import write_info, write_map_annotation
 from bioimage_inference.image.units import pixel_size
@@ -216,6 +217,8 @@ def _pages_metadata(_path: Path, layout: Layout, arrangement: Arrangement) -> di
     }
     if layout.channel_names:
         description["channel_names"] = layout.channel_names
+    if origins := _origins(layout):
+        description["origin"] = {letter: {"value": size.origin, "unit": size.unit} for letter, size in origins.items()}
     sizes = _micrometres(layout)
     resolution = _resolution(sizes, _MICROMETRES_PER_CM, "CENTIMETER")
     if resolution and "z" in sizes:
@@ -233,6 +236,8 @@ def _imagej_metadata(_path: Path, layout: Layout, arrangement: Arrangement) -> d
         metadata["spacing"] = sizes["z"]
     if seconds := _frame_interval(layout):
         metadata["finterval"] = seconds
+    # ImageJ's position of pixel i is (i - origin) * size (ij.measure.Calibration).
+    metadata |= {f"{letter}origin": -size.origin / size.value for letter, size in _origins(layout).items()}
     names = _channel_names(layout)
     if names:
         metadata["Labels"] = names * (arrangement.pages // len(names))
@@ -254,11 +259,31 @@ def _ome_metadata(path: Path, layout: Layout, arrangement: Arrangement) -> dict[
         metadata |= {"TimeIncrement": seconds, "TimeIncrementUnit": "s"}
     if names := _channel_names(layout):
         metadata["Channel"] = {"Name": names}
+    if origins := _origins(layout):
+        metadata["Plane"] = _plane_positions(arrangement, origins)
     # giatools reads the tags in the unit of PhysicalSizeZ where there is one, in that of the tags otherwise.
     resolution = (
         _resolution(sizes, 1.0, "NONE") if "z" in sizes else _resolution(sizes, _MICROMETRES_PER_CM, "CENTIMETER")
     )
     return {"metadata": metadata, **resolution}
+
+
+def _origins(layout: Layout) -> Mapping[str, PixelSize]:
+    """Pixel sizes along x, y and z, if the output does not begin at 0 along one of them; else nothing."""
+    known = {letter: layout.pixel_size[letter] for letter in "xyz" if letter in layout.pixel_size}
+    return known if _is_image(layout) and any(size.origin for size in known.values()) else {}
+
+
+def _plane_positions(arrangement: Arrangement, origins: Mapping[str, PixelSize]) -> dict[str, list[Any]]:
+    """Position of the first pixel of every page, as attributes of the elements ``Plane`` of OME-XML."""
+    positions: dict[str, list[Any]] = {}
+    for letter, size in origins.items():
+        along = np.zeros(arrangement.pages)
+        if letter == "z":
+            along = np.indices(arrangement.shape[:-2])[arrangement.axes.index("Z")].ravel()
+        positions[f"Position{letter.upper()}"] = (size.origin + along * size.value).tolist()
+        positions[f"Position{letter.upper()}Unit"] = [size.unit] * arrangement.pages
+    return positions
 
 
 def _micrometres(layout: Layout) -> dict[str, float]:

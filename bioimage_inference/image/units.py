@@ -37,10 +37,11 @@ _SECONDS: dict[str, float] = {
 }
 
 
-def pixel_size(axis: str, value: object, unit: object) -> PixelSize | None:
+def pixel_size(axis: str, value: object, unit: object, origin: float = 0.0) -> PixelSize | None:
     """The extent of one pixel along ``axis``, or None where value or unit say nothing.
 
     ``value`` may be a number or its text; zero, negative and infinite values, and units such as ``pixel``, say nothing.
+    ``origin`` is the position of the first pixel, in the same unit.
     """
     number = positive_number(value)
     # ImageJ escapes its micro sign; NFKC makes the micro sign and the Greek mu one letter.
@@ -49,12 +50,13 @@ def pixel_size(axis: str, value: object, unit: object) -> PixelSize | None:
         return None
     if axis == "t":
         seconds = _SECONDS.get(name.lower())
-        return None if seconds is None else PixelSize(_rounded(number * seconds), "s")
+        return None if seconds is None else PixelSize(_rounded(number * seconds), "s", _rounded(origin * seconds))
     factor = _SYMBOLS.get(name) or _WORDS.get(name.lower())
     if factor is None:
         return None
     shown = "nm" if factor < 1 else "mm" if factor == _MICROMETRES["mm"] else "µm"
-    return PixelSize(_rounded(number * factor / _MICROMETRES[shown]), shown)
+    factor /= _MICROMETRES[shown]
+    return PixelSize(_rounded(number * factor), shown, _rounded(origin * factor))
 
 
 def unusual_size_note(sizes: Mapping[str, PixelSize]) -> str | None:
@@ -75,13 +77,19 @@ def unusual_size_note(sizes: Mapping[str, PixelSize]) -> str | None:
 
 def positive_number(value: object) -> float | None:
     """``value`` as a finite number above zero, else None."""
+    number = finite_number(value)
+    return number if number is not None and number > 0 else None
+
+
+def finite_number(value: object) -> float | None:
+    """``value``, a number or its text, as a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and number > 0 else None
+    return number if math.isfinite(number) else None
 
 
 def _rounded(value: float) -> float:

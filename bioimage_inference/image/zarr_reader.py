@@ -15,7 +15,7 @@ from .array_readers import check_numeric, check_shape
 from .axis_letters import guess_axes, named_axes, only_present
 from .image import AxesSource, Image, PixelSize, Region
 from .ome import complete_names
-from .units import pixel_size, positive_number
+from .units import finite_number, pixel_size, positive_number
 from .zarr_tree import Node, ZarrTree
 
 _LARGEST_CHUNK = 1 << 31
@@ -66,9 +66,12 @@ def _described_image(
         raise ImageError(
             f"{tree.name} names {len(axes)} axes ({axes}) for an array of {count} dimensions. Write the OME-Zarr again."
         )
-    scale = _scale(multiscales, dataset, count)
+    scales, origins = _transformations(multiscales, dataset, count)
     units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
-    sizes = {axis: pixel_size(axis, size, unit) for axis, size, unit in zip(axes, scale, units, strict=True)}
+    sizes = {
+        axis: pixel_size(axis, scale, unit, origin)
+        for axis, scale, unit, origin in zip(axes, scales, units, origins, strict=True)
+    }
     named: AxesSource = "guess" if "?" in axes else "file"
     return _image(tree, array, axes, named, sizes, _channel_names(ome), (*notes, *renamed))
 
@@ -193,18 +196,33 @@ def _plain_axes(node: Node) -> tuple[str, AxesSource]:
     return guess_axes(node.shape), "guess"
 
 
-def _scale(multiscales: Mapping[str, Any], dataset: Mapping[str, Any], count: int) -> list[float | None]:
-    """Extent of a pixel along each axis: the dataset's scale times that of all datasets."""
-    total: list[float | None] = [1.0] * count
+def _transformations(
+    multiscales: Mapping[str, Any], dataset: Mapping[str, Any], count: int
+) -> tuple[list[float | None], list[float]]:
+    """Extent of a pixel and position of the first one along each axis; an extent is None where it is unknown.
+
+    The transformations of the dataset come first, those of all datasets after them (OME-Zarr 0.4 and 0.5,
+    "multiscales" metadata).
+    """
+    scales: list[float | None] = [1.0] * count
+    origins = [0.0] * count
     found = False
     for holder in (dataset, multiscales):
         for transformation in holder.get("coordinateTransformations") or []:
-            scale = transformation.get("scale")
-            if transformation.get("type") == "scale" and isinstance(scale, Sequence) and len(scale) == count:
+            if factors := _numbers(transformation, "scale", count):
                 found = True
-                factors = [positive_number(value) for value in scale]
-                total = [a * b if a and b else None for a, b in zip(total, factors, strict=True)]
-    return total if found else [None] * count
+                positive = [positive_number(factor) for factor in factors]
+                scales = [a * b if a and b else None for a, b in zip(scales, positive, strict=True)]
+                origins = [origin * (factor or 1.0) for origin, factor in zip(origins, positive, strict=True)]
+            elif steps := _numbers(transformation, "translation", count):
+                origins = [origin + (finite_number(step) or 0.0) for origin, step in zip(origins, steps, strict=True)]
+    return scales if found else [None] * count, origins
+
+
+def _numbers(transformation: Mapping[str, Any], kind: str, count: int) -> Sequence[object]:
+    """What a transformation of this kind has for each of ``count`` axes; nothing where it is of another kind."""
+    values = transformation.get(kind) if transformation.get("type") == kind else None
+    return values if isinstance(values, Sequence) and len(values) == count else ()
 
 
 def _channel_names(ome: Mapping[str, Any]) -> tuple[str, ...]:

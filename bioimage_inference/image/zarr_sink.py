@@ -63,11 +63,14 @@ def create_store(
 
 def _metadata(name: str, layout: Layout) -> dict[str, Any]:
     axes = stored_axes(layout.axes)
-    scale = [layout.pixel_size[letter].value if letter in layout.pixel_size else 1.0 for letter in axes]
+    sizes = [layout.pixel_size.get(letter, PixelSize(1.0, "pixel")) for letter in axes]
+    transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [size.value for size in sizes]}]
+    if any(size.origin for size in sizes):
+        transformations.append({"type": "translation", "translation": [size.origin for size in sizes]})
     multiscales = {
         "name": name,
         "axes": [_axis(letter, layout.pixel_size.get(letter)) for letter in axes],
-        "datasets": [{"path": _ARRAY, "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
+        "datasets": [{"path": _ARRAY, "coordinateTransformations": transformations}],
     }
     ome: dict[str, Any] = {"version": "0.5", "multiscales": [multiscales]}
     names = layout.channel_names or [f"channel {number}" for number in range(layout.size("c"))]

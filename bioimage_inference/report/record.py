@@ -121,8 +121,11 @@ def describe_output(
 
 
 def describe_pixel_size(sizes: Mapping[str, PixelSize]) -> dict[str, Any]:
-    """Pixel sizes with their units."""
-    return {letter: {"value": size.value, "unit": size.unit} for letter, size in sizes.items()}
+    """Pixel sizes with their units, and the position of the first pixel where it is not 0."""
+    return {
+        letter: {"value": size.value, "unit": size.unit} | ({"origin": size.origin} if size.origin else {})
+        for letter, size in sizes.items()
+    }
 
 
 def describe_versions(*others: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -22,7 +22,7 @@ from .image.labelled_array import data_array_image
 from .image.memory_sink import MemorySink
 from .image.npy_sink import NpySink
 from .image.sinks import Sink, commit_all
-from .image.tiff_sink import TiffSink
+from .image.tiff_sink import NoTiffSink, TiffSink
 from .memory import peak_memory
 from .model.opening import OpenedModel, open_model_files
 from .model.spec import ModelSpec, TensorSpec
@@ -413,19 +413,23 @@ def _open_output(
     axis = output.axis("c")
     names = axis.channel_names if axis is not None else ()
     pixel_size = output_pixel_size(output, prepared.plan, leading)
+    facts = layout(stack, stack.tensor_axes, dtype, pixel_size, names)
     tensors: list[Sink] = []
     pictures: list[Sink] = []
     memory = None
-    if target is None:
-        memory = MemorySink(layout(stack, stack.tensor_axes, dtype, pixel_size, names))
+    if target is None or not (facts.nbytes or target.npy):
+        memory = MemorySink(facts)
         tensors.append(memory)
-    else:
-        if target.npy is not None:
-            tensors.append(NpySink(target.npy, layout(stack, stack.tensor_axes, dtype, pixel_size, names)))
-            cleanup.callback(tensors[-1].abort)
-        if target.tiff is not None:
-            facts = layout(stack, stack.picture_axes, dtype, pixel_size, names)
-            pictures.append(TiffSink(target.tiff, facts, options.tiff_layout))
-            cleanup.callback(pictures[-1].abort)
+    target = target or Target()
+    if target.npy is not None:
+        tensors.append(NpySink(target.npy, facts))
+    if target.tiff is not None and facts.nbytes:
+        as_picture = layout(stack, stack.picture_axes, dtype, pixel_size, names)
+        pictures.append(TiffSink(target.tiff, as_picture, options.tiff_layout))
+    elif target.tiff is not None:
+        pictures.append(NoTiffSink(target.tiff))
+        target = replace(target, tiff=None)
+    for sink in (*tensors, *pictures):
+        cleanup.callback(sink.abort)
     writer = StackWriter(stack, tensors, pictures)
-    return _Opened(output, stack, dtype, writer, [*tensors, *pictures], target or Target(), memory, pixel_size)
+    return _Opened(output, stack, dtype, writer, [*tensors, *pictures], target, memory, pixel_size)

@@ -1,6 +1,7 @@
 """Small models made on the spot: a network, its weights, and a description of format 0.5 or 0.4."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,14 @@ class Valid(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(x)
+
+
+class Boxes(torch.nn.Module):
+    """A box and a score for each pixel above a threshold."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        places = torch.nonzero(x[0] > 0.5)
+        return torch.cat([places, places + 1], dim=1).float(), x[0][x[0] > 0.5]
 
 
 def space(letter: str, size: Any, **more: Any) -> dict[str, Any]:
@@ -162,3 +171,13 @@ def _smallest(axis: dict[str, Any]) -> int:
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def detector(folder: Path, steps: Sequence[dict[str, Any]] = ()) -> Path:
+    """Write a model that returns boxes and scores of as many objects as it finds; ``steps`` are those of the scores."""
+    objects = {"type": "index", "id": "object", "size": {}}
+    sizes = [space(letter, {"min": 16, "step": 1}) for letter in "yx"]
+    raw = {"id": "raw", "axes": [channels(1), *sizes]}
+    boxes = {"id": "boxes", "axes": [objects, channels(4)]}
+    scores = {"id": "scores", "axes": [objects], "postprocessing": list(steps)}
+    return write_model(folder / "model", Boxes(), [raw], [boxes, scores])

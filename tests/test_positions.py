@@ -22,7 +22,6 @@ import bioimage_inference
 from bioimage_inference.api import Target
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.reading import open_image
-
 from bioimage_inference.image.sinks import Layout
 from bioimage_inference.image.zarr_sink import create_store
 

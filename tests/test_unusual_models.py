@@ -1,17 +1,23 @@
 """Models whose tensors are not images alone: classes, lists of objects, prompts, volumes made of planes, labels."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import jsonschema
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 from numpy.typing import NDArray
 
 import bioimage_inference
+from bioimage_inference.api import Target
+from bioimage_inference.cli import main
 from bioimage_inference.errors import ImageError, ModelError, UsageError
 from bioimage_inference.image.arrays import array_image
+from tests import models
 from tests.models import BATCH, FACTS, channels, reference, sha256, simple_tensors, space, write_model
 
 
@@ -120,6 +126,89 @@ def test_objects_of_a_stack_are_refused_where_their_numbers_differ(detector: Pat
     assert bioimage_inference.predict(detector, image[:2], axes="tyx").outputs["masks"].axes == "tiyx"
     with pytest.raises(ImageError, match="3 entries along i for the first plane or volume of the image, but 2"):
         bioimage_inference.predict(detector, image, axes="tyx")
+
+
+SCHEMA = json.loads(
+    (Path(bioimage_inference.__file__).parent / "report" / "provenance.schema.json").read_text(encoding="utf-8")
+)
+EMPTY = np.zeros((40, 50), np.float32)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"id": "sigmoid"},
+        {"id": "binarize", "kwargs": {"threshold": 0.5}},
+        {"id": "clip", "kwargs": {"min_percentile": 1.0, "max_percentile": 99.0}},
+        {"id": "ensure_dtype", "kwargs": {"dtype": "uint16"}},
+        {"id": "scale_linear", "kwargs": {"gain": 2.0, "offset": 1.0}},
+        {"id": "scale_mean_variance", "kwargs": {"reference_tensor": "raw"}},
+        {"id": "scale_range", "kwargs": {"max_percentile": 99.0}},
+        {"id": "scale_range", "kwargs": {"reference_tensor": "raw"}},
+        {"id": "softmax", "kwargs": {"axis": "object"}},
+        {"id": "zero_mean_unit_variance", "kwargs": {}},
+    ],
+    ids=lambda step: "-".join([step["id"], *step.get("kwargs", {})]),
+)
+def test_an_image_without_objects_gives_outputs_without_entries(tmp_path: Path, step: dict[str, Any]) -> None:
+    prediction = bioimage_inference.predict(models.detector(tmp_path, [step]), EMPTY, axes="yx")
+    boxes, scores = prediction.outputs["boxes"], prediction.outputs["scores"]
+    assert (boxes.shape, scores.shape) == ((0, 4), (0,))
+    assert boxes.array is not None
+    assert boxes.array.shape == (0, 4)
+    assert sum("found nothing in this image" in note for note in prediction.record["notes"]) == 2
+    assert not any("not numbers" in note for note in prediction.record["notes"])
+
+
+def test_frames_without_objects_are_stacked(tmp_path: Path) -> None:
+    boxes = bioimage_inference.predict(models.detector(tmp_path), np.stack([EMPTY] * 3), axes="tyx").outputs["boxes"]
+    assert (boxes.axes, boxes.shape) == ("tic", (3, 0, 4))
+
+
+@pytest.mark.parametrize("layout", ["pages", "labelled"])
+def test_outputs_without_entries_are_written_as_npy_only(
+    tmp_path: Path, detector: Path, layout: Literal["pages", "labelled"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The TIFF of an earlier image of that name must not stay: it would pass for the result."""
+    image, out = tmp_path / "cells.tif", tmp_path / "out"
+    predict = ["predict", str(detector), str(image), "-o", str(out), "--tiff-layout", layout]
+    tifffile.imwrite(image, np.full((40, 50), 2, np.float32))
+    assert main(predict) == 0
+    assert {path.name for path in out.glob("cells_*.tif*")} == {"cells_masks.tif", "cells_numbers.tif"}
+    tifffile.imwrite(image, EMPTY)
+    assert main([*predict, "--report"]) == 0
+    assert "found nothing in this image" in capsys.readouterr().out
+    assert not list(out.glob("*.tif*"))
+    assert np.load(out / "cells_masks.npy").shape == (0, 40, 50)
+    assert np.load(out / "cells_masks.npy").dtype == np.uint8
+    record = json.loads((out / "cells_provenance.json").read_text(encoding="utf-8"))
+    assert [one["tiff"] for one in record["outputs"]] == [None, None]
+    page = (out / "cells_report.html").read_text(encoding="utf-8")
+    assert "It has no entries, because the network found nothing in the image." in page
+    assert "Check how it was written" not in page
+    jsonschema.validate(record, SCHEMA)
+    capsys.readouterr()
+    assert main([*predict, "--report", "--resume"]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert main(["rerun", str(out / "cells_provenance.json"), "-o", str(tmp_path / "again")]) == 0
+
+
+def test_a_tiff_alone_of_an_output_without_entries_is_no_file(tmp_path: Path, detector: Path) -> None:
+    path = tmp_path / "masks.tif"
+    targets = {"masks": Target(tiff=path), "numbers": Target()}
+    masks = bioimage_inference.predict(detector, EMPTY, axes="yx", targets=targets).outputs["masks"]
+    assert masks.tiff is None
+    assert masks.array is not None
+    assert not path.exists()
+
+
+def test_objects_cannot_be_found_in_an_output_without_entries(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, model = tmp_path / "cells.tif", models.detector(tmp_path)
+    tifffile.imwrite(image, EMPTY)
+    assert main(["predict", str(model), str(image), "-o", str(tmp_path / "out"), "--segment"]) == 5
+    assert "'boxes' has no entries" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("optional", [True, False])

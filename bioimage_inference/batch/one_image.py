@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Planned, Target, describe_run, predict
 from ..engine.prepare import close, prepare
+from ..errors import ImageError
 from ..model.package import file_sha256
 from ..options import Options
 from ..report.record import write_record
@@ -186,8 +187,10 @@ def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, 
     from ..segmentation.segment import segment_file
 
     assert files.objects is not None
-    prediction = next(iter(files.targets.values())).tiff
+    prediction, output = next(iter(files.targets.values())).tiff, record["outputs"][0]
     assert prediction is not None
+    if output["tiff"] is None:
+        raise ImageError(f"The output {output['id']!r} has no entries, so that it has no maps to find objects in.")
     same_size = _size(record["inputs"][0]) == _size(record["outputs"][0])
     image = sample.image if same_size else None
     found = segment_file(prediction, files.objects, options, image, overwrite=True)  # checked before the prediction

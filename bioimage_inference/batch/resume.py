@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..api import Model
+from ..api import Model, Target
 from ..model.package import file_sha256, package_file
 from ..options import Options
 from ..report.hashing import path_hash
@@ -75,7 +76,7 @@ class Resuming:
         """The record with the places where files are now; they may have moved, and outputs are named as they were."""
         given = self._given(image)
         inputs = [{**one, "file": str(given[one["tensor"]].absolute())} for one in record["inputs"]]
-        outputs = [{**one, **_texts(vars(files.targets[one["id"]]))} for one in record["outputs"]]
+        outputs = [{**one, **_texts(vars(_written(one, files)))} for one in record["outputs"]]
         moved = {**record, "inputs": inputs, "outputs": outputs}
         if "objects" in record and files.objects is not None:
             moved["objects"] = {**record["objects"], **_texts(vars(files.objects))}
@@ -121,10 +122,16 @@ class Resuming:
 
 def _changed_outputs(record: Record, files: ImageFiles) -> Iterator[str]:
     for output in record["outputs"]:
-        target = files.targets[output["id"]]
+        target = _written(output, files)
         for kind, path in (("tiff", target.tiff), ("npy", target.npy)):
             if path is not None:
                 yield from changed(path, output["sha256"][kind])
+
+
+def _written(output: Record, files: ImageFiles) -> Target:
+    """The files of an output; one without entries has no TIFF."""
+    target = files.targets[output["id"]]
+    return target if prod(output["shape"]) else replace(target, tiff=None)
 
 
 def changed(path: Path, sha256: str | None) -> Iterator[str]:

@@ -58,7 +58,7 @@ def apply(
         for number, operation in enumerate(operations):
             cut = partial(_cut, operation, dict(zip(letters, array.shape, strict=True)), place)
             values = [
-                [cut(letters, value) if value.ndim else value for value in statistics[wanted]]
+                [cut(letters, value) if value.size > 1 else value.reshape(()) for value in statistics[wanted]]
                 for wanted in measures_of(operation, tensor)
             ]
             kwargs = operation.kwargs
@@ -78,6 +78,11 @@ def apply(
 
 def _cut(operation: Operation, shape: Mapping[str, int], place: Place, letters: str, values: Array) -> Array:
     """The part of values with axes ``letters`` that belongs to a tile; they have one entry, or one for each pixel."""
+    if values.ndim != len(letters):
+        raise ModelError(
+            f"The description's step {operation.name} uses values of another tensor along {values.ndim} axes, but this "
+            f"tensor has the axes {letters}. Its authors have to correct the description."
+        )
     for axis, letter in enumerate(letters):
         size, wholes = values.shape[axis], place.get(letter, {})
         if size in wholes:
@@ -179,7 +184,7 @@ def _sigmoid(array: Array, letters: str, kwargs: Mapping[str, Any], values: Valu
 def _softmax(array: Array, letters: str, kwargs: Mapping[str, Any], values: Values) -> Array:
     del values
     axis = letters.index(kwargs.get("axis", "c"))
-    powers = np.exp(array - array.max(axis=axis, keepdims=True))
+    powers = np.exp(array - array.max(axis=axis, keepdims=True, initial=-np.inf))
     result: Array = powers / powers.sum(axis=axis, keepdims=True)
     return result
 

@@ -261,7 +261,12 @@ class _Sample:
 
     def _write(self, postprocessor: Postprocessor, tile: Tile, block: Array) -> None:
         postprocessor.add(self.index, tile.kept[postprocessor.output.id], block, self.statistics)
-        if not _finite(block):
+        if not block.size:
+            self.stages.record.note(
+                f"The output {postprocessor.output.id!r} has no entries ({'×'.join(map(str, block.shape))}): the "
+                "network found nothing in this image."
+            )
+        elif not _finite(block):
             self.stages.record.note(
                 f"The output {postprocessor.output.id!r} holds values that are infinite or not numbers (NaN), as the "
                 "network returned them. They are kept; such values in the image, or extreme ones, can lead to them."

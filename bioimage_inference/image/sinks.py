@@ -34,8 +34,8 @@ class Layout:
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape) or len(set(self.axes)) != len(self.axes) or set(self.axes) - set(LETTERS):
             raise ValueError(f"axes {self.axes!r} do not fit the shape {self.shape}")
-        if min(self.shape, default=1) < 1 or self.dtype.kind not in "biufc":
-            raise ValueError(f"nothing to write in the shape {self.shape} of {self.dtype}")
+        if min(self.shape, default=0) < 0 or self.dtype.kind not in "biufc":
+            raise ValueError(f"no output has the shape {self.shape} of {self.dtype}")
         if self.channel_names and len(self.channel_names) != self.size("c"):
             raise ValueError(f"{len(self.channel_names)} channel names for {self.size('c')} channels")
 

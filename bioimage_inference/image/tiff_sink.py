@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bioimage_inference.errors import OutputError
-from bioimage_inference.image.image import PixelSize
+from bioimage_inference.image.image import PixelSize, Region
+from bioimage_inference.image.partial_file import output_error
 from bioimage_inference.image.sinks import ArraySink, Layout
 from bioimage_inference.image.tiff_facts import write_info, write_map_annotation
 from bioimage_inference.image.units import pixel_size
@@ -104,6 +106,30 @@ class TiffSink(ArraySink):
             else:
                 metadata = _ome_metadata(self.path, self.layout, self.arrangement)["metadata"]
                 write_map_annotation(stream, metadata, self.arrangement.shape, self.arrangement.dtype, facts)
+
+
+class NoTiffSink:
+    """The TIFF of an output without entries, which no TIFF can hold: an earlier file of that name is removed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: tuple[str, ...] = (f"{path.name} was not written, because a TIFF cannot be without pixels.",)
+
+    def write(self, region: Region, block: NDArray[np.generic]) -> None:
+        """There is nothing to write."""
+
+    def flush(self) -> None:
+        """There is nothing to wait for."""
+
+    def commit(self) -> None:
+        """Remove what an earlier run left. Raises :class:`OutputError` where that cannot be done."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise output_error(self.path, self.path.parent, None, error) from error
+
+    def abort(self) -> None:
+        """There is nothing to remove."""
 
 
 def arrange(path: Path, layout: Layout, how: How) -> Arrangement:

@@ -150,9 +150,12 @@ def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], 
     """An output as the record describes it, of the file that is there: ``.npy``, OME-Zarr or TIFF.
 
     Its letters are the axes of the image that the model iterates, then the output's own without the batch.
-    ``folder`` is looked into for files that have moved. Raises :class:`ImageError` where there is none.
+    ``folder`` is looked into for files that have moved. Raises :class:`ImageError` where there is none, or the output
+    has no entries.
     """
     sizes, samples = output_sizes(output, inputs)
+    if 0 in sizes.values():
+        raise ImageError("It has no entries, because the network found nothing in the image.")
     named = {kind: str(output[kind]) for kind in ("npy", "zarr", "tiff") if output.get(kind)}
     for kind, name in named.items():
         path = find_file(name, folder)

@@ -37,8 +37,9 @@ def collect(every_output: bool) -> None:
 
 
 def link_files(output: Mapping[str, Any], tiff: Path, npy: Path) -> None:
-    """Give the files of an output further names."""
-    link(Path(output["tiff"]), Path(f"{tiff}.tiff"))
+    """Give the files of an output further names. An output without entries has no TIFF."""
+    if output["tiff"] is not None:
+        link(Path(output["tiff"]), Path(f"{tiff}.tiff"))
     link(Path(output["npy"]), Path(f"{npy}.npy"))
 
 

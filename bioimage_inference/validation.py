@@ -29,13 +29,15 @@ from .model.package import check_sha256, package_file
 from .model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
 from .options import Options
 from .overwriting import check_writable
-from .report.reproduction import Comparison, Tolerance, compare, tolerance_of
+from .report.reproduction import Comparison, compare
+from .report.tolerance import Tolerance, tolerance_of
 from .tiling.choice import Request, choose_tiles, declared_halo
 from .tiling.links import TILED, leading_input, links
 from .tiling.plan import Plan
 
 Array = NDArray[Any]
-Verdict = Literal["reproduced", "differs", "cannot run"]
+OutputVerdict = Literal["reproduced", "undecided", "differs"]
+Verdict = Literal[OutputVerdict, "cannot run"]
 
 # Tiles agree with the whole, up to rounding, where they differ by less than this part of the output's range.
 _ROUNDING = 1e-5
@@ -58,10 +60,12 @@ class OutputFinding:
     picture: Path | None = None
 
     @property
-    def reproduced(self) -> bool:
-        """Whether it is the published output, within its tolerance."""
+    def verdict(self) -> OutputVerdict:
+        """Whether it is the published output, within its tolerance; undecided where part of that cannot be read."""
         found = self.comparison
-        return found is not None and found.mismatched_per_million <= self.tolerance.per_million
+        if found is None or found.mismatched_per_million > self.tolerance.per_million:
+            return "differs"
+        return "reproduced" if self.tolerance.certain else "undecided"
 
 
 @dataclass(frozen=True)
@@ -118,14 +122,16 @@ class WeightsFinding:
         """In two words."""
         if self.error is not None:
             return "cannot run"
-        return "reproduced" if all(output.reproduced for output in self.outputs) else "differs"
+        found = {output.verdict for output in self.outputs}
+        return "differs" if "differs" in found else "undecided" if "undecided" in found else "reproduced"
 
     @property
     def exit_code(self) -> int:
         """As in ``errors.py``."""
         if self.error is not None:
             return self.error.exit_code
-        return 0 if self.verdict == "reproduced" else ReproductionError.exit_code
+        codes = {"reproduced": 0, "undecided": ModelError.exit_code, "differs": ReproductionError.exit_code}
+        return codes[self.verdict]
 
 
 @dataclass(frozen=True)
@@ -265,13 +271,14 @@ def _output(
     model: Model, output: TensorSpec, tests: _Tests, whole: Mapping[str, Array], entry: WeightsEntry, pictures: Path
 ) -> OutputFinding:
     got, expected = whole[output.id], tests.expected[output.id]
-    described = model.opened.described or {}
-    tolerance = tolerance_of(described, model.spec.format_version, entry.format, output.id)
+    described = model.opened.described
+    assert described is not None  # test tensors come with a description
+    tolerance = tolerance_of(described, model.spec, entry.format, output, expected)
     if got.shape != expected.shape:
         return OutputFinding(output.id, got.shape, expected.shape, tolerance, None)
     comparison = compare(got, expected, tolerance)
     finding = OutputFinding(output.id, got.shape, expected.shape, tolerance, comparison)
-    if finding.reproduced:
+    if finding.verdict != "differs":
         return finding
     from .report.difference_picture import write_difference_picture
 

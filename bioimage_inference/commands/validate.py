@@ -9,12 +9,14 @@ from typing import Any
 from ..api import open_model
 from ..batch.progress import shown
 from ..engine.receptive_field import TOLERANCE
-from ..errors import ReproductionError, TrustError
+from ..errors import BioimageInferenceError, ModelError, ReproductionError, TrustError
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..report.model_facts import WEIGHTS_NAMES, plain
 from ..report.record import describe_model
 from ..validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding, validate
+
+_UNREADABLE = "A tolerance in the description cannot be read."
 
 
 def validate_command(arguments: argparse.Namespace) -> int:
@@ -24,12 +26,15 @@ def validate_command(arguments: argparse.Namespace) -> int:
 
     ==================  =============================================================================================
     format, file        the entry of the description
-    verdict             ``reproduced``, ``differs`` or ``cannot run``
+    verdict             ``reproduced``, ``undecided`` (the outputs agree, but an entry of the description that may set
+                        another tolerance cannot be read), ``differs`` or ``cannot run``
     error, exit_code    why it cannot run, else null; 0, 3, 4, 6 or 7
     device              where it was computed; null where it was not
-    outputs             list of ``{id, reproduced, shape, expected_shape, largest, mean, mismatched_per_million,
-                        tolerance: {absolute, relative, per_million, source}, picture}``; the differences are null
-                        where the shapes differ
+    outputs             list of ``{id, verdict, reproduced, shape, expected_shape, largest, mean,
+                        mismatched_per_million, tolerance: {absolute, relative, per_million, source, notes, certain},
+                        picture}``; the differences are null where the shapes differ. ``notes`` say which entries of
+                        the description cannot be read or ask for more than the format allows; ``certain`` is false
+                        where one that cannot be read may apply
     tiles               the same image in several tiles beside the whole: ``{tile, count, halo, declared, largest,
                         agrees}``, the last two by output; null where the model's sizes allow one tile only
     halo                with ``--halo``, else null: ``{error, axes}``. ``error`` says why nothing could be measured, or
@@ -42,7 +47,8 @@ def validate_command(arguments: argparse.Namespace) -> int:
                         early: at the end of the tile, or after a minute
     ==================  =============================================================================================
 
-    Raises :class:`ReproductionError` where outputs differ; where no entry can run, the error that stands in its way.
+    Raises :class:`ReproductionError` where outputs differ; else the error of the first entry that cannot run, or
+    :class:`ModelError` where it is undecided.
     """
     options = Options(device=arguments.device, threads=arguments.threads, trust_model_code=arguments.trust_model_code)
     with shown() as display:
@@ -65,21 +71,46 @@ def validate_command(arguments: argparse.Namespace) -> int:
 def _raise_verdict(spec: ModelSpec, findings: Sequence[WeightsFinding]) -> None:
     differing = [finding for finding in findings if finding.verdict == "differs"]
     if differing:
-        which = " and ".join(_name(finding) for finding in differing)
-        pictures = [str(output.picture) for finding in differing for output in finding.outputs if output.picture]
+        outputs = [output for finding in differing for output in finding.outputs]
+        pictures = [str(output.picture) for output in outputs if output.picture]
         raise ReproductionError(
-            f"{plain(spec.name)} runs here with its {which} weights, but does not give the outputs that were published "
-            "with it: do not trust its results before its authors, or somebody who knows the network, found out why."
+            f"{plain(spec.name)} runs here with its {_names(differing)} weights, but does not give the outputs that "
+            "were published with it: do not trust its results before its authors, or somebody who knows the network, "
+            "found out why."
             + (f" The differences are shown in {', '.join(pictures)}." if pictures else "")
+            + ("" if all(output.tolerance.certain for output in outputs) else f" {_UNREADABLE} See the note above.")
         )
-    errors = [finding.error for finding in findings if finding.error is not None]
-    if len(errors) < len(findings):
+    failing = [finding for finding in findings if finding.error is not None]
+    if len(failing) == len(findings):
+        raise _nothing_runs(spec, failing)
+    first = next((finding for finding in findings if finding.verdict != "reproduced"), None)
+    if first is None:
         return
+    if first.error is None:
+        raise _undecided(spec, first)
+    running = [finding for finding in findings if finding.error is None]
+    raise type(first.error)(
+        f"{plain(spec.name)} cannot be run here with its {_names(failing)} weights, for the reason given above. Its "
+        f"{_names(running)} weights run; to try them alone, add --weights {running[0].entry.format}."
+    )
+
+
+def _nothing_runs(spec: ModelSpec, failing: Sequence[WeightsFinding]) -> BioimageInferenceError:
+    errors = [finding.error for finding in failing if finding.error is not None]
     if len(errors) == 1:
-        raise errors[0]
+        return errors[0]
     kind = next((type(error) for error in errors if isinstance(error, TrustError)), type(errors[0]))
-    reasons = " ".join(f"{_name(one)}: {error}" for one, error in zip(findings, errors, strict=True))
-    raise kind(f"None of the weights of {plain(spec.name)} can be run here. {reasons}")
+    reasons = " ".join(f"{_names([finding])}: {finding.error}" for finding in failing)
+    return kind(f"None of the weights of {plain(spec.name)} can be run here. {reasons}")
+
+
+def _undecided(spec: ModelSpec, finding: WeightsFinding) -> ModelError:
+    notes = [note for output in finding.outputs if output.verdict == "undecided" for note in output.tolerance.notes]
+    return ModelError(
+        f"{plain(spec.name)} runs here with its {_names([finding])} weights, and its outputs agree with the published "
+        f"ones, but perhaps not as closely as its authors ask. {_UNREADABLE} {plain(' '.join(dict.fromkeys(notes)))} "
+        "Correct the description, or ask the model's authors."
+    )
 
 
 def _record(finding: WeightsFinding) -> dict[str, Any]:
@@ -123,13 +154,14 @@ def _output_record(output: OutputFinding) -> dict[str, Any]:
     found = output.comparison
     return {
         "id": plain(output.id),
-        "reproduced": output.reproduced,
+        "verdict": output.verdict,
+        "reproduced": output.verdict == "reproduced",
         "shape": list(output.shape),
         "expected_shape": list(output.expected_shape),
         "largest": found.largest if found is not None else None,
         "mean": found.mean if found is not None else None,
         "mismatched_per_million": found.mismatched_per_million if found is not None else None,
-        "tolerance": asdict(output.tolerance),
+        "tolerance": {**asdict(output.tolerance), "notes": [plain(note) for note in output.tolerance.notes]},
         "picture": str(output.picture) if output.picture is not None else None,
     }
 
@@ -137,13 +169,14 @@ def _output_record(output: OutputFinding) -> dict[str, Any]:
 def _lines(spec: ModelSpec, findings: Sequence[WeightsFinding]) -> Iterator[str]:
     yield str(plain(spec.name))
     for finding in findings:
-        yield f"  weights   {_name(finding)} ({plain(finding.entry.source)}): {finding.verdict}"
+        yield f"  weights   {_names([finding])} ({plain(finding.entry.source)}): {finding.verdict}"
         if finding.device is not None:
             yield f"  device    {finding.device}"
         for output in finding.outputs:
             yield f"  output    {plain(output.id)}: {_output_in_words(output)}"
             if output.picture is not None:
                 yield f"            {output.picture}"
+            yield from (f"  note      {plain(note)}" for note in output.tolerance.notes)
         if finding.tiles is not None:
             yield from _tile_lines(finding.tiles)
         if finding.halo is not None:
@@ -154,8 +187,8 @@ def _lines(spec: ModelSpec, findings: Sequence[WeightsFinding]) -> Iterator[str]
             yield f"  error     {plain(str(finding.error))}"
 
 
-def _name(finding: WeightsFinding) -> str:
-    return WEIGHTS_NAMES[finding.entry.format]
+def _names(findings: Sequence[WeightsFinding]) -> str:
+    return " and ".join(WEIGHTS_NAMES[finding.entry.format] for finding in findings)
 
 
 def _output_in_words(output: OutputFinding) -> str:
@@ -164,7 +197,7 @@ def _output_in_words(output: OutputFinding) -> str:
         shapes = ["×".join(map(str, shape)) for shape in (output.shape, output.expected_shape)]
         return f"has the shape {shapes[0]}, expected was {shapes[1]}"
     return (
-        f"{'reproduced' if output.reproduced else 'differs'}; largest difference {found.largest:.2g}, "
+        f"{output.verdict}; largest difference {found.largest:.2g}, "
         f"mean {found.mean:.2g}; {found.mismatched_per_million:.4g} of a million elements beyond the tolerance of "
         f"{tolerance.absolute:g} + {tolerance.relative:g} × expected ({tolerance.per_million:g} are allowed by "
         f"{tolerance.source})"

@@ -380,7 +380,8 @@ def test_a_network_that_looks_at_the_whole_tile_is_said_to(cluster: LocalCluster
 def test_an_image_without_objects_gives_a_store_without_entries(cluster: LocalCluster, tmp_path: Path) -> None:
     path = tmp_path / "empty.tif"
     tifffile.imwrite(path, np.zeros((40, 50), np.float32))
-    (record,) = on_cluster(cluster.scheduler_address, models.detector(tmp_path), job(path))
+    model = models.detector(tmp_path)
+    (record,) = on_cluster(cluster.scheduler_address, model, job(path, ("boxes", "scores")))
     assert [one["shape"] for one in record["outputs"]] == [[0, 4], [0]]
     assert zarr.open_array(Path(record["outputs"][0]["zarr"]) / "0", mode="r").shape == (0, 4)
     assert sum("found nothing in this image" in note for note in record["notes"]) == 2

@@ -61,6 +61,15 @@ class Masked(torch.nn.Module):
         return raw * mask
 
 
+class Spots(torch.nn.Module):
+    """The place and the value of every pixel that is brighter than any of an 8-bit image."""
+
+    def forward(self, raw: torch.Tensor) -> torch.Tensor:
+        """Of the shape (number of spots, 3)."""
+        bright = raw[0, 0] > 255.0
+        return torch.cat([torch.nonzero(bright).float(), raw[0, 0][bright].unsqueeze(1)], dim=1)
+
+
 def main() -> None:
     """Write everything."""
     TARGET.mkdir(exist_ok=True)
@@ -123,11 +132,14 @@ def write_zarr(name: str, shape: tuple[int, ...], chunks: Mapping[str, bytes]) -
 
 
 def write_models() -> None:
-    """Packages with several outputs, several inputs, and without PyTorch weights."""
+    """Packages with several outputs, several inputs, a table of objects, and without PyTorch weights."""
     raw = tensor("raw")
     same, negative, masked = (tensor(name, like="raw") for name in ("same", "negative", "masked"))
     write_package("two_outputs.zip", TwoOutputs(), [raw], [same, negative])
     write_package("two_inputs.zip", Masked(), [raw, tensor("mask", like="raw")], [masked])
+    columns = {"type": "channel", "channel_names": ["y", "x", "value"]}
+    spots = {"id": "spots", "axes": [{"type": "index", "id": "object", "size": {}}, columns]}
+    write_package("spots.zip", Spots(), [raw], [spots])
     write_package("tensorflow.zip", None, [raw], [same])
 
 
@@ -207,7 +219,13 @@ def write_predictions() -> None:
     predicted = tifffile.imread(TARGET / "expected_sample.tiff")
     np.save(TARGET / "prediction.npy", predicted[np.newaxis])
     series = {"prediction": Target(tiff=TARGET / "prediction_timeseries.tiff")}
-    predict(SOURCE / "demo-model.zip", SOURCE / "nuclei_timeseries.tif", targets=series, tiff_layout="labelled")
+    predict(
+        SOURCE / "demo-model.zip",
+        SOURCE / "nuclei_timeseries.tif",
+        targets=series,
+        overwrite=True,
+        tiff_layout="labelled",
+    )
 
 
 def run(network: torch.nn.Module, image: Array) -> Array:

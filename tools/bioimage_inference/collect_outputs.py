@@ -37,9 +37,16 @@ def collect(every_output: bool) -> None:
 
 
 def link_files(output: Mapping[str, Any], tiff: Path, npy: Path) -> None:
-    """Give the files of an output further names. An output without entries has no TIFF."""
+    """Give the files of an output further names.
+
+    An output without entries has no TIFF. Galaxy gets an empty dataset in its place, so that lists stay of one length.
+    """
+    picture = Path(f"{tiff}.tiff")
     if output["tiff"] is not None:
-        link(Path(output["tiff"]), Path(f"{tiff}.tiff"))
+        link(Path(output["tiff"]), picture)
+    else:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.touch()
     link(Path(output["npy"]), Path(f"{npy}.npy"))
 
 

@@ -267,6 +267,7 @@ def _predict(
     planned: Planned,
 ) -> tuple[dict[str, Output], dict[str, Any]]:
     """The outputs, and the record but for what only the caller knows."""
+    from .engine.allocator import return_big_buffers
     from .engine.calibration import calibrated
 
     start = time.perf_counter()
@@ -286,6 +287,7 @@ def _predict(
             if smaller is None:
                 raise
             fitting = smaller
+        return_big_buffers()  # what the larger tile took must not stand in the way of the smaller one
     notes = (*record["notes"], *(note for opened in outputs.values() for sink in opened.sinks for note in sink.notes))
     hashing = time.perf_counter()
     record |= {

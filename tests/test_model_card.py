@@ -98,6 +98,7 @@ def test_a_cover_is_embedded_only_if_it_is_a_picture(tmp_path: Path, capsys: Out
     rdf = change(small_model(tmp_path), covers=["fake.png", "true.jpg"])
     (tmp_path / "fake.png").write_text("<svg onload='alert(1)'/>")
     assert page_pictures(card(capsys, rdf, tmp_path)) == 0
+    (tmp_path / "card.html").unlink()
     imageio.imwrite(tmp_path / "true.jpg", np.zeros((1200, 1600, 3), np.uint8))
     assert page_pictures(card(capsys, rdf, tmp_path)) == 1
     assert (tmp_path / "card.html").stat().st_size < 100_000

@@ -212,4 +212,7 @@ def test_the_record_beside_an_array_has_the_place(tmp_path: Path) -> None:
     bioimage_inference.predict(average(tmp_path, 5), ramp(), targets={"out": Target(npy=npy)}, record=record)
     entry = json.loads(record.read_text(encoding="utf-8"))
     assert entry["inputs"][0]["pixel_size"]["x"] == {"value": 0.25, "unit": "µm"}
-    assert entry["outputs"][0]["pixel_size"]["x"] == {"value": 0.25, "unit": "µm", "origin": 1.25}
+    assert "origin" not in entry["inputs"][0]
+    assert entry["outputs"][0]["pixel_size"]["x"] == {"value": 0.25, "unit": "µm"}
+    assert entry["outputs"][0]["origin"] == {"y": 2.5, "x": 1.25}
+    jsonschema.validate(entry, SCHEMA)

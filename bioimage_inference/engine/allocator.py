@@ -7,6 +7,7 @@ program's own changes it: see :func:`manage`. With other C libraries these funct
 """
 
 import ctypes
+import resource
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 # How many buffers may be mapped each by itself (glibc's default), and from how many bytes on they are.
 _MAPPINGS = 65536
 _BIG = 4 << 20
@@ -26,6 +28,9 @@ def manage() -> None:
     """Let predictions set the allocator of this process from now on; for entry points of this program only."""
     global _managed
     _managed = True
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        # By default each thread reserves 64 MiB of address space, which may be all that the limit leaves.
+        _set({_M_ARENA_MAX: 1})
     keep_big_buffers()
 
 
@@ -41,13 +46,13 @@ def keep_big_buffers() -> None:
 
 
 def return_big_buffers() -> None:
-    """Return freed buffers to the system, where the allocator is managed.
+    """Return freed buffers to the system: now, and from now on where the allocator is managed.
 
     Peak memory halves, because buffers leave no gaps; each pixel costs 1.5 times the time.
     """
     if _managed:
         _set({_M_MMAP_MAX: _MAPPINGS, _M_MMAP_THRESHOLD: _BIG, _M_TRIM_THRESHOLD: _BIG})
-        give_back_buffers()
+    give_back_buffers()
 
 
 def give_back_buffers() -> None:

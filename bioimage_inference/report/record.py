@@ -77,7 +77,7 @@ def describe_input(tensor: str, one: Matched) -> dict[str, Any]:
             for letter, size, given in zip(one.axes, one.image.shape, image.shape, strict=True)
             if size != given
         },
-        "pixel_size": describe_pixel_size(image.pixel_size),
+        **describe_pixel_size(image.pixel_size),
         "tensor_axes": one.letters,
         "iterated_axes": one.iterated,
         "samples": int(np.prod(one.samples)),
@@ -115,17 +115,16 @@ def describe_output(
         "shape": list(stack.shape(stack.tensor_axes)),
         "dtype": dtype.name,
         "channel_names": list(axis.channel_names) if axis is not None else [],
-        "pixel_size": describe_pixel_size(pixel_size),
+        **describe_pixel_size(pixel_size),
         **{key: None if file is None else str(file) for key, file in files.items()},
     }
 
 
 def describe_pixel_size(sizes: Mapping[str, PixelSize]) -> dict[str, Any]:
-    """Pixel sizes with their units, and the position of the first pixel where it is not 0."""
-    return {
-        letter: {"value": size.value, "unit": size.unit} | ({"origin": size.origin} if size.origin else {})
-        for letter, size in sizes.items()
-    }
+    """Pixel sizes with their units; ``origin``, the position of the first pixel, only where it is not 0."""
+    sizes_only = {letter: {"value": size.value, "unit": size.unit} for letter, size in sizes.items()}
+    origin = {letter: size.origin for letter, size in sizes.items()}
+    return {"pixel_size": sizes_only} | ({"origin": origin} if any(origin.values()) else {})
 
 
 def describe_versions(*others: str) -> dict[str, str]:

@@ -95,7 +95,12 @@ def told_by_record(prediction: Path) -> Told | None:
         letters=stack.picture_axes[: len(samples)] if folded else "",
         sizes=samples if folded else (),
         channel_names=tuple(output.get("channel_names", ())),
-        pixel_size=MappingProxyType({letter: PixelSize(**size) for letter, size in output["pixel_size"].items()}),
+        pixel_size=MappingProxyType(
+            {
+                letter: PixelSize(**size, origin=output.get("origin", {}).get(letter, 0.0))
+                for letter, size in output["pixel_size"].items()
+            }
+        ),
         by_plane="z" in image["iterated_axes"],
     )
 

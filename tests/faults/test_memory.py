@@ -7,7 +7,7 @@ import pytest
 from .zygote import experiment
 
 
-@pytest.mark.parametrize(("room", "code"), [("40", 0), ("2", 6)])
+@pytest.mark.parametrize(("room", "code"), [("40", 0), ("90", 0), ("2", 6)])
 def test_a_limit_of_address_space(tmp_path: Path, room: str, code: int) -> None:
     found = experiment("limited", tmp_path, room)
     assert found["code"] == code, found["log"]

@@ -46,7 +46,7 @@ def described(image: Image) -> str:
     """The line that users see first."""
     sizes = describe_pixel_size(image.pixel_size)
     facts = {"name": image.name, "axes": image.axes, "shape": image.shape, "dtype": image.dtype.name}
-    return image_line(facts | {"pixel_size": sizes})
+    return image_line(facts | sizes)
 
 
 def tiff(folder: Path, array: Array, **options: Any) -> Path:

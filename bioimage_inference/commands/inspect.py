@@ -99,7 +99,7 @@ def _labelled(facts: Facts) -> Iterator[tuple[str, str]]:
     for one in facts["weights"]:
         yield "weights", f"{WEIGHTS_NAMES[one['format']]} ({one['file']}): {one['reason']}"
         if one["trust"]["reason"] not in one["reason"]:
-            yield "", f"{'Trusted' if one['trust']['allowed'] else 'Not trusted'}: {one['trust']['reason']}."
+            yield "", one["trust"]["in_words"]
     if facts["other_weights"]:
         yield "weights", f"{', '.join(facts['other_weights'])}: PyTorch cannot load these."
     yield "runs here", f"{'yes' if facts['runs_here'] else 'no'}. {facts['verdict']}"

@@ -20,10 +20,20 @@ HASHES_VARIABLE = "BIOIMAGE_INFERENCE_TRUSTED_HASHES"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether something may run, and why; ``reason`` is a clause such as "it is in the administrator's list"."""
+    """Whether something may be used, and why; ``reason`` is a clause such as "it is in the administrator's list".
+
+    ``trusted`` is false where nobody vouches for it: then TorchScript is vetted before it is loaded.
+    """
 
     allowed: bool
     reason: str
+    trusted: bool = True
+
+    @property
+    def in_words(self) -> str:
+        """What a user reads of it."""
+        start = "Not trusted" if not self.allowed else "Trusted" if self.trusted else "Not known"
+        return f"{start}: {self.reason}."
 
 
 @dataclass(frozen=True)
@@ -81,11 +91,15 @@ class TrustPolicy:
         """May the weights file, TorchScript or tensors, with this SHA-256 be loaded?"""
         if sha256 in self.administrator:
             return Verdict(True, "its weights are in the administrator's list of known files")
-        if self.known_only and sha256 in self.published_weights:
+        if sha256 in self.published_weights:
             return Verdict(True, "its weights are those of a model published in the BioImage.IO zoo")
         if self.known_only:
             return Verdict(False, _refused_by_administrator("weights", sha256))
-        return Verdict(True, "weights are loaded without running Python code")
+        if self.trust_model_code:
+            return Verdict(True, "you trust its code (--trust-model-code)")
+        return Verdict(
+            True, "nobody vouches for its weights, so they are checked before they are loaded", trusted=False
+        )
 
 
 def read_hashes(path: Path) -> frozenset[str]:

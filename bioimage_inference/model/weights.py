@@ -16,7 +16,7 @@ from .architecture import build_network, check_code, running_model_code
 from .archive import check_content
 from .package import check_sha256, file_sha256, package_file, weights_kind
 from .spec import ModelSpec, WeightsEntry
-from .trust import TrustPolicy
+from .trust import HASHES_VARIABLE, TrustPolicy
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
         raise TrustError(f"{path.name} is not loaded: {verdict.reason}.")
     notes: tuple[str, ...] = ()
     if kind == "torchscript":
-        module = _load_torchscript(path)
+        module = _load_torchscript(path, sha256, verdict.trusted)
         if entry.format != "torchscript":
             notes = (f"{path.name} is listed as a {_LABELS[entry.format]}, but is TorchScript, and was run as such.",)
     elif entry.format == "torchscript":
@@ -127,14 +127,25 @@ def _identity(path: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _load_torchscript(path: Path) -> "torch.nn.Module":
+def _load_torchscript(path: Path, sha256: str, trusted: bool) -> "torch.nn.Module":
+    """The network; one that nobody vouches for only after it was vetted."""
     import torch
+
+    from .vetting.loading import load_vetted
+    from .vetting.source import NotVetted
 
     load: Any = torch.jit.load  # without types in torch
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
         try:
-            module: torch.nn.Module = load(path, map_location="cpu")
+            module: torch.nn.Module = load(path, map_location="cpu") if trusted else load_vetted(path)
+        except NotVetted as error:
+            raise TrustError(
+                f"{path.name} is not loaded: {error}. TorchScript that nobody vouches for may compute with tensors and "
+                "do nothing else. Use the model's state dict where it has one. If you know what the code does, add "
+                f"--trust-model-code, or have an administrator add its SHA-256 ({sha256}) to the list that "
+                f"{HASHES_VARIABLE} names."
+            ) from error
         except Exception as error:  # torch's readers raise anything for a broken file
             _refuse_unreadable(path, error)
     return module

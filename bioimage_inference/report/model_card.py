@@ -156,12 +156,10 @@ def _weights(facts: Facts) -> Iterator[str]:
     yield '<section>\n<h2>Weights and trust</h2>\n<table>\n<thead><tr><th scope="col">Weights</th>'
     yield '<th scope="col">Used here?</th><th scope="col">Trust</th></tr></thead>\n<tbody>'
     for one in facts["weights"]:
-        trust = "Trusted" if one["trust"]["allowed"] else "Not trusted"
-        if one["trust"]["reason"] not in one["reason"]:
-            trust += f": {one['trust']['reason']}"
+        trust = one["trust"]["in_words"] if one["trust"]["reason"] not in one["reason"] else "Not trusted."
         yield (
             f'<tr><th scope="row">{WEIGHTS_NAMES[one["format"]]}<br><code>{escape(one["file"])}</code></th>'
-            f"<td>{escape(one['reason'])}</td><td>{escape(trust)}.</td></tr>"
+            f"<td>{escape(one['reason'])}</td><td>{escape(trust)}</td></tr>"
         )
     for name in facts["other_weights"]:
         yield f'<tr><th scope="row">{escape(name)}</th><td>No: PyTorch cannot load these.</td><td>–</td></tr>'

@@ -34,7 +34,8 @@ def model_facts(opened: OpenedModel, policy: TrustPolicy) -> dict[str, Any]:
                            ``halo`` an entry per axis of time and space: ``{exactly}``, ``{minimum, step}``,
                            ``{tensor, axis, scale, offset}`` or ``{}`` for any size
     weights                list, in the order in which they are tried, of ``{format, file, sha256, pytorch_version,
-                           architecture, usable, used, reason, trust: {allowed, reason}, missing_packages}``
+                           architecture, usable, used, reason, trust, missing_packages}``; ``trust`` is
+                           ``{allowed, trusted, reason, in_words}``
     other_weights          formats that PyTorch cannot load
     runs_here, verdict     whether ``predict`` would run here, and why (not)
     missing_packages       list of ``{package, advice}``
@@ -107,7 +108,12 @@ def _weights(one: WeightsFacts, used: bool) -> dict[str, Any]:
         "usable": one.problem is None,
         "used": used,
         "reason": plain(reason),
-        "trust": {"allowed": one.trust.allowed, "reason": plain(one.trust.reason)},
+        "trust": {
+            "allowed": one.trust.allowed,
+            "trusted": one.trust.trusted,
+            "reason": plain(one.trust.reason),
+            "in_words": plain(one.trust.in_words),
+        },
         "missing_packages": [plain(package) for package in one.missing],
     }
 

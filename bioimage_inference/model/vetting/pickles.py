@@ -1,0 +1,111 @@
+"""Vets the pickles in a TorchScript file: which objects they make, and from which bytes tensors are read.
+
+PyTorch reads these pickles with a reader of its own, which knows few names. The reader trusts the sizes that a pickle
+states, so they are compared with the data in the file. Only the instructions that PyTorch writes are allowed: of these
+Python's reader and PyTorch's have the same understanding.
+"""
+
+import io
+import pickle
+import pickletools
+from collections.abc import Mapping
+from typing import Any
+
+from .source import NotVetted, is_plain
+
+_INSTRUCTIONS = frozenset(
+    {
+        *("PROTO", "GLOBAL", "MARK", "STOP", "REDUCE", "BUILD", "NEWOBJ", "BINPERSID"),
+        *("BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
+        *("NONE", "NEWTRUE", "NEWFALSE", "BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+        *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+        *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
+    }
+)
+_ITEM_BYTES = {
+    **dict.fromkeys(("BoolStorage", "ByteStorage", "CharStorage"), 1),
+    **dict.fromkeys(("HalfStorage", "BFloat16Storage", "ShortStorage"), 2),
+    **dict.fromkeys(("FloatStorage", "IntStorage"), 4),
+    **dict.fromkeys(("DoubleStorage", "LongStorage", "ComplexFloatStorage"), 8),
+}
+_CONTAINERS = frozenset(
+    {
+        "collections OrderedDict",
+        "torch._utils _rebuild_tensor_v2",
+        "torch._utils _rebuild_parameter",
+        "torch.jit._pickle restore_type_tag",
+        *(f"torch.jit._pickle build_{kind}" for kind in ("intlist", "tensorlist", "doublelist", "boollist")),
+    }
+)
+_LONGEST = 8  # bytes of a whole number
+
+
+def vet_pickle(name: str, content: bytes, sizes: Mapping[str, int]) -> None:
+    """Check the pickle ``name``; ``sizes`` are the bytes of each tensor's data by key. Raises :class:`NotVetted`."""
+    try:
+        for instruction, argument, _ in pickletools.genops(content):
+            _check(name, instruction.name, argument)
+        _Reader(io.BytesIO(content), name, sizes).load()
+    except NotVetted:
+        raise
+    except Exception as error:  # the reader raises anything for a damaged pickle
+        raise NotVetted(f"its {name} is damaged ({error})") from error
+
+
+def _check(name: str, instruction: str, argument: Any) -> None:
+    if instruction not in _INSTRUCTIONS:
+        raise NotVetted(f"its {name} has the instruction {instruction}")
+    if instruction == "GLOBAL":
+        module, _, attribute = argument.partition(" ")
+        is_storage = module == "torch" and attribute in _ITEM_BYTES
+        is_own = module.split(".")[0] == "__torch__" and not argument.startswith("__torch__.torch.classes")
+        if not (is_storage or is_own or argument in _CONTAINERS):
+            raise NotVetted(f"its {name} names {argument.replace(' ', '.')}")
+    if instruction == "BINUNICODE" and not is_plain(argument):
+        raise NotVetted(f"its {name} holds a text with control characters")
+    if instruction == "LONG1" and argument.bit_length() >= 8 * _LONGEST:
+        raise NotVetted(f"its {name} holds a number of more than {_LONGEST} bytes")
+
+
+class _Inert:
+    """Stands for every object: it can be made, called and filled, and does nothing."""
+
+    def __new__(cls, *_: Any) -> "_Inert":
+        return super().__new__(cls)
+
+    def __call__(self, *_: Any) -> "_Inert":
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        del state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        del key, value
+
+
+class _Storage:
+    """The class of a tensor's data, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class _Reader(pickle.Unpickler):
+    """Reads a pickle without making any object of it, and compares the sizes of tensors with their data."""
+
+    def __init__(self, stream: io.BytesIO, name: str, sizes: Mapping[str, int]) -> None:
+        super().__init__(stream)
+        self._name, self._sizes = name, sizes
+
+    def find_class(self, module: str, name: str) -> Any:
+        """An inert stand-in for any class or function."""
+        return _Storage(name) if module == "torch" else _Inert
+
+    def persistent_load(self, pid: Any) -> Any:
+        """The data of a tensor: ``("storage", class, key, device, number of values)``."""
+        kind, storage, key, _, count = pid
+        if kind != "storage" or not isinstance(storage, _Storage) or type(count) is not int:
+            raise NotVetted(f"its {self._name} describes a tensor in an unusual way")
+        if count < 0 or count * _ITEM_BYTES[storage.name] > self._sizes.get(key, 0):
+            raise NotVetted(f"its {self._name} states more values for the tensor {key!r} than the file holds")
+        return _Inert()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import ModelError, OutOfMemoryError, TrustError
+from ..errors import ModelError, OutOfMemoryError, TrustError, UsageError
 from .architecture import build_network, check_code, running_model_code
 from .archive import check_content
 from .package import check_sha256, file_sha256, package_file, weights_kind
@@ -21,6 +21,7 @@ from .trust import HASHES_VARIABLE, TrustPolicy
 if TYPE_CHECKING:
     import torch
 
+_OLDEST_TORCH = (2, 10)
 _LABELS = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
 
 
@@ -44,9 +45,10 @@ def load_weights(model: ModelSpec, policy: TrustPolicy, bare_weights: Path | Non
     ``bare_weights`` is a file given without a package: it stands for the entry whose SHA-256 it has, else for the
     entry of its kind. Raises :class:`TrustError` where only the trust policy stands in the way of an entry,
     :class:`ModelError` where none can be used for other reasons, :class:`OutOfMemoryError` where the network does
-    not fit.
+    not fit, :class:`UsageError` for a version of PyTorch that weights can harm.
     """
     check_offered(model, bare_weights)
+    _check_torch()
     entries = model.weights if bare_weights is None else (entry_of(model, bare_weights),)
     failures: list[ModelError | TrustError] = []
     notes: list[str] = []
@@ -62,6 +64,18 @@ def load_weights(model: ModelSpec, policy: TrustPolicy, bare_weights: Path | Non
         raise failures[0]
     kind = TrustError if any(isinstance(failure, TrustError) for failure in failures) else ModelError
     raise kind(f"None of the weights of the model {model.name} can be used. {' '.join(notes)}")
+
+
+def _check_torch() -> None:
+    """Raise :class:`UsageError` for a PyTorch whose reader of weights is not safe."""
+    import torch
+
+    version: str = torch.__version__
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _OLDEST_TORCH:
+        raise UsageError(
+            f"PyTorch {version} is installed here. Weights made for an attack can harm versions before 2.10 "
+            '(CVE-2026-24747). Install a newer one: pip install "torch>=2.10".'
+        )
 
 
 def check_offered(model: ModelSpec, bare_weights: Path | None = None) -> None:

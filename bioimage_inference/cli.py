@@ -31,6 +31,7 @@ recorded; 8 outputs may not be written there; 9 no room for outputs"""
 _MODEL = "package (.zip), its folder or rdf.yaml, a weights file, or a zoo id such as affable-shark"
 _OFFLINE = "touch no network; models of the zoo must be in the cache"
 _NO_STACK = "can't start new thread"  # Python has no exception of its own for a thread whose stack found no memory
+_NO_SANDBOX = "leave the process every file and the network while the model computes"
 _OVERWRITE = "replace existing files also where no record beside them says that they are earlier results"
 
 
@@ -107,9 +108,11 @@ def _also_written() -> str:
 def run() -> NoReturn:
     """Entry point of the installed program."""
     from .own_process import set_up_process
+    from .sandbox import may_be_restricted
 
     signal.signal(signal.SIGTERM, _terminate)
     set_up_process()
+    may_be_restricted()
     gc.set_threshold(100_000)  # what imports make stays, and looking through it again and again takes a tenth of them
     exit_code = main()
     if exit_code == EXIT_INTERRUPTED:  # perhaps in the middle of cleaning up
@@ -224,6 +227,7 @@ def _add_computing(predict: Any) -> None:
     compute("--dask", metavar="ADDRESS",
             help="share the work out: tcp://HOST:PORT of a Dask scheduler, local:N for N processes here")  # fmt: skip
     compute("--trust-model-code", action="store_true", help="run Python code that comes with the model")
+    compute("--no-sandbox", action="store_true", help=_NO_SANDBOX)
     compute("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
     compute("--offline", action="store_true", help=_OFFLINE)
     compute("--debug", action="store_true", help="show where an error comes from")
@@ -267,6 +271,7 @@ def _add_validate(commands: Any) -> None:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--threads", type=_positive, metavar="N", help="CPU threads (default: the processors available to this job)")
     add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
+    add("--no-sandbox", action="store_true", help=_NO_SANDBOX)
     add("--offline", action="store_true", help=_OFFLINE)
     add("--debug", action="store_true", help="show where an error comes from")
 
@@ -346,6 +351,7 @@ def _add_rerun(commands: Any) -> None:
     add("--overwrite", action="store_true", help=_OVERWRITE)
     add("--json", action="store_true", help="print the findings as JSON")
     add("--trust-model-code", action="store_true", help="run Python code that comes with the model")
+    add("--no-sandbox", action="store_true", help=_NO_SANDBOX)
     add("--offline", action="store_true", help=_OFFLINE)
     add("--debug", action="store_true", help="show where an error comes from")
 

@@ -25,6 +25,7 @@ from .report.hashing import path_hash
 from .report.record import describe_plan, write_record
 from .report.recorded import Recorded, RecordedFile, read_record
 from .report.ro_crate import CRATE
+from .sandbox import restricted
 from .tiling.links import TILED
 from .zoo.names import recorded_name
 
@@ -86,15 +87,16 @@ def repeat(
     offline: bool = False,
     trust_model_code: bool = False,
     overwrite: bool = False,
+    sandbox: bool = True,
     progress: Progress | None = None,
 ) -> Repetition:
     """Repeat the run of the record at ``path``, with outputs in ``folder``, and compare them with the recorded ones.
 
     Model and images are checked first; where they were moved, they are looked for beside the record, and in the
-    RO-Crate that it is part of. Options are the
-    recorded ones; tiles, engine, device, threads and precision those that were used. Trust is never taken from a
-    record. Raises :class:`UsageError` for what is no complete record, :class:`ModelError` and :class:`ImageError` where
-    model or images are gone or changed, and the errors of a prediction.
+    RO-Crate that it is part of. Options are the recorded ones; tiles, engine, device, threads and precision those that
+    were used. Trust is never taken from a record. ``sandbox`` counts in a process of the command line only, see
+    :mod:`.sandbox`. Raises :class:`UsageError` for what is no complete record, :class:`ModelError` and
+    :class:`ImageError` where model or images are gone or changed, and the errors of a prediction.
     """
     recorded = read_record(path)
     targets = _targets(recorded, folder)
@@ -105,15 +107,18 @@ def repeat(
         _check(recorded, model, options, problems)
         options = _with_tile(options, recorded, model, images)
         first, *others = images
-        prediction = predict(
-            model,
-            images[first],
-            inputs={tensor: images[tensor] for tensor in others},
-            targets=targets,
-            overwrite=overwrite,
-            progress=progress,
-            options=options,
-        )
+        known = [path, *images.values(), *(file.path for file in recorded.outputs.values() if file.path is not None)]
+        read = [*model.opened.package.files, *(one.absolute().parent for one in known)]
+        with restricted(read, [folder], sandbox):
+            prediction = predict(
+                model,
+                images[first],
+                inputs={tensor: images[tensor] for tensor in others},
+                targets=targets,
+                overwrite=overwrite,
+                progress=progress,
+                options=options,
+            )
     sample = {key: recorded.content[key] for key in ("sample",) if key in recorded.content}
     record = {**prediction.record, **sample}
     write_record(record, folder / path.name)

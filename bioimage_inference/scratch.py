@@ -59,6 +59,11 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
             _in_use.discard(folder)
 
 
+def folders_in_use() -> tuple[Path, ...]:
+    """The folders for temporary files that this process has now."""
+    return tuple(_in_use)
+
+
 def leave_nothing() -> None:
     """Remove temporary folders and unfinished outputs of this process, which was interrupted and ends."""
     remove_unfinished()

@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..errors import UsageError
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 from ..overwriting import check_writable
+from ..sandbox import restricted, walls
 from ..terminal import say
 from ..typed_path import input_path, user_path
 
@@ -112,7 +113,8 @@ def _predict_named(
     if arguments.dry_run:
         record = dry_run(task, sample, targets)
     else:
-        record = predict_into(task, sample, targets, display.image(sample.image.name), summary.planned)
+        with _restricted(arguments, task, samples, [path.parent for path in written]):
+            record = predict_into(task, sample, targets, display.image(sample.image.name), summary.planned)
     summary.completed(record)
     return record
 
@@ -146,7 +148,12 @@ def _predict_into_folder(
         result = rehearse(batch)
         return result.records, result.exit_code
     failed = check_images(batch) if many else {}
-    with output_folder(folder), _shared_out(arguments, batch, failed, many) as batch:
+    made = [folder] if arguments.ro_crate is None else [folder, arguments.ro_crate]
+    with (
+        output_folder(folder),
+        _shared_out(arguments, batch, failed, many) as batch,
+        _restricted(arguments, task, samples, made),
+    ):
         if many:
             result = run_batch(batch, failed)
             records, exit_code = result.records, result.exit_code
@@ -155,6 +162,20 @@ def _predict_into_folder(
     if arguments.ro_crate is not None and records:
         write_crate(records, arguments.ro_crate)
     return records, exit_code
+
+
+@contextmanager
+def _restricted(
+    arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], write: Sequence[Path]
+) -> Iterator[None]:
+    """Leave the process the files that the run needs: images with the files beside them, the model, the outputs."""
+    given = _given(arguments, task, samples)
+    read = [*given, *(path.absolute().parent for path in given)]
+    wanted = not arguments.no_sandbox
+    with restricted(read, write, wanted) if arguments.dask is None else nullcontext():
+        if arguments.debug:
+            say(f"sandbox: {walls().in_words()}", error=True)
+        yield
 
 
 def _given(arguments: argparse.Namespace, task: Task, samples: Sequence[Sample]) -> list[Path]:

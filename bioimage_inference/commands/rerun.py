@@ -42,6 +42,7 @@ def rerun_command(arguments: argparse.Namespace) -> int:
             offline=arguments.offline,
             trust_model_code=arguments.trust_model_code,
             overwrite=arguments.overwrite,
+            sandbox=not arguments.no_sandbox,
             progress=progress,
         )
     if arguments.json:

@@ -14,6 +14,7 @@ from ..model.spec import ModelSpec
 from ..options import Options
 from ..report.model_facts import WEIGHTS_NAMES, plain
 from ..report.record import describe_model
+from ..sandbox import restricted
 from ..validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding, validate
 
 _UNREADABLE = "A tolerance in the description cannot be read."
@@ -55,9 +56,11 @@ def validate_command(arguments: argparse.Namespace) -> int:
         display.wait("reading the model")
         with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
             display.wait("computing the test image")
-            findings = validate(
-                model, options, arguments.output, arguments.weights, arguments.halo, overwrite=arguments.overwrite
-            )
+            files = model.opened.package.files
+            with restricted([*files, *(path.parent for path in files)], [arguments.output], not arguments.no_sandbox):
+                findings = validate(
+                    model, options, arguments.output, arguments.weights, arguments.halo, overwrite=arguments.overwrite
+                )
             spec = model.spec
     if arguments.json:
         record = {"model": describe_model(spec), "weights": [_record(finding) for finding in findings]}

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ModelError, OutOfMemoryError
 from ..options import Precision
+from ..sandbox import advice
 from .device import Device
 from .slabs import NotInSlabs
 from .statistics import Array
@@ -260,5 +261,5 @@ def failed(inputs: Inputs, error: Exception) -> ModelError:
     last = lines[-1][:300] if lines else type(error).__name__
     return ModelError(
         f"The network failed on an input of {_shapes(inputs)}: {last}. The description and the weights may not belong "
-        "together, or the size is not one that the network takes."
+        f"together, or the size is not one that the network takes.{advice(error)}"
     )

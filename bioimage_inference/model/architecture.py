@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, OutOfMemoryError, TrustError
+from ..sandbox import advice
 from .package import package_file, require_sha256
 from .spec import Architecture, Operation
 from .trust import TrustPolicy
@@ -133,7 +134,7 @@ def running_model_code(what: str) -> Iterator[None]:
             raise OutOfMemoryError("The network does not fit into memory. Give the program more.") from error
         raise ModelError(
             f"{what} failed ({type(error).__name__}: {text[:300]}). The model does not work with the versions of the "
-            "packages here, or its description is wrong."
+            f"packages here, or its description is wrong.{advice(error)}"
         ) from error
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.prepare import Prepared
 from ..model.spec import FixedSize, ModelSpec, TensorSpec
 from ..options import Options
+from ..sandbox import walls
 from .hashing import Hashed
 from .processing import describe_processing
 from .record import (
@@ -54,6 +55,7 @@ def describe_computed(
         "seconds": found.seconds,
         "notes": [*loaded.spec.notes, *loaded.notes, *prepared.notes, *found.notes],
         "versions": describe_versions(loaded.engine.name),
+        "sandbox": {"landlock": walls().landlock, "seccomp": walls().seccomp},
     }
 
 

@@ -1,0 +1,185 @@
+"""The second wall: what a network can still do after it was let in, in a process of the command line."""
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bioimage_inference import sandbox
+from tests.machine import HANG_SECONDS
+
+from .test_torchscript import packaged, program
+
+BEHIND_THE_WALL = """
+import os, socket, subprocess, sys, threading
+from pathlib import Path
+from bioimage_inference import sandbox
+
+attempt, read, write, other = sys.argv[1], *map(Path, sys.argv[2:])
+if attempt == "as a library":
+    attempt = "read"
+else:
+    sandbox.may_be_restricted()
+
+def do():
+    match attempt:
+        case "nothing":
+            pass
+        case "read":
+            (other / "secret").read_text()
+        case "list":
+            os.listdir(other)
+        case "write":
+            (other / "new").write_text("x")
+        case "overwrite":
+            (other / "secret").write_text("x")
+        case "truncate":
+            os.truncate(other / "secret", 0)
+        case "remove":
+            (other / "secret").unlink()
+        case "move away":
+            (write / "secret").write_text("x")
+            (write / "secret").rename(other / "secret")
+        case "link":
+            (write / "link").symlink_to(other / "secret")
+            (write / "link").read_text()
+        case "write to the image":
+            (read / "image").write_text("x")
+        case "connect":
+            socket.create_connection(("127.0.0.1", 9))
+        case "socket":
+            socket.socket(socket.AF_UNIX)
+        case "run":
+            subprocess.run([sys.executable, "-c", ""])
+        case "run in place":
+            os.execv(sys.executable, [sys.executable, "-c", ""])
+        case "in a thread":
+            found = []
+            def task():
+                try:
+                    (other / "secret").read_text()
+                except OSError as error:
+                    found.append(error)
+            thread = threading.Thread(target=task)
+            thread.start()
+            thread.join()
+            if found:
+                raise found[0]
+        case "in a child":
+            child = os.fork()
+            if not child:
+                try:
+                    (other / "secret").read_text()
+                except OSError:
+                    os._exit(5)
+                os._exit(0)
+            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+                raise PermissionError
+        case "what a job needs":
+            (read / "image").read_text()
+            (write / "partial").write_text("x")
+            (write / "partial").rename(write / "final")
+            (write / "folder").mkdir()
+            (write / "folder").rmdir()
+            import tempfile
+            with tempfile.TemporaryFile() as file:
+                file.write(b"x")
+            os.urandom(4)
+            Path("/dev/null").write_text("x")
+            Path("/proc/self/status").read_text()
+
+with sandbox.restricted([read], [write]):
+    try:
+        do()
+    except PermissionError:
+        print("refused")
+    else:
+        print("done")
+"""
+REFUSED = (
+    *("read", "list", "write", "overwrite", "truncate", "remove", "move away", "link", "write to the image"),
+    *("connect", "socket", "run", "run in place", "in a thread", "in a child"),
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def offered() -> None:
+    probe = """
+from bioimage_inference import sandbox
+sandbox.may_be_restricted()
+with sandbox.restricted([], []):
+    print(sandbox.walls())
+"""
+    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    if "landlock=0" in found.stdout or "seccomp=False" in found.stdout:
+        pytest.skip(f"the kernel {platform.release()} lacks one of the walls: {found.stdout.strip()}")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """To read, to write, and of others."""
+    made = [tmp_path / name for name in ("images", "outputs", "others")]
+    for folder in made:
+        folder.mkdir()
+    (made[0] / "image").write_text("pixels")
+    (made[2] / "secret").write_text("secret")
+    return made
+
+
+def attempt(what: str, folders: list[Path]) -> str:
+    command = [sys.executable, "-c", BEHIND_THE_WALL, what, *map(str, folders)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=True)
+    return found.stdout.strip()
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_the_job_does_not_need_is_refused(folders: list[Path], what: str) -> None:
+    assert attempt(what, folders) == "refused"
+    assert (folders[2] / "secret").read_text() == "secret"
+    assert [path.name for path in folders[2].iterdir()] == ["secret"]
+
+
+def test_what_the_job_needs_is_left(folders: list[Path]) -> None:
+    assert attempt("what a job needs", folders) == "done"
+    assert [path.name for path in folders[1].iterdir()] == ["final"]
+
+
+def test_a_library_call_gives_nothing_up(folders: list[Path]) -> None:
+    assert attempt("as a library", folders) == "done"
+
+
+def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bioimage_inference", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
+
+
+def test_consent_to_code_does_not_open_the_files(tmp_path: Path, image: Path) -> None:
+    """The network that read /etc/passwd into its output."""
+    body = 'y = torch.from_file("/etc/passwd", False, 10, dtype=0)\nz = torch.add_(x, torch.sum(y))'
+    model = packaged(tmp_path / "model", program(tmp_path, body))
+    predict = ["predict", model, image, "--axes", "yx", "--trust-model-code", "-o", tmp_path / "out"]
+    found = command_line(*predict)
+    assert found.returncode == 4, found.stderr
+    assert "Permission denied" in found.stderr or "not permitted" in found.stderr
+    assert "--no-sandbox" in found.stderr
+    assert not (tmp_path / "out").exists()
+    opened = command_line(*predict, "--no-sandbox")
+    assert opened.returncode == 0, opened.stderr
+
+
+def test_the_record_and_debug_say_which_walls_stood(tmp_path: Path, image: Path, test_data: Path) -> None:
+    predict = ["predict", test_data / "demo-model.zip", image, "--axes", "yx", "-o", tmp_path / "out", "--overwrite"]
+    assert "sandbox: Landlock" in command_line(*predict, "--debug").stderr
+    record = json.loads((tmp_path / "out" / "image_provenance.json").read_text(encoding="utf-8"))
+    assert record["sandbox"]["landlock"] >= 1
+    assert record["sandbox"]["seccomp"] is True
+    assert "sandbox: none: --no-sandbox" in command_line(*predict, "--debug", "--no-sandbox").stderr
+    record = json.loads((tmp_path / "out" / "image_provenance.json").read_text(encoding="utf-8"))
+    assert record["sandbox"] == {"landlock": 0, "seccomp": False}
+
+
+def test_nothing_stands_around_the_tests_themselves() -> None:
+    assert sandbox.walls().landlock == 0

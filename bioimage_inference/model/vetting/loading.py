@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r"code/[\w/]+\.py")
 _PICKLES = {"data.pkl": "data/", "constants.pkl": "constants/"}
-_FACTS = ("version", "byteorder")
+_FACTS = ("version", ".data/version", "byteorder")  # the second where an operator is newer than the file format
 _MOST_CODE = 16 << 20  # bytes; the largest networks of the zoo have less than 1 MiB
 
 

@@ -20,6 +20,8 @@ _BUILTINS: Mapping[str, tuple[str, ...]] = {
     "float": ("aten::Float",),
     "bool": ("aten::Bool",),
     "str": ("aten::str",),
+    "sorted": ("aten::sorted",),
+    "isinstance": ("prim::isinstance",),
 }
 _TYPED = ("annotate", "unchecked_cast", "uninitialized")  # their first argument is a type
 _SPECIAL_METHODS = ("__init__", "__len__", "__contains__", "__getitem__", "__call__")
@@ -124,7 +126,7 @@ class _Checker:
         arguments = node.args
         if node.decorator_list or arguments.vararg or arguments.kwarg or arguments.posonlyargs:
             self.refuse(node, f"defines {node.name} in an unusual way")
-        if node.name.startswith("__") and node.name not in _SPECIAL_METHODS:
+        if _is_special(node.name) and node.name not in _SPECIAL_METHODS:
             self.refuse(node, f"defines {node.name}")
         for default in (*arguments.defaults, *arguments.kw_defaults):
             if default is not None:
@@ -202,7 +204,7 @@ class _Checker:
                     self.refuse(node)
                 for part in (*filter(None, keys), *values):
                     self.expression(part)
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float())):
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float()) | ast.Name(id="inf" | "nan")):
                 pass
             case ast.Subscript(value=value, slice=index):
                 self.expression(value)
@@ -229,7 +231,7 @@ class _Checker:
         elif root == "__torch__":
             self.own_name(node, dotted)
         else:
-            if node.attr.startswith("__"):
+            if _is_special(node.attr):
                 self.refuse(node, f"uses the attribute {node.attr}")
             self.expression(node.value)
 
@@ -252,6 +254,10 @@ class _Checker:
                     if not arguments:
                         self.refuse(node)
                     self.type(arguments.pop(0))
+                elif name == "isinstance":
+                    if len(arguments) != 2:
+                        self.refuse(node)
+                    self.type(arguments.pop())
                 elif name == "getattr":
                     match arguments:
                         case [_, ast.Constant(value=str(text))] if not text.startswith("__"):
@@ -277,7 +283,7 @@ class _Checker:
 
     def operators(self, node: ast.AST, called: str, names: Iterable[str]) -> None:
         """Operators of PyTorch by their full names."""
-        if not set(names) <= set(self.vocabulary.allowed):
+        if not all(name in self.vocabulary.allowed for name in names):
             self.refuse(node, f"calls {called}")
 
     def method(self, node: ast.AST, name: str) -> None:
@@ -318,7 +324,7 @@ class _Checker:
                     self.refuse(node)
                 for part in (*filter(None, keys), *values):
                     self.literal(part)
-            case ast.Constant() | ast.UnaryOp():
+            case ast.Constant() | ast.UnaryOp() | ast.Name(id="inf" | "nan"):
                 self.expression(node)
             case ast.Attribute() if _dotted(node).startswith("CONSTANTS."):
                 self.attribute(node)
@@ -338,6 +344,11 @@ class _Checker:
         line = getattr(node, "lineno", 0)
         does = does or f"has a statement that networks do not need ({type(node).__name__})"
         raise NotVetted(f"it {does} ({self.name}, line {line})")
+
+
+def _is_special(name: str) -> bool:
+    """Whether Python or PyTorch calls a method of that name by itself; PyTorch names getters ``__name_getter``."""
+    return name.startswith("__") and name.endswith("__")
 
 
 def _dotted(node: ast.AST) -> str:

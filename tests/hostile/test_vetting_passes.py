@@ -1,0 +1,78 @@
+"""Networks that compute and do nothing else pass the vetting of TorchScript, and give the same results as before."""
+
+import importlib
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from bioimage_inference.model.vetting.loading import load_vetted
+from bioimage_inference.model.vetting.operations import allowed_operations
+from bioimage_inference.model.vetting.source import NotVetted
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of scripts/ by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return load
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of what tracing fixes, and of old operators
+@pytest.mark.parametrize("kind", ["scripted", "traced"])
+def test_networks_of_our_own_pass_with_equal_results(tmp_path: Path, script: Any, kind: str) -> None:
+    operations, networks = script("list_operations"), script("operation_networks")
+    file = tmp_path / "network.pt"
+    failures, passed = [], 0
+    for network in networks.networks():
+        if not getattr(network, kind):
+            continue
+        operations.save(network, kind, file)
+        try:
+            vetted = load_vetted(file)
+        except NotVetted as error:
+            failures.append(f"{network.name}: {error}")
+            continue
+        known = operations.result(torch.jit.load(file), network.inputs)
+        if not networks.same(known, operations.result(vetted, network.inputs)):
+            failures.append(f"{network.name}: other results")
+        passed += 1
+    assert not failures, "\n".join(failures)
+    assert passed > 60
+
+
+@pytest.mark.parametrize("member", ["demo-model", "demo-model-3d"])
+def test_the_demo_models_pass(tmp_path: Path, member: str) -> None:
+    shape = (1, 1, 16, 32, 32) if "3d" in member else (1, 1, 64, 64)
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    folder = ROOT / "test-data"
+    with zipfile.ZipFile(folder / f"{member}.zip") as archive:
+        (tmp_path / "weights.pt").write_bytes(archive.read("weights.pt"))
+    for weights in (folder / member / "weights.pt", tmp_path / "weights.pt"):
+        with torch.inference_mode():
+            known, vetted = torch.jit.load(weights)(image), load_vetted(weights)(image)
+        assert torch.equal(known, vetted)
+
+
+def test_no_operator_on_the_list_is_forbidden(script: Any) -> None:
+    why_never = script("list_operations").why_never
+    assert not [name for name in allowed_operations() if why_never(name)]
+    for name in (
+        "aten::from_file", "aten::save", "aten::load", "aten::set_", "aten::as_strided", "aten::resize_",
+        "aten::data_ptr", "prim::Print", "prim::PythonOp", "prim::fork", "aten::wait",
+        "inductor::_alloc_from_pool", "aten::manual_seed",
+        "aten::lstm", "aten::sparse_coo_tensor", "aten::max_unpool2d", "quantized::linear_prepack", "profiler::_record",
+    ):  # fmt: skip
+        assert why_never(name), name
+        assert name not in allowed_operations()

@@ -663,8 +663,8 @@ def test_weights_that_change_while_they_are_read(tmp_path: Path, monkeypatch: py
     model = torchscript_model(tmp_path)
     load = weights_module._load_torchscript
 
-    def meddle(path: Path) -> Any:
-        module = load(path)
+    def meddle(path: Path, *_: Any) -> Any:
+        module = load(path, *_)
         path.write_bytes(b"something else")
         return module
 
@@ -677,8 +677,8 @@ def test_weights_that_disappear_while_they_are_read(tmp_path: Path, monkeypatch:
     model = torchscript_model(tmp_path)
     load = weights_module._load_torchscript
 
-    def meddle(path: Path) -> Any:
-        module = load(path)
+    def meddle(path: Path, *_: Any) -> Any:
+        module = load(path, *_)
         path.unlink()
         return module
 

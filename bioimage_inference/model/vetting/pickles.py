@@ -102,9 +102,12 @@ class _Reader(pickle.Unpickler):
         return _Storage(name) if module == "torch" else _Inert
 
     def persistent_load(self, pid: Any) -> Any:
-        """The data of a tensor: ``("storage", class, key, device, number of values)``."""
-        kind, storage, key, _, count = pid
-        if kind != "storage" or not isinstance(storage, _Storage) or type(count) is not int:
+        """The data of a tensor: ``("storage", class, key, device, number of values)``.
+
+        PyTorch before 1.5 adds ``None``, which PyTorch's reader does not look at.
+        """
+        kind, storage, key, _, count, *more = pid
+        if kind != "storage" or not isinstance(storage, _Storage) or type(count) is not int or more not in ([], [None]):
             raise NotVetted(f"its {self._name} describes a tensor in an unusual way")
         if count < 0 or count * _ITEM_BYTES[storage.name] > self._sizes.get(key, 0):
             raise NotVetted(f"its {self._name} states more values for the tensor {key!r} than the file holds")

@@ -1,7 +1,6 @@
 """``bioimage-inference predict``: one model, one or more images."""
 
 import argparse
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +19,7 @@ from ..errors import UsageError
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 from ..overwriting import check_writable
-from ..terminal import say
+from ..terminal import say, say_json
 from ..typed_path import input_path, user_path
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
             else:
                 records, exit_code = _predict_into_folder(arguments, task, samples, many, display)
     if arguments.json:
-        print(json.dumps(records if many else records[0], indent=2, ensure_ascii=False))
+        say_json(records if many else records[0])
     return exit_code
 
 
@@ -209,10 +208,10 @@ def _shared_out(arguments: argparse.Namespace, batch: Batch, failed: Collection[
         yield replace(batch, task=replace(task, cluster=cluster))
 
 
-def _say(arguments: argparse.Namespace, text: str) -> None:
+def _say(arguments: argparse.Namespace, *lines: str) -> None:
     """Print lines for people, unless the record is printed."""
     if not arguments.json:
-        say(text)
+        say(*lines)
 
 
 def _named_file(text: str) -> tuple[str, Path]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import UsageError, cannot_write
+from ..text import for_json
 from ..zoo.names import recorded_name
 from .citation import methods, references
 from .record import FILES
@@ -195,7 +196,7 @@ class _Writer:
         if path is None:
             path = self.folder / "records" / f"{number}_provenance.json"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(for_json(record) + "\n", encoding="utf-8")
         return self._data(path, "records", facts)
 
     def _program(self, record: Record) -> "Entity":

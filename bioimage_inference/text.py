@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 # Spreadsheets take a cell that begins so for a formula (owasp.org, CSV Injection); the last four are full width.
 _FORMULA = tuple("=+-@＝＋－＠")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def for_terminal(text: str) -> str:
@@ -43,9 +44,9 @@ def for_html(text: Any) -> str:
     return escape(one_line(text) or "")
 
 
-def quoted_path(path: str) -> str:
-    """Return a path as the address of a link; bytes of a file name that are not UTF-8 stay what they are."""
-    return quote(os.fsencode(path))
+def for_address(text: str) -> str:
+    """Return a path, or another part of an address, for a link; bytes of a name that are not UTF-8 stay as they are."""
+    return quote(os.fsencode(text))
 
 
 def for_xml(text: str) -> str:
@@ -64,9 +65,14 @@ def for_json(value: Any, *, ascii_only: bool = False, allow_nan: bool = True) ->
     return "".join(one if one == "\n" or _is_harmless(one) else json.dumps(one)[1:-1] for one in written)
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether the text, such as the name of a file, can be written as UTF-8."""
+    return not _SURROGATE.search(text)
+
+
 def for_file_name(text: str) -> str:
-    """Return the text as a part of a file name: letters, digits, ``_``, ``.`` and ``-``."""
-    return re.sub(r"[^\w.-]", "_", text)
+    """Return the text as a part of a file name: letters, digits, ``_``, ``-``, and ``.`` except at the beginning."""
+    return re.sub(r"[^\w.-]|^\.", "_", text)
 
 
 def one_line(text: Any) -> Any:
@@ -83,7 +89,7 @@ def _spelled_out(letter: str) -> str:
 
 
 def _replaced_surrogates(text: str) -> str:
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _is_number(text: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from ..image.partial_file import write_whole
-from ..text import for_html, quoted_path
+from ..text import for_address, for_html
 from .files import OBJECTS, SUMMARY, relative
 from .outcome import Facts, Outcome, Status
 from .thumbnails import Picture
@@ -95,7 +95,7 @@ def _links(one: Outcome, folder: Path) -> Iterator[str]:
         files.insert(0, one.files.report)
     for file in files:
         label = "Report" if file == one.files.report else file.name.removeprefix(start)
-        yield f'<a href="{quoted_path(relative(file, folder))}">{for_html(label)}</a>'
+        yield f'<a href="{for_address(relative(file, folder))}">{for_html(label)}</a>'
 
 
 def _footer() -> str:

@@ -130,8 +130,9 @@ def _predict_into_folder(
     if arguments.resume and is_own(folder):  # a run that was killed can leave outputs of which there is no record yet
         claimed += [path for one in files for path in one.predicted()]
     if arguments.ro_crate is not None:
-        from ..report.ro_crate import CRATE, is_own_crate, write_crate
+        from ..report.ro_crate import CRATE, check_names, is_own_crate, write_crate
 
+        check_names([*given, *written])
         written.append(arguments.ro_crate / CRATE)
         claimed += [written[-1]] if is_own_crate(arguments.ro_crate) else []
     check_writable(written, given, overwrite=arguments.overwrite, claimed=claimed)

@@ -207,8 +207,8 @@ def note_committed(path: Path) -> None:
 
 
 def committed_files() -> list[Path]:
-    """The files that have got their final names, since they were forgotten."""
-    return list(_process.committed)
+    """The files that have got their final names, since they were forgotten, without removed temporary files."""
+    return [path for path in _process.committed if os.path.lexists(path)]
 
 
 def forget_committed_files() -> None:

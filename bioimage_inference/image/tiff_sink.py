@@ -277,7 +277,7 @@ def _ome_metadata(path: Path, layout: Layout, arrangement: Arrangement) -> dict[
         "Name": for_xml(path.stem),
         "Creator": "bioimage_inference",
         # The same output gives the same bytes; tifffile would make one from the clock.
-        "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{path.name} {arrangement}")),
+        "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{for_xml(path.name)} {arrangement}")),
     }
     sizes = _micrometres(layout)
     for letter, micrometres in sizes.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError, cannot_write
 from ..image.partial_file import write_whole
-from ..text import for_html, one_line, quoted_path
+from ..text import for_address, for_html, one_line
 from .citation import bibtex, methods, references
 from .colours import colour_bar
 from .gallery import Gallery, Shown, make_gallery
@@ -197,7 +197,7 @@ def _link(file: Path, page: Path) -> str:
     if not place.is_relative_to(page.absolute().parent):
         return f"<code>{for_html(file)}</code>"
     relative = place.relative_to(page.absolute().parent)
-    return f'<a href="{for_html(quoted_path(f"./{relative.as_posix()}"))}">{for_html(file.name)}</a>'
+    return f'<a href="{for_html(for_address(f"./{relative.as_posix()}"))}">{for_html(file.name)}</a>'
 
 
 def _credit(record: Record) -> Iterator[str]:

@@ -19,6 +19,7 @@ from ..model.package import file_sha256
 from ..model.plain_yaml import MAX_BYTES, load_yaml
 from ..model.spec import ModelSpec
 from ..terminal import say
+from ..text import for_file_name
 from ..typed_path import is_address
 from .fetching import fetch_bytes, fetch_file, http_client
 from .files import File, package_files, with_local_names
@@ -148,7 +149,7 @@ def _read(content: bytes, model_id: str, version: str | None) -> tuple[Mapping[s
 
 
 def _label(spec: ModelSpec) -> str:
-    return re.sub(r"[^\w.]", "_", spec.version or "unversioned")[:40]
+    return for_file_name(spec.version or "unversioned")[:40]
 
 
 def _fetch(client: "httpx.Client", file: File, address: str, folder: Path, show: Show) -> None:

@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 import unicodedata
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def test_each_text_in_each_place(tmp_path: Path, given: str) -> None:
     for element in (f"<p>{text.for_html(given)}</p>", f'<p title="{text.for_html(given)}"></p>'):
         assert_harmless(element)
         assert [tag for tag, _ in Tags(element).found] == ["p"]
-    ElementTree.fromstring(f"<Name>{text.escape(text.for_xml(given))}</Name>")
+    ElementTree.fromstring(f"<Name>{escape(text.for_xml(given))}</Name>")
 
 
 @pytest.mark.parametrize("number", ["-1.5", "+3", "1e-7", "nan", "-inf", ""])
@@ -93,7 +94,7 @@ def model(tmp_path: Path) -> Path:
     inputs, outputs = simple_tensors(outputs=2)
     outputs[0]["axes"][1]["channel_names"] = [ATTACK, TEXTS["formula"]]
     inputs[0]["description"] = outputs[0]["description"] = ATTACK
-    facts = {
+    facts: dict[str, Any] = {
         "name": ATTACK,
         "description": ATTACK,
         "license": ATTACK,

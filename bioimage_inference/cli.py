@@ -5,7 +5,6 @@ Everything slow is imported inside the commands, so that ``--help`` answers at o
 
 import argparse
 import gc
-import os
 import signal
 import sys
 import traceback
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import BioimageInferenceError, OutOfMemoryError, UsageError
+from .errors import NO_CURRENT_FOLDER, UsageError, has_current_folder, in_our_words
 from .image.partial_file import committed_files, forget_committed_files
+from .terminal import check_output, own_output, say
 from .typed_path import input_path, user_path
 
-EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 _MOST_NAMED = 4
@@ -30,7 +29,6 @@ recorded; 8 outputs may not be written there; 9 no room for outputs"""
 
 _MODEL = "package (.zip), its folder or rdf.yaml, a weights file, or a zoo id such as affable-shark"
 _OFFLINE = "touch no network; models of the zoo must be in the cache"
-_NO_STACK = "can't start new thread"  # Python has no exception of its own for a thread whose stack found no memory
 _NO_SANDBOX = "leave the process every file and the network while the model computes"
 _OVERWRITE = "replace existing files also where no record beside them says that they are earlier results"
 
@@ -41,28 +39,45 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help and version, which argparse would print to ``sys.stdout``."""
+        del file
+        say(*message.splitlines())
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors go to standard error as one paragraph."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     forget_committed_files()
-    debug = "--debug" in arguments
+    with own_output():
+        try:
+            exit_code = _command(arguments)
+            if exit_code == 0:
+                check_output()
+            return exit_code
+        except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
+            return EXIT_BROKEN_PIPE
+        except (Exception, KeyboardInterrupt) as error:
+            if "--debug" in arguments and not isinstance(error, KeyboardInterrupt):
+                say(*traceback.format_exc().splitlines(), error=True)
+            message, exit_code = _explained(error)
+            say(message, error=True)
+            return exit_code
+
+
+def _command(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
     try:
         parsed = _parser().parse_args(arguments)
-        # the function of the command NAME is NAME_command in commands/NAME.py
-        command = import_module(f".commands.{parsed.command}", __package__)
-        exit_code: int = getattr(command, f"{parsed.command}_command")(parsed)
-        sys.stdout.flush()
-        return exit_code
-    except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
-    except (Exception, KeyboardInterrupt) as error:
-        if debug and not isinstance(error, KeyboardInterrupt):
-            traceback.print_exc()
-        message, exit_code = _explained(error)
-        print(message, file=sys.stderr)
-        return exit_code
+    except SystemExit:  # after --help and --version
+        check_output()
+        raise
+    if not has_current_folder():  # libraries need it; oneMKL ends the process without it
+        raise UsageError(NO_CURRENT_FOLDER)
+    # the function of the command NAME is NAME_command in commands/NAME.py
+    command = import_module(f".commands.{parsed.command}", __package__)
+    exit_code: int = getattr(command, f"{parsed.command}_command")(parsed)
+    return exit_code
 
 
 def _explained(error: BaseException) -> tuple[str, int]:
@@ -70,18 +85,9 @@ def _explained(error: BaseException) -> tuple[str, int]:
     interruption = _interruption_before(error)
     if interruption:  # runs over many images say in it how far they came
         return str(interruption) or f"Interrupted. {_written()}", EXIT_INTERRUPTED
-    if isinstance(error, BioimageInferenceError):
-        return f"{error}{_also_written()}", error.exit_code
-    if isinstance(error, MemoryError) or str(error) == _NO_STACK:
-        return (
-            f"The program ran out of memory. Give it more, or make tiles smaller with --tile or --memory. {_written()}",
-            OutOfMemoryError.exit_code,
-        )
-    return (  # every other exception is a bug, and must still end in words
-        f"This is a bug of bioimage-inference {__version__}: {type(error).__name__}: {error}. Please report it with "
-        f"the output of the same command and --debug. {_written()}",
-        EXIT_BUG,
-    )
+    ours = in_our_words(error)
+    written = _also_written() if ours is error else f" {_written()}"
+    return f"{ours}{written}", ours.exit_code
 
 
 def _interruption_before(error: BaseException | None) -> KeyboardInterrupt | None:

@@ -16,12 +16,21 @@
 The text of an error is one plain paragraph: what was found, what was expected, what to do instead.
 """
 
+import contextlib
 import errno
+from pathlib import Path
 from typing import ClassVar
 
 # What the system answers where there is no room (EFBIG: for one file so large), and where it is not allowed.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# What the system answers where a limit of the process, of the machine or of the file system is reached.
+_LIMITS = {
+    errno.EMFILE: "The program may open no more files (ulimit -n). Raise this limit.",
+    errno.ENFILE: "All programs on this machine together may open no more files. Try again later.",
+    errno.ENAMETOOLONG: "The name {name} is longer than the file system allows. Give a shorter name.",
+}
+_NO_STACK = "can't start new thread"  # Python has no exception of its own for a thread whose stack found no memory
 
 
 class BioimageInferenceError(Exception):
@@ -87,3 +96,37 @@ class ReproductionError(BioimageInferenceError):
     """The model runs, but its outputs are not those that were published with it, or that a record names."""
 
     exit_code = 7
+
+
+def in_our_words(error: BaseException) -> BioimageInferenceError:
+    """Return what an exception that ended a command means to the user; an exception that nobody foresaw is a bug."""
+    if isinstance(error, BioimageInferenceError):
+        return error
+    if isinstance(error, MemoryError) or str(error) == _NO_STACK:
+        return OutOfMemoryError(
+            "The program ran out of memory. Give it more, or make tiles smaller with --tile or --memory."
+        )
+    if isinstance(error, OSError):
+        if error.errno in NO_ROOM:
+            return DiskFullError(f"There is no room on the disk for {error.filename or 'a file'}. Free some space.")
+        if error.errno in _LIMITS:
+            return UsageError(_LIMITS[error.errno].format(name=error.filename))
+    if isinstance(error, FileNotFoundError) and not has_current_folder():
+        return UsageError(NO_CURRENT_FOLDER)
+    from . import __version__
+
+    return BioimageInferenceError(
+        f"This is a bug of bioimage-inference {__version__}: {type(error).__name__}: {error}. Please report it with "
+        "the output of the same command and --debug."
+    )
+
+
+NO_CURRENT_FOLDER = "The current folder does not exist any more. Change to another folder (cd), and try again."
+
+
+def has_current_folder() -> bool:
+    """Return whether the folder in which the process runs exists."""
+    with contextlib.suppress(OSError):
+        Path.cwd()
+        return True
+    return False

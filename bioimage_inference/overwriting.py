@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import OutputError, UsageError
+from .image.partial_file import MOST_NAME_BYTES
 
 REPLACED = "Results of an earlier run were replaced."
 RECORD_END = "_provenance.json"
@@ -33,6 +34,11 @@ def check_writable(
     earlier = _Earlier([path for path in written if path.name.endswith(".json")])
     replaced = []
     for path in written:
+        if len(os.fsencode(path.name)) > MOST_NAME_BYTES:
+            raise OutputError(
+                f"The output {path} cannot be written, because a file name has at most {MOST_NAME_BYTES} bytes. Give "
+                "the image a shorter name, or name the outputs with --tiff and --npy."
+            )
         if (source := given.hit_by(path)) is not None:
             raise UsageError(
                 f"{path} cannot be written, because this run reads {source}. Name another file or folder for the "

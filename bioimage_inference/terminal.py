@@ -1,33 +1,166 @@
-"""Lines for the user on standard output, and animated lines below them on standard error."""
+"""Standard output and standard error: the lines of this program, the log, and animated lines below them.
 
+Everything that is written passes :func:`~bioimage_inference.text.for_terminal`.
+"""
+
+import contextlib
+import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .errors import cannot_write
+from .text import for_json, for_terminal
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
 
 # The animations of this process; the last one is visible. Two at a time would overwrite each other.
 _animations: "list[Progress]" = []
 
 
+class _HarmlessStream(io.TextIOBase):
+    """A stream that writes whole lines, each as harmless text, above the animated lines.
+
+    ``failure`` is the error after which the stream drops everything, for example of a full disk. A reader that has
+    seen enough raises :class:`BrokenPipeError` where ``can_break`` is true.
+    """
+
+    def __init__(self, stream: TextIO | None, *, can_break: bool) -> None:
+        self.stream = stream
+        self.failure: OSError | None = None
+        self._can_break = can_break
+        self._unfinished = ""
+        self._lock = threading.RLock()  # a signal may write while its thread writes
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether the stream may have no code for some letters."""
+        return not self._charset.lower().startswith("utf")
+
+    @property
+    def _charset(self) -> str:
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        with self._lock:
+            *lines, self._unfinished = (self._unfinished + text).split("\n")
+            if lines:
+                self._put(lines)
+        return len(text)
+
+    def finish(self) -> None:
+        """Write the line that is not finished."""
+        if self._unfinished:
+            self.write("\n")
+
+    def _put(self, lines: list[str]) -> None:
+        if self.stream is None or self.failure is not None:
+            return
+        shown = "".join(f"{for_terminal(line)}\n" for line in lines)
+        try:
+            with _hidden():
+                self.stream.write(shown.encode(self._charset, "backslashreplace").decode(self._charset))
+                self.stream.flush()
+        except OSError as error:
+            self.failure = error
+            _discard(self.stream)
+            if self._can_break and isinstance(error, BrokenPipeError):
+                raise
+
+
+def _discard(stream: TextIO) -> None:
+    """Let a stream that fails write to nowhere: what it has not written yet would fail again when Python ends."""
+    with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+class _Streams:
+    """The streams of :func:`own_output`; None outside of it."""
+
+    out: _HarmlessStream | None = None
+    log: _HarmlessStream | None = None
+
+
+@contextmanager
+def own_output() -> Iterator[None]:
+    """Keep standard output for :func:`say` and :func:`say_json` until the block ends.
+
+    What anything else prints (a network, a library, C++ code) appears on standard error.
+    """
+    before = sys.stdout, sys.stderr
+    log = _HarmlessStream(sys.stderr, can_break=False)
+    with _moved(sys.stdout) as stdout:
+        out = _HarmlessStream(stdout, can_break=True)
+        _Streams.out, _Streams.log = out, log
+        sys.stdout = sys.stderr = log
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+            _Streams.out = _Streams.log = None
+            log.finish()
+
+
+@contextmanager
+def _moved(stdout: TextIO | None) -> Iterator[TextIO | None]:
+    """Let descriptor 1, to which C++ code prints, name standard error; yields the stream that was standard output."""
+    try:
+        is_descriptor = stdout is not None and stdout.fileno() == 1
+    except (OSError, ValueError):  # a stream in memory
+        is_descriptor = False
+    if stdout is None or not is_descriptor:
+        yield stdout
+        return
+    stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with open(saved, "w", encoding=stdout.encoding, newline="", closefd=False) as moved:
+            yield moved
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def check_output() -> None:
+    """Raise :class:`OutputError` where lines of this program could not be written to standard output."""
+    failure = _Streams.out.failure if _Streams.out is not None else None
+    if failure is not None:
+        raise cannot_write(
+            f"Standard output cannot be written: {failure.strerror}. Lines of this program are missing there.", failure
+        )
+
+
 def can_animate() -> bool:
     """Return whether standard error is a terminal that can move its cursor."""
-    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    stream = _standard_error()
+    return stream is not None and stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def _standard_error() -> TextIO | None:
+    return _Streams.log.stream if _Streams.log is not None else sys.stderr
 
 
 @contextmanager
 def animated(*columns: "ProgressColumn") -> Iterator["Progress"]:
     """Show animated lines with these columns until the block ends; an animation around the block is hidden meanwhile.
 
-    What a library prints appears above the lines, unless standard output goes elsewhere.
+    Texts in it are columns of :func:`text_column`.
     """
     from rich.console import Console
     from rich.progress import Progress
 
-    lines = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+    console = Console(file=_standard_error())
+    lines = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
     with _hidden():
         _animations.append(lines)
         try:
@@ -37,10 +170,41 @@ def animated(*columns: "ProgressColumn") -> Iterator["Progress"]:
             _animations.pop()
 
 
-def say(text: str, *, error: bool = False) -> None:
-    """Print lines at once, on standard output or (``error``) standard error. They stay above the animated lines."""
-    with _hidden():
-        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+def text_column(template: str) -> "ProgressColumn":
+    """Return a column of animated lines that shows a text such as ``{task.description}``."""
+    from rich.progress import TextColumn
+    from rich.text import Text
+
+    class HarmlessColumn(TextColumn):
+        def render(self, task: "Task") -> "Text":
+            return Text(for_terminal(self.text_format.format(task=task)), justify=self.justify)
+
+    return HarmlessColumn(template)
+
+
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines at once, on standard output or (``error``) standard error. They stay above the animated lines.
+
+    Each argument becomes one line, whatever it holds.
+    """
+    _print("\n".join(map(for_terminal, lines)), error)
+
+
+def say_json(value: Any) -> None:
+    """Print a value on standard output as JSON."""
+    out = _Streams.out
+    _print(for_json(value, ascii_only=out is not None and out.is_ascii), error=False)
+
+
+def _print(text: str, error: bool) -> None:
+    own = _Streams.log if error else _Streams.out
+    if own is not None:
+        own.write(f"{text}\n")
+        return
+    stream = sys.stderr if error else sys.stdout  # in a call of the Python interface
+    if stream is not None:
+        with _hidden():
+            print(text, file=stream, flush=True)
 
 
 @contextmanager
@@ -54,3 +218,15 @@ def _hidden() -> Iterator[None]:
     finally:
         if visible is not None:
             visible.start()
+
+
+def line_width(fallback: int) -> int:
+    """Return the letters of a line on standard output: ``COLUMNS``, the terminal's width, or ``fallback``."""
+    named = os.environ.get("COLUMNS", "")
+    if named.isdecimal() and int(named):
+        return int(named)
+    stream = _Streams.out.stream if _Streams.out is not None else sys.stdout
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream is not None else fallback
+    except (OSError, ValueError):  # no terminal
+        return fallback

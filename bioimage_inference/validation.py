@@ -1,6 +1,5 @@
 """Runs a model on the test tensors of its own package, as ``predict`` would, and compares with what was published."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -31,6 +30,7 @@ from .options import Options
 from .overwriting import check_writable
 from .report.reproduction import Comparison, compare
 from .report.tolerance import Tolerance, tolerance_of
+from .text import for_file_name
 from .tiling.choice import Request, choose_tiles, declared_halo
 from .tiling.links import TILED, leading_input, links
 from .tiling.plan import Plan
@@ -289,7 +289,7 @@ def _output(
 
 def _picture(folder: Path, entry: WeightsEntry, output: TensorSpec) -> Path:
     """Where the difference of an output is shown."""
-    name = re.sub(r"[^\w.-]+", "_", output.id)
+    name = for_file_name(output.id)
     return folder / f"difference_{entry.format}_{name}.png"
 
 

@@ -156,14 +156,14 @@ def test_tiles_that_change_are_said_once_more_and_nothing_else(test_data: Path) 
     seen: list[dict[str, Any]] = []
     bioimage_inference.predict(test_data / "demo-model.zip", test_data / "nuclei.tif", planned=seen.append)
     (record,) = seen
-    said: list[str] = []
-    summary = Summary(said.append, Display())
+    said: list[tuple[str, ...]] = []
+    summary = Summary(lambda *lines: said.append(lines), Display())
     summary.planned(record)
     summary.planned(record)
     first = said.copy()
     summary.planned(record | {"plan": record["plan"] | {"tiles": 4}})
     assert len(first) == 1
-    (correction,) = said[1:]
+    ((correction,),) = said[1:]
     assert correction.startswith("  tiles   changed to 4 of ")
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..api import Target
 from ..errors import UsageError, cannot_write
 from ..overwriting import RECORD_END
+from ..text import for_file_name
 from .sample_sheet import Sample
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _image_files(start: Path, wanted: Wanted) -> ImageFiles:
 
         objects = SegmentFiles(named("labels.tif"), named("objects.csv"), named("overlay.png"))
     return ImageFiles(
-        targets={one: Target(named(f"{_safe(one)}.tif"), named(f"{_safe(one)}.npy")) for one in wanted.ids},
+        targets={one: Target(*(named(for_file_name(one) + end) for end in (".tif", ".npy"))) for one in wanted.ids},
         record=named("provenance.json"),
         report=named("report.html") if wanted.report else None,
         objects=objects,
@@ -186,8 +186,3 @@ def stem_of(path: Path) -> str:
 def _absolute(path: Path) -> str:
     """The place as the user names it: links are not followed, so a link gives its own name to the outputs."""
     return os.path.abspath(path)  # noqa: PTH100
-
-
-def _safe(name: str) -> str:
-    """An output's id as part of a file name: descriptions may hold anything."""
-    return re.sub(r"[^\w.-]", "_", name)

@@ -3,12 +3,11 @@
 import base64
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 from string import Template
-from urllib.parse import quote
 
 from ..image.partial_file import write_whole
+from ..text import for_address, for_html
 from .files import OBJECTS, SUMMARY, relative
 from .outcome import Facts, Outcome, Status
 from .thumbnails import Picture
@@ -26,7 +25,7 @@ def write_index(outcomes: Sequence[Outcome], model: str, images: int, path: Path
     parts += ('<div class="cards">', *(_card(number, one, path.parent) for number, one in enumerate(outcomes, 1)))
     parts += ("</div>", _footer())
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
-    page = template.substitute(title=escape(f"{images} images, {model}"), content="\n".join(parts))
+    page = template.substitute(title=for_html(f"{images} images, {model}"), content="\n".join(parts))
     write_whole(path, page.encode())
 
 
@@ -35,13 +34,13 @@ def _heading(outcomes: Sequence[Outcome], model: str, images: int) -> Iterator[s
     told = [f"{counts[status]} {_WORDS[status]}" for status in _WORDS if counts[status]]
     if len(outcomes) < images:
         told.append(f"{images - len(outcomes)} not reached")
-    yield f"<header><h1>{images} images</h1><p>{escape(model)}</p>"
+    yield f"<header><h1>{images} images</h1><p>{for_html(model)}</p>"
     tables = [SUMMARY, OBJECTS] if any(one.files.objects for one in outcomes) else [SUMMARY]
     links = " and ".join(f'<a href="{name}">{name}</a>' for name in tables)
     yield f"<p>{', '.join(told)}. As a table: {links}</p></header>"
     failed = [(number, one) for number, one in enumerate(outcomes, 1) if one.status == "failed"]
     if failed:
-        links = ", ".join(f'<a href="#image-{number}">{escape(one.sample.name)}</a>' for number, one in failed)
+        links = ", ".join(f'<a href="#image-{number}">{for_html(one.sample.name)}</a>' for number, one in failed)
         yield f'<p class="failures"><strong>Failed:</strong> {links}</p>'
 
 
@@ -50,12 +49,12 @@ def _card(number: int, one: Outcome, folder: Path) -> str:
     return "".join(
         (
             f'<article id="image-{number}" class="{one.status}">',
-            f'<h2>{escape(one.sample.image.name)}</h2><p class="status">{status}</p>',
-            f'<p class="soft">{escape(one.sample.name)}</p>' if one.sample.name != one.sample.image.name else "",
-            f"<p>{escape(one.message)}</p>" if one.message else "",
+            f'<h2>{for_html(one.sample.image.name)}</h2><p class="status">{status}</p>',
+            f'<p class="soft">{for_html(one.sample.name)}</p>' if one.sample.name != one.sample.image.name else "",
+            f"<p>{for_html(one.message)}</p>" if one.message else "",
             f'<div class="pictures">{"".join(map(_figure, one.pictures))}</div>' if one.pictures else "",
             _metadata(one),
-            f'<p class="soft">{escape(_facts(one.facts))}</p>' if one.status != "failed" else "",
+            f'<p class="soft">{for_html(_facts(one.facts))}</p>' if one.status != "failed" else "",
             f'<p class="links">{" ".join(_links(one, folder))}</p>' if one.status != "failed" else "",
             "</article>",
         )
@@ -63,7 +62,7 @@ def _card(number: int, one: Outcome, folder: Path) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    title = escape(picture.title)
+    title = for_html(picture.title)
     if picture.webp is None:
         return f'<p class="soft">{title}</p>'
     data = base64.b64encode(picture.webp).decode()
@@ -73,7 +72,7 @@ def _figure(picture: Picture) -> str:
 
 def _metadata(one: Outcome) -> str:
     known = [(name, value) for name, value in one.sample.metadata.items() if value]
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in known)
+    rows = "".join(f"<dt>{for_html(name)}</dt><dd>{for_html(value)}</dd>" for name, value in known)
     return f"<dl>{rows}</dl>" if rows else ""
 
 
@@ -96,7 +95,7 @@ def _links(one: Outcome, folder: Path) -> Iterator[str]:
         files.insert(0, one.files.report)
     for file in files:
         label = "Report" if file == one.files.report else file.name.removeprefix(start)
-        yield f'<a href="{quote(relative(file, folder))}">{escape(label)}</a>'
+        yield f'<a href="{for_address(relative(file, folder))}">{for_html(label)}</a>'
 
 
 def _footer() -> str:

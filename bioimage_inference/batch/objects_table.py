@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..image.partial_file import PartialFile
+from ..text import for_cells
 from .outcome import Outcome
 from .sample_sheet import Sample
 
@@ -50,7 +51,8 @@ def _parts(found: Sequence[tuple[Sample, Path]], columns: Sequence[str], named: 
 
 def _lines(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
     text = io.StringIO(newline="")
-    csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(for_cells(row.get(name, "") for name in columns) for row in rows)
     return text.getvalue()
 
 

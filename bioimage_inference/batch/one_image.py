@@ -96,7 +96,7 @@ def process(
 class Summary:
     """Says the record of an image in lines for people, each line as soon as it is known."""
 
-    def __init__(self, say: Callable[[str], None], display: Display) -> None:
+    def __init__(self, say: Callable[..., None], display: Display) -> None:
         self._say, self._display = say, display
         self._tiles = ""
 
@@ -125,12 +125,12 @@ class Summary:
         if files is not None:
             lines += [f"  report  {files.report}"] if files.report is not None else []
             lines += [f"  record  {files.record}"]
-        self._say("\n".join(lines))
+        self._say(*lines)
 
     def _say_plan(self, record: Record) -> None:
         tiles = tiles_in_words(record["plan"])
         if not self._tiles:
-            self._say("\n".join(plan_lines(record)))
+            self._say(*plan_lines(record))
         elif tiles != self._tiles:
             self._say(f"  tiles   changed to {tiles}")
         self._tiles = tiles

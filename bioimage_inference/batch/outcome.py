@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import BioimageInferenceError, OutOfMemoryError
 from .files import ImageFiles
 from .sample_sheet import Sample
 from .thumbnails import Picture
@@ -55,16 +54,4 @@ def facts_of(record: Record) -> Facts:
         tiles=record["plan"]["tiles"],
         seconds=record["seconds"]["total"],
         objects=record["objects"]["count"] if "objects" in record else None,
-    )
-
-
-def explain(error: Exception) -> tuple[int, str]:
-    """Exit code and message of what ended an image early; what is no error of ours is a bug, and told as one."""
-    if isinstance(error, BioimageInferenceError):
-        return error.exit_code, str(error)
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError.exit_code, "The program ran out of memory. Make tiles smaller with --tile or --memory."
-    return 1, (
-        f"This is a bug of bioimage-inference: {type(error).__name__}: {error}. Please report it with the output of "
-        "the same command and --debug."
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..terminal import animated, can_animate
+from ..terminal import animated, can_animate, text_column
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -54,9 +54,8 @@ def shown() -> Iterator[Display]:
     if not can_animate():
         yield Display()
         return
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TimeRemainingColumn
 
-    description = TextColumn("{task.description}", markup=False)
-    count = TextColumn("{task.fields[count]}", markup=False)
+    description, count = text_column("{task.description}"), text_column("{task.fields[count]}")
     with animated(description, BarColumn(), count, TimeRemainingColumn()) as bars:
         yield Display(bars)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import in_our_words
 from ..terminal import say
 from .files import INDEX, OBJECTS, SUMMARY, ImageFiles
 from .index_page import write_index
 from .objects_table import write_objects
 from .one_image import Summary, Task, dry_run, process
-from .outcome import Outcome, Record, Status, explain, facts_of
+from .outcome import Outcome, Record, Status, facts_of
 from .progress import Display
 from .resume import Earlier
 from .sample_sheet import Sample
@@ -30,7 +31,7 @@ class Batch:
     task: Task
     items: Sequence[tuple[Sample, ImageFiles]]
     folder: Path
-    say: Callable[[str], None]
+    say: Callable[..., None]
     display: Display
     keep_records: bool = False
     debug: bool = False
@@ -169,16 +170,16 @@ def _rehearse(batch: Batch, sample: Sample, files: ImageFiles) -> Record:
 def _failed(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) -> Outcome:
     """Tell that an image failed."""
     if batch.debug:
-        traceback.print_exception(error)
-    exit_code, message = explain(error)
-    say(f"[{sample.image.name}] {message}", error=True)
-    return Outcome(sample, files, "failed", exit_code, message)
+        say(*"".join(traceback.format_exception(error)).splitlines(), error=True)
+    ours = in_our_words(error)
+    say(f"[{sample.image.name}] {ours}", error=True)
+    return Outcome(sample, files, "failed", ours.exit_code, str(ours))
 
 
 def _write_tables(batch: Batch, result: Result) -> None:
     write_summary(result.outcomes, batch.folder / SUMMARY)
     write_index(result.outcomes, batch.task.model.spec.name, len(batch.items), batch.folder / INDEX)
-    batch.say(f"summary   {batch.folder / SUMMARY}\n          {batch.folder / INDEX}")
+    batch.say(f"summary   {batch.folder / SUMMARY}", f"          {batch.folder / INDEX}")
     if batch.task.objects is not None:
         write_objects(result.outcomes, batch.folder / OBJECTS)
         batch.say(f"          {batch.folder / OBJECTS}")

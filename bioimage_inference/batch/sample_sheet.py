@@ -58,6 +58,8 @@ def read_sheet(path: Path) -> list[Sample]:
     The column ``image`` (else ``file``, ``filename``, ``path``, else the first one) names image files relative to the
     table's folder; all others are metadata. Raises :class:`UsageError` where it cannot be read, or has no rows.
     """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"The sample sheet {path} is no file. {_EXPECTED}")
     rows = list(_rows(path))
     if not rows:
         raise UsageError(f"The sample sheet {path} is empty. {_EXPECTED}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..image.partial_file import write_whole
+from ..text import for_cells
 from .files import relative
 from .outcome import Outcome
 
@@ -27,10 +28,11 @@ def write_summary(outcomes: Sequence[Outcome], path: Path) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     named = [f"sample_{name}" if name in COLUMNS else name for name in metadata]
-    writer.writerow([*COLUMNS[:place], *named, *COLUMNS[place:]])
+    rows: list[list[object]] = [[*COLUMNS[:place], *named, *COLUMNS[place:]]]
     for one in outcomes:
         cells = list(_cells(one, path.parent))
-        writer.writerow([*cells[:place], *(one.sample.metadata.get(name, "") for name in metadata), *cells[place:]])
+        rows.append([*cells[:place], *(one.sample.metadata.get(name, "") for name in metadata), *cells[place:]])
+    writer.writerows(map(for_cells, rows))
     write_whole(path, text.getvalue().encode())
 
 

@@ -52,9 +52,11 @@ def demo_command(arguments: argparse.Namespace) -> int:
         _draw(image, np.asarray(output[0]), picture)
         summary.completed(prediction.record)
     say(
-        f"\nLook at {picture}: the image, the probability that a pixel lies in a nucleus (foreground), and on the "
+        "",
+        f"Look at {picture}: the image, the probability that a pixel lies in a nucleus (foreground), and on the "
         f"outline of one (boundary). {target.tiff} holds both as a two-channel image for Fiji, napari or QuPath, "
-        f"{target.npy} as a NumPy array.\nOn your own files: bioimage-inference predict MODEL IMAGE -o DIR"
+        f"{target.npy} as a NumPy array.",
+        "On your own files: bioimage-inference predict MODEL IMAGE -o DIR",
     )
     return 0
 

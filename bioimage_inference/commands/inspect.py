@@ -1,9 +1,7 @@
 """``bioimage-inference inspect``: what a model is for, what it takes and gives, and whether it runs here."""
 
 import argparse
-import json
 import os
-import shutil
 import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +16,7 @@ from ..model.spec import ModelSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..overwriting import check_writable
 from ..report.model_facts import WEIGHTS_NAMES, Facts, model_facts
+from ..terminal import line_width, say, say_json
 
 _INDENT = 12
 
@@ -37,9 +36,9 @@ def inspect_command(arguments: argparse.Namespace) -> int:
 
             write_whole(arguments.html, model_card(facts, cover_picture(opened)).encode())
     if arguments.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        say_json(facts)
     else:
-        print("\n".join(fact_lines(facts, shutil.get_terminal_size((100, 24)).columns)))
+        say(*fact_lines(facts, line_width(100)))
     return 0
 
 

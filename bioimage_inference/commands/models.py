@@ -1,9 +1,7 @@
 """``bioimage-inference models``: the models of the zoo that this program knows, and what each needs to run here."""
 
 import argparse
-import json
 import re
-import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -14,7 +12,9 @@ from ..errors import ModelError
 from ..model.architecture import missing_package
 from ..model.spec import Operation
 from ..model.trust import TrustPolicy
-from ..report.model_facts import WEIGHTS_NAMES, plain
+from ..report.model_facts import WEIGHTS_NAMES
+from ..terminal import line_width, say, say_json
+from ..text import one_line
 from ..zoo.index import Entry, load_index
 
 _TASK = re.compile(
@@ -30,9 +30,9 @@ def models_command(arguments: argparse.Namespace) -> int:
     entries = [entry for _, entry in sorted(load_index().current().items()) if _matches(entry, words)]
     found = [zoo_facts(entry, policy) for entry in entries]
     if arguments.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        say_json(found)
     else:
-        print("\n".join(_lines(found, shutil.get_terminal_size((80, 24)).columns)))
+        say(*_lines(found, line_width(80)))
     return 0
 
 
@@ -43,11 +43,11 @@ def _matches(entry: Entry, words: Sequence[str]) -> bool:
 
 
 def _tags(entry: Entry) -> list[str]:
-    return list(dict.fromkeys(plain(tag) for tag in entry.description.get("tags", ())))
+    return list(dict.fromkeys(one_line(tag) for tag in entry.description.get("tags", ())))
 
 
 def _authors(entry: Entry) -> list[str]:
-    return [plain(author["name"]) for author in entry.description.get("authors", ())]
+    return [one_line(author["name"]) for author in entry.description.get("authors", ())]
 
 
 def zoo_facts(entry: Entry, policy: TrustPolicy) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def zoo_facts(entry: Entry, policy: TrustPolicy) -> dict[str, Any]:
     version, licence = described.get("version"), described.get("license")
     return {
         "id": entry.id,
-        "name": plain(entry.name),
-        "version": None if version is None else plain(version),
-        "licence": plain(licence),
+        "name": one_line(entry.name),
+        "version": None if version is None else one_line(version),
+        "licence": one_line(licence),
         "authors": _authors(entry),
         "tasks": [tag for tag in _tags(entry) if _TASK.fullmatch(tag.lower())],
         "tags": _tags(entry),
@@ -80,7 +80,7 @@ def zoo_facts(entry: Entry, policy: TrustPolicy) -> dict[str, Any]:
         "outputs": list(entry.outputs),
         "weights": list(entry.weights),
         "ready": ready,
-        "needs": [plain(need) for need in needs],
+        "needs": [one_line(need) for need in needs],
     }
 
 

@@ -1,7 +1,6 @@
 """``bioimage-inference predict``: one model, one or more images."""
 
 import argparse
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -21,7 +20,7 @@ from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 from ..overwriting import check_writable
 from ..sandbox import restricted, walls
-from ..terminal import say
+from ..terminal import say, say_json
 from ..typed_path import input_path, user_path
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
             else:
                 records, exit_code = _predict_into_folder(arguments, task, samples, many, display)
     if arguments.json:
-        print(json.dumps(records if many else records[0], indent=2, ensure_ascii=False))
+        say_json(records if many else records[0])
     return exit_code
 
 
@@ -133,8 +132,9 @@ def _predict_into_folder(
     if arguments.resume and is_own(folder):  # a run that was killed can leave outputs of which there is no record yet
         claimed += [path for one in files for path in one.predicted()]
     if arguments.ro_crate is not None:
-        from ..report.ro_crate import CRATE, is_own_crate, write_crate
+        from ..report.ro_crate import CRATE, check_names, is_own_crate, write_crate
 
+        check_names([*given, *written])
         written.append(arguments.ro_crate / CRATE)
         claimed += [written[-1]] if is_own_crate(arguments.ro_crate) else []
     check_writable(written, given, overwrite=arguments.overwrite, claimed=claimed)
@@ -230,10 +230,10 @@ def _shared_out(arguments: argparse.Namespace, batch: Batch, failed: Collection[
         yield replace(batch, task=replace(task, cluster=cluster))
 
 
-def _say(arguments: argparse.Namespace, text: str) -> None:
+def _say(arguments: argparse.Namespace, *lines: str) -> None:
     """Print lines for people, unless the record is printed."""
     if not arguments.json:
-        say(text)
+        say(*lines)
 
 
 def _named_file(text: str) -> tuple[str, Path]:

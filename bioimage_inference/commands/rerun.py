@@ -13,6 +13,7 @@ from ..batch.progress import shown
 from ..errors import ReproductionError
 from ..repetition import Change, OutputFinding, Repetition, repeat
 from ..scratch import scratch_folder
+from ..terminal import say, say_json
 
 
 def rerun_command(arguments: argparse.Namespace) -> int:
@@ -46,9 +47,9 @@ def rerun_command(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     if arguments.json:
-        print(json.dumps(_described(record, found, kept=arguments.output is not None), indent=2, ensure_ascii=False))
+        say_json(_described(record, found, kept=arguments.output is not None))
     else:
-        print("\n".join(_lines(record, found)))
+        say(*_lines(record, found))
     if not found.reproduced:
         raise ReproductionError(_difference(record, found))
     return 0

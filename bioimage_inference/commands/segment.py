@@ -1,7 +1,6 @@
 """``bioimage-inference segment``: from the prediction of a model to objects."""
 
 import argparse
-import json
 import math
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ from ..errors import UsageError
 from ..options import parse_channels
 from ..segmentation.segment import SegmentFiles, SegmentOptions, segment_file
 from ..segmentation.summary import objects_lines
+from ..terminal import say, say_json
 
 
 def segment_command(arguments: argparse.Namespace) -> int:
@@ -20,11 +20,11 @@ def segment_command(arguments: argparse.Namespace) -> int:
     with nullcontext() if arguments.output is None else output_folder(arguments.output):
         objects = segment_file(prediction, files, options, arguments.image, overwrite=arguments.overwrite)
     if arguments.json:
-        print(json.dumps(objects, indent=2, ensure_ascii=False))
+        say_json(objects)
         return 0
     shape = ",".join(map(str, objects["shape"]))
-    print(f"[{prediction.name}] axes {objects['axes'].upper()} ({shape})")
-    print("\n".join(objects_lines(objects)))
+    say(f"[{prediction.name}] axes {objects['axes'].upper()} ({shape})")
+    say(*objects_lines(objects))
     return 0
 
 

@@ -1,7 +1,6 @@
 """``bioimage-inference validate``: does a model give here what its authors published with it?"""
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +11,11 @@ from ..engine.receptive_field import TOLERANCE
 from ..errors import BioimageInferenceError, ModelError, ReproductionError, TrustError
 from ..model.spec import ModelSpec
 from ..options import Options
-from ..report.model_facts import WEIGHTS_NAMES, plain
+from ..report.model_facts import WEIGHTS_NAMES
 from ..report.record import describe_model
 from ..sandbox import restricted
+from ..terminal import say, say_json
+from ..text import one_line
 from ..validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding, validate
 
 _UNREADABLE = "A tolerance in the description cannot be read."
@@ -64,9 +65,9 @@ def validate_command(arguments: argparse.Namespace) -> int:
             spec = model.spec
     if arguments.json:
         record = {"model": describe_model(spec), "weights": [_record(finding) for finding in findings]}
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        say_json(record)
     elif any(finding.error is None for finding in findings):
-        print("\n".join(_lines(spec, findings)))
+        say(*_lines(spec, findings))
     _raise_verdict(spec, findings)
     return 0
 
@@ -77,7 +78,7 @@ def _raise_verdict(spec: ModelSpec, findings: Sequence[WeightsFinding]) -> None:
         outputs = [output for finding in differing for output in finding.outputs]
         pictures = [str(output.picture) for output in outputs if output.picture]
         raise ReproductionError(
-            f"{plain(spec.name)} runs here with its {_names(differing)} weights, but does not give the outputs that "
+            f"{one_line(spec.name)} runs here with its {_names(differing)} weights, but does not give the outputs that "
             "were published with it: do not trust its results before its authors, or somebody who knows the network, "
             "found out why."
             + (f" The differences are shown in {', '.join(pictures)}." if pictures else "")
@@ -93,7 +94,7 @@ def _raise_verdict(spec: ModelSpec, findings: Sequence[WeightsFinding]) -> None:
         raise _undecided(spec, first)
     running = [finding for finding in findings if finding.error is None]
     raise type(first.error)(
-        f"{plain(spec.name)} cannot be run here with its {_names(failing)} weights, for the reason given above. Its "
+        f"{one_line(spec.name)} cannot be run here with its {_names(failing)} weights, for the reason given above. Its "
         f"{_names(running)} weights run; to try them alone, add --weights {running[0].entry.format}."
     )
 
@@ -104,24 +105,24 @@ def _nothing_runs(spec: ModelSpec, failing: Sequence[WeightsFinding]) -> Bioimag
         return errors[0]
     kind = next((type(error) for error in errors if isinstance(error, TrustError)), type(errors[0]))
     reasons = " ".join(f"{_names([finding])}: {finding.error}" for finding in failing)
-    return kind(f"None of the weights of {plain(spec.name)} can be run here. {reasons}")
+    return kind(f"None of the weights of {one_line(spec.name)} can be run here. {reasons}")
 
 
 def _undecided(spec: ModelSpec, finding: WeightsFinding) -> ModelError:
     notes = [note for output in finding.outputs if output.verdict == "undecided" for note in output.tolerance.notes]
     return ModelError(
-        f"{plain(spec.name)} runs here with its {_names([finding])} weights, and its outputs agree with the published "
-        f"ones, but perhaps not as closely as its authors ask. {_UNREADABLE} {plain(' '.join(dict.fromkeys(notes)))} "
-        "Correct the description, or ask the model's authors."
+        f"{one_line(spec.name)} runs here with its {_names([finding])} weights, and its outputs agree with the "
+        f"published ones, but perhaps not as closely as its authors ask. {_UNREADABLE} "
+        f"{one_line(' '.join(dict.fromkeys(notes)))} Correct the description, or ask the model's authors."
     )
 
 
 def _record(finding: WeightsFinding) -> dict[str, Any]:
     return {
         "format": finding.entry.format,
-        "file": plain(finding.entry.source),
+        "file": one_line(finding.entry.source),
         "verdict": finding.verdict,
-        "error": plain(str(finding.error)) if finding.error is not None else None,
+        "error": one_line(str(finding.error)) if finding.error is not None else None,
         "exit_code": finding.exit_code,
         "device": finding.device,
         "outputs": [_output_record(output) for output in finding.outputs],
@@ -134,7 +135,7 @@ def _halo_record(finding: WeightsFinding) -> dict[str, Any] | None:
     if finding.halo is None and finding.halo_error is None:
         return None
     return {
-        "error": plain(str(finding.halo_error)) if finding.halo_error is not None else None,
+        "error": one_line(str(finding.halo_error)) if finding.halo_error is not None else None,
         "axes": [
             {
                 "axis": one.field.letter,
@@ -156,7 +157,7 @@ def _halo_record(finding: WeightsFinding) -> dict[str, Any] | None:
 def _output_record(output: OutputFinding) -> dict[str, Any]:
     found = output.comparison
     return {
-        "id": plain(output.id),
+        "id": one_line(output.id),
         "verdict": output.verdict,
         "reproduced": output.verdict == "reproduced",
         "shape": list(output.shape),
@@ -164,30 +165,30 @@ def _output_record(output: OutputFinding) -> dict[str, Any]:
         "largest": found.largest if found is not None else None,
         "mean": found.mean if found is not None else None,
         "mismatched_per_million": found.mismatched_per_million if found is not None else None,
-        "tolerance": {**asdict(output.tolerance), "notes": [plain(note) for note in output.tolerance.notes]},
+        "tolerance": {**asdict(output.tolerance), "notes": [one_line(note) for note in output.tolerance.notes]},
         "picture": str(output.picture) if output.picture is not None else None,
     }
 
 
 def _lines(spec: ModelSpec, findings: Sequence[WeightsFinding]) -> Iterator[str]:
-    yield str(plain(spec.name))
+    yield str(one_line(spec.name))
     for finding in findings:
-        yield f"  weights   {_names([finding])} ({plain(finding.entry.source)}): {finding.verdict}"
+        yield f"  weights   {_names([finding])} ({one_line(finding.entry.source)}): {finding.verdict}"
         if finding.device is not None:
             yield f"  device    {finding.device}"
         for output in finding.outputs:
-            yield f"  output    {plain(output.id)}: {_output_in_words(output)}"
+            yield f"  output    {one_line(output.id)}: {_output_in_words(output)}"
             if output.picture is not None:
                 yield f"            {output.picture}"
-            yield from (f"  note      {plain(note)}" for note in output.tolerance.notes)
+            yield from (f"  note      {one_line(note)}" for note in output.tolerance.notes)
         if finding.tiles is not None:
             yield from _tile_lines(finding.tiles)
         if finding.halo is not None:
             yield from _halo_lines(finding.halo)
         if finding.halo_error is not None:
-            yield f"  halo      cannot be measured. {plain(str(finding.halo_error))}"
+            yield f"  halo      cannot be measured. {one_line(str(finding.halo_error))}"
         if finding.error is not None:
-            yield f"  error     {plain(str(finding.error))}"
+            yield f"  error     {one_line(str(finding.error))}"
 
 
 def _names(findings: Sequence[WeightsFinding]) -> str:
@@ -211,7 +212,7 @@ def _tile_lines(tiles: TileFinding) -> Iterator[str]:
     size = "×".join(map(str, tiles.tile.values()))
     halo = max(tiles.halo.values(), default=0)
     for output, largest in tiles.largest.items():
-        line = f"  tiles     {plain(output)}: {tiles.count} tiles of {size} ({' '.join(tiles.tile)}) "
+        line = f"  tiles     {one_line(output)}: {tiles.count} tiles of {size} ({' '.join(tiles.tile)}) "
         if tiles.agrees[output]:
             yield f"{line}agree with the whole to {largest:.1g}"
         elif tiles.declared:

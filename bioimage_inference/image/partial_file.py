@@ -7,6 +7,7 @@ of the process, and what was written does not stay in the memory that the system
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from bioimage_inference.errors import DENIED, DiskFullError, NotPermittedError, 
 # What file systems answer that cannot reserve space; writing finds a full disk as well, only later.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
+MOST_NAME_BYTES = 255
+"""Bytes of the longest file name on Linux and macOS (NAME_MAX in limits.h)."""
 
 
 class _OfThisProcess:
@@ -52,7 +55,7 @@ class PartialFile:
         self.path = path
         self.needed = needed
         self._final = Path(os.path.realpath(path))
-        self._partial = self._final.with_name(f".{self._final.name}.{os.getpid()}.partial")
+        self._partial = partial_path(self._final)
         self._descriptor: int | None = None
         try:
             self._refuse_what_is_no_file()
@@ -169,6 +172,24 @@ class PartialFile:
         return output_error(self.path, self._final.parent, self.needed, error)
 
 
+def partial_path(final: Path) -> Path:
+    """Return the path under which this process writes a file or folder until it is complete."""
+    return final.with_name(f"{_hidden_name(final)}.{os.getpid()}.partial")
+
+
+def partial_pattern(final: Path) -> re.Pattern[str]:
+    """Return what the names of partial files of all processes match."""
+    return re.compile(re.escape(_hidden_name(final)) + r"\.\d+\.partial")
+
+
+def _hidden_name(final: Path) -> str:
+    """Return the beginning of the partial names; the end needs up to 20 bytes."""
+    name = os.fsencode(final.name)
+    if len(name) <= MOST_NAME_BYTES - 20:
+        return f".{final.name}"
+    return f".{hashlib.sha256(name).hexdigest()}"
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a small file, which has its final name only when complete. Raises :class:`OutputError`."""
     file = PartialFile(path, len(data))
@@ -186,8 +207,8 @@ def note_committed(path: Path) -> None:
 
 
 def committed_files() -> list[Path]:
-    """The files that have got their final names, since they were forgotten."""
-    return list(_process.committed)
+    """The files that have got their final names, since they were forgotten, without removed temporary files."""
+    return [path for path in _process.committed if os.path.lexists(path)]
 
 
 def forget_committed_files() -> None:
@@ -257,7 +278,7 @@ def byte_size(count: int) -> str:
 
 def _remove_left_behind(final: Path) -> None:
     """Remove partial files of that final name whose writer is gone."""
-    pattern = re.compile(re.escape(f".{final.name}.") + r"\d+\.partial")
+    pattern = partial_pattern(final)
     with os.scandir(final.parent) as entries:
         candidates = [
             final.parent / entry.name

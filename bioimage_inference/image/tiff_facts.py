@@ -9,6 +9,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..text import for_xml
+
 _DESCRIPTION = 270
 _NAMESPACE = "urn:bioimage_inference:provenance:1"
 
@@ -22,7 +24,7 @@ def write_info(stream: IO[bytes], metadata: Mapping[str, Any], facts: Mapping[st
 
     with tifffile.TiffFile(stream, mode="r+") as tiff:
         tags = tiff.pages.first.tags
-        info = "\n".join(f"{key}: {value}" for key, value in _clean(facts).items()) + "\n"
+        info = "\n".join(f"{key}: {value}" for key, value in _for_xml(facts).items()) + "\n"
         kept = {"Info": info} | {key: metadata[key] for key in ("Labels",) if key in metadata}
         for code, kind, _, value, _ in tifffile.tifffile.imagej_metadata_tag(kept, tiff.byteorder):
             tags[code].overwrite(value, dtype=kind)
@@ -42,15 +44,12 @@ def write_map_annotation(
     """
     import tifffile
 
-    annotated = {**metadata, "MapAnnotation": {"Namespace": _NAMESPACE, "Value": _clean(facts)}}
+    annotated = {**metadata, "MapAnnotation": {"Namespace": _NAMESPACE, "Value": _for_xml(facts)}}
     xml = tifffile.OmeXml(**annotated)
     xml.addimage(dtype, tuple(shape), (math.prod(shape[:-2]), 1, 1, shape[-2], shape[-1], 1), **annotated)
     with tifffile.TiffFile(stream, mode="r+") as tiff:
         tiff.pages.first.tags[_DESCRIPTION].overwrite(xml.tostring(declaration=True).encode())
 
 
-def _clean(facts: Mapping[str, str]) -> dict[str, str]:
-    """Without the control characters that XML may not contain."""
-    return {
-        "".join(filter(str.isprintable, key)): "".join(filter(str.isprintable, value)) for key, value in facts.items()
-    }
+def _for_xml(facts: Mapping[str, str]) -> dict[str, str]:
+    return {for_xml(key): for_xml(value) for key, value in facts.items()}

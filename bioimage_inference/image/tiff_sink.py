@@ -18,6 +18,7 @@ from bioimage_inference.image.partial_file import output_error
 from bioimage_inference.image.sinks import ArraySink, Layout
 from bioimage_inference.image.tiff_facts import write_info, write_map_annotation
 from bioimage_inference.image.units import pixel_size
+from bioimage_inference.text import for_xml
 
 How = Literal["pages", "labelled"]
 Dialect = Literal["pages", "imagej", "ome"]
@@ -273,10 +274,10 @@ def _imagej_metadata(_path: Path, layout: Layout, arrangement: Arrangement) -> d
 def _ome_metadata(path: Path, layout: Layout, arrangement: Arrangement) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "axes": arrangement.axes,
-        "Name": _printable(path.stem),
+        "Name": for_xml(path.stem),
         "Creator": "bioimage_inference",
         # The same output gives the same bytes; tifffile would make one from the clock.
-        "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{path.name} {arrangement}")),
+        "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{for_xml(path.name)} {arrangement}")),
     }
     sizes = _micrometres(layout)
     for letter, micrometres in sizes.items():
@@ -352,9 +353,4 @@ def _frame_interval(layout: Layout) -> float | None:
 
 
 def _channel_names(layout: Layout) -> list[str]:
-    return [_printable(name) for name in layout.channel_names] if _is_image(layout) else []
-
-
-def _printable(text: str) -> str:
-    """Without the control characters that XML may not contain."""
-    return "".join(letter for letter in text if letter.isprintable())
+    return [for_xml(name) for name in layout.channel_names] if _is_image(layout) else []

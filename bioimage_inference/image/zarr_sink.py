@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutputError
 from .image import PixelSize, Region
-from .partial_file import note_committed, output_error
+from .partial_file import note_committed, output_error, partial_path, partial_pattern
 from .sinks import Layout
 
 _ORDER = "tbipczyx"
@@ -172,7 +171,7 @@ class PartialStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self.folder = partial_path(path)
         if os.path.lexists(path) and not (path / "zarr.json").is_file():
             raise OutputError(
                 f"The output {path} cannot be written: something else than an OME-Zarr has that name. Move it away, or "
@@ -224,7 +223,7 @@ def stored_bytes(folder: Path) -> int:
 
 def _remove_left_behind(final: Path) -> None:
     """Remove partial stores of that final name whose process is gone."""
-    pattern = re.compile(re.escape(f".{final.name}.") + r"\d+\.partial")
+    pattern = partial_pattern(final)
     for entry in final.parent.iterdir():
         if not pattern.fullmatch(entry.name) or not entry.is_dir() or entry.is_symlink():
             continue

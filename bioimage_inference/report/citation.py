@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from .model_facts import plain
+from ..text import one_line
 
 Record = Mapping[str, Any]
 
@@ -46,13 +46,13 @@ def references(record: Record) -> list[Reference]:
 def methods(record: Record) -> str:
     """A few sentences for the methods section of a paper."""
     model, versions = record["model"], record["versions"]
-    version = f", version {plain(model['version'])}" if model.get("version") else ""
-    engine = plain(record["engine"]["name"])
-    device, precision = plain(record["device"]["name"]), plain(record["device"]["precision"])
+    version = f", version {one_line(model['version'])}" if model.get("version") else ""
+    engine = one_line(record["engine"]["name"])
+    device, precision = one_line(record["device"]["name"]), one_line(record["device"]["precision"])
     return (
-        f"Images were processed with the model “{plain(model['name'])}”{version} (SHA-256 "
+        f"Images were processed with the model “{one_line(model['name'])}”{version} (SHA-256 "
         f"{str(model['sha256'])[:12]}…) using bioimage_inference {versions['bioimage_inference']} "
-        f"({engine} {plain(versions.get(engine, ''))}, {precision}, on {device}). {_tiling(record['plan'])}"
+        f"({engine} {one_line(versions.get(engine, ''))}, {precision}, on {device}). {_tiling(record['plan'])}"
         f"{_segmentation(record.get('objects'))}"
     )
 
@@ -73,8 +73,8 @@ def _tiling(plan: Record) -> str:
 def _segmentation(objects: Record | None) -> str:
     if not objects:
         return ""
-    foreground = f"channel {plain(objects['foreground'])}"
-    minus = "" if objects["boundary"] == "none" else f" minus channel {plain(objects['boundary'])}"
+    foreground = f"channel {one_line(objects['foreground'])}"
+    minus = "" if objects["boundary"] == "none" else f" minus channel {one_line(objects['boundary'])}"
     return (
         f" Objects were grown by a watershed from the connected regions where {foreground}{minus} of the prediction "
         f"exceeds {objects['threshold']:g}, to where {foreground} falls to 0.5; those of fewer than "
@@ -83,14 +83,14 @@ def _segmentation(objects: Record | None) -> str:
 
 
 def _program(version: str) -> Reference:
-    text = f"{PROGRAM_AUTHORS}. {PROGRAM}, version {plain(version)}."
+    text = f"{PROGRAM_AUTHORS}. {PROGRAM}, version {one_line(version)}."
     fields = {"author": f"{{{_escaped(PROGRAM_AUTHORS)}}}", "title": f"{{{_escaped(PROGRAM)}}}"}
     return Reference("This program", text, None, _entry("bioimage_inference", {**fields, "version": _escaped(version)}))
 
 
 def _model(model: Record) -> Reference:
-    name, version, url = plain(model["name"]), plain(model.get("version")), _model_url(plain(model.get("id")))
-    authors = [plain(author) for author in model.get("authors") or ()]
+    name, version, url = one_line(model["name"]), one_line(model.get("version")), _model_url(one_line(model.get("id")))
+    authors = [one_line(author) for author in model.get("authors") or ()]
     text = f"{', '.join(authors)}. " if authors else ""
     text += f"{name}{f', version {version}' if version else ''}. BioImage.IO model"
     text += f", SHA-256 {model['sha256']}." if model.get("sha256") else "."
@@ -107,7 +107,7 @@ def _model(model: Record) -> Reference:
 
 def _cited(cited: Record, key: str) -> Reference:
     """A reference that the model's authors give as free text; what is a year in it is known, authors and title not."""
-    text = plain(cited.get("text")) or ""
+    text = one_line(cited.get("text")) or ""
     url = _citation_url(cited)
     years = _YEAR.findall(text)
     fields = {"title": f"{{{_escaped(text)}}}" if text else "", "year": years[-1] if years else "", **_address(url)}
@@ -115,8 +115,8 @@ def _cited(cited: Record, key: str) -> Reference:
 
 
 def _citation_url(cited: Record) -> str | None:
-    doi = _DOI.search(plain(cited.get("doi")) or "")
-    url = plain(cited.get("url")) or ""
+    doi = _DOI.search(one_line(cited.get("doi")) or "")
+    url = one_line(cited.get("url")) or ""
     if doi is not None:
         return f"https://doi.org/{doi[0]}"
     return quote(url, safe=":/?&=#%~.,;+@!") if url.startswith(("https://", "http://")) else None
@@ -155,4 +155,4 @@ def _lines(fields: Mapping[str, str]) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """A text for BibTeX, where some characters mean something."""
-    return "".join(_SPECIAL.get(letter, letter) for letter in plain(text))
+    return "".join(_SPECIAL.get(letter, letter) for letter in one_line(text))

@@ -4,7 +4,6 @@ import base64
 import io
 import warnings
 from collections.abc import Iterator, Mapping
-from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from ..errors import ModelError
 from ..model.opening import OpenedModel
 from ..model.package import package_file
+from ..text import for_html
 from .model_facts import WEIGHTS_NAMES, Facts
 
 _TEMPLATE = Path(__file__).with_name("model_card.html")
@@ -37,7 +37,7 @@ def model_card(facts: Facts, cover: bytes | None = None) -> str:
             *_footer(facts),
         )
     )
-    return fill_template(_TEMPLATE, title=escape(facts["name"]), content=content)
+    return fill_template(_TEMPLATE, title=for_html(facts["name"]), content=content)
 
 
 def fill_template(template: Path, **texts: str) -> str:
@@ -82,22 +82,22 @@ def _small_png(opened: OpenedModel, source: str) -> bytes | None:
 
 
 def _header(facts: Facts, cover: bytes | None) -> Iterator[str]:
-    name = escape(facts["name"])
+    name = for_html(facts["name"])
     yield f"<header>\n<div>\n<h1>{name}</h1>"
     known = [facts["id"], facts["version"] and f"version {facts['version']}", facts["licence"]]
-    yield f'<p class="soft">{escape(" · ".join(part for part in known if part))}</p>'
+    yield f'<p class="soft">{for_html(" · ".join(part for part in known if part))}</p>'
     if facts["description"]:
-        yield f'<p class="about">{escape(facts["description"])}</p>'
+        yield f'<p class="about">{for_html(facts["description"])}</p>'
     yield "</div>"
     if cover is not None:
         data = base64.b64encode(cover).decode()
         yield f'<img class="cover" alt="Cover picture of {name}" src="data:image/png;base64,{data}">'
     yield "</header>"
     mark, kind = ("✓", "yes") if facts["runs_here"] else ("✗ It does not run here.", "no")
-    yield f'<p class="verdict {kind}"><strong>{mark}</strong> {escape(facts["verdict"])}</p>'
+    yield f'<p class="verdict {kind}"><strong>{mark}</strong> {for_html(facts["verdict"])}</p>'
     for one in facts["missing_packages"]:
         if one["advice"] not in facts["verdict"]:
-            yield f'<p class="verdict no">{escape(one["advice"])}</p>'
+            yield f'<p class="verdict no">{for_html(one["advice"])}</p>'
 
 
 def _tensors(title: str, tensors: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -106,29 +106,29 @@ def _tensors(title: str, tensors: list[Mapping[str, Any]]) -> Iterator[str]:
     yield f"<section>\n<h2>{title}</h2>"
     for tensor in tensors:
         optional = ' <span class="soft">(optional)</span>' if tensor.get("optional") else ""
-        yield f'<div class="tensor">\n<h3>{escape(tensor["id"])}{optional}</h3>'
-        yield f"<p>{escape(_sentence(tensor['in_words']))}</p>"
+        yield f'<div class="tensor">\n<h3>{for_html(tensor["id"])}{optional}</h3>'
+        yield f"<p>{for_html(_sentence(tensor['in_words']))}</p>"
         if tensor["description"]:
-            yield f'<p class="soft">{escape(tensor["description"])}</p>'
+            yield f'<p class="soft">{for_html(tensor["description"])}</p>'
         yield f"<dl>{''.join(f'<dt>{label}</dt><dd>{text}</dd>' for label, text in _details(tensor))}</dl>\n</div>"
     yield "</section>"
 
 
 def _details(tensor: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "give_as" in tensor:
-        yield "Given as", f"<code>{escape(tensor['give_as'])}</code>"
-    yield "Axes", escape(tensor["axes"].upper())
-    yield "Declared type" if "give_as" in tensor else "Data type", escape(tensor["dtype"])
+        yield "Given as", f"<code>{for_html(tensor['give_as'])}</code>"
+    yield "Axes", for_html(tensor["axes"].upper())
+    yield "Declared type" if "give_as" in tensor else "Data type", for_html(tensor["dtype"])
     low, high = tensor["data_range"]
     if low is not None or high is not None:
         shown = ["any" if limit is None else f"{limit:g}" for limit in (low, high)]
-        yield "Values", escape(f"{shown[0]} to {shown[1]}")
+        yield "Values", for_html(f"{shown[0]} to {shown[1]}")
     if tensor["pixel_size"]:
         sizes = [f"{letter} {one['value']:g} {one['unit']}" for letter, one in tensor["pixel_size"].items()]
-        yield "Pixel size", escape(", ".join(sizes))
+        yield "Pixel size", for_html(", ".join(sizes))
     halo = {letter: size for letter, size in tensor.get("halo", {}).items() if size}
     if halo:
-        yield "Halo", escape(", ".join(f"{letter} {size}" for letter, size in halo.items()))
+        yield "Halo", for_html(", ".join(f"{letter} {size}" for letter, size in halo.items()))
 
 
 def _sentence(text: str) -> str:
@@ -138,14 +138,14 @@ def _sentence(text: str) -> str:
 def _beware(facts: Facts) -> Iterator[str]:
     for title, kind, texts in (("Beware", "beware", facts["traps"]), ("Notes", "notes", facts["notes"])):
         if texts:
-            items = "\n".join(f"<li>{escape(text)}</li>" for text in texts)
+            items = "\n".join(f"<li>{for_html(text)}</li>" for text in texts)
             yield f'<section>\n<h2>{title}</h2>\n<ul class="{kind}">\n{items}\n</ul>\n</section>'
 
 
 def _use(facts: Facts) -> Iterator[str]:
     further = "".join(f" {one['give_as']}" for one in facts["inputs"][1:] if not one["optional"])
     yield "<section>\n<h2>How to use it</h2>"
-    yield f"<pre><code>bioimage-inference predict MODEL IMAGE{escape(further)} -o OUTPUT</code></pre>"
+    yield f"<pre><code>bioimage-inference predict MODEL IMAGE{for_html(further)} -o OUTPUT</code></pre>"
     yield (
         "<p>Axes, normalisation, tiles and halo come from the model. In Galaxy, choose the model and the image in "
         "<em>Process image using a BioImage.IO model</em>.</p>\n</section>"
@@ -158,30 +158,30 @@ def _weights(facts: Facts) -> Iterator[str]:
     for one in facts["weights"]:
         trust = one["trust"]["in_words"] if one["trust"]["reason"] not in one["reason"] else "Not trusted."
         yield (
-            f'<tr><th scope="row">{WEIGHTS_NAMES[one["format"]]}<br><code>{escape(one["file"])}</code></th>'
-            f"<td>{escape(one['reason'])}</td><td>{escape(trust)}</td></tr>"
+            f'<tr><th scope="row">{WEIGHTS_NAMES[one["format"]]}<br><code>{for_html(one["file"])}</code></th>'
+            f"<td>{for_html(one['reason'])}</td><td>{for_html(trust)}</td></tr>"
         )
     for name in facts["other_weights"]:
-        yield f'<tr><th scope="row">{escape(name)}</th><td>No: PyTorch cannot load these.</td><td>–</td></tr>'
+        yield f'<tr><th scope="row">{for_html(name)}</th><td>No: PyTorch cannot load these.</td><td>–</td></tr>'
     yield "</tbody>\n</table>\n</section>"
 
 
 def _credit(facts: Facts) -> Iterator[str]:
     licence = facts["licence"] or "none named: ask the authors before you publish results"
-    yield f"<section>\n<h2>Credit</h2>\n<p>Licence: {escape(licence)}</p>"
+    yield f"<section>\n<h2>Credit</h2>\n<p>Licence: {for_html(licence)}</p>"
     if facts["authors"]:
-        yield f"<p>Authors: {escape(', '.join(facts['authors']))}</p>"
+        yield f"<p>Authors: {for_html(', '.join(facts['authors']))}</p>"
     if facts["citations"]:
         yield "<p>Please cite:</p>\n<ul>"
         yield "\n".join(f"<li>{_citation(one)}</li>" for one in facts["citations"])
         yield "</ul>"
     if facts["tags"]:
-        yield f'<p class="soft">Tags: {escape(", ".join(facts["tags"]))}</p>'
+        yield f'<p class="soft">Tags: {for_html(", ".join(facts["tags"]))}</p>'
     yield "</section>"
 
 
 def _citation(citation: Mapping[str, str | None]) -> str:
-    text, url = escape(citation["text"] or ""), escape(citation["url"] or "")
+    text, url = for_html(citation["text"]), for_html(citation["url"])
     return f'{text} <a href="{url}" rel="noopener noreferrer">{url}</a>' if url else text
 
 
@@ -193,4 +193,4 @@ def _footer(facts: Facts) -> Iterator[str]:
         f"SHA-256 of the model {facts['sha256']}",
         f"written by bioimage-inference {__version__}",
     ]
-    yield f"<footer>{escape('; '.join(parts))}.</footer>"
+    yield f"<footer>{for_html('; '.join(parts))}.</footer>"

@@ -9,6 +9,7 @@ from typing import Any
 from ..model.opening import OpenedModel
 from ..model.spec import Axis, Citation, FixedSize, ModelSpec, ReferencedSize, StepSize, TensorSpec, WeightsEntry
 from ..model.trust import TrustPolicy
+from ..text import one_line
 from .tensor_words import image_axes, input_in_words, operations_in_words, output_in_words
 from .traps import known_traps
 from .weights_facts import WeightsFacts, processing_problem, weights_facts
@@ -49,72 +50,66 @@ def model_facts(opened: OpenedModel, policy: TrustPolicy) -> dict[str, Any]:
     used = next(usable, None) if processing is None else None
     runs_here, verdict = _verdict(spec, entries, used, processing)
     return {
-        "name": plain(spec.name),
-        "id": plain(spec.id),
-        "version": plain(spec.version),
-        "format_version": plain(spec.format_version),
+        "name": one_line(spec.name),
+        "id": one_line(spec.id),
+        "version": one_line(spec.version),
+        "format_version": one_line(spec.format_version),
         "sha256": spec.sha256,
-        "description": plain(spec.description),
-        "licence": plain(spec.licence),
-        "authors": [plain(author) for author in spec.authors if author.strip()],
-        "tags": [plain(tag) for tag in spec.tags],
+        "description": one_line(spec.description),
+        "licence": one_line(spec.licence),
+        "authors": [one_line(author) for author in spec.authors if author.strip()],
+        "tags": [one_line(tag) for tag in spec.tags],
         "citations": [_citation(one) for one in spec.citations],
-        "documentation": plain(spec.documentation),
+        "documentation": one_line(spec.documentation),
         "inputs": [_input(tensor, number == 0) for number, tensor in enumerate(spec.inputs)],
         "outputs": [_output(tensor) for tensor in spec.outputs],
         "weights": [_weights(one, one is used) for one in entries],
-        "other_weights": [plain(name) for name in spec.other_weights],
+        "other_weights": [one_line(name) for name in spec.other_weights],
         "runs_here": runs_here,
         "verdict": verdict,
         "missing_packages": [
-            {"package": plain(package), "advice": plain(advice)}
+            {"package": one_line(package), "advice": one_line(advice)}
             for package, advice in {key: text for one in entries for key, text in one.missing.items()}.items()
         ],
-        "traps": [plain(trap) for trap in known_traps(spec, used.operations if used is not None else ())],
-        "notes": [plain(note) for note in spec.notes],
+        "traps": [one_line(trap) for trap in known_traps(spec, used.operations if used is not None else ())],
+        "notes": [one_line(note) for note in spec.notes],
     }
-
-
-def plain(text: Any) -> Any:
-    """A text of a stranger as one line that can be printed anywhere; ``None`` and the empty text stay as they are."""
-    if text is None:
-        return None
-    return "".join(letter for letter in " ".join(str(text).split()) if letter.isprintable())
 
 
 def _verdict(
     spec: ModelSpec, entries: Sequence[WeightsFacts], used: WeightsFacts | None, processing: str | None
 ) -> tuple[bool, str]:
     if processing is not None:
-        return False, plain(processing)
+        return False, one_line(processing)
     if used is not None and not spec.inputs:
         return False, "Its weights can be loaded, but nothing is known of the image that they take."
     if used is not None:
-        return True, plain(f"It runs here with its {WEIGHTS_NAMES[used.entry.format]} weights ({used.trust.reason}).")
+        name = WEIGHTS_NAMES[used.entry.format]
+        return True, one_line(f"It runs here with its {name} weights ({used.trust.reason}).")
     if entries:
-        return False, " ".join(dict.fromkeys(plain(one.problem) for one in entries))
+        return False, " ".join(dict.fromkeys(one_line(one.problem) for one in entries))
     offered = f"only {', '.join(spec.other_weights)} weights" if spec.other_weights else "no weights"
-    return False, plain(f"It has {offered}; this program runs PyTorch weights (torchscript or pytorch_state_dict).")
+    return False, one_line(f"It has {offered}; this program runs PyTorch weights (torchscript or pytorch_state_dict).")
 
 
 def _weights(one: WeightsFacts, used: bool) -> dict[str, Any]:
     reason = one.problem or ("These are used." if used else "Not needed: the weights above come first.")
     return {
         "format": one.entry.format,
-        "file": plain(one.entry.source),
-        "sha256": plain(one.entry.sha256),
-        "pytorch_version": plain(one.entry.pytorch_version),
+        "file": one_line(one.entry.source),
+        "sha256": one_line(one.entry.sha256),
+        "pytorch_version": one_line(one.entry.pytorch_version),
         "architecture": _architecture(one.entry),
         "usable": one.problem is None,
         "used": used,
-        "reason": plain(reason),
+        "reason": one_line(reason),
         "trust": {
             "allowed": one.trust.allowed,
             "trusted": one.trust.trusted,
-            "reason": plain(one.trust.reason),
-            "in_words": plain(one.trust.in_words),
+            "reason": one_line(one.trust.reason),
+            "in_words": one_line(one.trust.in_words),
         },
-        "missing_packages": [plain(package) for package in one.missing],
+        "missing_packages": [one_line(package) for package in one.missing],
     }
 
 
@@ -122,7 +117,7 @@ def _architecture(entry: WeightsEntry) -> dict[str, Any] | None:
     if entry.architecture is None:
         return None
     names = ("callable", "source", "import_from", "sha256")
-    return {name: plain(getattr(entry.architecture, name)) for name in names}
+    return {name: one_line(getattr(entry.architecture, name)) for name in names}
 
 
 def _input(tensor: TensorSpec, first: bool) -> dict[str, Any]:
@@ -130,7 +125,7 @@ def _input(tensor: TensorSpec, first: bool) -> dict[str, Any]:
     return {
         **_tensor(tensor, input_in_words(tensor)),
         "optional": tensor.optional,
-        "give_as": plain(give_as),
+        "give_as": one_line(give_as),
     }
 
 
@@ -142,19 +137,19 @@ def _output(tensor: TensorSpec) -> dict[str, Any]:
 def _tensor(tensor: TensorSpec, in_words: str) -> dict[str, Any]:
     axes, channel = image_axes(tensor), tensor.axis("c")
     return {
-        "id": plain(tensor.id),
-        "description": plain(tensor.description),
-        "in_words": plain(in_words),
+        "id": one_line(tensor.id),
+        "description": one_line(tensor.description),
+        "in_words": one_line(in_words),
         "axes": tensor.letters,
-        "dtype": plain(tensor.dtype),
+        "dtype": one_line(tensor.dtype),
         "data_range": [_finite(limit) for limit in tensor.data_range],
         "channels": channel.size.size if channel is not None and isinstance(channel.size, FixedSize) else None,
-        "channel_names": [plain(name) for name in channel.channel_names] if channel is not None else [],
+        "channel_names": [one_line(name) for name in channel.channel_names] if channel is not None else [],
         "sizes": {axis.letter: _size(axis) for axis in axes},
         "pixel_size": {
-            axis.letter: {"value": _finite(axis.scale), "unit": plain(axis.unit)} for axis in axes if axis.unit
+            axis.letter: {"value": _finite(axis.scale), "unit": one_line(axis.unit)} for axis in axes if axis.unit
         },
-        "steps": [plain(words) for words in operations_in_words(tensor)],
+        "steps": [one_line(words) for words in operations_in_words(tensor)],
     }
 
 
@@ -183,6 +178,6 @@ def _citation(citation: Citation) -> dict[str, Any]:
     doi = re.search(r"10\.\d{4,9}/\S+", citation.doi or "")
     url = f"https://doi.org/{doi[0]}" if doi else (citation.url or "")
     return {
-        "text": plain(citation.text),
-        "url": plain(url) if re.match(r"https?://[^\s<>\"']+$", url) else None,
+        "text": one_line(citation.text),
+        "url": one_line(url) if re.match(r"https?://[^\s<>\"']+$", url) else None,
     }

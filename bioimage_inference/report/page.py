@@ -5,15 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ..errors import UsageError, cannot_write
 from ..image.partial_file import write_whole
+from ..text import for_address, for_html, one_line
 from .citation import bibtex, methods, references
 from .colours import colour_bar
 from .gallery import Gallery, Shown, make_gallery
 from .model_card import fill_template
-from .model_facts import plain
 from .page_facts import (
     Row,
     computing_rows,
@@ -62,7 +61,7 @@ def write_report(record: Record, path: Path) -> None:
 
 def report_page(record: Record, gallery: Gallery, path: Path) -> str:
     """The HTML of the report that will lie at ``path``."""
-    title = ", ".join(plain(one["name"]) for one in record["inputs"])
+    title = ", ".join(one_line(one["name"]) for one in record["inputs"])
     content = "\n".join(
         (
             *_header(record, title),
@@ -77,15 +76,10 @@ def report_page(record: Record, gallery: Gallery, path: Path) -> str:
             *_table("Files", list(file_rows(record))),
             *_credit(record),
             *_table("Versions", [(name, [text]) for name, text in record.get("versions", {}).items()]),
-            f"<footer>{_text(_origin(record))}</footer>",
+            f"<footer>{for_html(_origin(record))}</footer>",
         )
     )
-    return fill_template(_TEMPLATE, title=_text(title), content=content)
-
-
-def _text(value: Any) -> str:
-    """A text of a stranger as HTML: one line, without control characters, escaped."""
-    return escape(plain(value))
+    return fill_template(_TEMPLATE, title=for_html(title), content=content)
 
 
 def _header(record: Record, title: str) -> Iterator[str]:
@@ -93,17 +87,17 @@ def _header(record: Record, title: str) -> Iterator[str]:
     version = f"version {model['version']}" if model.get("version") else ""
     known = [model["name"], version, model.get("licence") and f"licence {model['licence']}", when(record)]
     yield '<header>\n<div>\n<p class="soft kicker">Prediction report</p>'
-    yield f"<h1>{_text(title)}</h1>"
-    yield f'<p class="about">{_text(" · ".join(part for part in known if part))}</p>\n</div>\n</header>'
+    yield f"<h1>{for_html(title)}</h1>"
+    yield f'<p class="about">{for_html(" · ".join(part for part in known if part))}</p>\n</div>\n</header>'
     outputs = ", ".join(str(one["id"]) for one in record["outputs"])
     seconds = f", in {record['seconds']['total']:.1f} s" if "seconds" in record else ""
     found = f"; {_counted(record['objects']['count'])}" if record.get("objects") else ""
-    yield f'<p class="verdict yes"><strong>✓</strong> {_text(f"Complete: {outputs}{seconds}{found}.")}</p>'
+    yield f'<p class="verdict yes"><strong>✓</strong> {for_html(f"Complete: {outputs}{seconds}{found}.")}</p>'
 
 
 def _list(title: str, kind: str, texts: Sequence[str]) -> Iterator[str]:
     if texts:
-        items = "\n".join(f"<li>{_text(text)}</li>" for text in dict.fromkeys(texts))
+        items = "\n".join(f"<li>{for_html(text)}</li>" for text in dict.fromkeys(texts))
         yield f'<section>\n<h2>{title}</h2>\n<ul class="{kind}">\n{items}\n</ul>\n</section>'
 
 
@@ -113,8 +107,8 @@ def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:
     short = " short" if all(len(lines) == 1 and len(lines[0]) <= _SHORT for _, lines in rows) else ""
     yield f'<section>\n<h2>{title}</h2>\n<table class="facts{short}">\n<tbody>'
     for label, lines in rows:
-        text = "<br>".join(_text(line) for line in lines)
-        yield f'<tr><th scope="row">{_text(label)}</th><td>{text}</td></tr>'
+        text = "<br>".join(for_html(line) for line in lines)
+        yield f'<tr><th scope="row">{for_html(label)}</th><td>{text}</td></tr>'
     yield "</tbody>\n</table>\n</section>"
 
 
@@ -122,9 +116,9 @@ def _images(record: Record, gallery: Gallery) -> Iterator[str]:
     yield "<section>\n<h2>Image</h2>"
     for shown, one in zip(gallery.inputs, record["inputs"], strict=True):
         if len(gallery.inputs) > 1:
-            yield f"<h3>{_text(shown.title)}</h3>"
+            yield f"<h3>{for_html(shown.title)}</h3>"
         words = ": ".join(part for part in (one["name"], field_of_view(one)) if part)
-        yield f'<p class="soft">{_text(words)}</p>'
+        yield f'<p class="soft">{for_html(words)}</p>'
         first = shown is gallery.inputs[0]
         yield from _shown(shown, [*shown.pictures, *(gallery.overlays if first else ())])
     yield "</section>"
@@ -133,7 +127,7 @@ def _images(record: Record, gallery: Gallery) -> Iterator[str]:
 def _outputs(outputs: Sequence[Shown]) -> Iterator[str]:
     yield f"<section>\n<h2>Output{'s' if len(outputs) > 1 else ''}</h2>"
     for shown in outputs:
-        yield f"<h3>{_text(shown.title)}</h3>"
+        yield f"<h3>{for_html(shown.title)}</h3>"
         beside = [shown.histogram] if shown.histogram is not None else []
         together = len(shown.pictures) == 1
         yield from _shown(shown, [*shown.pictures, *(beside if together else ())])
@@ -146,13 +140,13 @@ def _shown(shown: Shown, pictures: Sequence[Picture]) -> Iterator[str]:
     if shown.numbers is not None:
         heads, rows = shown.numbers
         yield '<div class="wide"><table class="numbers">\n<thead><tr>'
-        yield "".join(f'<th scope="col">{_text(head)}</th>' for head in heads)
+        yield "".join(f'<th scope="col">{for_html(head)}</th>' for head in heads)
         yield "</tr></thead>\n<tbody>"
         for row in rows:
-            yield f"<tr>{''.join(f'<td>{_text(value)}</td>' for value in row)}</tr>"
+            yield f"<tr>{''.join(f'<td>{for_html(value)}</td>' for value in row)}</tr>"
         yield "</tbody>\n</table></div>"
     for remark in shown.remarks:
-        yield f'<p class="soft">{_text(remark)}</p>'
+        yield f'<p class="soft">{for_html(remark)}</p>'
 
 
 def _figures(pictures: Sequence[Picture]) -> Iterator[str]:
@@ -166,16 +160,16 @@ def _figures(pictures: Sequence[Picture]) -> Iterator[str]:
 def _figure(picture: Picture) -> Iterator[str]:
     width, height = picture.size
     pixelated = ' class="pixelated"' if max(width, height) < _SMALL else ""
-    alt = _text(picture.alt)
+    alt = for_html(picture.alt)
     yield f'<figure>\n<img{pixelated} alt="{alt}" width="{width}" height="{height}" {_data(picture.png)}>'
-    yield f"<figcaption><strong>{_text(picture.title)}</strong>"
+    yield f"<figcaption><strong>{for_html(picture.title)}</strong>"
     if picture.kind is not None:
         low, high = picture.limits
-        yield f'<span class="bar">{_text(low)}<img alt="" {_data(colour_bar(picture.kind))}>{_text(high)}</span>'
+        yield f'<span class="bar">{for_html(low)}<img alt="" {_data(colour_bar(picture.kind))}>{for_html(high)}</span>'
     for colour, words in picture.key:
-        yield f'<span class="key"><span class="swatch" style="background:rgb{colour}"></span>{_text(words)}</span>'
+        yield f'<span class="key"><span class="swatch" style="background:rgb{colour}"></span>{for_html(words)}</span>'
     caption = f"{picture.caption[:1].upper()}{picture.caption[1:]}"
-    yield f'<span class="soft">{_text(caption)}</span></figcaption>\n</figure>'
+    yield f'<span class="soft">{for_html(caption)}</span></figcaption>\n</figure>'
 
 
 def _data(png: bytes) -> str:
@@ -187,7 +181,7 @@ def _objects(objects: Record | None, picture: Picture | None, path: Path) -> Ite
         return
     yield f'<section>\n<h2>Objects</h2>\n<p class="count">{_counted(objects["count"], "<strong>", "</strong>")}</p>'
     yield from _figures([picture] if picture is not None else [])
-    yield f"<p>{_text(objects_in_words(objects))}</p>"
+    yield f"<p>{for_html(objects_in_words(objects))}</p>"
     if objects.get("table"):
         yield f"<p>Every object with its measurements: {_link(Path(objects['table']), path)}</p>"
     yield "</section>"
@@ -201,22 +195,22 @@ def _link(file: Path, page: Path) -> str:
     """A file as a link relative to the page where it lies in the same folder or below, else its name."""
     place = file.absolute()
     if not place.is_relative_to(page.absolute().parent):
-        return f"<code>{_text(file)}</code>"
+        return f"<code>{for_html(file)}</code>"
     relative = place.relative_to(page.absolute().parent)
-    return f'<a href="{escape(quote(f"./{relative.as_posix()}"))}">{_text(file.name)}</a>'
+    return f'<a href="{for_html(for_address(f"./{relative.as_posix()}"))}">{for_html(file.name)}</a>'
 
 
 def _credit(record: Record) -> Iterator[str]:
-    licence = plain(record["model"].get("licence"))
+    licence = one_line(record["model"].get("licence"))
     named = f"Licence of the model: {licence}" if licence else "The model names no licence: ask its authors."
-    yield f"<section>\n<h2>Licence, and how to cite</h2>\n<p>{escape(named)}</p>"
+    yield f"<section>\n<h2>Licence, and how to cite</h2>\n<p>{for_html(named)}</p>"
     if "device" in record:
-        yield f"<h3>For the methods section</h3>\n<blockquote>{_text(methods(record))}</blockquote>"
+        yield f"<h3>For the methods section</h3>\n<blockquote>{for_html(methods(record))}</blockquote>"
     yield "<h3>References</h3>\n<ul>"
     for one in references(record):
-        address = escape(one.url or "")
+        address = for_html(one.url)
         link = f' <a href="{address}" rel="noopener noreferrer">{address}</a>' if one.url else ""
-        yield f'<li><span class="soft">{_text(one.what)}:</span> {_text(one.text)}{link}</li>'
+        yield f'<li><span class="soft">{for_html(one.what)}:</span> {for_html(one.text)}{link}</li>'
     yield f"</ul>\n<h3>BibTeX</h3>\n<pre><code>{escape(bibtex(record))}</code></pre>\n</section>"
 
 

@@ -3,7 +3,6 @@
 What its keys mean is told in ``docs/reference/provenance.md``, and checked by ``provenance.schema.json``.
 """
 
-import json
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from ..image.matching import Matched
 from ..image.partial_file import write_whole
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Options
+from ..text import for_json
 from ..threads import thread_pool
 from ..tiling.plan import Plan
 from ..zoo.names import ZooName
@@ -201,5 +201,5 @@ def describe_options(options: Options) -> dict[str, Any]:
 
 def write_record(record: Mapping[str, Any], path: Path) -> None:
     """Write a record as JSON, under its final name only when complete. Raises :class:`OutputError`."""
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    text = for_json(record, allow_nan=False)
     write_whole(path, f"{text}\n".encode())

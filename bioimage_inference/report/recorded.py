@@ -55,6 +55,8 @@ class Recorded:
 
 def read_record(path: Path) -> Recorded:
     """The record in a file. Raises :class:`UsageError` where it is none that can be repeated."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"The record {path} is no file. {_EXPECTED}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

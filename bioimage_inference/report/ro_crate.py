@@ -8,14 +8,15 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ..errors import UsageError, cannot_write
+from ..image.partial_file import partial_path
+from ..text import for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
 from .citation import methods, references
 from .record import FILES
@@ -60,6 +61,16 @@ def check_installed() -> None:
         )
 
 
+def check_names(paths: Iterable[Path]) -> None:
+    """Raise :class:`UsageError` for a file that a crate cannot name, because its name is not UTF-8."""
+    for path in paths:
+        if not is_utf8(path.name):
+            raise UsageError(
+                f"An RO-Crate cannot name the file {path}, because its name is not text in UTF-8. Rename the file, or "
+                "leave --ro-crate out."
+            )
+
+
 def is_own_crate(folder: Path) -> bool:
     """Whether the folder is a crate that this program wrote."""
     try:
@@ -87,6 +98,8 @@ def write_crate(records: Sequence[Record], folder: Path) -> None:
         runs = [writer.add_run(record, number) for number, record in enumerate(records, 1)]
         _with(crate.root_dataset, {"mentions": runs})
         crate.write(folder)
+        # once more, because the library leaves bidirectional controls in texts as they are
+        (folder / CRATE).write_text(for_json(crate.metadata.generate()) + "\n", encoding="utf-8")
     except OSError as error:
         place = error.filename or folder
         raise cannot_write(
@@ -195,7 +208,7 @@ class _Writer:
         if path is None:
             path = self.folder / "records" / f"{number}_provenance.json"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(for_json(record) + "\n", encoding="utf-8")
         return self._data(path, "records", facts)
 
     def _program(self, record: Record) -> "Entity":
@@ -214,10 +227,10 @@ class _Writer:
         if identifier is None:
             return None
         facts = {"name": identifier, "description": f"The licence with the SPDX identifier {identifier}."}
-        return self._context(f"https://spdx.org/licenses/{identifier}", "CreativeWork", facts)
+        return self._context(f"https://spdx.org/licenses/{for_address(identifier)}", "CreativeWork", facts)
 
     def _citation(self, text: str, url: str | None) -> "Entity":
-        return self._context(url or f"#{quote(text)}", "ScholarlyArticle", {"name": text or url})
+        return self._context(url or f"#{for_address(text)}", "ScholarlyArticle", {"name": text or url})
 
     def _context(self, identifier: str, kind: str, facts: Mapping[str, Any]) -> "Entity":
         from rocrate.model.contextentity import ContextEntity
@@ -285,7 +298,7 @@ def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         return
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = partial_path(target)
     try:
         os.link(source, partial)
     except OSError:  # another file system, or one without links

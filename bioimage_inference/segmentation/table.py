@@ -10,6 +10,7 @@ from typing import IO
 
 import numpy as np
 
+from ..text import for_cells
 from .measuring import Objects
 
 _TABS = (".tsv", ".tab", ".tabular")
@@ -56,7 +57,7 @@ def write_table(stream: IO[bytes], path: Path, objects: Objects, columns: Column
     """Write the table to ``stream``; ``path`` is its final name, whose ending says whether tabs separate columns."""
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter="\t" if path.suffix.lower() in _TABS else ",", lineterminator="\n")
-    writer.writerow(columns.names)
+    writer.writerow(for_cells(columns.names))
     writer.writerows(_rows(objects, columns))
     text.flush()
     text.detach()

@@ -18,12 +18,14 @@ from ..model.description import read_description
 from ..model.package import file_sha256
 from ..model.plain_yaml import MAX_BYTES, load_yaml
 from ..model.spec import ModelSpec
+from ..terminal import say
+from ..text import for_file_name
 from ..typed_path import is_address
 from .fetching import fetch_bytes, fetch_file, http_client
 from .files import File, package_files, with_local_names
 from .index import Index
 from .names import ZooName
-from .progress import Show, say, shown
+from .progress import Show, shown
 from .typed import did_you_mean
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def _locked(home: Path, model_id: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"[{model_id}] another run is downloading it; waiting")
+        say(f"[{model_id}] another run is downloading it; waiting", error=True)
         lock.acquire()
     try:
         yield
@@ -147,7 +149,7 @@ def _read(content: bytes, model_id: str, version: str | None) -> tuple[Mapping[s
 
 
 def _label(spec: ModelSpec) -> str:
-    return re.sub(r"[^\w.]", "_", spec.version or "unversioned")[:40]
+    return for_file_name(spec.version or "unversioned")[:40]
 
 
 def _fetch(client: "httpx.Client", file: File, address: str, folder: Path, show: Show) -> None:
@@ -163,7 +165,7 @@ def _fetch(client: "httpx.Client", file: File, address: str, folder: Path, show:
         if file.needed:
             raise
         reason = error if isinstance(error, ModelError) else f"{address} answered {error.response.status_code}"
-        say(f"{file.name} is left out: {reason}")
+        say(f"{file.name} is left out: {reason}", error=True)
 
 
 def _copied(file: File, path: Path) -> bool:

@@ -1,19 +1,13 @@
 """Says on standard error what is downloaded: a bar on a terminal, a line for each file elsewhere."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..terminal import animated, can_animate
+from ..terminal import animated, can_animate, say, text_column
 from .fetching import Progress
 
 Show = Callable[[str], Progress]
 """Given the name of a file, what its download is to report to."""
-
-
-def say(text: str) -> None:
-    """Print a line on standard error, where results of ``--json`` are not disturbed."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -34,17 +28,17 @@ def _line(model: str, name: str, host: str) -> Progress:
         if not begun:
             begun = True
             size = f"{total / 2**20:.1f} MiB" if total is not None else f"{done / 2**20:.1f} MiB or more"
-            say(f"[{model}] downloading {name} ({size}) from {host}")
+            say(f"[{model}] downloading {name} ({size}) from {host}", error=True)
 
     return progress
 
 
 @contextmanager
 def _bars(model: str) -> Iterator[Show]:
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
-        TextColumn("{task.description}", markup=False),
+        text_column("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

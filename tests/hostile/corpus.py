@@ -157,3 +157,28 @@ def one_bit_flipped(path: Path) -> Iterator[None]:
     path.write_bytes(changed)
     yield
     path.write_bytes(content)
+
+
+# What a model, an image or a table may say, and what would happen where a program takes it for more than text.
+TEXTS = {
+    "HTML": "<script>alert(1)</script>",
+    "HTML attribute": "\"'><img src=x onerror=alert(1)>",
+    "template": "${content}$title {task} %s [bold]",
+    "formula": "=1+1",
+    "formula that starts a program": "=cmd|' /C calc'!A0",
+    "formula that begins with @": "@SUM(1)",
+    "formula that begins with +": "+1+1",
+    "formula that begins with -": "-2+3",
+    "formula behind a space": " =1+1",
+    "forged line": "cells\n  note    all is well",
+    "carriage return": "cells\rforged",
+    "line separator": "cells\u2028forged",
+    "title of the terminal": "\x1b]0;owned\x07",
+    "cleared screen": "\x1b[2J",
+    "C1": "\x9b31m",
+    "bidirectional override": "cells\u202efit.exe",
+    "bidirectional isolate": "\u2066cells",
+    "path that leads out": "../../escaped",
+    "absolute path": "/tmp/escaped",
+    "byte that is not UTF-8": "caf\udce9",
+}

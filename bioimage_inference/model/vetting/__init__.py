@@ -2,6 +2,6 @@
 
 TorchScript is a program. Its operators read and write files and memory, and some of its code runs while it is loaded.
 :func:`~.loading.load_vetted` parses the program first (:mod:`.source`), reads the pickles that hold its objects
-(:mod:`.pickles`), and loads a fresh archive of what it checked. The list of operators that may be used is
-``allowed_operations.tsv`` (:mod:`.operations`).
+(:mod:`.pickles`), and compares these with the classes that the program declares (:mod:`.declarations`). It loads a
+fresh archive of what it checked. The list of operators that may be used is ``allowed_operations.tsv`` (:mod:`.operations`).
 """

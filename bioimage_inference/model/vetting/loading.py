@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .declarations import declared_classes, vet_casts, vet_objects
 from .operations import allowed_operations
 from .pickles import vet_pickle
 from .source import NotVetted, vetted_sources
@@ -56,16 +57,23 @@ def _fresh_archive(path: Path) -> bytes:
                 content = reader.get_record(name)
                 sizes[name] = len(content)
                 archive.writestr(_member(name), content)
+        objects: dict[str, Any] = {}
         for name, folder in _PICKLES.items():
             if name in names:
                 content = reader.get_record(name)
-                vet_pickle(name, content, {key.removeprefix(folder): size for key, size in sizes.items()})
+                objects[name] = vet_pickle(
+                    name, content, {key.removeprefix(folder): size for key, size in sizes.items()}
+                )
                 archive.writestr(_member(name), content)
         sources = {name: reader.get_record(name) for name in names if _CODE.fullmatch(name)}
         if sum(map(len, sources.values())) > _MOST_CODE:
             raise NotVetted(f"its code takes more than {_MOST_CODE >> 20} MiB")
-        for name, code in vetted_sources(sources, allowed_operations(), _is_operator).items():
+        vetted = vetted_sources(sources, allowed_operations(), _is_operator)
+        for name, code in vetted.items():
             archive.writestr(_member(name), code)
+        classes = declared_classes(vetted)
+        for value in objects.values():
+            vet_objects(value, classes)
     return stream.getvalue()
 
 
@@ -86,6 +94,7 @@ def _vet_graphs(unit: Any) -> None:
     """Check what the compiler made of the code. Raises :class:`NotVetted`."""
     allowed = allowed_operations()
     for function in unit.get_functions():
+        vet_casts(function.graph)
         for kind in kinds(function.graph):
             if kind not in allowed:
                 raise NotVetted(f"it uses {kind} (in {function.qualified_name})")

@@ -40,12 +40,15 @@ _CONTAINERS = frozenset(
 _LONGEST = 8  # bytes of a whole number
 
 
-def vet_pickle(name: str, content: bytes, sizes: Mapping[str, int]) -> None:
-    """Check the pickle ``name``; ``sizes`` are the bytes of each tensor's data by key. Raises :class:`NotVetted`."""
+def vet_pickle(name: str, content: bytes, sizes: Mapping[str, int]) -> Any:
+    """The value in the pickle ``name``, of inert objects; ``sizes`` are the bytes of each tensor's data by key.
+
+    Raises :class:`NotVetted`.
+    """
     try:
         for instruction, argument, _ in pickletools.genops(content):
             _check(name, instruction.name, argument)
-        _Reader(io.BytesIO(content), name, sizes).load()
+        return _Reader(io.BytesIO(content), name, sizes).load()
     except NotVetted:
         raise
     except Exception as error:  # the reader raises anything for a damaged pickle
@@ -67,23 +70,39 @@ def _check(name: str, instruction: str, argument: Any) -> None:
         raise NotVetted(f"its {name} holds a number of more than {_LONGEST} bytes")
 
 
-class _Inert:
-    """Stands for every object: it can be made, called and filled, and does nothing."""
+class PickledObject:
+    """An object of one of the file's classes, with its attributes; it does nothing."""
 
-    def __new__(cls, *_: Any) -> "_Inert":
-        return super().__new__(cls)
+    class_name = ""
+    attributes: dict[str, Any] | None = None
 
-    def __call__(self, *_: Any) -> "_Inert":
-        return self
+    def __init__(self, *_: Any) -> None:
+        """Members of an enumeration are made with their value."""
 
     def __setstate__(self, state: Any) -> None:
-        del state
+        if not isinstance(state, dict) or self.attributes is not None:  # PyTorch would make a second object
+            raise NotVetted(f"it describes an object of {self.class_name} in an unusual way")
+        self.attributes = state
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        del key, value
+
+class _StandIn:
+    """Stands for a tensor, a function or a type of tensors, and refuses to be changed."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise NotVetted("it changes a tensor or function in an unusual way")
 
 
-class _Storage:
+class _Function(_StandIn):
+    """A function of PyTorch: it returns its first argument, or a stand-in for the tensor that it makes."""
+
+    def __init__(self, returns_first: bool) -> None:
+        self._returns_first = returns_first
+
+    def __call__(self, first: Any, *_: Any) -> Any:
+        return first if self._returns_first else _StandIn()
+
+
+class _Storage(_StandIn):
     """The class of a tensor's data, by its name."""
 
     def __init__(self, name: str) -> None:
@@ -96,10 +115,22 @@ class _Reader(pickle.Unpickler):
     def __init__(self, stream: io.BytesIO, name: str, sizes: Mapping[str, int]) -> None:
         super().__init__(stream)
         self._name, self._sizes = name, sizes
+        self._classes: dict[str, type[PickledObject]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """An inert stand-in for any class or function."""
-        return _Storage(name) if module == "torch" else _Inert
+        if module == "torch":
+            return _Storage(name)
+        if module == "collections":
+            return dict
+        if module == "torch.jit._pickle":
+            return _Function(returns_first=True)
+        if module == "torch._utils":
+            return _Function(returns_first=False)
+        full = f"{module}.{name}"
+        if full not in self._classes:
+            self._classes[full] = type("PickledObject", (PickledObject,), {"class_name": full})
+        return self._classes[full]
 
     def persistent_load(self, pid: Any) -> Any:
         """The data of a tensor: ``("storage", class, key, device, number of values)``.
@@ -111,4 +142,4 @@ class _Reader(pickle.Unpickler):
             raise NotVetted(f"its {self._name} describes a tensor in an unusual way")
         if count < 0 or count * _ITEM_BYTES[storage.name] > self._sizes.get(key, 0):
             raise NotVetted(f"its {self._name} states more values for the tensor {key!r} than the file holds")
-        return _Inert()
+        return _StandIn()

@@ -149,7 +149,7 @@ class _Checker:
             case ast.Assign(targets=[target], value=value):
                 self.target(target)
                 if isinstance(target, ast.Name):
-                    is_function = _dotted(value).startswith("__torch__.")
+                    is_function = dotted_name(value).startswith("__torch__.")
                     (self.functions.add if is_function else self.functions.discard)(target.id)
                 self.expression(value)
             case ast.AnnAssign(target=ast.Name(), value=value):
@@ -221,7 +221,7 @@ class _Checker:
 
     def attribute(self, node: ast.Attribute) -> None:
         """A part of a module, a constant of the file, or one of the file's functions."""
-        dotted = _dotted(node)
+        dotted = dotted_name(node)
         root, _, rest = dotted.partition(".")
         if root in ("torch", "ops"):
             self.refuse(node, f"uses {dotted} as a value")
@@ -245,7 +245,7 @@ class _Checker:
         arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
         if any(keyword.arg is None for keyword in node.keywords):
             self.refuse(node)
-        dotted = _dotted(node.func)
+        dotted = dotted_name(node.func)
         root = dotted.partition(".")[0]
         match node.func:
             case ast.Name(id=name) if name in _BUILTINS:
@@ -298,8 +298,8 @@ class _Checker:
             case ast.Name():
                 if node.id in ("torch", "ops"):
                     self.refuse(node)
-            case ast.Attribute() if _dotted(node).startswith("__torch__."):
-                self.own_name(node, _dotted(node))
+            case ast.Attribute() if dotted_name(node).startswith("__torch__."):
+                self.own_name(node, dotted_name(node))
             case ast.Subscript(value=ast.Name(), slice=index):
                 self.type(index)
             case ast.Tuple(elts=parts):
@@ -326,7 +326,7 @@ class _Checker:
                     self.literal(part)
             case ast.Constant() | ast.UnaryOp() | ast.Name(id="inf" | "nan"):
                 self.expression(node)
-            case ast.Attribute() if _dotted(node).startswith("CONSTANTS."):
+            case ast.Attribute() if dotted_name(node).startswith("CONSTANTS."):
                 self.attribute(node)
             case _:
                 self.refuse(node, "has a default value that is no literal")
@@ -351,13 +351,13 @@ def _is_special(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _dotted(node: ast.AST) -> str:
+def dotted_name(node: ast.AST) -> str:
     """``a.b.c`` for such an expression, the empty text for any other."""
     match node:
         case ast.Name(id=name):
             return name
         case ast.Attribute(value=value, attr=name):
-            before = _dotted(value)
+            before = dotted_name(value)
             return f"{before}.{name}" if before else ""
         case _:
             return ""

@@ -1,0 +1,148 @@
+"""Compares the types that code declares with the values that it gets.
+
+PyTorch finds an attribute by its position in the class that the code declares, and does not look which class the object
+has: an object of a smaller class makes it read memory beyond the object. So the objects in the pickle must have the
+classes that the code declares for them, and code may not call an object by the name of another class.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .pickles import PickledObject
+from .source import NotVetted, dotted_name
+
+_PLAIN = ("Tensor", "Int", "Float", "Bool", "String", "Complex", "Number", "None", "DeviceObj")
+_PLAIN_KINDS = frozenset(f"{name}Type" for name in (*_PLAIN, "List", "Dict", "Optional", "Union"))
+
+
+@dataclass
+class DeclaredClass:
+    """A class of the file: its base and the types of its attributes, in order."""
+
+    base: str
+    attributes: list[tuple[str, ast.expr]] = field(default_factory=list)
+
+
+def declared_classes(code: Mapping[str, str]) -> dict[str, DeclaredClass]:
+    """The classes in vetted code by their full names. Raises :class:`NotVetted` where two have one name."""
+    classes: dict[str, DeclaredClass] = {}
+    for file, text in code.items():
+        place = file.removeprefix("code/").removesuffix(".py").replace("/", ".")
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef):
+                name = f"{place}.{node.name}"
+                if name in classes:
+                    raise NotVetted(f"it defines {name} twice")
+                base = dotted_name(node.bases[0]) if node.bases else ""
+                classes[name] = DeclaredClass(base, list(_attributes(node)))
+    return classes
+
+
+def _attributes(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    for line in node.body:
+        match line:
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name, line.annotation
+            case ast.Assign(targets=[ast.Subscript(slice=ast.Constant(value=str(name)))]):
+                yield name, line.value
+
+
+def vet_objects(root: Any, classes: Mapping[str, DeclaredClass]) -> None:
+    """Check that all objects have the classes that the code declares. Raises :class:`NotVetted`."""
+    _Comparison(classes).object(root)
+
+
+class _Comparison:
+    """Compares values with types; every pair once, because values may hold each other."""
+
+    def __init__(self, classes: Mapping[str, DeclaredClass]) -> None:
+        self.classes = classes
+        self.seen: dict[tuple[int, int], bool] = {}
+
+    def object(self, value: Any) -> None:
+        """Compare the attributes of an object with its class, and theirs."""
+        waiting, seen = [value], set()
+        while waiting:  # no recursion, because the modules of a network may be nested deeply
+            one = waiting.pop()
+            if isinstance(one, PickledObject) and id(one) not in seen:
+                seen.add(id(one))
+                declared = self.classes.get(one.class_name)
+                if declared is None:
+                    raise NotVetted(f"it holds an object of {one.class_name}, which its code does not define")
+                attributes = one.attributes or {}
+                for name, kind in declared.attributes:
+                    if name in attributes and not self.fits(attributes[name], kind):
+                        words = ast.unparse(kind)
+                        raise NotVetted(
+                            f"its attribute {name} of {one.class_name} is no {words}, which its code declares"
+                        )
+                waiting += attributes.values()
+            elif isinstance(one, list | tuple | dict) and id(one) not in seen:
+                seen.add(id(one))
+                waiting += [*one.keys(), *one.values()] if isinstance(one, dict) else one
+
+    def fits(self, value: Any, kind: ast.expr) -> bool:
+        """Whether a value may have a type, as far as objects and tuples are concerned."""
+        pair = (id(value), id(kind))
+        if pair not in self.seen:
+            self.seen[pair] = True  # a value that holds itself
+            self.seen[pair] = self._fits(value, kind)
+        return self.seen[pair]
+
+    def _fits(self, value: Any, kind: ast.expr) -> bool:
+        match kind:
+            case ast.Attribute():
+                return self._has_class(value, dotted_name(kind))
+            case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+                return value is None or self.fits(value, inner)
+            case ast.Subscript(value=ast.Name(id="Final"), slice=inner):
+                return self.fits(value, inner)
+            case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=inners)):
+                return any(self.fits(value, inner) for inner in inners)
+            case ast.Subscript(value=ast.Name(id="List"), slice=inner):
+                return isinstance(value, list) and all(self.fits(one, inner) for one in value)
+            case ast.Subscript(value=ast.Name(id="Dict"), slice=ast.Tuple(elts=[of_key, of_value])):
+                return isinstance(value, dict) and all(
+                    self.fits(key, of_key) and self.fits(one, of_value) for key, one in value.items()
+                )
+            case ast.Subscript(value=ast.Name(id="Tuple"), slice=ast.Tuple(elts=inners)):
+                return self._is_tuple(value, inners)
+            case ast.Subscript(value=ast.Name(id="Tuple"), slice=inner):
+                return self._is_tuple(value, [inner])
+            case ast.Name(id="Any"):
+                return True  # nothing can be done with it but a cast, see vet_casts
+            case ast.Name() | ast.Constant():
+                return not isinstance(value, PickledObject | list | tuple | dict)
+            case _:
+                return False
+
+    def _has_class(self, value: Any, name: str) -> bool:
+        declared = self.classes.get(name)
+        if declared is not None and declared.base == "NamedTuple":
+            return self._is_tuple(value, [kind for _, kind in declared.attributes])
+        return isinstance(value, PickledObject) and value.class_name == name
+
+    def _is_tuple(self, value: Any, kinds: list[ast.expr]) -> bool:
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(kinds)
+            and all(self.fits(one, kind) for one, kind in zip(value, kinds, strict=True))
+        )
+
+
+def vet_casts(graph: Any) -> None:
+    """Check that a graph does not call a value by the name of another class or tuple. Raises :class:`NotVetted`.
+
+    PyTorch notices by itself where a number, a tensor, a list or a text is no such thing.
+    """
+    for node in graph.findAllNodes("prim::unchecked_cast"):
+        before, after = node.inputsAt(0).type(), node.output().type()
+        is_present = before.kind() == "OptionalType" and after.isSubtypeOf(before.getElementType())
+        if not is_present and not _is_plain_type(after):
+            raise NotVetted(f"it uses {before.annotation_str} as {after.annotation_str}")
+
+
+def _is_plain_type(kind: Any) -> bool:
+    return kind.kind() in _PLAIN_KINDS and all(_is_plain_type(one) for one in kind.containedTypes())

@@ -18,7 +18,7 @@ The text of an error is one plain paragraph: what was found, what was expected, 
 
 import contextlib
 import errno
-from pathlib import Path
+import os
 from typing import ClassVar
 
 # What the system answers where there is no room (EFBIG: for one file so large), and where it is not allowed.
@@ -127,6 +127,6 @@ NO_CURRENT_FOLDER = "The current folder does not exist any more. Change to anoth
 def has_current_folder() -> bool:
     """Return whether the folder in which the process runs exists."""
     with contextlib.suppress(OSError):
-        Path.cwd()
+        os.getcwd()  # noqa: PTH109 (every type of this module is an error)
         return True
     return False

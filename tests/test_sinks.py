@@ -573,7 +573,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
         ("file/o.npy", "there is no folder"),
         ("folder", "a folder has that name"),
         ("pipe", "not a file"),
-        ("n" * 250, os.strerror(errno.ENAMETOOLONG)),
+        ("n" * 256, os.strerror(errno.ENAMETOOLONG)),
     ],
 )
 def test_a_wrong_place_is_told_at_once(tmp_path: Path, name: str, words: str) -> None:

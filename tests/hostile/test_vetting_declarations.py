@@ -1,4 +1,4 @@
-"""Files whose objects are not of the classes that the code declares are refused: PyTorch would read beyond an object."""
+"""Objects of other classes than the code declares are refused, because PyTorch would read beyond such an object."""
 
 import io
 import zipfile

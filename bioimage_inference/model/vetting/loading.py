@@ -36,7 +36,8 @@ def load_vetted(path: Path) -> "torch.nn.Module":
     load: Any = torch._C.import_ir_module_from_buffer  # its types are wrong in torch
     unit: Any = torch._C.CompilationUnit()
     module = load(unit, _fresh_archive(path), torch.device("cpu"), {}, False)
-    _vet_graphs(unit)
+    if "aten::scaled_dot_product_attention" in _vet_graphs(unit):
+        _use_checked_attention()
     network: torch.nn.Module = torch.jit._recursive.wrap_cpp_module(module)
     return network
 
@@ -90,14 +91,27 @@ def _is_operator(name: str) -> bool:
     return bool(schemas(f"aten::{name}") or schemas(f"prim::{name}"))
 
 
-def _vet_graphs(unit: Any) -> None:
-    """Check what the compiler made of the code. Raises :class:`NotVetted`."""
-    allowed = allowed_operations()
+def _use_checked_attention() -> None:
+    """Let PyTorch compute attention from matrix products, which compare all sizes, for the rest of the process.
+
+    The fused kernel for CPUs reads memory beyond the keys where there are fewer keys than values (PyTorch 2.13).
+    """
+    import torch
+
+    for kind in ("flash", "mem_efficient", "cudnn"):
+        getattr(torch.backends.cuda, f"enable_{kind}_sdp")(False)
+
+
+def _vet_graphs(unit: Any) -> set[str]:
+    """Check what the compiler made of the code; the operators that it uses. Raises :class:`NotVetted`."""
+    allowed, used = allowed_operations(), set()
     for function in unit.get_functions():
         vet_casts(function.graph)
         for kind in kinds(function.graph):
             if kind not in allowed:
                 raise NotVetted(f"it uses {kind} (in {function.qualified_name})")
+            used.add(kind)
+    return used
 
 
 def kinds(graph: Any) -> Iterator[str]:

@@ -141,7 +141,6 @@ def _layer_networks() -> Iterator[Network]:
         nn.Unfold(3, padding=1), nn.Sequential(nn.Flatten(2), nn.Fold((12, 16), 1)),
     ]  # fmt: skip
     layers["reparametrised layers"] = [
-        nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3)),
         nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)),
         nn.utils.spectral_norm(nn.Conv2d(4, 4, 3)),
     ]
@@ -1041,25 +1040,23 @@ def operators_of_older_files(x: Tensor) -> list[Tensor]:
         aten.replication_pad2d(x, [1, 1, 1, 1]), aten.replication_pad3d(block, [1, 1, 1, 1, 0, 0]),
         aten.frobenius_norm(x, [2, 3]),
         aten.reflection_pad3d(block, [1, 1, 1, 1, 0, 0]),
-        aten.native_batch_norm(x, vector, vector, vector, vector, False, 0.1, 1e-5)[0],
         aten.native_layer_norm(x, [16], None, None, 1e-5)[0],
         aten.native_group_norm(x, None, None, 2, 4, 192, 2, 1e-5)[0],
         aten.nuclear_norm(x[0, 0]), aten.max_pool2d_with_indices(x, [2, 2])[0],
         aten.max_pool3d_with_indices(block, [1, 2, 2])[0],
         aten._softmax(x, 1, False), aten._log_softmax(x, 1, False), aten.one_hot((x * 3).long(), 4),
         aten.feature_dropout(x, 0.1, False),
-        aten._weight_norm(kernel, kernel, 0), aten.dropout(x, 0.1, False), aten.alpha_dropout(x, 0.1, False),
+        aten.dropout(x, 0.1, False), aten.alpha_dropout(x, 0.1, False),
         aten.linear(x, torch.ones(5, 16)), aten.mish(x), aten.std(x, True), aten.var(x, True), aten.rsub(x, 1.0),
         aten.stft(x[0, 0], 16, return_complex=True).abs(),
         aten.where(x > 0.5, x, x),
-        aten.slow_conv3d(block, torch.ones(2, 4, 1, 3, 3), [1, 3, 3], None, [1, 1, 1], [0, 1, 1]), aten.norm(x, 2),
+        aten.norm(x, 2),
         aten.unsafe_chunk(x, 2, 1)[0],
         aten.unsafe_split(x, 2, 1)[0], aten.avg_pool2d(x, [2, 2]), aten.adaptive_avg_pool2d(x, [2, 2]),
         aten._adaptive_avg_pool2d(x, [2, 2]), aten.hardtanh(x, 0.0, 6.0),
-        aten.adaptive_max_pool2d(x, [2, 2])[0], aten.slow_conv_transpose2d(x, kernel, [3, 3]),
-        aten.slow_conv_transpose3d(block, torch.ones(4, 4, 1, 3, 3), [1, 3, 3]),
+        aten.adaptive_max_pool2d(x, [2, 2])[0],
         aten._unsafe_view(x, [2, -1]),
-        aten.slow_conv_dilated2d(x, kernel, [3, 3]), aten.glu(x, 1), aten.prelu(x, vector), aten.relu6(x),
+        aten.glu(x, 1), aten.prelu(x, vector), aten.relu6(x),
         aten.log_sigmoid(x), aten.im2col(x, [3, 3], [1, 1], [0, 0], [1, 1]),
     ]  # fmt: skip
 

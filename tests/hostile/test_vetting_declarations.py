@@ -1,4 +1,4 @@
-"""Objects of other classes than the code declares are refused, because PyTorch would read beyond such an object."""
+"""Files are refused whose objects are not of the classes that the code declares: PyTorch would read beyond them."""
 
 import io
 import zipfile

@@ -174,6 +174,8 @@ def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path]) ->
 def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except UnicodeEncodeError:  # in an ASCII locale Python cannot open such a name at all
+        return
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):  # then there is nothing to allow
             return

@@ -13,7 +13,7 @@ import itertools
 import linecache
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -122,9 +122,10 @@ def load_function(step: Operation, root: Path, policy: TrustPolicy) -> Callable[
 
 @contextmanager
 def running_model_code(what: str) -> Iterator[None]:
-    """Turn whatever a model's code raises into :class:`ModelError`."""
+    """Turn whatever a model's code raises into :class:`ModelError`, and keep its prints away from standard output."""
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except ImportError as error:
         raise ModelError(missing_package(what, error)) from error
     except (Exception, SystemExit) as error:

@@ -375,6 +375,7 @@ def _monai() -> Iterator[Network]:
             "mlp_dim": 32,
             "num_heads": 2,
         }
+        efficient: dict[str, Any] = {"spatial_dims": dims, "in_channels": 1, "pretrained": False}
         dynamic: dict[str, Any] = {"kernel_size": (3, 3, 3), "strides": (1, 2, 2), "upsample_kernel_size": (2, 2)}
         quantised: dict[str, Any] = {
             "channels": (8, 8),
@@ -402,7 +403,7 @@ def _monai() -> Iterator[Network]:
             ("HighResNet", both),
             ("DenseNet121", both),
             ("AutoEncoder", {**both, "channels": (4, 8), "strides": (2, 2)}),
-            ("EfficientNetBN", {"model_name": "efficientnet-b0", "spatial_dims": dims, "in_channels": 1}),
+            ("EfficientNetBN", {**efficient, "model_name": "efficientnet-b0"}),
             ("SENet154" if dims == 2 else "SEResNet50", {"spatial_dims": dims, "in_channels": 1}),
             ("AHNet", {**both, "psp_block_num": 0}),
             ("UNETR", {**transformer, "out_channels": 2, "feature_size": 4}),

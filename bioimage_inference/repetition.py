@@ -108,7 +108,7 @@ def repeat(
         options = _with_tile(options, recorded, model, images)
         first, *others = images
         known = [path, *images.values(), *(file.path for file in recorded.outputs.values() if file.path is not None)]
-        read = [*model.opened.package.files, *(one.absolute().parent for one in known)]
+        read = [*model.opened.package.places, *(one.absolute().parent for one in known)]
         with restricted(read, [folder], sandbox):
             prediction = predict(
                 model,

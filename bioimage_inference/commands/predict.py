@@ -169,10 +169,9 @@ def _restricted(
     arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], write: Sequence[Path]
 ) -> Iterator[None]:
     """Leave the process the files that the run needs: images with the files beside them, the model, the outputs."""
-    given = _given(arguments, task, samples)
-    read = [*given, *(path.absolute().parent for path in given)]
-    wanted = not arguments.no_sandbox
-    with restricted(read, write, wanted) if arguments.dask is None else nullcontext():
+    images = _images(arguments, task, samples)
+    read = [*task.model.opened.package.places, *images, *(path.absolute().parent for path in images)]
+    with restricted(read, write, not arguments.no_sandbox) if arguments.dask is None else nullcontext():
         if arguments.debug:
             say(f"sandbox: {walls().in_words()}", error=True)
         yield
@@ -180,8 +179,13 @@ def _restricted(
 
 def _given(arguments: argparse.Namespace, task: Task, samples: Sequence[Sample]) -> list[Path]:
     """All files that are read, as far as they are known before images are opened."""
+    return [*task.model.opened.package.files, *_images(arguments, task, samples)]
+
+
+def _images(arguments: argparse.Namespace, task: Task, samples: Sequence[Sample]) -> list[Path]:
+    """The images, the sample sheets and the files of further inputs."""
     sheets = [path for path in map(user_path, arguments.images) if is_sheet(path)]
-    return [*task.model.opened.package.files, *(one.image for one in samples), *sheets, *task.others.values()]
+    return [*(one.image for one in samples), *sheets, *task.others.values()]
 
 
 def _stores(arguments: argparse.Namespace, files: Sequence[ImageFiles], many: bool) -> list[Path]:

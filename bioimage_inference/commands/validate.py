@@ -57,8 +57,7 @@ def validate_command(arguments: argparse.Namespace) -> int:
         display.wait("reading the model")
         with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
             display.wait("computing the test image")
-            files = model.opened.package.files
-            with restricted([*files, *(path.parent for path in files)], [arguments.output], not arguments.no_sandbox):
+            with restricted(model.opened.package.places, [arguments.output], not arguments.no_sandbox):
                 findings = validate(
                     model, options, arguments.output, arguments.weights, arguments.halo, overwrite=arguments.overwrite
                 )

@@ -75,6 +75,11 @@ class Package:
             found += [self.root / name for name in (self.description_name, *_named_files(self.description))]
         return found
 
+    @property
+    def places(self) -> list[Path]:
+        """The model as it was given and the folder of its files. Names in the description count for nothing here."""
+        return [self.source, self.root, *([] if self.bare_weights is None else [self.bare_weights])]
+
 
 def open_package(source: Path, scratch: Path, description: Path | None = None) -> Package:
     """Open a model; zip packages are unpacked into a new folder below ``scratch``.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..image.units import finite_number
 from ..model.spec import ModelSpec, TensorSpec
 
 _ENTRIES = "reproducibility_tolerance"
@@ -124,13 +125,8 @@ def _problem(key: Any, value: Any, outputs: Collection[str]) -> str:
 
 def _number(value: Any) -> float | None:
     """A finite number that is not negative, also where it is written as text; ``None`` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
+    number = finite_number(value)
+    return number if number is not None and number >= 0 else None
 
 
 def _shown(value: Any) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bioimage_inference import sandbox
 from tests.machine import HANG_SECONDS
@@ -168,6 +169,23 @@ def test_consent_to_code_does_not_open_the_files(tmp_path: Path, image: Path) ->
     assert not (tmp_path / "out").exists()
     opened = command_line(*predict, "--no-sandbox")
     assert opened.returncode == 0, opened.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "validate"])
+def test_a_description_that_names_a_file_does_not_open_it(tmp_path: Path, image: Path, command: str) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "secret").write_text("a secret of ten letters or more")
+    body = f'y = torch.from_file("{others / "secret"}", False, 10, dtype=0)\nz = torch.add_(x, torch.sum(y))'
+    model = packaged(tmp_path / "model", program(tmp_path, body))
+    content = yaml.safe_load(model.read_text())
+    model.write_text(yaml.safe_dump({**content, "tags": [str(others / "secret"), "../others/secret"]}))
+    (tmp_path / "images").mkdir()  # files beside the image may be read
+    (tmp_path / "out").mkdir()
+    given = [image.rename(tmp_path / "images" / image.name), "--axes", "yx"] if command == "predict" else []
+    found = command_line(command, model, *given, "-o", tmp_path / "out", "--trust-model-code")
+    assert found.returncode == 4, found.stderr
+    assert "--no-sandbox" in found.stderr
 
 
 def test_the_record_and_debug_say_which_walls_stood(tmp_path: Path, image: Path, test_data: Path) -> None:

@@ -1,8 +1,7 @@
 """Loads TorchScript that was checked, from a fresh archive in memory.
 
 PyTorch's own reader gives the members of the file, because another reader can see other members in the same file (two
-directories, names that differ in case). The parts of ``torch._C`` that this module uses were tested with torch 2.10 to
-2.13.
+directories, names that differ in case). The parts of ``torch._C`` that this module uses were tested with torch 2.13.
 """
 
 import io

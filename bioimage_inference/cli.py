@@ -5,7 +5,6 @@ Everything slow is imported inside the commands, so that ``--help`` answers at o
 
 import argparse
 import gc
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -113,10 +112,11 @@ def _also_written() -> str:
 
 def run() -> NoReturn:
     """Entry point of the installed program."""
+    from .engine.interruptions import interrupt_for_certain
     from .own_process import set_up_process
     from .sandbox import may_be_restricted
 
-    signal.signal(signal.SIGTERM, _terminate)
+    interrupt_for_certain()
     set_up_process()
     may_be_restricted()
     gc.set_threshold(100_000)  # what imports make stays, and looking through it again and again takes a tenth of them
@@ -127,13 +127,6 @@ def run() -> NoReturn:
         leave_nothing()
     gc.freeze()  # at exit too
     sys.exit(exit_code)
-
-
-def _terminate(number: int, frame: Any) -> NoReturn:
-    """End like Ctrl-C, so that what is half-written is removed."""
-    del frame
-    signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

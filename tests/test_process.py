@@ -177,6 +177,31 @@ def test_an_interruption_waits_for_the_tile_and_is_then_raised() -> None:
     assert {number: signal.getsignal(number) for number in before} == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_not_lost_in_a_finalizer(number: signal.Signals) -> None:
+    """Python drops what a finalizer raises, and the run would go on as if nobody had pressed Ctrl-C."""
+    program = f"""
+import os, signal, time
+from bioimage_inference import cli
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), {number.value})
+
+def command(arguments):
+    Finalized()
+    time.sleep(60)
+    return 0
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cli._command = command
+cli.run()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "Interrupted. Nothing was written.\n"
+
+
 def test_what_a_scripted_network_raises_arrives_as_it_was_raised() -> None:
     """TorchScript would wrap it in an error of its own."""
 

@@ -1,12 +1,42 @@
-"""Interruptions that wait: Ctrl-C and SIGTERM take effect once a network has computed its tile."""
+"""Interruptions, Ctrl-C and SIGTERM: none is lost, and they take effect once a network has computed its tile."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import current_thread, main_thread
-from typing import Any
+from threading import Timer, current_thread, main_thread
+from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SECONDS_LATER = 0.001  # enough for Python to leave the finalizer
+
+
+def interrupt_for_certain() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, and raise an interruption again where Python drops it.
+
+    Python calls handlers of signals at any moment, in a finalizer too, and an exception there has nobody to go to.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _raise_again
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    """End like Ctrl-C, so that what is half-written is removed; a second SIGTERM does not disturb that."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
+    if not issubclass(dropped.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    waiting = main_thread().ident  # perhaps in a call of the system, which only a signal to this thread ends
+    assert waiting is not None
+    later = Timer(_SECONDS_LATER, signal.pthread_kill, [waiting, signal.SIGTERM])
+    later.daemon = True
+    later.start()
 
 
 @contextmanager

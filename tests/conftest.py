@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import os
 import re
 import signal
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from hypothesis import settings
 from tests.machine import missing
 
 ROOT = Path(__file__).parents[1]
+
+# threads that wait in a loop take the processor from tests that run beside; libgomp reads this when torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # what a shell starts in the background ignores Ctrl-C, and so would the processes that tests start and interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)

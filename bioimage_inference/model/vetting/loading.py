@@ -4,12 +4,14 @@ PyTorch's own reader gives the members of the file, because another reader can s
 directories, names that differ in case). The parts of ``torch._C`` that this module uses were tested with torch 2.13.
 """
 
-import io
+import os
 import re
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .declarations import declared_classes, vet_casts, vet_objects
 from .operations import allowed_operations
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"code/[\w/]+\.py")
 _PICKLES = {"data.pkl": "data/", "constants.pkl": "constants/"}
 _FACTS = ("version", ".data/version", "byteorder")  # the second where an operator is newer than the file format
+_OFFSET_OF_METHOD, _STORED = 8, b"\0\0"  # in the local header of a zip archive, and "not compressed"
+_MOST_AT_ONCE = 1 << 30  # bytes; a call of the kernel copies less than 2 GiB
 _MOST_CODE = 16 << 20  # bytes; the largest networks of the zoo have less than 1 MiB
 
 
@@ -32,30 +36,40 @@ def load_vetted(path: Path) -> "torch.nn.Module":
     """
     import torch
 
-    load: Any = torch._C.import_ir_module_from_buffer  # its types are wrong in torch
+    load: Any = torch._C.import_ir_module  # its types are wrong in torch
     unit: Any = torch._C.CompilationUnit()
-    module = load(unit, _fresh_archive(path), torch.device("cpu"), {}, False)
+    with _file_in_memory() as fresh:
+        _write_fresh_archive(path, fresh)
+        fresh.flush()
+        module = load(unit, f"/dev/fd/{fresh.fileno()}", torch.device("cpu"), {}, False)
     _vet_graphs(unit)
     network: torch.nn.Module = torch.jit._recursive.wrap_cpp_module(module)
     return network
 
 
-def _fresh_archive(path: Path) -> bytes:
-    """The members that a network needs, checked, as a zip archive."""
+def _file_in_memory() -> BinaryIO:
+    """A file without a name, which ends when it is closed: in memory on Linux, elsewhere on the disk."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("network"), "w+b")
+    return TemporaryFile()
+
+
+def _write_fresh_archive(path: Path, file: BinaryIO) -> None:
+    """Write the members that a network needs, checked, as a zip archive."""
     import torch
 
     reader: Any = torch._C.PyTorchFileReader(str(path))
     names: list[str] = reader.get_all_records()
     if len({name.casefold() for name in names}) < len(names):
         raise NotVetted("it has members whose names differ in case only")
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
+    with path.open("rb") as source, zipfile.ZipFile(file, "w") as archive:
         sizes: dict[str, int] = {}
-        for name in names:  # one at a time, because the data of tensors may be large
-            if name in _FACTS or name.startswith(tuple(_PICKLES.values())):
-                content = reader.get_record(name)
-                sizes[name] = len(content)
-                archive.writestr(_member(name), content)
+        for name in names:
+            if name.startswith(tuple(_PICKLES.values())):
+                sizes[name] = reader.get_record_size(name)
+                _copy_data(name, sizes[name], reader, source, archive)
+            elif name in _FACTS:
+                archive.writestr(_member(name), reader.get_record(name))
         objects: dict[str, Any] = {}
         for name, folder in _PICKLES.items():
             if name in names:
@@ -73,7 +87,31 @@ def _fresh_archive(path: Path) -> bytes:
         classes = declared_classes(vetted)
         for value in objects.values():
             vet_objects(value, classes)
-    return stream.getvalue()
+
+
+def _copy_data(name: str, size: int, reader: Any, source: BinaryIO, archive: zipfile.ZipFile) -> None:
+    """Copy the data of a tensor, which may take a gigabyte: on Linux by the kernel, where they are not compressed.
+
+    The checksum in the copy is 0 then. PyTorch looks at none.
+    """
+    source.seek(reader.get_record_header_offset(name) + _OFFSET_OF_METHOD)
+    if source.read(2) != _STORED or sys.platform != "linux":
+        archive.writestr(_member(name), reader.get_record(name))
+        return
+    file, member = archive.fp, _member(name)
+    assert file is not None
+    member.header_offset, member.CRC, member.file_size, member.compress_size = file.tell(), 0, size, size
+    file.write(member.FileHeader())
+    file.flush()
+    place, end = reader.get_record_offset(name), reader.get_record_offset(name) + size
+    while place < end:
+        copied = os.sendfile(file.fileno(), source.fileno(), place, min(end - place, _MOST_AT_ONCE))
+        if not copied:
+            raise NotVetted(f"it ends within {name}")
+        place += copied
+    file.seek(0, os.SEEK_END)
+    archive.filelist.append(member)
+    archive.start_dir = file.tell()  # where the next member, or the directory, is written
 
 
 def _member(name: str) -> zipfile.ZipInfo:

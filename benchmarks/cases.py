@@ -113,6 +113,29 @@ def start(setting: Setting) -> Case:
     return Case("512×512", programs)
 
 
+def walls(setting: Setting) -> Case:
+    """What it costs that weights are checked before they are loaded, and that the sandbox stands."""
+    model = _model_2d(setting)
+    image = _image(setting, "walls", (128, 128) if setting.small else (512, 512))
+    return Case("512×512, checks and sandbox", _with_and_without_walls(setting, model, image))
+
+
+def large_weights(setting: Setting) -> Case:
+    """The same for weights of 500 MB, which take no longer to check than to read."""
+    model = write_model(setting.folder / "large", 2, halo=32, features=16 if setting.small else 528)
+    image = _image(setting, "large", (128, 128))
+    return Case("128×128, checks and sandbox, weights of 500 MB", _with_and_without_walls(setting, model, image))
+
+
+def _with_and_without_walls(setting: Setting, model: Path, image: Path) -> Mapping[str, Program]:
+    without = ("--trust-model-code", "--no-sandbox")
+    return {
+        "ours": _ours(setting, "walls", model, image),
+        "ours, without": _ours(setting, "no-walls", model, image, *without),
+        "ours, no sandbox": _ours(setting, "no-sandbox", model, image, without[1]),
+    }
+
+
 CASES: Mapping[str, Callable[[Setting], Case]] = {
     "2d": two_d,
     "3d": three_d,
@@ -120,6 +143,8 @@ CASES: Mapping[str, Callable[[Setting], Case]] = {
     "sizes": sizes,
     "stack": stack,
     "start": start,
+    "walls": walls,
+    "large-weights": large_weights,
 }
 
 

@@ -1,6 +1,6 @@
 """Measures this program and its peers on the same model and image: whole processes, in turn, medians and ratios.
 
-    python benchmarks/compare.py [2d|3d|tiles|sizes|start|all] [--runs 5] [--small] [--json FILE] [--model-2d RDF]
+    python benchmarks/compare.py [CASE|all] [--runs 5] [--small] [--json FILE] [--model-2d RDF]
 
 ``--small`` only checks that everything runs. Peers that are not installed (``pip install .[bench]``) are left out.
 """

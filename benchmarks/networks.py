@@ -39,11 +39,14 @@ class UNet(torch.nn.Module):
         return self.last(a)
 
 
-def write_model(folder: Path, dimensions: int, halo: int = 16) -> Path:
-    """A package of format 0.5 with sizes in steps of 4, longer than both halos; returns its ``rdf.yaml``."""
+def write_model(folder: Path, dimensions: int, halo: int = 16, features: int = 16) -> Path:
+    """A package of format 0.5 with sizes in steps of 4, longer than both halos; returns its ``rdf.yaml``.
+
+    Its weights take about ``1800 * features ** 2`` bytes in 2-D.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    network = UNet(dimensions, 16).eval()
+    network = UNet(dimensions, features).eval()
     weights = folder / "weights.pt"
     torch.jit.script(network).save(str(weights))
     letters = "zyx"[3 - dimensions :]

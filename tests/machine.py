@@ -1,15 +1,19 @@
 """What tests ask of the machine that runs them: parts that may be missing, a disk of their own, patience."""
 
 import os
+import pty
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 HANG_SECONDS = 300
 """Nothing that a test waits for takes this long, even on a machine that does something else besides."""
@@ -40,6 +44,29 @@ def open_files() -> int:
 def resident_bytes() -> int:
     """Bytes of memory that this process holds now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def on_terminal(arguments: Sequence[object], stdout: Path) -> tuple[int, str, str]:
+    """Run the program with a terminal of 80 columns for standard error, and the file ``stdout`` for standard output.
+
+    Returns the exit code, what the terminal got, and what the file has.
+    """
+    command = [sys.executable, "-m", "bioimage_inference", *map(str, arguments)]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    ours, theirs = pty.openpty()
+    screen = b""
+    with stdout.open("w") as stream:
+        run = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=theirs, env=environment)
+        os.close(theirs)
+        try:
+            while part := os.read(ours, 4096):
+                screen += part
+        except OSError:  # Linux ends a terminal so
+            pass
+        finally:
+            os.close(ours)
+            run.wait()
+    return run.returncode, screen.decode(), stdout.read_text()
 
 
 @contextmanager

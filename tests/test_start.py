@@ -1,8 +1,6 @@
 """The start of the program: no second interpreter, images before torch, lines and a moving bar at once."""
 
 import json
-import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +12,7 @@ import bioimage_inference
 from bioimage_inference.batch.one_image import Summary
 from bioimage_inference.batch.progress import Display
 from bioimage_inference.options import Options
+from tests.machine import on_terminal
 
 # Writes to a file what is on standard output at the moment when torch is imported.
 _WATCH = """
@@ -195,34 +194,10 @@ def test_smaller_tiles_after_a_lack_of_memory_are_told(test_data: Path, monkeypa
 # On a terminal
 
 
-def on_terminal(arguments: list[object], folder: Path) -> tuple[str, str]:
-    """What a run writes on a terminal of 80 columns for standard error, and into a file for standard output."""
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    with (folder / "stdout").open("w") as stream:
-        run = subprocess.Popen(
-            [sys.executable, "-m", "bioimage_inference", *map(str, arguments)],
-            stdout=stream,
-            stderr=theirs,
-            env=environment,
-        )
-        os.close(theirs)
-        screen = b""
-        try:
-            while part := os.read(ours, 4096):
-                screen += part
-        except OSError:  # Linux ends a terminal so
-            pass
-        finally:
-            os.close(ours)
-            run.wait()
-    return screen.decode(), (folder / "stdout").read_text()
-
-
 def test_a_bar_moves_while_model_and_network_are_loaded(test_data: Path, tmp_path: Path) -> None:
-    screen, said = on_terminal(
-        ["predict", test_data / "demo-model.zip", test_data / "nuclei.tif", "-o", tmp_path / "out"], tmp_path
-    )
+    arguments = ["predict", test_data / "demo-model.zip", test_data / "nuclei.tif", "-o", tmp_path / "out"]
+    code, screen, said = on_terminal(arguments, tmp_path / "stdout")
+    assert code == 0
     places = [screen.find(text) for text in ("reading the model", "loading the network", "1/1 tiles")]
     assert -1 not in places
     assert places == sorted(places)

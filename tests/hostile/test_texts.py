@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import pty
 import subprocess
 import sys
 import unicodedata
@@ -23,6 +21,7 @@ import yaml
 from bioimage_inference import text
 from bioimage_inference.cli import main
 from bioimage_inference.terminal import say_json
+from tests.machine import on_terminal
 from tests.models import Identity, simple_tensors, write_model
 
 from .corpus import TEXTS
@@ -302,34 +301,12 @@ def test_a_call_from_python_leaves_standard_output_alone(tmp_path: Path) -> None
 def test_names_in_a_progress_bar_are_harmless(model: Path, tmp_path: Path) -> None:
     image = tmp_path / "a\x1b]0;owned\x07\nb.npy"
     np.save(image, np.zeros((16, 16), "uint8"))
-    ours, theirs = pty.openpty()
-    command = [
-        sys.executable,
-        "-m",
-        "bioimage_inference",
-        "predict",
-        str(model),
-        str(image),
-        "-o",
-        str(tmp_path),
-        CONSENT,
-    ]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    run = subprocess.Popen(command, cwd=ROOT, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    screen = b""
-    try:
-        while part := os.read(ours, 4096):
-            screen += part
-    except OSError:  # Linux ends a terminal so
-        pass
-    finally:
-        os.close(ours)
-        run.wait()
-    assert run.returncode == 0, screen
-    assert b"reading the model" in screen
-    assert b"\x1b]0;" not in screen
-    assert b"\x07" not in screen
+    code, screen, said = on_terminal(["predict", model, image, "-o", tmp_path, CONSENT], tmp_path / "stdout")
+    assert code == 0
+    assert "reading the model" in screen
+    for printed in (screen, said):
+        assert "\x1b]0;" not in printed
+        assert "\x07" not in printed
 
 
 def test_json_for_a_terminal_without_utf8(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:

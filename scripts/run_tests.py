@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # The commands of each part, as arguments of Python.
 PARTS: Mapping[str, Sequence[Sequence[str]]] = {
     "check": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], ["-m", "mypy"]],
-    "unit-test": [["-m", "pytest"]],
+    "unit-test": [["-m", "pytest", "-n", "logical", "--dist", "worksteal"]],  # one process for every processor
     # The lowest versions of the dependencies, and newer Pythons as far as they are installed.
     "versions-test": [["-m", "tests.versions"]],
     # Only that the benchmarks run; peers that are not installed are left out.

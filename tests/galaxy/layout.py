@@ -102,7 +102,7 @@ def environment(venv: Path) -> dict[str, str]:
         "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
-        "OMP_WAIT_POLICY": "passive",  # two jobs compute at once; threads that wait in a loop take each other's processor
+        "OMP_WAIT_POLICY": "passive",  # two jobs compute at once, and waiting in a loop takes processors
     }
 
 

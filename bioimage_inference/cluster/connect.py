@@ -44,7 +44,7 @@ def connect(address: str, memory: str | None, threads: int | None, say: Callable
     """
     _check_installed("distributed")
     local = re.fullmatch(r"local:([1-9]\d*)", address)
-    if address.startswith("local") and local is None:
+    if address.partition(":")[0] == "local" and local is None:
         raise UsageError(f"--dask {address} is not understood. Give the number of processes, for instance local:4.")
     connected = _local(address, int(local[1]), memory, threads) if local else _remote(address, memory, threads, say)
     with connected as cluster:

@@ -33,7 +33,7 @@ from tests import models
 from tests.machine import HANG_SECONDS
 
 REFUSED_SECONDS = 2
-"""How long the other user waits for an answer; refused connections end at once."""
+"""How long the other user waits for an answer. Refused connections end at once, so most tests take less."""
 
 NET = """
 import os
@@ -250,7 +250,13 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def running(scratch: Path) -> Iterator[Cluster]:
+def ports_before() -> set[tuple[str, int]]:
+    """What the test process listens to besides."""
+    return ports()
+
+
+@pytest.fixture(scope="module")
+def running(scratch: Path, ports_before: set[tuple[str, int]]) -> Iterator[Cluster]:
     with connect("local:1", None, None, lambda line: None) as cluster:
         yield cluster
 
@@ -259,14 +265,19 @@ def processes() -> list[psutil.Process]:
     return [psutil.Process(), *psutil.Process().children(recursive=True)]
 
 
+def ports() -> set[tuple[str, int]]:
+    """Addresses and ports to which this process and its children listen."""
+    found = [one for process in processes() for one in process.net_connections() if one.status == "LISTEN"]
+    return {(one.laddr.ip, one.laddr.port) for one in found}
+
+
 @pytest.fixture(scope="module")
-def listening(running: Cluster) -> list[int]:
+def listening(running: Cluster, ports_before: set[tuple[str, int]]) -> list[int]:
     """Ports of all processes of the cluster: scheduler, nanny and worker."""
-    places = [one.laddr for process in processes() for one in process.net_connections() if one.status == "LISTEN"]
-    others = [one for one in places if one.ip != "127.0.0.1"]
-    assert not others
-    assert len(places) >= 3
-    return [one.port for one in places]
+    places = sorted(ports() - ports_before)
+    assert {address for address, _ in places} == {"127.0.0.1"}
+    assert len(places) == 3
+    return [port for _, port in places]
 
 
 def accepting_anyone(own: Security | None) -> ssl.SSLContext:
@@ -279,15 +290,15 @@ def accepting_anyone(own: Security | None) -> ssl.SSLContext:
     return context
 
 
-def call(address: str, arguments: dict[str, Any], marker: Path) -> Any:
-    """Ask a process who it is, then to run code as a worker and as a nanny would."""
+def call(address: str, arguments: dict[str, Any], marker: Path, patience: int = REFUSED_SECONDS) -> Any:
+    """Ask a process who it is, then to run code, as Dask's client asks a worker."""
 
     async def ask() -> Any:
-        comm = await open_connection(address, timeout=REFUSED_SECONDS, **arguments)
+        comm = await open_connection(address, timeout=patience, **arguments)
         await comm.close()
-        async with rpc(address, connection_args=arguments, timeout=REFUSED_SECONDS) as other:
-            answer = await asyncio.wait_for(other.identity(), REFUSED_SECONDS)
-            await asyncio.wait_for(other.run(function=dumps(marker.touch), wait=True), REFUSED_SECONDS)
+        async with rpc(address, connection_args=arguments, timeout=patience) as other:
+            answer = await asyncio.wait_for(other.identity(), patience)
+            await asyncio.wait_for(other.run(function=dumps(marker.touch), wait=True), patience)
             return answer
 
     return asyncio.run(ask())
@@ -315,7 +326,7 @@ def test_with_the_certificate_of_the_run_the_same_calls_run_code(running: Cluste
     """Else the test above would prove nothing."""
     (worker,) = running.client.scheduler_info(n_workers=-1)["workers"]
     arguments = running.client.security.get_connection_args("client")
-    assert call(worker, arguments, tmp_path / "marker")["type"] == "Worker"
+    assert call(worker, arguments, tmp_path / "marker", HANG_SECONDS)["type"] == "Worker"
     assert (tmp_path / "marker").exists()
 
 

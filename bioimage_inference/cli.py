@@ -224,7 +224,8 @@ def _add_computing(predict: Any) -> None:
         help="memory limit for the run, e.g. 4GiB (default: the memory available to this job)",
     )
     compute("--dask", metavar="ADDRESS",
-            help="share the work out: tcp://HOST:PORT of a Dask scheduler, local:N for N processes here")  # fmt: skip
+            help="share the work out: tls:// or tcp://HOST:PORT of a Dask scheduler, "
+            "or local:N processes here")  # fmt: skip
     compute("--trust-model-code", action="store_true", help="run Python code that comes with the model")
     compute("--no-sandbox", action="store_true", help=_NO_SANDBOX)
     compute("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")

@@ -99,7 +99,7 @@ class Reader:
                 json.loads(block.text)
             case "xml":
                 ElementTree.fromstring(block.text)
-            case "slurm":
+            case "slurm" | "sh":
                 subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
             case "text":
                 assert not re.search(r"^\$ ", block.text, re.MULTILINE), f"{place}: commands belong into console blocks"

@@ -4,9 +4,12 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +17,13 @@ from typing import Any
 
 import dask
 import numpy as np
+import psutil
 import pytest
 import tifffile
 import torch
 import zarr
 from distributed import LocalCluster
+from distributed.security import Security
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -27,15 +32,18 @@ import bioimage_inference
 from bioimage_inference.api import Target, open_model
 from bioimage_inference.cli import main
 from bioimage_inference.cluster import blocks as block_geometry
+from bioimage_inference.cluster import worker
 from bioimage_inference.cluster.blocks import make_blocks
-from bioimage_inference.cluster.connect import connect
+from bioimage_inference.cluster.connect import _is_open_to_others, connect
+from bioimage_inference.cluster.process import ComputingProcess, ProcessLostError
 from bioimage_inference.cluster.run import predict_on_cluster
-from bioimage_inference.cluster.work import ImageJob
+from bioimage_inference.cluster.work import ImageJob, ModelSource, Place
 from bioimage_inference.engine.prepare import close, prepare
 from bioimage_inference.errors import BioimageInferenceError, ImageError, OutOfMemoryError, UsageError
 from bioimage_inference.image.reading import open_image
 from bioimage_inference.options import Options
 from tests import models
+from tests.machine import HANG_SECONDS, missing, wait_until
 
 Array = np.ndarray[Any, Any]
 NORMALISE = [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", "y", "x"]}}]
@@ -159,6 +167,71 @@ def test_workers_that_die_again_and_again_end_the_run_and_leave_nothing(tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["cells.tif"]
 
 
+def computing(cluster: LocalCluster) -> list[psutil.Process]:
+    """The processes of a cluster in which networks run."""
+    found = []
+    workers = [psutil.Process(one.pid) for one in cluster.workers.values()]
+    for one in (child for parent in workers for child in parent.children()):
+        with suppress(psutil.NoSuchProcess):
+            if any(argument.endswith("cluster.computing") for argument in one.cmdline()):
+                found.append(one)
+    return found
+
+
+def test_a_process_that_computes_is_killed_midway(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
+    path, killed = image(tmp_path, 300, 400), []
+
+    def kill(done: int, total: int) -> None:
+        if done == 3:
+            killed.extend(computing(cluster))
+            for process in killed:
+                process.kill()
+
+    (record,) = on_cluster(cluster.scheduler_address, model, job(path), progress=kill, tile=(48, 48))
+    assert killed
+    np.testing.assert_allclose(stored(record), alone(model, path, tile=(48, 48))[0], atol=1e-6)
+
+
+def test_a_process_that_dies_again_and_again_ends_the_run(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def lost(process: ComputingProcess, task: str, *arguments: Any) -> None:
+        tried.append(task)
+        process.close()
+        raise ProcessLostError("signal 9, Killed")
+
+    monkeypatch.setattr(ComputingProcess, "ask", lost)
+    path = image(tmp_path, 40, 40)
+    with open_model(model) as opened:
+        source = ModelSource(str(model), None, None, None, True, opened.spec.sha256)
+    place = Place(source, (tmp_path,), (tmp_path,), sandbox=True)
+    with pytest.raises(OutOfMemoryError, match="signal 9, Killed"):
+        worker.predict_whole(place, job(path), Options())
+    assert tried == ["predict_whole"] * 4
+
+
+def test_a_worker_that_is_killed_takes_its_process_with_it(tmp_path: Path, model: Path) -> None:
+    path = image(tmp_path, 300, 400)
+    with start(1) as cluster:
+        orphans: list[psutil.Process] = []
+
+        def kill(done: int, total: int) -> None:
+            if done == 3:
+                orphans.extend(computing(cluster))
+                os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+
+        on_cluster(cluster.scheduler_address, model, job(path), progress=kill, tile=(48, 48))
+        assert orphans
+        wait_until(lambda: not {one.pid for one in orphans} & {one.pid for one in everywhere()}, "they end as well")
+
+
+def everywhere() -> list[psutil.Process]:
+    """The processes of this machine that did not end. An ended process can wait for somebody to ask how it ended."""
+    return [one for one in psutil.process_iter(["status"]) if one.info["status"] != psutil.STATUS_ZOMBIE]
+
+
 def test_a_time_series(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
     """Statistics of every frame are its own."""
     path = image(tmp_path, 3, 150, 230, axes="TYX")
@@ -196,8 +269,10 @@ def test_blocks_of_several_tiles_are_shards(tmp_path: Path, model: Path, monkeyp
 def test_shards_are_written(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers put tiles together where there are many, here from four tasks on."""
     path = image(tmp_path, 150, 230)
-    preload = tmp_path / "preload.py"
-    preload.write_text("import bioimage_inference.cluster.blocks as blocks\nblocks._FEWEST_TASKS = 4\n")
+    preload, first = tmp_path / "preload.py", tmp_path / "first" / "sitecustomize.py"
+    preload.write_text(f"import sys\nsys.path.insert(0, {str(first.parent)!r})\n")
+    first.parent.mkdir()  # the process that computes has the worker's path, and imports this module when it starts
+    first.write_text("import bioimage_inference.cluster.blocks as blocks\nblocks._FEWEST_TASKS = 4\n")
     monkeypatch.setattr(block_geometry, "_FEWEST_TASKS", 4)
     with dask.config.set({"distributed.worker.preload": [str(preload)]}), start(2) as cluster:
         (record,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(48, 64))
@@ -342,6 +417,108 @@ def test_what_the_command_line_refuses(tmp_path: Path, model: Path, options: tup
     assert code == 2
     assert expected in errors
     assert errors.count("\n") == 1
+
+
+@contextmanager
+def running(*arguments: object, environment: Mapping[str, str]) -> Iterator[None]:
+    """A program of Dask as long as the block lasts."""
+    command = [sys.executable, "-m", "distributed.cli.dask_" + str(arguments[0]), *map(str, arguments[1:])]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def certificates(home: Path) -> dict[str, str]:
+    """The environment after the lines of the manual that make a certificate."""
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "cluster.md").read_text()
+    (lines,) = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    command = ["bash", "-ec", f"{lines}\nenv -0"]
+    found = subprocess.run(command, env={**os.environ, "HOME": str(home)}, capture_output=True, text=True, check=True)
+    together: dict[str, str] = dict(one.split("=", 1) for one in found.stdout.split("\0") if one)
+    return {name: value for name, value in together.items() if name.startswith("DASK_")}
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The address of a scheduler that asks for certificates, and the environment that names them."""
+    if shutil.which("openssl") is None:
+        missing("OpenSSL", "apt install openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    environment = {**os.environ, **certificates(folder)}
+    named = {name: value for name, value in environment.items() if name.startswith("DASK_DISTRIBUTED__COMM")}
+    file = folder / "scheduler.json"
+    scheduler = ("scheduler", "--protocol", "tls", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    with running(*scheduler, "--dashboard-address", ":0", "--scheduler-file", file, environment=environment):
+        wait_until(lambda: file.exists() and file.read_text().endswith("}"), "the scheduler has its address")
+        address = json.loads(file.read_text())["address"]
+        with running("worker", address, "--nthreads", "1", "--local-directory", folder, environment=environment):
+            yield address, named
+
+
+def predict_with(environment: Mapping[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bioimage_inference", "predict", *map(str, arguments)]
+    together = {**os.environ, **environment}
+    return subprocess.run(command, env=together, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
+
+
+def test_a_cluster_of_others_with_certificates(
+    tmp_path: Path, model: Path, secured: tuple[str, Mapping[str, str]]
+) -> None:
+    address, certificates = secured
+    path = image(tmp_path, 60, 70)
+    found = predict_with(certificates, model, path, "-o", tmp_path / "out", "--dask", address, "--tile", "48x48")
+    assert found.returncode == 0, found.stderr
+    record = json.loads((tmp_path / "out" / "cells_provenance.json").read_text())
+    assert record["cluster"]["address"] == address
+    assert address.startswith("tls://")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [("tls", "There is no TLS connection to a Dask scheduler"), ("tcp", "No Dask scheduler answers")],
+)
+def test_without_its_certificates_there_is_no_connection(
+    tmp_path: Path, model: Path, secured: tuple[str, Mapping[str, str]], scheme: str, expected: str
+) -> None:
+    address = f"{scheme}://{secured[0].partition('://')[2]}"
+    found = predict_with({}, model, image(tmp_path, 60, 70), "-o", tmp_path / "out", "--dask", address)
+    assert found.returncode == 2, found.stderr
+    assert expected in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_with_certificates_of_another_cluster_there_is_no_connection(
+    tmp_path: Path, model: Path, secured: tuple[str, Mapping[str, str]]
+) -> None:
+    others = Security.temporary()
+    (tmp_path / "cluster.crt").write_text(others.tls_ca_file)
+    (tmp_path / "cluster.key").write_text(others.tls_client_key)
+    named = {name: str(tmp_path / Path(value).name) for name, value in secured[1].items() if value.startswith("/")}
+    found = predict_with(named, model, image(tmp_path, 60, 70), "-o", tmp_path / "out", "--dask", secured[0])
+    assert found.returncode == 2, found.stderr
+    assert "There is no TLS connection" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "is_open"),
+    [
+        ("tcp://node7:8786", True),
+        ("node7:8786", True),
+        ("tcp://10.0.0.7:8786", True),
+        ("tcp://[fe80::1]:8786", True),
+        ("tls://node7:8786", False),
+        ("tcp://127.0.0.1:8786", False),
+        ("tcp://[::1]:8786", False),
+        ("localhost:8786", False),
+        ("ucx://node7:8786", False),
+    ],
+)
+def test_connections_that_others_can_use(address: str, is_open: bool) -> None:
+    assert _is_open_to_others(address) is is_open
 
 
 def test_the_python_in_the_batch_script_of_the_manual_can_be_read() -> None:

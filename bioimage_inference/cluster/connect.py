@@ -3,15 +3,16 @@
 import logging
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import UsageError
 from ..memory import memory_budget, parse_size
-from ..own_process import set_up_process
 from ..processors import available_processors
 from . import worker
 
@@ -37,46 +38,37 @@ def connect(address: str, memory: str | None, threads: int | None, say: Callable
     """Connect to the scheduler at ``address``, or start ``local:N`` worker processes, for as long as the block lasts.
 
     ``memory`` and ``threads`` are what the user says of each worker; local ones share the memory. ``say`` is told what
-    is waited for, and the address of the dashboard. Raises :class:`UsageError` where Dask is not installed, nobody
-    answers, or workers have another version of this program.
+    is waited for, and the address of the dashboard. Certificates come from Dask's own configuration. Raises
+    :class:`UsageError` where Dask is not installed, nobody answers, certificates do not fit, or workers have another
+    version of this program.
     """
-    if find_spec("distributed") is None:
-        raise UsageError(
-            '--dask needs Dask, which is not installed. Install it with: pip install "bioimage_inference[cluster]"'
-        )
+    _check_installed("distributed")
     local = re.fullmatch(r"local:([1-9]\d*)", address)
-    if address.startswith("local") and local is None:
+    if address.partition(":")[0] == "local" and local is None:
         raise UsageError(f"--dask {address} is not understood. Give the number of processes, for instance local:4.")
-    with ExitStack() as stack:
-        if local is not None:
-            cluster = stack.enter_context(_local(address, int(local[1]), memory, threads))
-        else:
-            cluster = stack.enter_context(_remote(address, memory, threads, say))
-        if cluster.client.dashboard_link and _has_dashboard():
-            say(f"Dashboard of the cluster: {cluster.client.dashboard_link}")
+    connected = _local(address, int(local[1]), memory, threads) if local else _remote(address, memory, threads, say)
+    with connected as cluster:
         yield cluster
+
+
+def _check_installed(package: str) -> None:
+    if find_spec(package) is None:
+        raise UsageError(
+            f"--dask needs the package {package}, which is not installed. Install it with: pip install "
+            '"bioimage_inference[cluster]"'
+        )
 
 
 @contextmanager
 def _local(address: str, number: int, memory: str | None, threads: int | None) -> Iterator[Cluster]:
     """Processes on this machine, which share its memory and cores."""
-    from distributed import Client, LocalCluster
+    _check_installed("cryptography")
+    from .local import local_client
 
     each = memory_budget(memory).size // number
     cores = available_processors()
-    with (
-        LocalCluster(
-            n_workers=number,
-            processes=True,
-            threads_per_worker=1,
-            memory_limit=each,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        client.run(set_up_process)
-        yield Cluster(client, address, each, threads or max(1, cores // number))
+    with local_client(number, each) as client:
+        yield Cluster(client, address, each - worker.WORKER_BYTES, threads or max(1, cores // number))
 
 
 @contextmanager
@@ -87,13 +79,41 @@ def _remote(address: str, memory: str | None, threads: int | None, say: Callable
     with _quiet("distributed"):
         try:
             client = Client(address, timeout=_CONNECT_SECONDS)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"No Dask scheduler answers at {address} ({error}). Give the address that `dask scheduler` prints, "
-                "for instance tcp://node7:8786, or --dask local:4 for processes on this machine."
-            ) from error
+        except (OSError, ValueError, RuntimeError, TypeError) as error:  # the last two: certificates that Dask misses
+            raise UsageError(_no_connection(address, error)) from error
         with client:
+            if _is_open_to_others(address):
+                say(
+                    f"The connection to {address} has no encryption: anyone who reaches this port can run code as you. "
+                    "Clusters with tls:// addresses ask for certificates."
+                )
+            if client.dashboard_link and find_spec("bokeh") is not None:  # without Bokeh a scheduler shows nothing
+                say(f"Dashboard of the cluster: {client.dashboard_link}")
             yield _connected(client, address, memory, threads, say)
+
+
+def _no_connection(address: str, error: Exception) -> str:
+    """The message for a scheduler to which there is no connection."""
+    reason = str(error).rstrip(".")
+    if address.startswith("tls://"):
+        return (
+            f"There is no TLS connection to a Dask scheduler at {address} ({reason}). Name the certificates of the "
+            "cluster in Dask's configuration (distributed.comm.tls: ca-file, client.key, client.cert), and check that "
+            "the scheduler is running."
+        )
+    return (
+        f"No Dask scheduler answers at {address} ({reason}). Give the address that `dask scheduler` prints, for "
+        "instance tcp://node7:8786, or --dask local:4 for processes on this machine."
+    )
+
+
+def _is_open_to_others(address: str) -> bool:
+    """Whether an address has no encryption and leads to another machine."""
+    scheme, _, rest = address.rpartition("://")
+    host = urlsplit(f"//{rest}").hostname or ""
+    with suppress(ValueError):
+        return scheme in ("", "tcp") and not ip_address(host).is_loopback
+    return scheme in ("", "tcp") and host != "localhost"
 
 
 def _connected(
@@ -134,8 +154,3 @@ def _identify(client: Any, address: str) -> list[int]:
                 "version in both places."
             )
     return [memory for _, memory in found.values()]
-
-
-def _has_dashboard() -> bool:
-    """Whether Bokeh is installed, without which a scheduler shows nothing."""
-    return find_spec("bokeh") is not None

@@ -24,7 +24,7 @@ from . import worker
 from .blocks import Blocks, make_blocks
 from .connect import Cluster
 from .tasks import as_ours, in_turn
-from .work import Computed, ImageJob, Measured, ModelSource, Work
+from .work import Computed, ImageJob, Measured, Place, Work
 
 Index = tuple[int, ...]
 
@@ -44,6 +44,7 @@ class _Found:
     peak: int = 0
     cpu: float = 0.0
     bytes: dict[str, int] = field(default_factory=lambda: {"read": 0, "computed": 0})
+    sandbox: dict[str, Any] = field(default_factory=dict)
 
     def add(self, index: Index, done: Computed) -> None:
         """Take the answer of a block of the sample at ``index``."""
@@ -59,6 +60,8 @@ class _Found:
         self.cpu += done.cpu
         self.bytes["read"] += done.read
         self.bytes["computed"] += done.written
+        for wall, stands in done.sandbox.items():  # the record counts the walls that stood around all workers
+            self.sandbox[wall] = min(self.sandbox.get(wall, stands), stands)
 
     def add_seconds(self, seconds: Mapping[str, float]) -> None:
         """Add to the seconds of all workers together."""
@@ -67,7 +70,7 @@ class _Found:
 
 
 def predict_tiles(
-    cluster: Cluster, model: Model, source: ModelSource, job: ImageJob, options: Options, progress: Progress
+    cluster: Cluster, model: Model, place: Place, job: ImageJob, options: Options, progress: Progress
 ) -> dict[str, Any]:
     """Compute an image on a cluster and write its outputs as OME-Zarr; returns the record, which is not written.
 
@@ -89,7 +92,7 @@ def predict_tiles(
             stack.callback(stores[name].abort)
         folders = {name: store.folder for name, store in stores.items()}
         with as_ours(cluster):
-            found = _compute(cluster, Work(uuid.uuid4().hex, source, job, fixed, folders), blocks, progress)
+            found = _compute(cluster, place, Work(uuid.uuid4().hex, job, fixed, folders), blocks, progress)
         record = _record(spec, replace(prepared, plan=blocks.plan), options, found, hashes)
         _commit(stores, found)
     record["model"] |= model.source
@@ -163,19 +166,19 @@ def _blocks(spec: ModelSpec, prepared: Prepared, job: ImageJob) -> Blocks:
     return make_blocks(plan, samples, whole)
 
 
-def _compute(cluster: Cluster, work: Work, blocks: Blocks, progress: Progress) -> _Found:
+def _compute(cluster: Cluster, place: Place, work: Work, blocks: Blocks, progress: Progress) -> _Found:
     """Let the workers compute all blocks."""
     client, found = cluster.client, _Found()
     indices = list(product(*map(range, blocks.samples)))
-    pooled = client.submit(worker.measure, work, indices, True, pure=False)
+    pooled = client.submit(worker.measure, place, work, indices, True, pure=False)
     own: dict[Index, Any] = {}
     left = {index: len(blocks) // len(indices) for index in indices}
 
     def tasks() -> Iterator[tuple[Index, tuple[Any, ...]]]:
         for number, block in enumerate(blocks):
             if block.index not in own:
-                own[block.index] = client.submit(worker.measure, work, [block.index], False, pure=False)
-            yield block.index, (worker.compute, work, block, pooled, own[block.index], number == 0)
+                own[block.index] = client.submit(worker.measure, place, work, [block.index], False, pure=False)
+            yield block.index, (worker.compute, place, work, block, pooled, own[block.index], number == 0)
 
     with closing(in_turn(cluster, tasks())) as running:
         for index, future in running:
@@ -221,4 +224,5 @@ def _record(
         },
         "notes": list(dict.fromkeys(notes)),
         "versions": describe_versions(found.first.engine),
+        "sandbox": found.sandbox,
     }

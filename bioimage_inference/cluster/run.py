@@ -13,9 +13,10 @@ from ..errors import BioimageInferenceError
 from ..options import Options
 from . import worker
 from .connect import Cluster, connect
+from .messages import unreadable_answer
 from .one_image import predict_tiles
 from .tasks import as_ours, in_turn
-from .work import ImageJob, ModelSource
+from .work import ImageJob, ModelSource, Place
 
 Outcome = tuple[int, Mapping[str, Any] | BioimageInferenceError]
 
@@ -29,6 +30,7 @@ def predict_on_cluster(
     *,
     tiles: bool,
     offline: bool = False,
+    sandbox: bool = True,
 ) -> Generator[Outcome, None, None]:
     """Predict images on the workers of a cluster (see :func:`~bioimage_inference.cluster.connect.connect`).
 
@@ -36,17 +38,18 @@ def predict_on_cluster(
     come. With ``tiles`` an image is computed in blocks of tiles, one image after the other, and written as OME-Zarr:
     ``cells_probability.ome.zarr`` where the target is ``cells_probability.tif``. Without, each image is computed by one
     worker and written as without a cluster. ``progress`` is told of tiles or else of images that are done. Closing it
-    early ends what is being computed.
+    early ends what is being computed. The network runs behind the walls of :mod:`~bioimage_inference.sandbox`, unless
+    ``sandbox`` is false.
     """
-    source = _source_of(model, offline)
     jobs = [_absolute(job) for job in jobs]
+    place = _place(model, jobs, offline=offline, sandbox=sandbox)
     if not tiles:
-        yield from _images(cluster, source, jobs, options, progress)
+        yield from _images(cluster, model, place, jobs, options, progress)
         return
     for number, job in enumerate(jobs):
         outcome: Mapping[str, Any] | BioimageInferenceError
         try:
-            outcome = predict_tiles(cluster, model, source, job, options, progress)
+            outcome = predict_tiles(cluster, model, place, job, options, progress)
         except BioimageInferenceError as error:
             outcome = error
         yield number, outcome
@@ -70,12 +73,21 @@ class Predictions:
         *,
         tiles: bool,
         offline: bool = False,
+        sandbox: bool = True,
     ) -> None:
         self._connection = connect(address, options.memory, options.threads, say)
         self._jobs, self._tiles = list(jobs), tiles
         self._found: dict[int, Mapping[str, Any] | BioimageInferenceError] = {}
         self._show: Progress = _silent
-        self._begin = partial(predict_on_cluster, model=model, jobs=jobs, options=options, tiles=tiles, offline=offline)
+        self._begin = partial(
+            predict_on_cluster,
+            model=model,
+            jobs=jobs,
+            options=options,
+            tiles=tiles,
+            offline=offline,
+            sandbox=sandbox,
+        )
         self._stack = ExitStack()
 
     def __enter__(self) -> "Predictions":
@@ -111,19 +123,47 @@ def _silent(done: int, total: int) -> None:
 
 
 def _images(
-    cluster: Cluster, source: ModelSource, jobs: Sequence[ImageJob], options: Options, progress: Progress
+    cluster: Cluster, model: Model, place: Place, jobs: Sequence[ImageJob], options: Options, progress: Progress
 ) -> Iterator[Outcome]:
     fixed = replace(options, memory=str(cluster.memory), threads=cluster.threads)
-    todo = ((number, (worker.predict_whole, source, job, fixed)) for number, job in enumerate(jobs))
+    shared = cluster.client.submit(worker.same, place, pure=False)
+    todo = ((number, (worker.predict_whole, shared, job, fixed)) for number, job in enumerate(jobs))
     with closing(in_turn(cluster, todo)) as running:
         for done, (number, future) in enumerate(running, 1):
             try:
                 with as_ours(cluster):
                     record = future.result()
+                name_files(record, model, jobs[number])
                 yield number, record
             except BioimageInferenceError as error:
                 yield number, error
             progress(done, len(jobs))
+
+
+def name_files(record: dict[str, Any], model: Model, job: ImageJob) -> None:
+    """Name the files of a record as the client knows them: the client reads them, and no walls stand around it.
+
+    Raises :class:`~bioimage_inference.cluster.messages.UnreadableAnswerError` for what is no record.
+    """
+    try:
+        record["model"] |= model.source
+        for one in record["inputs"]:
+            one["file"] = str(job.inputs.get(one["tensor"], job.image))
+        for one in record["outputs"]:
+            one.pop("zarr", None)
+            for kind, path in vars(job.targets[one["id"]]).items():
+                one[kind] = None if path is None or one[kind] is None else str(path)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise unreadable_answer() from error
+
+
+def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bool) -> Place:
+    """What the processes that compute may read and write: images with the files beside them, and output folders."""
+    images = {path for job in jobs for path in (job.image, *job.inputs.values())}
+    read = {path.parent for path in images} | {path for path in images if path.is_symlink()}
+    files = (path for job in jobs for target in job.targets.values() for path in (target.tiff, target.npy))
+    write = {path.parent for path in files if path is not None}
+    return Place(_source_of(model, offline), tuple(sorted(read)), tuple(sorted(write)), sandbox)
 
 
 def _source_of(model: Model, offline: bool) -> ModelSource:

@@ -23,6 +23,20 @@ class ModelSource:
 
 
 @dataclass(frozen=True)
+class Place:
+    """What a process that computes is started for, and all that it keeps: a model, and the files of the user.
+
+    It may read the paths ``read`` and write below the folders ``write``. ``sandbox`` is false where the user gave
+    ``--no-sandbox``.
+    """
+
+    model: ModelSource
+    read: tuple[Path, ...]
+    write: tuple[Path, ...]
+    sandbox: bool
+
+
+@dataclass(frozen=True)
 class ImageJob:
     """One image: its file, further inputs by tensor id, and the files of its outputs by output id."""
 
@@ -40,7 +54,6 @@ class Work:
     """
 
     id: str
-    model: ModelSource
     job: ImageJob
     options: Options
     stores: Mapping[str, Path]
@@ -63,7 +76,7 @@ class Computed:
     ``network`` describes weights, device and ``engine`` for the record; ``outputs`` has axes, shape, dtype and so on by
     output id; ``ranges`` the smallest and largest value of each, ``measured`` the statistics of a whole output by
     output and step. ``peak`` is the memory in bytes that the process has had at most, ``cpu`` seconds of processor
-    time, ``read`` and ``written`` are the bytes of pixels read and computed.
+    time, ``read`` and ``written`` are the bytes of pixels read and computed. ``sandbox`` says which walls stood.
     """
 
     tiles: int
@@ -78,3 +91,4 @@ class Computed:
     cpu: float
     read: int
     written: int
+    sandbox: Mapping[str, Any]

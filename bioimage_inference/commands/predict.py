@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -168,10 +168,16 @@ def _predict_into_folder(
 def _restricted(
     arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], write: Sequence[Path]
 ) -> Iterator[None]:
-    """Leave the process the files that the run needs: images with the files beside them, the model, the outputs."""
+    """Leave the process the files that the run needs: images with the files beside them, the model, the outputs.
+
+    With ``--dask`` this process loads no network, and walls stand around the processes that do.
+    """
+    if arguments.dask is not None:
+        yield
+        return
     images = _images(arguments, task, samples)
     read = [*task.model.opened.package.places, *images, *(path.absolute().parent for path in images)]
-    with restricted(read, write, not arguments.no_sandbox) if arguments.dask is None else nullcontext():
+    with restricted(read, write, not arguments.no_sandbox):
         if arguments.debug:
             say(f"sandbox: {walls().in_words()}", error=True)
         yield
@@ -230,6 +236,7 @@ def _shared_out(arguments: argparse.Namespace, batch: Batch, failed: Collection[
         partial(say, error=True),
         tiles=not many,
         offline=arguments.offline,
+        sandbox=not arguments.no_sandbox,
     ) as cluster:
         yield replace(batch, task=replace(task, cluster=cluster))
 

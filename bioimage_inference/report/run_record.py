@@ -55,8 +55,13 @@ def describe_computed(
         "seconds": found.seconds,
         "notes": [*loaded.spec.notes, *loaded.notes, *prepared.notes, *found.notes],
         "versions": describe_versions(loaded.engine.name),
-        "sandbox": {"landlock": walls().landlock, "seccomp": walls().seccomp},
+        "sandbox": describe_walls(),
     }
+
+
+def describe_walls() -> dict[str, Any]:
+    """The walls that stand around this process."""
+    return {"landlock": walls().landlock, "seccomp": walls().seccomp}
 
 
 def _planned(output: TensorSpec, prepared: Prepared) -> dict[str, Any]:

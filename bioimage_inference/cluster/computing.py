@@ -1,0 +1,284 @@
+"""The process that computes for a Dask worker: it loads the network, measures samples and computes blocks of tiles.
+
+The sandbox stands around this process, so it has no connection to the cluster. It reads tasks from standard input and
+writes answers to a pipe (see :mod:`.process`). It keeps one model and one image open. A task may run again after a
+worker was lost, and then writes the same chunks with the same values.
+"""
+
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, BinaryIO, NoReturn
+
+from ..api import Model, open_model, predict
+from ..engine.calibration import over_tile_in_words, tile_dependence
+from ..engine.loading import Loaded
+from ..engine.prepare import Prepared, close, prepare, sources_of
+from ..engine.run import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
+from ..engine.source import Index, Source
+from ..errors import ModelError, UsageError
+from ..memory import peak_memory
+from ..model.spec import TensorSpec
+from ..options import Options
+from ..own_process import set_up_process
+from ..report.record import describe_network
+from ..report.run_record import describe_walls
+from ..sandbox import may_be_restricted, restricted
+from ..scratch import leave_nothing, scratch_folder
+from ..terminal import own_output
+from ..tiling.plan import Tile
+from .block_output import BlockOutput
+from .blocks import Block, Blocks, make_blocks
+from .messages import encoded, encoded_error, read_message, write_message
+from .work import Computed, ImageJob, Measured, ModelSource, Place, Work
+
+
+@dataclass(frozen=True)
+class _OpenImage:
+    """The image of a run: its tiles are planned as the client planned them."""
+
+    work: str
+    prepared: Prepared
+    blocks: Blocks
+    sources: Mapping[str, Source]
+
+
+@dataclass
+class _Opened:
+    """The model and the image that stay open between tasks.
+
+    ``over_tile`` holds remarks by work: whether the network looks at whole tiles, which depends on network and image.
+    """
+
+    model: Model
+    image: _OpenImage | None = None
+    over_tile: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Compute tasks until standard input ends. The argument is the descriptor of the pipe for answers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the client, and the client ends its tasks
+    signal.signal(signal.SIGTERM, lambda *_: _leave())
+    requests = os.fdopen(os.dup(0), "rb")
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)  # the code of a network must not read the requests
+    set_up_process()
+    may_be_restricted()
+    with os.fdopen(int(sys.argv[1]), "wb") as answers, own_output():
+        try:
+            _serve(requests, answers)
+        except (BrokenPipeError, EOFError):  # the worker is gone
+            _leave()
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Open the model that the first message names, put up the walls, and compute the tasks of the other messages."""
+    place: Place = pickle.loads(read_message(requests))  # the worker writes the requests
+    with ExitStack() as stack:
+        opened: list[_Opened] = []
+
+        def start() -> None:
+            model = stack.enter_context(_open_model(place.model))
+            places = [*model.opened.package.places, *place.read]
+            # a folder that only the client sees must not open the folders above it
+            folders = [folder for folder in place.write if folder.is_dir()]
+            stack.enter_context(restricted(places, folders, place.sandbox))
+            opened.append(_Opened(model))
+
+        write_message(answers, _answer(start))
+        if not opened:
+            return
+        waiting = _Requests(requests)  # Landlock restricts a thread only if the thread starts behind the walls
+        while (request := waiting.next()) is not None:
+            name, arguments = pickle.loads(request)
+            answer = _answer(partial(_TASKS[name], opened[0], *arguments))
+            waiting.pending = False
+            write_message(answers, answer)
+
+
+def _answer(task: Callable[[], Any]) -> bytes:
+    """The result of a task as a message, or its error."""
+    try:
+        return encoded(task())
+    except BaseException as error:  # a network's own code can raise anything
+        return encoded_error(error)
+
+
+class _Requests:
+    """The messages of the worker. The process ends when its worker ends, also in the middle of a task.
+
+    ``pending`` is true from the arrival of a request until its task is done.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.pending = False
+        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def next(self) -> bytes | None:
+        """Wait for the next request; ``None`` means that there are no more."""
+        return self._queue.get()
+
+    def _read(self, stream: BinaryIO) -> None:
+        with suppress(EOFError):
+            while True:
+                message = read_message(stream)
+                self.pending = True
+                self._queue.put(message)
+        if self.pending:
+            _leave()
+        self._queue.put(None)
+
+
+def _leave() -> NoReturn:
+    """End at once, and remove temporary files and unfinished outputs."""
+    leave_nothing()
+    os._exit(1)
+
+
+def _measure(opened: _Opened, work: Work, indices: list[Index], pooled: bool) -> Measured:
+    image, record, cpu = _open_image(opened, work), Record(), time.process_time()
+    with record.timed("statistics"):
+        notes = remarks_of(opened.model.spec, image.sources, indices) if pooled else []
+        statistics = measure_samples(opened.model.spec, image.sources, indices, pooled)
+    return Measured(statistics, tuple(notes), record.seconds, time.process_time() - cpu)
+
+
+def _compute(opened: _Opened, work: Work, block: Block, pooled: Measured, own: Measured, create: bool) -> Computed:
+    with scratch_folder() as scratch:
+        record = Record()
+        with record.timed("opening"):
+            image = _open_image(opened, work)
+            loaded = opened.model.load(work.options)
+        cpu = time.process_time()
+        outputs: dict[str, BlockOutput] = {}
+
+        def make_writer(output: TensorSpec, sizes: Mapping[str, int], dtype: Any) -> BlockOutput:
+            made = outputs[output.id] = BlockOutput(output, sizes, dtype, image.prepared, image.blocks, block)
+            if create:
+                made.create(work.stores[output.id])
+            made.open(work.stores[output.id])
+            return made
+
+        cut, tiles, folder = image.blocks, list(image.blocks.tiles(block)), scratch
+        job = Job(loaded.spec, loaded.network, cut.plan, image.sources, cut.samples, make_writer, folder, _silent)
+        Stages(job, record).compute(block.index, {**pooled.statistics, **own.statistics}, tiles, lambda: None)
+        with record.timed("postprocessing and writing"):
+            for output in outputs.values():
+                output.finish()
+        return Computed(
+            tiles=len(tiles),
+            seconds=record.seconds,
+            notes=(*loaded.notes, *_over_tile(opened, work, image.prepared, loaded), *record.notes),
+            network=describe_network(loaded, work.options.precision),
+            engine=loaded.engine.name,
+            outputs={name: output.describe() for name, output in outputs.items()},
+            ranges={name: output.range for name, output in outputs.items() if output.range is not None},
+            measured=record.measured[0],
+            peak=peak_memory(),
+            cpu=time.process_time() - cpu,
+            read=sum(_bytes_read(image.prepared, tile) for tile in tiles),
+            written=sum(output.written for output in outputs.values()),
+            sandbox=describe_walls(),
+        )
+
+
+def _over_tile(opened: _Opened, work: Work, prepared: Prepared, loaded: Loaded) -> tuple[str, ...]:
+    """A remark where the network looks at whole tiles, and there are several."""
+    if work.id not in opened.over_tile:
+        remarks: tuple[str, ...] = ()
+        if len(prepared.plan) > 1 and (found := tile_dependence(prepared, loaded)).operations:
+            words = over_tile_in_words(found, prepared)
+            remarks = (f"{words} Without --dask it is computed as one tile where that fits into memory.",)
+        opened.over_tile = {work.id: remarks}
+    return opened.over_tile[work.id]
+
+
+def _predict_whole(opened: _Opened, job: ImageJob, options: Options) -> dict[str, Any]:
+    _check_seen(job)
+    found = predict(  # the client has seen that the files may be replaced
+        opened.model, job.image, inputs=job.inputs, targets=job.targets, overwrite=True, options=options
+    )
+    return dict(found.record)
+
+
+_TASKS: Mapping[str, Callable[..., Any]] = {
+    "measure": _measure,
+    "compute": _compute,
+    "predict_whole": _predict_whole,
+}
+
+
+def _silent(done: int, total: int) -> None:
+    """The client shows progress."""
+    del done, total
+
+
+def _open_image(opened: _Opened, work: Work) -> _OpenImage:
+    """The image of a run, opened once per process."""
+    if opened.image is None or opened.image.work != work.id:
+        if opened.image is not None:
+            close(opened.image.prepared)
+            opened.image = None
+        _check_seen(work.job)
+        spec = opened.model.spec
+        prepared = prepare(spec, work.job.image, work.job.inputs, work.options)
+        samples = prepared.leading.samples
+        blocks = make_blocks(prepared.plan, samples, needs_whole_samples(spec, prepared.plan))
+        opened.image = _OpenImage(work.id, prepared, blocks, sources_of(spec, prepared))
+    return opened.image
+
+
+@contextmanager
+def _open_model(source: ModelSource) -> Iterator[Model]:
+    """The model. Raises :class:`ModelError` where it is another model than the client's."""
+    with open_model(
+        source.source,
+        description=source.description,
+        model_axes=source.axes,
+        model_size=source.size,
+        offline=source.offline,
+    ) as model:
+        if model.spec.sha256 != source.sha256:
+            raise ModelError(
+                f"The worker on {socket.gethostname()} sees another model as {source.source} than you do. Give workers "
+                "and yourself the same files."
+            )
+        yield model
+
+
+def _check_seen(job: ImageJob) -> None:
+    """Raises :class:`UsageError` for files that only the client sees."""
+    for path in (job.image, *job.inputs.values()):
+        if not path.exists():
+            raise UsageError(
+                f"The worker on {socket.gethostname()} sees no file {path}. Workers of a cluster read images and write "
+                "results themselves: put both on a file system that all of them share."
+            )
+
+
+def _bytes_read(prepared: Prepared, tile: Tile) -> int:
+    """Bytes of pixels that a tile takes from the images, its halo included."""
+    total = 0
+    for tensor, spans in tile.read.items():
+        matched = prepared.matched[tensor]
+        extents = dict(matched.sizes)
+        for letter, (start, stop) in spans.items():
+            extents[letter] = min(stop, matched.sizes[letter]) - max(start, 0)
+        total += prod(extents.values()) * matched.image.dtype.itemsize
+    return total
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The process that computes for a Dask worker, as the worker sees it: started for a model, asked task by task.
+
+A worker needs sockets and the keys of its cluster. A network gets neither: it runs in this process of its own, around
+which the sandbox stands. See :mod:`.computing` for the inside.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Any
+
+from .messages import read_answer, write_message
+from .work import Place
+
+# Seconds in which an idle process removes its temporary files. A busy one ends at once.
+_CLOSING_SECONDS = 10
+
+
+class ProcessLostError(Exception):
+    """The process that computes ended in the middle of a task; the text says how."""
+
+
+class ComputingProcess:
+    """A process that has opened the model of a place. Closing it ends it. Raises the errors of opening the model."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        reading, writing = os.pipe()
+        self._answers = os.fdopen(reading, "rb")
+        command = [sys.executable, "-P", "-m", f"{__package__}.computing", str(writing)]
+        # Dask's configuration can hold keys, which the process does not need
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        try:
+            # what a network prints to descriptor 1 goes to the log of the worker
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=2, pass_fds=(writing,), env=environment
+            )
+        except BaseException:
+            self._answers.close()
+            raise
+        finally:
+            os.close(writing)
+        try:
+            self._ask(place)
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, task: str, *arguments: Any) -> Any:
+        """The result of a task. Raises the error of the task, or :class:`ProcessLostError`."""
+        return self._ask((task, arguments))
+
+    def close(self) -> None:
+        """End the process, also in the middle of a task."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._answers.close()
+
+    def _ask(self, request: Any) -> Any:
+        assert self._process.stdin is not None
+        try:
+            write_message(self._process.stdin, pickle.dumps(request))  # type: ignore[arg-type]
+            return read_answer(self._answers)
+        except (BrokenPipeError, EOFError) as error:
+            raise ProcessLostError(self._how_it_ended()) from error
+
+    def _how_it_ended(self) -> str:
+        self._process.kill()  # it may have closed the pipe and live on
+        code = self._process.wait()
+        return f"exit code {code}" if code >= 0 else f"signal {-code}, {signal.strsignal(-code)}"

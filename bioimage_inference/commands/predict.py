@@ -16,6 +16,7 @@ from ..batch.resume import Resuming
 from ..batch.run import Batch, check_images, rehearse, rehearse_single, run_batch, run_single
 from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
+from ..image.reading import files_beside
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 from ..overwriting import check_writable
@@ -151,6 +152,7 @@ def _predict_into_folder(
     made = [folder] if arguments.ro_crate is None else [folder, arguments.ro_crate]
     with (
         output_folder(folder),
+        nullcontext() if arguments.ro_crate is None else output_folder(arguments.ro_crate, keep_empty=False),
         _shared_out(arguments, batch, failed, many) as batch,
         _restricted(arguments, task, samples, made),
     ):
@@ -159,8 +161,8 @@ def _predict_into_folder(
             records, exit_code = result.records, result.exit_code
         else:
             records, exit_code = [run_single(batch)], 0
-    if arguments.ro_crate is not None and records:
-        write_crate(records, arguments.ro_crate)
+        if arguments.ro_crate is not None and records:
+            write_crate(records, arguments.ro_crate)
     return records, exit_code
 
 
@@ -168,9 +170,10 @@ def _predict_into_folder(
 def _restricted(
     arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], write: Sequence[Path]
 ) -> Iterator[None]:
-    """Leave the process the files that the run needs: images with the files beside them, the model, the outputs."""
+    """Leave the process the files that the run needs: images with their companions, the model, the outputs."""
     images = _images(arguments, task, samples)
-    read = [*task.model.opened.package.places, *images, *(path.absolute().parent for path in images)]
+    beside = [one for path in images for one in files_beside(path)]
+    read = [*task.model.opened.package.places, *images, *beside]
     with restricted(read, write, not arguments.no_sandbox) if arguments.dask is None else nullcontext():
         if arguments.debug:
             say(f"sandbox: {walls().in_words()}", error=True)

@@ -91,10 +91,12 @@ def name_files(samples: Sequence[Sample], folder: Path, wanted: Wanted) -> list[
 
 def own_tables(folder: Path) -> list[Path]:
     """The tables of an earlier run in the folder; none where ``summary.csv`` there is not one of this program."""
+    if not (folder / SUMMARY).is_file():  # a pipe would be waited for
+        return []
     try:
         with (folder / SUMMARY).open(encoding="utf-8") as file:
             is_own = file.readline().startswith(f"{SUMMARY_BEGINNING},")
-    except (OSError, ValueError):  # none there, or something else
+    except (OSError, ValueError):  # something else
         is_own = False
     return [folder / name for name in TABLES] if is_own else []
 

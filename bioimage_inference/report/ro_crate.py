@@ -74,6 +74,8 @@ def check_names(paths: Iterable[Path]) -> None:
 
 def is_own_crate(folder: Path) -> bool:
     """Whether the folder is a crate that this program wrote."""
+    if not (folder / CRATE).is_file():  # a pipe would be waited for
+        return False
     try:
         entities = json.loads((folder / CRATE).read_text(encoding="utf-8"))["@graph"]
         return any(str(one["@id"]).startswith(_HOME) for one in entities)
@@ -324,7 +326,7 @@ def _record_file(record: Record) -> Path | None:
         return None
     end = "provenance.json"
     beside = (one for one in paths[0].parent.glob(f"*_{end}") if paths[0].name.startswith(one.name.removesuffix(end)))
-    return next((one for one in beside if _started(one) == record["started"]), None)
+    return next((one for one in beside if one.is_file() and _started(one) == record["started"]), None)
 
 
 def _started(path: Path) -> Any:

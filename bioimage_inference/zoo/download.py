@@ -5,6 +5,7 @@ are in it. A model that is there is used without asking the zoo: results stay th
 files are compared with their hashes on each use.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -122,10 +123,12 @@ def _locked(home: Path, model_id: str) -> Iterator[None]:
 
     make_folder(home)
     path = home / ".lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)  # FileLock would overrule the umask
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    status = os.fstat(descriptor)
     os.close(descriptor)
-    lock = FileLock(path, mode=mode)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise PermissionError(errno.EPERM, f"{path.name} is no lock of this program", str(path))
+    lock = FileLock(path, mode=stat.S_IMODE(status.st_mode))  # without a mode it would overrule the umask
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -238,6 +238,19 @@ def test_the_link_of_standard_output_stays(here: Path) -> None:
     assert os.readlink("/dev/stdout") == before  # noqa: PTH115
 
 
+@pytest.mark.parametrize("name", ["summary.csv", "a_provenance.json", "ro-crate-metadata.json", "a_report/tiles.png"])
+@pytest.mark.parametrize("options", ["", "--resume"])
+def test_pipes_in_the_output_folder_are_not_waited_for(here: Path, name: str, options: str, capsys: Output) -> None:
+    planted = Path("out", name)
+    planted.parent.mkdir(parents=True)
+    os.mkfifo(planted)
+    command = f"predict MODEL.zip sheet.csv -o out --report --ro-crate out --overwrite {options}"
+    assert main(command.split()) in (0, 2)
+    assert planted.is_fifo() or planted.is_file()
+    np.save("out/a_prediction.npy", np.zeros((2, 64, 64), "float32"))
+    assert main(["segment", "out/a_prediction.npy", "--axes", "cyx", "--labels", "labels.tif"]) == 0
+
+
 # Names that nobody can predict, made anew, with the rights that the umask leaves.
 
 

@@ -60,13 +60,27 @@ def keep_folder(folder: Path, name: str) -> None:
 def remove_folder(folder: Path) -> None:
     """Remove a folder that :func:`make_folder` made; another one of this name stays.
 
-    Raises :class:`OSError` where it cannot be removed.
+    The proof goes last, so that a later run can go on where this one is killed. Raises :class:`OSError` where the
+    folder cannot be removed.
     """
-    if _is_folder(folder) and os.path.lexists(_proof(folder)):
-        shutil.rmtree(folder)
-    elif _is_folder(folder):
-        with contextlib.suppress(OSError):  # not empty, so it is not the one that was made
-            folder.rmdir()
+    proof = _proof(folder).name
+    try:
+        # everything goes through this descriptor: nobody can put another folder in its place after the check
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # it is gone, a link, or no folder
+        return
+    try:
+        names = os.listdir(opened)  # noqa: PTH208 (pathlib takes no descriptor)
+        if names and proof not in names:
+            return
+        for name in (*(one for one in names if one != proof), *(one for one in names if one == proof)):
+            if stat.S_ISDIR(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode):
+                shutil.rmtree(name, dir_fd=opened)
+            else:
+                os.unlink(name, dir_fd=opened)
+    finally:
+        os.close(opened)
+    folder.rmdir()
 
 
 def remove_left_behind(parent: Path, names: re.Pattern[str]) -> None:
@@ -96,12 +110,6 @@ def _proof(folder: Path) -> Path:
     if found is None:
         raise ValueError(f"{folder.name} holds no mark")
     return folder / f".{found[0]}"
-
-
-def _is_folder(path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return stat.S_ISDIR(path.lstat().st_mode)
-    return False
 
 
 def _is_left_behind(path: Path, mark: str) -> bool:

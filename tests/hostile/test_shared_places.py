@@ -3,6 +3,7 @@
 What is planted are links, folders, pipes, and names as other runs give them.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -484,6 +485,30 @@ def test_what_only_has_the_name_of_something_left_behind_stays(tmp_path: Path, v
     living.rename(planted)
     clean(tmp_path)
     assert (planted / "file").exists(), "the folder of a living run, under the name of a dead one"
+
+
+def test_a_removal_that_was_killed_is_completed_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever went first."""
+    unlink = os.unlink
+    for killed_after in range(4):
+        folder = left_behind(tmp_path, mark())
+        (folder / "below").mkdir()
+        (folder / "below" / "file").touch()
+        calls = [0]
+
+        def counted(*given: object, calls: list[int] = calls, last: int = killed_after, **more: object) -> None:
+            calls[0] += 1
+            if calls[0] > last:
+                raise KeyboardInterrupt
+            unlink(*given, **more)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as context, contextlib.suppress(KeyboardInterrupt):
+            context.setattr(os, "unlink", counted)
+            temporary_names.remove_folder(folder)
+        clean(tmp_path)
+        assert not folder.exists()
 
 
 def test_links_in_what_was_left_behind_lead_nowhere(tmp_path: Path, victim: Path) -> None:

@@ -3,6 +3,7 @@
 A file is an earlier result where a record of this program (``*_provenance.json``) lies beside it and names it.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,6 +55,20 @@ def check_writable(
                 "another file or folder for the output, or replace it with --overwrite."
             )
     return replaced
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs where there is none, with the folders above it.
+
+    A link in its place counts where this user, root or the owner of the folder around it made the link. Linux follows
+    the same rule with ``fs.protected_symlinks``. Raises :class:`OSError`, for a link of somebody else too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_symlink():
+        return
+    owner, around = folder.lstat().st_uid, Path(os.path.abspath(folder)).parent.stat().st_uid  # noqa: PTH100
+    if owner not in (os.geteuid(), 0, around):
+        raise PermissionError(errno.EPERM, "it is a link that another user made", str(folder))
 
 
 def _holds_something(path: Path) -> bool:

@@ -18,7 +18,7 @@ from .engine.prepare import close, prepare
 from .engine.run import Progress
 from .errors import ImageError, ModelError, UsageError
 from .image.image import Region
-from .image.reading import open_image
+from .image.reading import files_beside, open_image
 from .options import Options
 from .overwriting import check_writable
 from .report.hashing import path_hash
@@ -107,8 +107,9 @@ def repeat(
         _check(recorded, model, options, problems)
         options = _with_tile(options, recorded, model, images)
         first, *others = images
-        known = [path, *images.values(), *(file.path for file in recorded.outputs.values() if file.path is not None)]
-        read = [*model.opened.package.places, *(one.absolute().parent for one in known)]
+        earlier = {key: _found(file, path) for key, file in recorded.outputs.items()}
+        known = [path, *images.values(), *(one for one in earlier.values() if one is not None)]
+        read = [*model.opened.package.places, *known, *(one for file in images.values() for one in files_beside(file))]
         with restricted(read, [folder], sandbox):
             prediction = predict(
                 model,
@@ -122,7 +123,7 @@ def repeat(
     sample = {key: recorded.content[key] for key in ("sample",) if key in recorded.content}
     record = {**prediction.record, **sample}
     write_record(record, folder / path.name)
-    return Repetition(tuple(_findings(recorded, record)), tuple(_changes(recorded.content, record)), record)
+    return Repetition(tuple(_findings(recorded, earlier, record)), tuple(_changes(recorded.content, record)), record)
 
 
 def _targets(recorded: Recorded, folder: Path) -> dict[str, Target]:
@@ -257,15 +258,17 @@ def _with_tile(options: Options, recorded: Recorded, model: Model, images: Mappi
     return replace(options, tile=tuple(recorded.tile[letter] for letter in letters))
 
 
-def _findings(recorded: Recorded, record: Mapping[str, Any]) -> Iterator[OutputFinding]:
-    """Every recorded file beside the new one."""
+def _findings(
+    recorded: Recorded, earlier: Mapping[tuple[str, str], Path | None], record: Mapping[str, Any]
+) -> Iterator[OutputFinding]:
+    """Every recorded file beside the new one; ``earlier`` says where the recorded files are now."""
     outputs = {output["id"]: output for output in record["outputs"]}
     for (output, kind), file in recorded.outputs.items():
         new, sha256 = Path(outputs[output][kind]), outputs[output]["sha256"][kind]
         verdict: Verdict = "identical"
         largest: float | None = 0.0
         if sha256 != file.sha256:
-            old = _found(file, recorded.path)
+            old = earlier[output, kind]
             unchanged = old is not None and path_hash(old).sha256 == file.sha256
             largest = largest_difference(old, new) if old is not None and unchanged else None
             verdict = "same values" if largest == 0 else "differs"

@@ -92,9 +92,9 @@ def advice(error: BaseException) -> str:
 def restricted(read: Iterable[Path], write: Iterable[Path], wanted: bool = True) -> Iterator[None]:
     """Leave the process these files and folders, besides Python's and the system's own, from now on.
 
-    ``write`` are folders in which it may also make and remove files; a folder for temporary files of its own is added.
-    Where one of these folders does not exist, the nearest one above it counts. What is restricted stays so after the
-    block; only the temporary folder ends with it.
+    ``write`` are folders in which it may also make and remove files; one that does not exist cannot be made any more.
+    A folder for temporary files of its own is added. What is restricted stays so after the block; only the temporary
+    folder ends with it.
     """
     global _standing
     if not wanted:
@@ -108,7 +108,8 @@ def restricted(read: Iterable[Path], write: Iterable[Path], wanted: bool = True)
         if fonts is None:
             os.environ["MPLCONFIGDIR"] = str(scratch)
         _standing = _restrict(
-            [*_own_files(), *filter(None, [fonts]), *read], [*map(_existing, write), *folders_in_use()]
+            [*_own_files(), *filter(None, [fonts]), *read],
+            [*(folder.absolute() for folder in write), *folders_in_use()],
         )
         yield
 
@@ -121,12 +122,6 @@ def _font_cache() -> Path | None:
         if any(folder.glob("fontlist-*.json")):
             return folder
     return None
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    folder = folder.absolute()
-    return next(one for one in (folder, *folder.parents) if one.is_dir())
 
 
 def _own_files() -> Iterator[Path]:
@@ -163,12 +158,18 @@ def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path]) ->
             _allow(libc, rules, path, _READ_FILE | _READ_DIR)
         for path in (*write, *map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):
             _allow(libc, rules, path, handled & ~_EXECUTE)
-        for path in write:  # a new folder in which nothing was written is removed in the end
-            _allow(libc, rules, path.parent, _REMOVE_DIR)
+        for path in write:
+            if _may_be_removed(path):
+                _allow(libc, rules, path.parent, _REMOVE_DIR)
         failed = libc.syscall(_RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)
     return 0 if failed else version
+
+
+def _may_be_removed(folder: Path) -> bool:
+    """Whether the program removes the folder in the end: a temporary one, or a new one in which nothing was written."""
+    return folder in folders_in_use() or (folder.is_dir() and next(folder.iterdir(), None) is None)
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:

@@ -1,7 +1,6 @@
 """Outputs are whole or absent, and other programs read them with the right axes, names and pixel sizes."""
 
 import errno
-import fcntl
 import json
 import os
 import resource
@@ -32,10 +31,10 @@ from bioimage_inference.errors import OutputError
 from bioimage_inference.image import partial_file
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.npy_sink import NpySink
-from bioimage_inference.image.partial_file import PartialFile, byte_size, remove_unfinished
+from bioimage_inference.image.partial_file import PartialFile, byte_size, partial_pattern, remove_unfinished
 from bioimage_inference.image.sinks import LETTERS, Layout, Sink, commit_all, runs
 from bioimage_inference.image.tiff_sink import How, TiffSink, arrange, needs_bigtiff
-from tests.machine import small_disk
+from tests.machine import small_disk, wait_until
 
 
 @contextmanager
@@ -487,7 +486,9 @@ def test_an_output_has_its_name_only_when_complete(tmp_path: Path) -> None:
     sink = npy(path)
     sink.write(WHOLE, ONES)
     assert path.read_text() == "of an earlier run"
-    assert sorted(file.name for file in tmp_path.iterdir()) == [f".o.npy.{os.getpid()}.partial", "o.npy"]
+    partial, final = sorted(tmp_path.iterdir())
+    assert partial_pattern(path).fullmatch(partial.name)
+    assert final == path
     commit_all([sink])
     np.testing.assert_array_equal(np.load(path), ONES)
     assert list(tmp_path.iterdir()) == [path]
@@ -555,12 +556,15 @@ def test_a_folder_that_takes_the_name_meanwhile_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "o.npy"]
 
 
-def test_a_link_is_followed(tmp_path: Path) -> None:
+def test_a_link_is_replaced_and_a_folder_may_be_one(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "o.npy").symlink_to(tmp_path / "elsewhere" / "real.npy")
-    commit_all([npy(tmp_path / "o.npy")])
-    assert (tmp_path / "o.npy").is_symlink()
-    assert np.load(tmp_path / "elsewhere" / "real.npy").shape == (4, 4)
+    (tmp_path / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "real.npy").write_text("of somebody else")
+    (tmp_path / "elsewhere" / "o.npy").symlink_to(tmp_path / "elsewhere" / "real.npy")
+    commit_all([npy(tmp_path / "folder" / "o.npy")])
+    assert not (tmp_path / "elsewhere" / "o.npy").is_symlink()
+    assert np.load(tmp_path / "elsewhere" / "o.npy").shape == (4, 4)
+    assert (tmp_path / "elsewhere" / "real.npy").read_text() == "of somebody else"
 
 
 # Places that cannot be written.
@@ -715,83 +719,40 @@ def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+def partials(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".o.npy.*.partial"))
+
+
 def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path: Path, writer: subprocess.Popen[str]) -> None:
     writer.send_signal(signal.SIGKILL)
     writer.wait()
-    left = tmp_path / f".o.npy.{writer.pid}.partial"
-    assert left.exists()
+    (left,) = partials(tmp_path)
     commit_all([npy(tmp_path / "other.npy")])
     assert left.exists(), "of another output"
     commit_all([npy(tmp_path / "o.npy")])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["o.npy", "other.npy"]
 
 
+def test_what_a_killed_run_left_behind_is_removed_before_its_parent_asks_for_it(
+    tmp_path: Path, writer: subprocess.Popen[str]
+) -> None:
+    """As in a container whose first process waits for no child."""
+    writer.send_signal(signal.SIGKILL)
+    wait_until(lambda: b") Z " in Path(f"/proc/{writer.pid}/stat").read_bytes(), "the writer has ended")
+    commit_all([npy(tmp_path / "o.npy")])
+    assert not partials(tmp_path)
+
+
 def test_what_a_living_run_writes_stays(tmp_path: Path, writer: subprocess.Popen[str]) -> None:
+    (living,) = partials(tmp_path)
     commit_all([npy(tmp_path / "o.npy")])
-    assert sorted(file.name for file in tmp_path.iterdir()) == [f".o.npy.{writer.pid}.partial", "o.npy"]
-
-
-def test_a_killed_run_with_the_same_process_number_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / f".o.npy.{os.getpid()}.partial").write_bytes(b"of another container")
-    commit_all([npy(tmp_path / "o.npy")])
-    assert list(tmp_path.iterdir()) == [tmp_path / "o.npy"]
-
-
-def test_a_folder_named_like_a_partial_file_stays(tmp_path: Path) -> None:
-    (tmp_path / ".o.npy.1.partial").mkdir()
-    commit_all([npy(tmp_path / "o.npy")])
-    assert (tmp_path / ".o.npy.1.partial").is_dir()
-
-
-def test_a_partial_file_that_replaced_one_left_behind_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = tmp_path / ".o.npy.1.partial"
-    left.write_text("left behind")
-    lock = fcntl.flock
-
-    def replacing(descriptor: int, operation: int) -> None:
-        if operation & fcntl.LOCK_NB:
-            left.unlink()
-            left.write_text("of a living run")
-        lock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", replacing)
-    commit_all([npy(tmp_path / "o.npy")])
-    assert left.read_text() == "of a living run"
+    assert sorted(tmp_path.iterdir()) == [living, tmp_path / "o.npy"]
 
 
 def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="already being written"), writing(npy(tmp_path / "o.npy") for _ in range(2)):
         pytest.fail("both were opened")
     assert not list(tmp_path.iterdir())
-
-
-def test_without_locks_nothing_is_taken_for_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unable(_descriptor: int, _operation: int) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", unable)
-    left = tmp_path / ".o.npy.1.partial"
-    left.touch()
-    commit_all([npy(tmp_path / "o.npy")])
-    assert sorted(tmp_path.iterdir()) == [left, tmp_path / "o.npy"]
-
-
-def test_a_partial_file_removed_before_it_was_locked_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock = fcntl.flock
-    removed: list[Path] = []
-
-    def removing(descriptor: int, operation: int) -> None:
-        if not removed:
-            removed.append(tmp_path / f".o.npy.{os.getpid()}.partial")
-            removed[0].unlink()
-        lock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", removing)
-    with writing([npy(tmp_path / "o.npy")]) as (sink,):
-        sink.write(WHOLE, ONES)
-    np.testing.assert_array_equal(np.load(tmp_path / "o.npy"), ONES)
 
 
 def test_importing_the_sinks_does_not_import_tifffile() -> None:

@@ -198,7 +198,19 @@ def test_a_picture_that_cannot_be_written(tmp_path: Path, capsys: Output) -> Non
     rdf = published_model(tmp_path, Blur((1, 1)))
     alter(tmp_path / "test1.npy", 1, 0, 0, 0, 0)
     code, message = refused(capsys, rdf, "-o", rdf / "folder")
-    assert (code, "cannot be written" in message) == (2, True)
+    assert (code, "cannot be made" in message) == (2, True)
+    (tmp_path / "difference_torchscript_out.png").mkdir()
+    code, message = refused(capsys, rdf, "-o", tmp_path)
+    assert (code, "a folder has that name" in message) == (2, True)
+
+
+def test_a_folder_without_pictures_is_not_kept(tmp_path: Path, capsys: Output) -> None:
+    rdf = published_model(tmp_path, Blur((1, 1)))
+    assert main(["validate", str(rdf), "-o", str(tmp_path / "pictures")]) == 0
+    assert not (tmp_path / "pictures").exists()
+    alter(tmp_path / "test1.npy", 1, 0, 0, 0, 0)
+    assert main(["validate", str(rdf), "-o", str(tmp_path / "pictures")]) == 7
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
 
 
 # By which tolerance

@@ -1,6 +1,5 @@
 """What the OME-Zarr writer promises: read back by our reader and by others, complete or not there at all."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,19 +160,31 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path, kind: str) ->
     assert kind != "a folder of the user" or (path / "thesis.txt").exists()
 
 
+PARTIAL_STORE = """
+from pathlib import Path
+import sys
+from bioimage_inference.image.zarr_sink import PartialStore
+store = PartialStore(Path(sys.argv[1]))
+(store.folder / "0").mkdir()
+print(store.folder.name, flush=True)
+input()
+"""
+
+
 def test_what_a_killed_run_left_behind_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
     path = tmp_path / "out.ome.zarr"
-    killed = tmp_path / ".out.ome.zarr.99999999.partial"
-    (killed / "0").mkdir(parents=True)
-    code = (
-        "from pathlib import Path; from bioimage_inference.image.zarr_sink import PartialStore; "
-        f"store = PartialStore(Path({str(path)!r})); print('made', flush=True); input()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stdin=-1, text=True) as other:
+    command = [sys.executable, "-c", PARTIAL_STORE, str(path)]
+    with (
+        subprocess.Popen(command, stdout=-1, stdin=-1, text=True) as killed,
+        subprocess.Popen(command, stdout=-1, stdin=-1, text=True) as other,
+    ):
+        assert killed.stdout is not None
         assert other.stdout is not None
-        assert other.stdout.readline() == "made\n"
+        left, used = killed.stdout.readline().strip(), other.stdout.readline().strip()
+        killed.kill()
+        killed.wait()
+        assert (tmp_path / left / "0").is_dir()
         store = PartialStore(path)
-        names = {one.name for one in tmp_path.iterdir()}
-        assert names == {f".out.ome.zarr.{pid}.partial" for pid in (os.getpid(), other.pid)}
+        assert {one.name for one in tmp_path.iterdir()} == {used, store.folder.name}
         store.abort()
         other.communicate("")

@@ -161,7 +161,7 @@ def test_a_model_is_named_by_its_id_and_downloaded_once(
     (folder,) = home(zoo).glob("*-*")
     assert folder.name.startswith("1.2-")
     assert {path.name for path in folder.iterdir()} == {
-        *("rdf.yaml", "weights.pt", "test0.npy", "test1.npy", "README.md", "cover.png")
+        *("rdf.yaml", "weights.pt", "test0.npy", "test1.npy", "README.md", "cover.png", ".sha256.json")
     }
     assert (folder / "rdf.yaml").read_bytes() == (zoo.folder / "quiet-newt" / "rdf.yaml").read_bytes()
     for name in ("weights.onnx", "sample.tif", "attached.ijm"):  # of no use here

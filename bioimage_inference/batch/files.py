@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..api import Target
 from ..errors import UsageError, cannot_write
-from ..overwriting import RECORD_END
+from ..overwriting import RECORD_END, make_folder
 from ..text import for_file_name
 from .sample_sheet import Sample
 
@@ -91,10 +91,12 @@ def name_files(samples: Sequence[Sample], folder: Path, wanted: Wanted) -> list[
 
 def own_tables(folder: Path) -> list[Path]:
     """The tables of an earlier run in the folder; none where ``summary.csv`` there is not one of this program."""
+    if not (folder / SUMMARY).is_file():  # a pipe would be waited for
+        return []
     try:
         with (folder / SUMMARY).open(encoding="utf-8") as file:
             is_own = file.readline().startswith(f"{SUMMARY_BEGINNING},")
-    except (OSError, ValueError):  # none there, or something else
+    except (OSError, ValueError):  # something else
         is_own = False
     return [folder / name for name in TABLES] if is_own else []
 
@@ -110,14 +112,16 @@ def relative(path: Path, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def output_folder(folder: Path) -> Iterator[None]:
+def output_folder(folder: Path, *, keep_empty: bool = True) -> Iterator[None]:
     """Make the output folder; a new one in which nothing was written is removed where the block fails.
+
+    Without ``keep_empty`` it is removed where the block succeeds, too.
 
     Raises :class:`OutputError` where it cannot be made.
     """
     new = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise cannot_write(
             f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.", error
@@ -126,9 +130,15 @@ def output_folder(folder: Path) -> Iterator[None]:
         yield
     except BaseException:
         if new:
-            with contextlib.suppress(OSError):  # something was written
-                folder.rmdir()
+            _remove_empty(folder)
         raise
+    if new and not keep_empty:
+        _remove_empty(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # something was written
+        folder.rmdir()
 
 
 def _image_files(start: Path, wanted: Wanted) -> ImageFiles:

@@ -41,10 +41,10 @@ class Resuming:
 
     def earlier(self, image: Path, files: ImageFiles) -> Earlier:
         """What there is of an image. Reads the image and its outputs once, to compare their SHA-256."""
+        if not files.record.is_file():
+            return Earlier(None, "there is no record of it")
         try:
             record = json.loads(files.record.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return Earlier(None, "there is no record of it")
         except (OSError, ValueError) as error:
             return Earlier(None, f"its record cannot be read ({error})")
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:

@@ -10,6 +10,7 @@ from typing import Any
 from ..api import Model, Target
 from ..engine.run import Progress
 from ..errors import BioimageInferenceError
+from ..image.reading import files_beside
 from ..options import Options
 from . import worker
 from .connect import Cluster, connect
@@ -158,9 +159,9 @@ def name_files(record: dict[str, Any], model: Model, job: ImageJob) -> None:
 
 
 def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bool) -> Place:
-    """What the processes that compute may read and write: images with the files beside them, and output folders."""
+    """What the processes that compute may read and write: images with their companions, and output folders."""
     images = {path for job in jobs for path in (job.image, *job.inputs.values())}
-    read = {path.parent for path in images} | {path for path in images if path.is_symlink()}
+    read = images | {beside for path in images for beside in files_beside(path)}
     files = (path for job in jobs for target in job.targets.values() for path in (target.tiff, target.npy))
     write = {path.parent for path in files if path is not None}
     return Place(_source_of(model, offline), tuple(sorted(read)), tuple(sorted(write)), sandbox)

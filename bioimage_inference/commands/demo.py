@@ -1,6 +1,7 @@
 """``bioimage-inference demo``: the bundled model on the bundled image, with a picture of the result."""
 
 import argparse
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from ..api import Target, predict
 from ..batch.one_image import Summary
 from ..batch.progress import shown
 from ..errors import UsageError, cannot_write
-from ..overwriting import check_writable
+from ..image.partial_file import write_whole
+from ..overwriting import check_writable, make_folder
 from ..terminal import say
 
 _PACKAGE = Path(__file__).parents[1]
@@ -22,7 +24,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
     model, image = _bundled("demo-model.zip"), _bundled("nuclei.tif")
     folder: Path = arguments.output
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise cannot_write(
             f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.", error
@@ -94,4 +96,6 @@ def _draw(image: Path, output: NDArray[Any], picture: Path) -> None:
         axis.set_title(title)
         axis.set_axis_off()
     figure.colorbar(shown, ax=axes, label="probability", fraction=0.015, aspect=30)
-    figure.savefig(picture, dpi=100)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    write_whole(picture, content.getvalue())

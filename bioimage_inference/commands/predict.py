@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..batch.resume import Resuming
 from ..batch.run import Batch, check_images, rehearse, rehearse_single, run_batch, run_single
 from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
+from ..image.reading import files_beside
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 from ..overwriting import check_writable
@@ -151,6 +152,7 @@ def _predict_into_folder(
     made = [folder] if arguments.ro_crate is None else [folder, arguments.ro_crate]
     with (
         output_folder(folder),
+        nullcontext() if arguments.ro_crate is None else output_folder(arguments.ro_crate, keep_empty=False),
         _shared_out(arguments, batch, failed, many) as batch,
         _restricted(arguments, task, samples, made),
     ):
@@ -159,8 +161,8 @@ def _predict_into_folder(
             records, exit_code = result.records, result.exit_code
         else:
             records, exit_code = [run_single(batch)], 0
-    if arguments.ro_crate is not None and records:
-        write_crate(records, arguments.ro_crate)
+        if arguments.ro_crate is not None and records:
+            write_crate(records, arguments.ro_crate)
     return records, exit_code
 
 
@@ -168,7 +170,7 @@ def _predict_into_folder(
 def _restricted(
     arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], write: Sequence[Path]
 ) -> Iterator[None]:
-    """Leave the process the files that the run needs: images with the files beside them, the model, the outputs.
+    """Leave the process the files that the run needs: images with their companions, the model, the outputs.
 
     With ``--dask`` this process loads no network, and walls stand around the processes that do.
     """
@@ -176,8 +178,8 @@ def _restricted(
         yield
         return
     images = _images(arguments, task, samples)
-    read = [*task.model.opened.package.places, *images, *(path.absolute().parent for path in images)]
-    with restricted(read, write, not arguments.no_sandbox):
+    beside = [one for path in images for one in files_beside(path)]
+    with restricted([*task.model.opened.package.places, *images, *beside], write, not arguments.no_sandbox):
         if arguments.debug:
             say(f"sandbox: {walls().in_words()}", error=True)
         yield

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..api import open_model
+from ..batch.files import output_folder
 from ..batch.progress import shown
 from ..engine.receptive_field import TOLERANCE
 from ..errors import BioimageInferenceError, ModelError, ReproductionError, TrustError
@@ -57,7 +58,10 @@ def validate_command(arguments: argparse.Namespace) -> int:
         display.wait("reading the model")
         with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
             display.wait("computing the test image")
-            with restricted(model.opened.package.places, [arguments.output], not arguments.no_sandbox):
+            with (
+                output_folder(arguments.output, keep_empty=False),
+                restricted(model.opened.package.places, [arguments.output], not arguments.no_sandbox),
+            ):
                 findings = validate(
                     model, options, arguments.output, arguments.weights, arguments.halo, overwrite=arguments.overwrite
                 )

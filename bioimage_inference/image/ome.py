@@ -57,6 +57,16 @@ def own_part(xml: str, path: Path, pages: int) -> OmePart:
         return OmePart(None, "Its OME-XML is incomplete, so that the pages are taken as they come.")
 
 
+def metadata_file(xml: str, path: Path) -> Path | None:
+    """The companion file that has the metadata of the TIFF at ``path``, if it lies beside it; ``xml`` is the TIFF's."""
+    try:
+        binary = _children(_parse(xml), "BinaryOnly")
+    except (ElementTree.ParseError, ValueError):
+        return None
+    name = binary[0].get("MetadataFile", "") if binary else ""
+    return path.parent / name if _lies_beside(path.parent, name) else None
+
+
 def companion_files(path: Path) -> tuple[Path, ...]:
     """The TIFF files of which a companion file is the description, as far as they lie beside it."""
     root = _companion(path.parent, path.name)

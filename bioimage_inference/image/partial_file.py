@@ -6,7 +6,6 @@ of the process, and what was written does not stay in the memory that the system
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -17,23 +16,26 @@ from pathlib import Path
 from typing import IO
 
 from bioimage_inference.errors import DENIED, DiskFullError, NotPermittedError, OutputError
+from bioimage_inference.temporary_names import MARK_BYTES, marked, new_mark, remove_folder, remove_left_behind
 
 # What file systems answer that cannot reserve space; writing finds a full disk as well, only later.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 MOST_NAME_BYTES = 255
 """Bytes of the longest file name on Linux and macOS (NAME_MAX in limits.h)."""
+_PARTIAL = ".partial"
+_SYSTEM_FOLDERS = (Path("/dev"), Path("/proc"))
 
 
 class _OfThisProcess:
-    """Files that are neither committed nor aborted, and those that were ``committed``.
+    """Final places of files and folders by their partial paths while they are ``unfinished``, and ``committed`` files.
 
     After an interruption, ``ended``, none is begun any more.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.unfinished: set[Path] = set()
+        self.unfinished: dict[Path, Path] = {}
         self.committed: list[Path] = []
         self.ended = False
 
@@ -42,29 +44,27 @@ _process = _OfThisProcess()
 
 
 class PartialFile:
-    """A new file ``.{final name}.{process id}.partial`` that becomes ``path`` by :meth:`commit`.
+    """A new file ``.{final name}.{mark}.partial`` that becomes ``path`` by :meth:`commit`.
 
-    A link is followed to the file that it names. The partial file is locked as long as its writer lives, so what a
-    killed run left behind is told from what another run is writing, and removed here; on file systems without locks
-    it stays.
-    ``needed`` is about the size in bytes that the file will have, for the words of errors.
+    Nothing is written through links: the file replaces a symbolic or hard link at ``path``, and the file that the link
+    leads to stays as it is. What killed runs left behind of the same output is removed, see
+    :mod:`bioimage_inference.temporary_names`.
+    ``needed`` is about the size in bytes that the file will have, for the words of errors. Only ``noted`` files are
+    named by :func:`committed_files`.
     Raises :class:`OutputError` from every method when the place cannot be written.
     """
 
-    def __init__(self, path: Path, needed: int | None = None) -> None:
+    def __init__(self, path: Path, needed: int | None = None, *, noted: bool = True) -> None:
         self.path = path
         self.needed = needed
-        self._final = Path(os.path.realpath(path))
-        self._partial = partial_path(self._final)
+        self._noted = noted
+        self._final = final_place(path)
         self._descriptor: int | None = None
         try:
             self._refuse_what_is_no_file()
-            _remove_left_behind(self._final)
-            with _process.lock:
-                if _process.ended:
-                    raise KeyboardInterrupt
-                _process.unfinished.add(self._partial)
-                self._descriptor = self._create()
+            with beginning(path, self._final) as self._partial:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._descriptor = os.open(self._partial, flags, 0o666)
         except OSError as error:
             raise self._explained(error) from error
 
@@ -76,25 +76,12 @@ class PartialFile:
             )
         if self._final.exists() and not self._final.is_file():
             raise OutputError(f"The output {self.path} is a device or a pipe, not a file. Name a file.")
+        if self._final.is_symlink():
+            return
         if self._final.exists() and not os.access(self._final, os.W_OK):
             raise NotPermittedError(
                 f"The file {self.path} exists and is write-protected. Name another one, or make it writable."
             )
-
-    def _create(self) -> int:
-        while True:
-            try:
-                descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            except FileExistsError as error:
-                raise OutputError(
-                    f"The output {self.path} is already being written, by this run or by another. Give every output "
-                    f"a name of its own. If nothing is running, delete the file {self._partial} and try again."
-                ) from error
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                return descriptor
-            os.close(descriptor)  # another run took it for one left behind before it was locked
 
     @property
     def _open(self) -> int:
@@ -106,7 +93,9 @@ class PartialFile:
     def stream(self) -> Iterator[IO[bytes]]:
         """The file as a binary stream, for a library that writes a header."""
         try:
-            with self._partial.open("r+b") as stream:
+            # tifffile wants to know a name, but the path is not opened again: somebody may have put a link there
+            with open(self._partial, "r+b", opener=lambda *_: os.dup(self._open)) as stream:
+                stream.seek(0)
                 yield stream
         except OSError as error:
             raise self._explained(error) from error
@@ -147,13 +136,23 @@ class PartialFile:
         """Give the file its final name, replacing what had it."""
         descriptor = self._open
         try:
+            self._check_that_it_is_there()
             self._partial.replace(self._final)
         except OSError as error:
             raise self._explained(error) from error
         self._descriptor = None
         os.close(descriptor)
-        _process.unfinished.discard(self._partial)
-        note_committed(self.path)
+        finished(self._partial)
+        if self._noted:
+            note_committed(self.path)
+
+    def _check_that_it_is_there(self) -> None:
+        here, own = self._partial.lstat(), os.fstat(self._open)
+        if (here.st_dev, here.st_ino) != (own.st_dev, own.st_ino):
+            raise OutputError(
+                f"The output {self.path} cannot be completed, because another program replaced the unfinished file "
+                f"{self._partial}. Write to a folder in which others cannot rename your files."
+            )
 
     def abort(self) -> None:
         """Remove the partial file; nothing happens where there is none any more."""
@@ -166,33 +165,77 @@ class PartialFile:
             raise self._explained(error) from error
         finally:
             os.close(descriptor)
-        _process.unfinished.discard(self._partial)
+            finished(self._partial)
 
     def _explained(self, error: OSError) -> OutputError:
         return output_error(self.path, self._final.parent, self.needed, error)
 
 
+def final_place(path: Path) -> Path:
+    """Return the place that an output takes: links among its folders are followed, a link at its end is replaced.
+
+    The system's own links such as ``/dev/stdout`` stay, and lead to what they stand for.
+    """
+    folder = Path(os.path.realpath(path.parent))
+    if folder == _SYSTEM_FOLDERS[0] or _SYSTEM_FOLDERS[1] in (folder, *folder.parents):
+        return Path(os.path.realpath(path))
+    return folder / path.name
+
+
+@contextlib.contextmanager
+def beginning(path: Path, final: Path) -> Iterator[Path]:
+    """Yield the partial path for an output, under which the block makes a file or folder.
+
+    What dead runs left behind of the same output is removed first. Raises :class:`OutputError` where this process is
+    writing an output with the same ``final`` place already, and :class:`OSError`.
+    """
+    remove_left_behind(final.parent, partial_pattern(final))
+    partial = partial_path(final)
+    with _process.lock:
+        if _process.ended:
+            raise KeyboardInterrupt
+        if final in _process.unfinished.values():
+            raise OutputError(
+                f"The output {path} is already being written by this run. Give every output a name of its own."
+            )
+        _process.unfinished[partial] = final  # first, because an interruption may come at any moment
+        try:
+            yield partial
+        except Exception:
+            del _process.unfinished[partial]
+            raise
+
+
+def finished(partial: Path) -> None:
+    """Note that an output has its final name, or was removed."""
+    _process.unfinished.pop(partial, None)
+
+
 def partial_path(final: Path) -> Path:
-    """Return the path under which this process writes a file or folder until it is complete."""
-    return final.with_name(f"{_hidden_name(final)}.{os.getpid()}.partial")
+    """Return a path for a file or folder until it is complete; nobody can predict it."""
+    return final.with_name(f"{_hidden_name(final)}.{new_mark()}{_PARTIAL}")
 
 
 def partial_pattern(final: Path) -> re.Pattern[str]:
-    """Return what the names of partial files of all processes match."""
-    return re.compile(re.escape(_hidden_name(final)) + r"\.\d+\.partial")
+    """Return a pattern for the partial names of all runs that write ``final``."""
+    return marked(f"{_hidden_name(final)}.", _PARTIAL)
 
 
 def _hidden_name(final: Path) -> str:
-    """Return the beginning of the partial names; the end needs up to 20 bytes."""
+    """Return the beginning of the partial names, which leaves room for two dots, the mark and the suffix."""
     name = os.fsencode(final.name)
-    if len(name) <= MOST_NAME_BYTES - 20:
+    if len(name) <= MOST_NAME_BYTES - MARK_BYTES - len(_PARTIAL) - 2:
         return f".{final.name}"
     return f".{hashlib.sha256(name).hexdigest()}"
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file, which has its final name only when complete. Raises :class:`OutputError`."""
-    file = PartialFile(path, len(data))
+def write_whole(path: Path, data: bytes, *, noted: bool = True) -> None:
+    """Write a small file, which has its final name only when complete.
+
+    Errors that come later name the file among those that are complete, unless ``noted`` is false. Raises
+    :class:`OutputError`.
+    """
+    file = PartialFile(path, len(data), noted=noted)
     try:
         file.write(0, memoryview(data))
         file.flush()
@@ -217,12 +260,15 @@ def forget_committed_files() -> None:
 
 
 def remove_unfinished() -> None:
-    """Remove the partial files of this process, which was interrupted and ends; its threads can begin no others."""
+    """Remove what this process has not finished; it was interrupted and ends, and its threads can begin no more."""
     with _process.lock:
         _process.ended = True
         for partial in _process.unfinished:
             with contextlib.suppress(OSError):  # the next run removes it
-                partial.unlink(missing_ok=True)
+                if partial.is_dir():
+                    remove_folder(partial)
+                else:
+                    partial.unlink(missing_ok=True)
 
 
 def allocate(descriptor: int, size: int) -> None:
@@ -274,30 +320,3 @@ def byte_size(count: int) -> str:
             break
         size, unit = size / 1024, larger
     return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
-
-
-def _remove_left_behind(final: Path) -> None:
-    """Remove partial files of that final name whose writer is gone."""
-    pattern = partial_pattern(final)
-    with os.scandir(final.parent) as entries:
-        candidates = [
-            final.parent / entry.name
-            for entry in entries
-            if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-        ]
-    for candidate in candidates:
-        with (
-            contextlib.suppress(FileNotFoundError, PermissionError),  # gone meanwhile, or another user's
-            candidate.open("r+b") as file,
-        ):
-            if _has_no_writer(file.fileno()):
-                candidate.unlink()
-
-
-def _has_no_writer(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False  # locked by its living writer, or the file system has no locks
-    # A file that another run has removed already: its name may belong to a living writer by now.
-    return os.fstat(descriptor).st_nlink > 0

@@ -67,6 +67,32 @@ def open_image(path: Path, axes: str | None = None) -> Image:
     return image if unusual is None else replace(image, notes=(*image.notes, unusual))
 
 
+def files_beside(path: Path) -> list[Path]:
+    """The further files that :func:`open_image` may read: companions of a TIFF, groups around an array of a zarr.
+
+    A file that cannot be read has none; opening it raises the error.
+    """
+    from .ome import companion_files, metadata_file
+
+    try:
+        if path.is_dir():
+            from .zarr_reader import metadata_around
+
+            return metadata_around(path)
+        if not path.is_file():
+            return []
+        with path.open("rb") as file:
+            start = file.read(1024)
+        if start[:4] in _TIFF:
+            from .tiff_reader import ome_xml
+
+            found = metadata_file(ome_xml(path), path)
+            return [] if found is None else [found]
+        return list(companion_files(path)) if b"<ome" in _plain_start(start) else []
+    except Exception:  # of any library, which meets the image before it is known to be one
+        return []
+
+
 def _opener(path: Path) -> Callable[[Path], Image]:
     """The function that opens a file of this content. Raises UsageError or ImageError where there is none."""
     if not path.exists():

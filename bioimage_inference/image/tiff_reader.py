@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,8 @@ from .tiff_pages import (
 _FILE_RATIO = 100_000
 # Bits of NewSubfileType: a reduced image, and a transparency mask.
 _NO_IMAGE = 1 | 4
+# Micro-Manager's and NDTiff's own readers open the files beside this one.
+_ALONE: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False}
 _PHOTOMETRIC_NOTES = {
     0: "The file shows 0 as white; its values are used as they are stored, not inverted.",
     3: "The file has a colour table (as ImageJ's lookup tables); its stored values are used, not the colours.",
@@ -60,6 +62,19 @@ def open_tiff(path: Path) -> Image:
         return image
 
 
+def ome_xml(path: Path) -> str:
+    """The OME-XML of a TIFF file, empty where it has none.
+
+    Raises ImageError for damaged files, and whatever tifffile raises.
+    """
+    import tifffile
+
+    with closing(FileBytes(path)) as file:
+        page_sizes(file)  # tifffile would believe any size
+    with tifffile.TiffFile(path, **_ALONE) as tif:
+        return (tif.ome_metadata or "") if tif.is_ome else ""
+
+
 @dataclass(frozen=True)
 class _OpenTiff:
     """The file in tifffile's hands, width and height of its pages, the series that is read, and remarks.
@@ -78,14 +93,12 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
     """The file with whichever of its metadata fit its pages: OME-XML, else another dialect, else none."""
     import tifffile
 
-    # Micro-Manager's and NDTiff's own readers open the files beside this one.
-    alone: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False}
     ome = OmePart(None)
-    with tifffile.TiffFile(file.path, **alone) as tif:
+    with tifffile.TiffFile(file.path, **_ALONE) as tif:
         if tif.is_ome:
             ome = own_part(tif.ome_metadata or "", file.path, len(sizes))
     if ome.xml is not None:
-        tif = tifffile.TiffFile(file.path, omexml=ome.xml, **alone)
+        tif = tifffile.TiffFile(file.path, omexml=ome.xml, **_ALONE)
         try:
             series = _chosen(tif)
             usable = series.kind == "ome"
@@ -97,7 +110,7 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
         tif.close()
         ome = OmePart(None, "Its OME-XML does not fit its pages, so that they are taken as they come.")
     notes = [] if ome.note is None else [ome.note]
-    tif = tifffile.TiffFile(file.path, is_ome=False, **alone)
+    tif = tifffile.TiffFile(file.path, is_ome=False, **_ALONE)
     try:
         counted = correct_counts(tif, file, sizes)
         if counted is not None:
@@ -110,7 +123,7 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
             )
             tif.close()
             without: dict[str, Any] = {f"is_{series.kind}": False}
-            tif = tifffile.TiffFile(file.path, is_ome=False, **alone, **without)
+            tif = tifffile.TiffFile(file.path, is_ome=False, **_ALONE, **without)
             series = _chosen(tif)
     except BaseException:
         tif.close()

@@ -16,7 +16,7 @@ from .axis_letters import guess_axes, named_axes, only_present
 from .image import AxesSource, Image, PixelSize, Region
 from .ome import complete_names
 from .units import finite_number, pixel_size, positive_number
-from .zarr_tree import Node, ZarrTree
+from .zarr_tree import METADATA, Node, ZarrTree
 
 _LARGEST_CHUNK = 1 << 31
 _MOST_LISTED = 10
@@ -74,6 +74,12 @@ def _described_image(
     }
     named: AxesSource = "guess" if "?" in axes else "file"
     return _image(tree, array, axes, named, sizes, _channel_names(ome), (*notes, *renamed))
+
+
+def metadata_around(path: Path) -> list[Path]:
+    """The files of metadata in the folders around an array, from which it takes axes and scale."""
+    parents = list(path.absolute().parents)[:_PARENTS]
+    return [parent / name for parent in parents for name in METADATA if (parent / name).is_file()]
 
 
 def _parent_description(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:

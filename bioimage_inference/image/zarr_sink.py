@@ -5,7 +5,6 @@ same chunk (shard, where there are any).
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -17,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError
+from ..temporary_names import keep_folder, make_folder, remove_folder
 from .image import PixelSize, Region
-from .partial_file import note_committed, output_error, partial_path, partial_pattern
+from .partial_file import beginning, final_place, finished, note_committed, output_error, partial_path, write_whole
 from .sinks import Layout
 
 _ORDER = "tbipczyx"
@@ -113,9 +113,7 @@ def set_range(folder: Path, low: float, high: float) -> None:
         content = json.loads(file.read_text(encoding="utf-8"))
         for channel in content["attributes"]["ome"].get("omero", {}).get("channels", []):
             channel["window"] = {"min": low, "max": high, "start": low, "end": high}
-        partial = folder / f".zarr.json.{os.getpid()}.partial"
-        partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, json.dumps(content, indent=2).encode(), noted=False)
 
 
 class StoreWriter:
@@ -141,7 +139,8 @@ class StoreWriter:
 
     def write(self, region: Region, block: NDArray[np.generic]) -> None:
         """Write a block to a region: one slice of step 1 per axis. Each chunk must have one writer only."""
-        if not (self.path / "zarr.json").exists():  # removed while we computed; zarr would make the folder anew
+        # removed while we computed, so that zarr would make the folder anew; or replaced by a link to another one
+        if self.path.is_symlink() or not (self.path / "zarr.json").exists():
             raise OutputError(f"The output {self.path} has been removed while it was being written. Predict again.")
         with _explained(self.path):
             self._array[tuple(region[axis] for axis in self._order)] = block.transpose(self._order)
@@ -162,80 +161,56 @@ class StoreWriter:
 
 
 class PartialStore:
-    """A folder ``.{final name}.{process id}.partial`` that becomes ``path`` by :meth:`commit`.
+    """A folder ``.{final name}.{mark}.partial`` that becomes ``path`` by :meth:`commit`.
 
-    It is locked as long as this process lives, so what a killed run left behind is told from what another is writing,
-    and removed here. Raises :class:`OutputError` where the place cannot be written, or ``path`` is something other than
-    an OME-Zarr.
+    What killed runs left behind of the same store is removed, see :mod:`bioimage_inference.temporary_names`. Raises
+    :class:`OutputError` where the place cannot be written, or ``path`` is something other than an OME-Zarr.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.folder = partial_path(path)
+        self._final = final_place(path)
         if os.path.lexists(path) and not (path / "zarr.json").is_file():
             raise OutputError(
                 f"The output {path} cannot be written: something else than an OME-Zarr has that name. Move it away, or "
                 "name another folder."
             )
-        with _explained(path):
-            _remove_left_behind(path)
-            try:
-                self.folder.mkdir()
-            except FileExistsError as error:
-                raise OutputError(
-                    f"The output {path} is already being written. Give every output a name of its own."
-                ) from error
-            self._descriptor: int | None = os.open(self.folder, os.O_RDONLY)
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with _explained(path), beginning(path, self._final) as self.folder:
+            make_folder(self.folder, 0o777)
+        self._unfinished = True
 
     def commit(self) -> None:
-        """Give the store its final name, replacing an OME-Zarr that had it."""
-        old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
+        """Give the store its final name, replacing an OME-Zarr that had it, or a link to one."""
+        old = partial_path(self._final).with_suffix(".old")
         with _explained(self.path):
-            if self.path.exists():
-                self.path.rename(old)
-            self.folder.rename(self.path)
+            if os.path.lexists(self._final):
+                self._final.rename(old)
+            self.folder.rename(self._final)
             self._close()
+            keep_folder(self._final, self.folder.name)
             note_committed(self.path)
-            if old.exists():
+            if old.is_symlink():
+                old.unlink()
+            elif old.exists():
                 shutil.rmtree(old)
 
     def abort(self) -> None:
         """Remove what was written; does nothing after :meth:`commit` or a first call."""
-        if self._descriptor is None:
+        if not self._unfinished:
             return
         self._close()
         with _explained(self.path):
             (self.folder / "zarr.json").unlink(missing_ok=True)  # tells writers that are still at work
-            shutil.rmtree(self.folder)
+            remove_folder(self.folder)
 
     def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._unfinished = False
+        finished(self.folder)
 
 
 def stored_bytes(folder: Path) -> int:
     """Bytes of all files of a store."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _remove_left_behind(final: Path) -> None:
-    """Remove partial stores of that final name whose process is gone."""
-    pattern = partial_pattern(final)
-    for entry in final.parent.iterdir():
-        if not pattern.fullmatch(entry.name) or not entry.is_dir() or entry.is_symlink():
-            continue
-        descriptor = os.open(entry, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # locked by its living writer, or the file system has no locks
-            continue
-        else:
-            shutil.rmtree(entry)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ..errors import ImageError
 from .file_bytes import check_plausible
 
-_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 _LARGEST_METADATA = 64 << 20
 _LARGEST_MEMBER = 1 << 31
 _MEMBER_RATIO = 4000
@@ -86,7 +86,7 @@ class ZarrTree:
 
     def has(self, path: str) -> bool:
         """Whether there is a group or array at that path."""
-        return any(self._bytes(self._key(path, name)) is not None for name in _METADATA)
+        return any(self._bytes(self._key(path, name)) is not None for name in METADATA)
 
     def count_chunks(self, path: str, grid: Sequence[int]) -> int:
         """How many chunks (or shards) of the array at that path are stored, of those that ``grid`` counts by axis."""
@@ -158,12 +158,12 @@ def find_zarr(path: Path) -> ZarrTree | None:
         archive = None
         if path.is_dir():
             names = [child.name for child in path.iterdir()]
-            deeper = (f"{name}/{mark}" for name in names for mark in _METADATA if (path / name / mark).is_file())
+            deeper = (f"{name}/{mark}" for name in names for mark in METADATA if (path / name / mark).is_file())
         else:
             archive = stack.enter_context(zipfile.ZipFile(path))
             names = archive.namelist()
-            deeper = (name for name in names if name.count("/") == 1 and name.endswith(_METADATA))
-        roots = {""} if any(mark in names for mark in _METADATA) else {name.split("/")[0] for name in deeper}
+            deeper = (name for name in names if name.count("/") == 1 and name.endswith(METADATA))
+        roots = {""} if any(mark in names for mark in METADATA) else {name.split("/")[0] for name in deeper}
         if len(roots) != 1:
             return None
         tree = ZarrTree(path, roots.pop(), archive)

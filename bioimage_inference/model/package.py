@@ -77,8 +77,16 @@ class Package:
 
     @property
     def places(self) -> list[Path]:
-        """The model as it was given and the folder of its files. Names in the description count for nothing here."""
-        return [self.source, self.root, *([] if self.bare_weights is None else [self.bare_weights])]
+        """What the model is read from: all of a package's folder, or bare weights alone.
+
+        A description names no files here, because a stranger wrote it. One that comes with this program (it has no
+        name) does: the files of published weights that lie beside them.
+        """
+        if self.description is not None and self.description_name is not None:
+            return [self.source, self.root, *([] if self.bare_weights is None else [self.bare_weights])]
+        named = [] if self.description is None else [self.root / name for name in _named_files(self.description)]
+        # os.path answers no for a text that no file can have as its name, where Path raises an error
+        return [self.source, *(path for path in named if os.path.isfile(path))]  # noqa: PTH113
 
 
 def open_package(source: Path, scratch: Path, description: Path | None = None) -> Package:

@@ -1,5 +1,6 @@
 """A picture of an output that is not what was published: expected, got and difference, side by side."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import cannot_write
+from ..image.partial_file import write_whole
+from ..overwriting import make_folder
 
 Array = NDArray[Any]
 
@@ -37,10 +40,12 @@ def write_difference_picture(path: Path, expected: Array, got: Array, letters: s
         axes.set_axis_off()
         figure.colorbar(image, ax=axes, shrink=0.8)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
+        make_folder(path.parent)
     except OSError as error:
         raise cannot_write(f"The picture {path} cannot be written: {error.strerror or error}.", error) from error
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    write_whole(path, content.getvalue())
 
 
 def _plane(letters: str, worst: tuple[int, ...]) -> tuple[tuple[slice | int, ...], str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UsageError, cannot_write
 from ..image.partial_file import write_whole
+from ..overwriting import make_folder
 from ..text import for_address, for_html, one_line
 from .citation import bibtex, methods, references
 from .colours import colour_bar
@@ -47,7 +48,7 @@ def write_report(record: Record, path: Path) -> None:
     gallery = make_gallery(record, path.parent)
     page = report_page(record, gallery, path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise cannot_write(
             f"The folder {folder} cannot be made: {error.strerror}. Move away what has its name, or write the report "

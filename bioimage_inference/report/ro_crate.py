@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, cannot_write
-from ..image.partial_file import partial_path
+from ..image.partial_file import PartialFile, write_whole
+from ..overwriting import make_folder
 from ..text import for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
 from .citation import methods, references
@@ -73,6 +74,8 @@ def check_names(paths: Iterable[Path]) -> None:
 
 def is_own_crate(folder: Path) -> bool:
     """Whether the folder is a crate that this program wrote."""
+    if not (folder / CRATE).is_file():  # a pipe would be waited for
+        return False
     try:
         entities = json.loads((folder / CRATE).read_text(encoding="utf-8"))["@graph"]
         return any(str(one["@id"]).startswith(_HOME) for one in entities)
@@ -91,15 +94,14 @@ def write_crate(records: Sequence[Record], folder: Path) -> None:
     from rocrate.rocrate import ROCrate
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         crate = ROCrate(version=_VERSION)
         _describe(crate, records)
         writer = _Writer(crate, folder)
         runs = [writer.add_run(record, number) for number, record in enumerate(records, 1)]
         _with(crate.root_dataset, {"mentions": runs})
-        crate.write(folder)
-        # once more, because the library leaves bidirectional controls in texts as they are
-        (folder / CRATE).write_text(for_json(crate.metadata.generate()) + "\n", encoding="utf-8")
+        # the library would write through links, and leave bidirectional controls in texts as they are
+        write_whole(folder / CRATE, (for_json(crate.metadata.generate()) + "\n").encode(), noted=False)
     except OSError as error:
         place = error.filename or folder
         raise cannot_write(
@@ -207,8 +209,8 @@ class _Writer:
         path = _record_file(record)
         if path is None:
             path = self.folder / "records" / f"{number}_provenance.json"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(for_json(record) + "\n", encoding="utf-8")
+            make_folder(path.parent)
+            write_whole(path, (for_json(record) + "\n").encode(), noted=False)
         return self._data(path, "records", facts)
 
     def _program(self, record: Record) -> "Entity":
@@ -250,7 +252,8 @@ class _Writer:
             if own.is_dir():
                 entity = self.crate.add_dataset(dest_path=f"{name}/")
             else:
-                entity = self.crate.add_file(own, name, record_size=True)
+                size = {"contentSize": str(own.stat().st_size)}
+                entity = self.crate.add_file(own, name, properties=size)
             encoding = None if own.is_dir() else _ENCODINGS.get(path.suffix.lower(), "application/octet-stream")
             self.known[source] = _with(entity, {"name": path.name, "encodingFormat": encoding})
         return _with(self.known[source], facts)
@@ -280,14 +283,16 @@ def _brought(path: Path, folder: Path, place: str) -> Path:
 def _free(wanted: Path, source: Path) -> Path:
     """A name that no other file has: ``cells.tif``, ``2_cells.tif`` …"""
     number, path = 1, wanted
-    while path.exists() and not _same(path, source):
+    while os.path.lexists(path) and not _same(path, source):
         number += 1
         path = wanted.with_name(f"{number}_{wanted.name}")
     return path
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two files or folders hold the same, as those of a crate that is written again do."""
+    """Whether two files or folders hold the same, as those of a crate that is written again do; a link never does."""
+    if one.is_symlink():
+        return False
     if one.is_dir() and other.is_dir():
         names = [sorted(part.name for part in folder.iterdir()) for folder in (one, other)]
         return names[0] == names[1] and all(_same(one / name, other / name) for name in names[0])
@@ -295,15 +300,23 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
+    make_folder(target.parent)
+    if os.path.lexists(target):
         return
-    partial = partial_path(target)
     try:
-        os.link(source, partial)
+        os.link(source, target)  # fails where anything has this name
     except OSError:  # another file system, or one without links
-        shutil.copyfile(source, partial)
-    partial.replace(target)
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    file = PartialFile(target, source.stat().st_size, noted=False)
+    try:
+        with source.open("rb") as content, file.stream() as stream:
+            shutil.copyfileobj(content, stream)
+        file.commit()
+    finally:
+        file.abort()  # does nothing after the commit
 
 
 def _record_file(record: Record) -> Path | None:
@@ -313,7 +326,7 @@ def _record_file(record: Record) -> Path | None:
         return None
     end = "provenance.json"
     beside = (one for one in paths[0].parent.glob(f"*_{end}") if paths[0].name.startswith(one.name.removesuffix(end)))
-    return next((one for one in beside if _started(one) == record["started"]), None)
+    return next((one for one in beside if one.is_file() and _started(one) == record["started"]), None)
 
 
 def _started(path: Path) -> Any:

@@ -109,7 +109,7 @@ def _sibling(prediction: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]] | 
     """The record of the run that wrote ``prediction``, in the same folder, and its entry of this output."""
     folder = prediction.absolute().parent
     for path in sorted(folder.glob(f"*{RECORD_ENDING}")):
-        if not prediction.name.startswith(path.name.removesuffix(RECORD_ENDING)):
+        if not prediction.name.startswith(path.name.removesuffix(RECORD_ENDING)) or not path.is_file():
             continue
         try:
             record = json.loads(path.read_text(encoding="utf-8"))

@@ -3,14 +3,18 @@
 The downloader of ``bioimageio.spec`` holds a whole file in memory and begins anew after every interruption.
 """
 
+import errno
+import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ..errors import ModelError
 from ..model.package import file_sha256, require_sha256
+from ..overwriting import make_folder
 
 if TYPE_CHECKING:
     import httpx
@@ -61,9 +65,9 @@ def fetch_file(client: "httpx.Client", address: str, path: Path, sha256: str | N
     import httpx
 
     part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for attempt in range(1, ATTEMPTS + 1):
-        continued = 0 if sha256 is None or not part.exists() else part.stat().st_size
+        continued = 0 if sha256 is None else _own_bytes(part)
         try:
             continued = _receive(client, address, part, continued, progress)
         except httpx.TransportError:
@@ -92,9 +96,34 @@ def _receive(client: "httpx.Client", address: str, part: Path, start: int, progr
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
         done = start
-        with part.open("ab" if start else "wb") as stream:
+        with _opened(part, start) as stream:
             for chunk in response.iter_bytes():
                 stream.write(chunk)
                 done += len(chunk)
                 progress(done, total)
     return start
+
+
+def _own_bytes(part: Path) -> int:
+    """Return how many bytes an earlier attempt of this user left; 0 where it is a link or of somebody else."""
+    try:
+        status = part.lstat()
+    except FileNotFoundError:
+        return 0
+    return status.st_size if _is_own(status) else 0
+
+
+def _is_own(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()
+
+
+def _opened(part: Path, start: int) -> IO[bytes]:
+    """Open the part for writing behind its first ``start`` bytes; begun anew, it replaces what has its name."""
+    if not start:
+        part.unlink(missing_ok=True)
+        return part.open("xb")
+    descriptor = os.open(part, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not _is_own(os.fstat(descriptor)):
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "another user replaced the unfinished download", str(part))
+    return os.fdopen(descriptor, "ab")

@@ -5,8 +5,8 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,27 +107,39 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+SCRATCH = """
+import sys, tempfile
+from pathlib import Path
+from bioimage_inference.scratch import scratch_folder
+tempfile.tempdir = sys.argv[1]
+with scratch_folder(Path(sys.argv[2]) if sys.argv[2] else None) as folder:
+    (folder / "file").touch()
+    print(folder.name, flush=True)
+    input()
+"""
+
+
 @pytest.mark.parametrize("beside", ["", "cells_labels.tif"])
 def test_temporary_folders_of_killed_runs_are_removed_and_no_others(scratch: Path, beside: str) -> None:
     """In ``TMPDIR``, and those that are hidden beside an output."""
-    old = time.time() - 3600
-    prefix = ".bioimage-inference-" if beside else "bioimage-inference-"
     output = scratch / beside if beside else None
-    for name in (f"{prefix}left", f"{prefix}young", "others"):
-        (scratch / name).mkdir()
-        (scratch / name / "file").touch()
-    (scratch / f"{prefix}link").symlink_to(scratch / "others")
-    (scratch / f"{prefix}file").touch()
-    with scratch_folder(output) as living:
-        for path in scratch.iterdir():
-            if path.name != f"{prefix}young":
-                os.utime(path, (old, old), follow_symlinks=False)
-        with scratch_folder(output) as another:
-            assert living.is_dir()
-            assert another.is_dir()
-            others = set(names(scratch)) - {living.name, another.name}
-            assert others == {f"{prefix}{kind}" for kind in ("young", "link", "file")} | {"others"}
-        assert not another.exists()
+    command = [sys.executable, "-c", SCRATCH, str(scratch), str(output or "")]
+    with (
+        subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as killed,
+        subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other,
+    ):
+        assert killed.stdout is not None
+        assert other.stdout is not None
+        left, used = killed.stdout.readline().strip(), other.stdout.readline().strip()
+        assert left.startswith(".bioimage-inference-" if beside else "bioimage-inference-")
+        killed.kill()
+        killed.wait()
+        (scratch / "others").mkdir()
+        assert (scratch / left / "file").exists()
+        with scratch_folder(output) as own, scratch_folder(output) as another:
+            assert set(names(scratch)) == {own.name, another.name, used, "others"}
+        other.communicate("")
+    assert names(scratch) == ["others"]
 
 
 def test_a_temporary_folder_is_removed_when_a_run_fails(scratch: Path) -> None:

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -165,9 +164,6 @@ def killed(folder: Path, signal_name: str, moments: str) -> dict[str, Any]:
         partial += any(name.endswith(".partial") for name in names(output))
         if signal_name != "SIGKILL":
             left += [name for name in names(output) if name not in FINAL] + names(folder / "scratch")
-    old = time.time() - 3600
-    for folder_left in (folder / "scratch").iterdir():
-        os.utime(folder_left, (old, old))
     # the last one may have ended when outputs had their names and the record had not, so that nothing claims these
     assert ended(fork(*command, output, "--overwrite")) == 0
     return {

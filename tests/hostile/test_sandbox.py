@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import tifffile
 import yaml
 
 from bioimage_inference import sandbox
+from bioimage_inference.image.image import PixelSize
+from bioimage_inference.image.sinks import Layout
+from bioimage_inference.image.zarr_sink import StoreWriter, create_store
 from tests.machine import HANG_SECONDS
 
 from .test_torchscript import packaged, program
@@ -47,6 +51,8 @@ def do():
         case "link":
             (write / "link").symlink_to(other / "secret")
             (write / "link").read_text()
+        case "remove the folder beside":
+            (read.parent / "empty").rmdir()
         case "write to the image":
             (read / "image").write_text("x")
         case "connect":
@@ -180,12 +186,113 @@ def test_a_description_that_names_a_file_does_not_open_it(tmp_path: Path, image:
     model = packaged(tmp_path / "model", program(tmp_path, body))
     content = yaml.safe_load(model.read_text())
     model.write_text(yaml.safe_dump({**content, "tags": [str(others / "secret"), "../others/secret"]}))
-    (tmp_path / "images").mkdir()  # files beside the image may be read
-    (tmp_path / "out").mkdir()
-    given = [image.rename(tmp_path / "images" / image.name), "--axes", "yx"] if command == "predict" else []
+    given = [image, "--axes", "yx"] if command == "predict" else []
     found = command_line(command, model, *given, "-o", tmp_path / "out", "--trust-model-code")
     assert found.returncode == 4, found.stderr
     assert "--no-sandbox" in found.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def reads(path: Path) -> str:
+    """The code of a network that reads a file."""
+    return f'y = torch.from_file("{path}", False, 10, dtype=0)\nz = torch.add_(x, torch.sum(y))'
+
+
+@pytest.mark.parametrize("place", ["beside the image", "below it", "beside bare weights", "beside the record"])
+def test_what_lies_beside_an_input_is_not_read(tmp_path: Path, image: Path, test_data: Path, place: str) -> None:
+    (tmp_path / "images" / "below").mkdir(parents=True)
+    image = image.rename(tmp_path / "images" / image.name)
+    folders = {"below it": "images/below", "beside bare weights": "model", "beside the record": "first"}
+    secret = tmp_path / folders.get(place, "images") / "secret"
+    secret.parent.mkdir(exist_ok=True)
+    secret.write_text("a secret of ten letters or more")
+    model = packaged(tmp_path / "model", program(tmp_path, reads(secret)))
+    common = ["--trust-model-code"]
+    if place == "beside the record":
+        predict = ["predict", model, image, "--axes", "yx", "-o", tmp_path / "first", "--no-sandbox"]
+        assert command_line(*predict, *common).returncode == 0
+        command: list[object] = ["rerun", tmp_path / "first" / "image_provenance.json"]
+    elif place == "beside bare weights":
+        (weights,) = (tmp_path / "model").glob("*.pt")
+        command = ["predict", weights, image, "--axes", "yx", "--model-axes", "bcyx", "--model-size", "24,20,1,1"]
+    else:
+        command = ["predict", model, image, "--axes", "yx"]
+    found = command_line(*command, "-o", tmp_path / "out", *common)
+    assert found.returncode == 4, found.stderr
+    assert "--no-sandbox" in found.stderr
+    opened = command_line(*command, "-o", tmp_path / "out", *common, "--no-sandbox")
+    assert opened.returncode in (0, 7), opened.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "predict --ro-crate", "predict --tiff", "validate", "rerun"])
+def test_nothing_is_written_around_an_output_folder_that_is_new(tmp_path: Path, image: Path, command: str) -> None:
+    """The network would write into the folder around it, which the nearest existing one was."""
+    mark = tmp_path / "results" / "mark"
+    mark.parent.mkdir()
+    body = f'y = torch.from_file("{mark}", True, 40, dtype=0)\nz = torch.add_(x, torch.sum(y))'
+    model = packaged(tmp_path / "model", program(tmp_path, body))
+    out = tmp_path / "results" / "new"
+    name, _, more = command.partition(" ")
+    arguments: list[object] = {"validate": [model], "rerun": []}.get(name, [model, image, "--axes", "yx"])
+    if command == "rerun":
+        first = ["predict", model, image, "--axes", "yx", "-o", tmp_path / "first", "--no-sandbox"]
+        assert command_line(*first, "--trust-model-code").returncode == 0
+        mark.unlink()
+        arguments = [tmp_path / "first" / "image_provenance.json"]
+    where: list[object] = [more, out / "o.tif"] if more == "--tiff" else ["-o", out]
+    where += [more, tmp_path / "results" / "crate"] if more == "--ro-crate" else []
+    if more == "--tiff":
+        out.mkdir()
+    found = command_line(name, *arguments, *where, "--trust-model-code")
+    assert found.returncode == 4, found.stderr
+    assert not mark.exists()
+    assert [path.name for path in mark.parent.iterdir()] == (["new"] if more == "--tiff" else [])
+
+
+def test_a_folder_that_is_not_there_opens_none_around_it(folders: list[Path]) -> None:
+    assert attempt("write", [folders[0], folders[2] / "missing", folders[2]]) == "refused"
+
+
+def test_folders_are_not_removed_beside_an_output_folder_with_content(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folders[2] / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(folders[2] / "tmp"))  # a temporary folder is removed from there
+    (folders[0].parent / "empty").mkdir()
+    (folders[1] / "earlier").touch()
+    assert attempt("remove the folder beside", folders) == "refused"
+
+
+def test_companions_of_an_image_are_read(tmp_path: Path, test_data: Path) -> None:
+    """The file that has a TIFF's metadata, the TIFF of a companion file, the groups around an array."""
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = tifffile.imread(test_data / "nuclei.tif")[:64, :64]
+    pages = (
+        '<TiffData IFD="0" FirstZ="0" FirstC="0" FirstT="0"><UUID FileName="plane.ome.tif">'
+        "urn:uuid:00000000-0000-4000-8000-000000000000</UUID></TiffData>"
+    )
+    head = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    (images / "set.companion.ome").write_text(
+        f'{head}><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="64" SizeY="64" '
+        'SizeZ="1" SizeC="1" SizeT="1" PhysicalSizeX="0.25" PhysicalSizeY="0.25"><Channel ID="Channel:0" '
+        f'SamplesPerPixel="1"/>{pages}</Pixels></Image></OME>',
+        encoding="utf-8",
+    )
+    binary = (
+        f'<?xml version="1.0" encoding="UTF-8"?>{head} UUID="urn:uuid:00000000-0000-4000-8000-000000000000">'
+        '<BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:00000000-0000-4000-8000-000000000001"/></OME>'
+    )
+    tifffile.imwrite(images / "plane.ome.tif", pixels, description=binary, metadata=None)
+    layout = Layout("yx", (64, 64), pixels.dtype, {letter: PixelSize(0.25, "µm") for letter in "yx"})
+    create_store(images / "a.zarr", layout, {"y": 64, "x": 64})
+    StoreWriter(images / "a.zarr", "yx").write((slice(0, 64), slice(0, 64)), pixels)
+    for name in ("plane.ome.tif", "set.companion.ome", "a.zarr/0"):
+        predict = ["predict", test_data / "demo-model.zip", images / name, "-o", tmp_path / "out", "--json"]
+        found = command_line(*predict, "--overwrite")
+        assert found.returncode == 0, found.stderr
+        (one,) = json.loads(found.stdout)["inputs"]
+        assert one["pixel_size"]["x"] == {"value": 0.25, "unit": "µm"}
 
 
 def test_the_record_and_debug_say_which_walls_stood(tmp_path: Path, image: Path, test_data: Path) -> None:

@@ -1,0 +1,127 @@
+"""The cache of models: what was changed in it is not used, and nothing planted in it is written through."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bioimage_inference.cli import main
+from bioimage_inference.zoo.checksums import write_model_checksums
+from tests.test_zoo_download import Zoo, home, opened
+from tests.test_zoo_download import zoo as zoo  # a fixture
+
+from .test_shared_places import Output, Plant, dangling, files, hard, mode, symbolic
+from .test_shared_places import victim as victim  # a fixture
+
+
+def change_weights(folder: Path) -> None:
+    content = bytearray((folder / "weights.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "weights.pt").write_bytes(content)
+
+
+def change_weights_and_their_hash(folder: Path) -> None:
+    change_weights(folder)
+    (folder / ".sha256.json").unlink()
+
+
+def change_the_description(folder: Path) -> None:
+    """With its hash in the list, but not in the name of the folder."""
+    (folder / "rdf.yaml").write_bytes((folder / "rdf.yaml").read_bytes().replace(b"name:", b"name: an evil"))
+    write_model_checksums(folder)
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "test0.npy").unlink()
+
+
+def exchange_by_a_pipe(folder: Path) -> None:
+    (folder / "weights.pt").unlink()
+    os.mkfifo(folder / "weights.pt")
+
+
+def break_the_list(folder: Path) -> None:
+    (folder / ".sha256.json").write_text('{"rdf.yaml": 7}')
+
+
+def write_no_list(folder: Path) -> None:
+    (folder / ".sha256.json").write_bytes(b"\xff" * 100)
+
+
+DAMAGES = (
+    *(change_weights, change_weights_and_their_hash, change_the_description, remove_a_file, exchange_by_a_pipe),
+    *(break_the_list, write_no_list),
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_cached_model_is_compared_with_its_hashes_on_each_use(
+    zoo: Zoo, damage: Callable[[Path], None], capsys: Output
+) -> None:
+    folder = opened()
+    before = {name: (folder / name).read_bytes() for name in files(folder)}
+    damage(folder)
+    capsys.readouterr()
+    assert main(["inspect", "quiet-newt", "--offline"]) == 4
+    told = capsys.readouterr().err
+    assert "changed or damaged" in told
+    assert "Run once without --offline" in told
+    assert len(told.strip().splitlines()) == 1
+    assert opened() == folder
+    assert "downloading the model again" in capsys.readouterr().err
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+    assert {path.name for path in home(zoo).iterdir()} == {folder.name, ".lock"}
+    assert main(["inspect", "quiet-newt", "--offline"]) == 0
+
+
+def test_a_damaged_model_stays_where_the_zoo_cannot_be_reached(zoo: Zoo, capsys: Output) -> None:
+    folder = opened()
+    change_weights(folder)
+    shutil.rmtree(zoo.folder / "quiet-newt")
+    assert main(["inspect", "quiet-newt"]) == 2
+    assert "weights.pt in the cache was changed or damaged" in capsys.readouterr().err
+    assert (folder / "weights.pt").exists()
+
+
+@pytest.mark.parametrize("plant", [symbolic, hard, dangling])
+def test_nothing_in_the_cache_is_written_through_links(zoo: Zoo, victim: Path, plant: Plant) -> None:
+    zoo.cut["weights.pt"] = [1000] * 10
+    with pytest.raises(Exception, match="what has arrived is kept"):
+        opened()
+    del zoo.cut["weights.pt"]
+    (unfinished,) = home(zoo).glob("*.incomplete")
+    for path in (*unfinished.iterdir(), unfinished / "rdf.yaml", unfinished / ".sha256.json"):
+        path.unlink(missing_ok=True)
+        plant(path, victim)
+    for name in ("test0.npy.part", "test1.npy.part"):
+        plant(unfinished / name, victim)
+    folder = opened()
+    assert (folder / "weights.pt").read_bytes() == (zoo.folder / "quiet-newt" / "weights.pt").read_bytes()
+    for name in json.loads((folder / ".sha256.json").read_text()):
+        assert not (folder / name).is_symlink()
+
+
+def pipe(path: Path, victim: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("plant", [symbolic, hard, dangling, pipe])
+def test_a_lock_that_somebody_planted_is_refused(zoo: Zoo, victim: Path, plant: Plant, capsys: Output) -> None:
+    home(zoo).mkdir(parents=True)
+    plant(home(zoo) / ".lock", victim)
+    assert main(["inspect", "quiet-newt"]) in (2, 8)
+    assert "cannot be put into the cache" in capsys.readouterr().err
+
+
+def test_the_cache_of_a_group_stays_open_to_the_group(zoo: Zoo) -> None:
+    before = os.umask(0o002)
+    try:
+        folder = opened()
+    finally:
+        os.umask(before)
+    for path in (home(zoo) / ".lock", folder / "weights.pt", folder / "rdf.yaml"):
+        assert mode(path) == 0o664
+    assert mode(folder) == 0o775

@@ -63,11 +63,12 @@ NEVER: Mapping[str, str] = {
         "*sparse* *coalesce* _indices _values *csr* *csc* _spmm smm hspmm sspaddmm _dimI _dimV ccol_indices "
         "row_indices crow_indices col_indices"
     ),
+    "divides whole numbers without a check that could be added": "divmod",
     "pins memory, or uses it at its own time": "*pin_memory record_stream is_pinned",
     "computes gradients": "*backward* grad requires_grad retain_grad* _version Autograd*",
-    # Tried with PyTorch 2.13: native_batch_norm, _weight_norm and slow_conv* read beyond weights that are too short.
+    # Tried with PyTorch 2.13: native_batch_norm and slow_conv* read beyond weights that are too short.
     "reads or writes beyond its tensors where sizes, indices or pivots are wrong": (
-        "native_batch_norm* _native_batch_norm* _batch_norm_impl* _weight_norm* slow_conv* _slow_conv* "
+        "native_batch_norm* _native_batch_norm* _batch_norm_impl* _weight_norm_* slow_conv* _slow_conv* "
         "max_unpool* fractional_max_pool* *embedding_bag* embedding_renorm_ *ctc_loss* *lu_solve* lu_unpack* *ldl* "
         "ormqr orgqr *householder* segment_reduce *lstsq*"
     ),

@@ -141,6 +141,8 @@ def _layer_networks() -> Iterator[Network]:
         nn.Unfold(3, padding=1), nn.Sequential(nn.Flatten(2), nn.Fold((12, 16), 1)),
     ]  # fmt: skip
     layers["reparametrised layers"] = [
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3)),
+        nn.utils.weight_norm(nn.Conv2d(4, 4, 3)),
         nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)),
         nn.utils.spectral_norm(nn.Conv2d(4, 4, 3)),
     ]
@@ -739,7 +741,7 @@ def numbers(x: Tensor) -> list[Tensor]:
         float(n ^ 3),
         float("inf"), float(max([1, 2, n])), float(min([1, 2, n])), float(sum([1, 2, n])), math.frexp(f)[0],
         math.modf(f)[0],
-        float(divmod(n, 5)[0]), 1.0 if math.isnan(f) else 2.0, 1.0 if math.isinf(f) else 2.0,
+        1.0 if math.isnan(f) else 2.0, 1.0 if math.isinf(f) else 2.0,
         1.0 if math.isfinite(f) else 2.0,
         1e-12, 1e22, -1e-7, 12345678901234567890.0, float(bool(n)), float((n > 3 and f < 2) or not f < n),
         float(-n // 2), math.nan,
@@ -1045,7 +1047,7 @@ def operators_of_older_files(x: Tensor) -> list[Tensor]:
         aten.nuclear_norm(x[0, 0]), aten.max_pool2d_with_indices(x, [2, 2])[0],
         aten.max_pool3d_with_indices(block, [1, 2, 2])[0],
         aten._softmax(x, 1, False), aten._log_softmax(x, 1, False), aten.one_hot((x * 3).long(), 4),
-        aten.feature_dropout(x, 0.1, False),
+        aten.feature_dropout(x, 0.1, False), aten._weight_norm(kernel, kernel[:, :1, :1, :1], 0),
         aten.dropout(x, 0.1, False), aten.alpha_dropout(x, 0.1, False),
         aten.linear(x, torch.ones(5, 16)), aten.mish(x), aten.std(x, True), aten.var(x, True), aten.rsub(x, 1.0),
         aten.stft(x[0, 0], 16, return_complex=True).abs(),

@@ -32,10 +32,14 @@ def load_vetted(path: Path) -> "torch.nn.Module":
     """
     import torch
 
+    from .argument_checks import add_checks
+
     load: Any = torch._C.import_ir_module_from_buffer  # its types are wrong in torch
     unit: Any = torch._C.CompilationUnit()
     module = load(unit, _fresh_archive(path), torch.device("cpu"), {}, False)
     _vet_graphs(unit)
+    for function in unit.get_functions():
+        add_checks(function.graph)
     network: torch.nn.Module = torch.jit._recursive.wrap_cpp_module(module)
     return network
 

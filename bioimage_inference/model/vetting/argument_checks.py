@@ -100,7 +100,6 @@ def no_scale(value: Optional[float]) -> Optional[float]:
 # Checks of an argument of any operator: what its number must be, and the words for other numbers.
 _OF_ARGUMENTS: Mapping[str, tuple[str, str]] = {
     "memory_format": ("value >= 0 and value <= 3", "a memory format that PyTorch does not know"),
-    "dtype": ("(value >= 0 and value <= 11) or value == 15", "a type of numbers that is none of the usual ones"),
     "layout": ("value == 0", "tensors that are not dense"),
 }
 _ARGUMENT_CHECK = """

@@ -353,7 +353,7 @@ class _Checker:
 
 
 def _hidden(node: ast.expr) -> ast.expr:
-    """A value, taken out of a list, so that PyTorch does not know it while it loads the code. Literals but 0 are safe."""
+    """A value taken out of a list. PyTorch does not compute it while it loads code. Literals but 0 are safe."""
     if isinstance(node, ast.Constant) and node.value:
         return node
     return ast.Subscript(ast.List([node], ast.Load()), ast.Constant(0), ast.Load())

@@ -19,7 +19,7 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,20 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="write although a library is missing, and keep its lines")
     parser.add_argument("--check", action="store_true", help="write nothing, load every network with the list")
     parser.add_argument("--only", default="", help="with --check: networks whose name contains this text")
+    parser.add_argument(
+        "--passed", type=Path, help="with --check: a file of networks that passed, to go on after a stop"
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         print(f"Not installed: {', '.join(missing)}.", file=sys.stderr)
     if options.check:
-        sys.exit(check(files(options.only)))
+        sys.exit(check(options.only, options.passed))
     if missing and not options.keep:
         sys.exit("Install the missing libraries, or keep the lines that were seen in them with --keep.")
     seen: dict[str, list[str]] = defaultdict(list)
-    for name, file, _ in files(""):
+    for name, file, _ in files():
         for operator in used_operators(file):
             seen[operator].append(name)
     write_list(seen, missing)
@@ -172,11 +175,17 @@ def used_operators(file: Path) -> set[str]:
     return found | recorder
 
 
-def check(cases: Iterable[tuple[str, Path, tuple[Any, ...]]]) -> int:
-    """Load every network with and without vetting, and compare results and times; the number of failures."""
+def check(only: str, passed_before: Path | None) -> int:
+    """Load every network with and without vetting, and compare results and times; the number of failures.
+
+    Networks named in the file ``passed_before`` are left out, and those that pass now are added to it.
+    """
     refused, different, slower, unused = [], [], [], []
-    passed = 0
-    for name, file, inputs in cases:
+    before: set[str] = set()
+    if passed_before is not None and passed_before.exists():
+        before.update(passed_before.read_text(encoding="utf-8").splitlines())
+    passed = len(before)
+    for name, file, inputs in files(only, before):
         start = time.perf_counter()
         known = torch.jit.load(str(file))
         between = time.perf_counter()
@@ -186,14 +195,18 @@ def check(cases: Iterable[tuple[str, Path, tuple[Any, ...]]]) -> int:
             refused.append(f"{name}: {error}")
             continue
         slower.append((time.perf_counter() - between - (between - start), name, file.stat().st_size))
-        passed += 1
         try:
             expected = result(known, inputs)
-        except RuntimeError:  # some networks cannot run as TorchScript, or with this input
+        except (RuntimeError, torch.jit.Error):  # some networks cannot run as TorchScript, or with this input
             unused.append(name)
-            continue
-        if not same(expected, result(vetted, inputs)):
-            different.append(name)
+        else:
+            if not _computes(vetted, inputs, expected):
+                different.append(name)
+                continue
+        passed += 1
+        if passed_before is not None:
+            with passed_before.open("a", encoding="utf-8") as file_of_names:
+                print(name, file=file_of_names)
     print(f"{passed} passed, {len(refused)} refused, {len(different)} with other results")
     for line in (*refused, *(f"other results: {name}" for name in different)):
         print(line)
@@ -207,6 +220,14 @@ def check(cases: Iterable[tuple[str, Path, tuple[Any, ...]]]) -> int:
     return len(refused) + len(different)
 
 
+def _computes(network: Any, inputs: tuple[Any, ...], expected: Any) -> bool:
+    try:
+        return same(expected, result(network, inputs))
+    except (RuntimeError, torch.jit.Error) as error:
+        print(last_line(error), file=sys.stderr)
+        return False
+
+
 def result(network: Any, inputs: tuple[Any, ...]) -> Any:
     """What a network returns; random numbers are the same each time."""
     torch.manual_seed(0)
@@ -214,7 +235,7 @@ def result(network: Any, inputs: tuple[Any, ...]) -> Any:
         return network(*(one.clone() if isinstance(one, torch.Tensor) else one for one in inputs))
 
 
-def files(only: str) -> Iterator[tuple[str, Path, tuple[Any, ...]]]:
+def files(only: str = "", without: Collection[str] = ()) -> Iterator[tuple[str, Path, tuple[Any, ...]]]:
     """Saved networks, each with its name and inputs; a file lives until the next one is asked for."""
     numbers: dict[str, int] = defaultdict(int)
     with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +244,8 @@ def files(only: str) -> Iterator[tuple[str, Path, tuple[Any, ...]]]:
                 continue
             numbers["networks"] += 1
             for kind in ("scripted", "traced"):
-                if not getattr(network, kind):
+                name = f"{network.name} ({kind})"
+                if not getattr(network, kind) or name in without:
                     continue
                 file = Path(folder) / "network.pt"
                 try:
@@ -233,7 +255,7 @@ def files(only: str) -> Iterator[tuple[str, Path, tuple[Any, ...]]]:
                     print(f"{network.name} cannot be {kind}: {last_line(error)}", file=sys.stderr)
                     continue
                 numbers[kind] += 1
-                yield f"{network.name} ({kind})", file, network.inputs
+                yield name, file, network.inputs
     print(", ".join(f"{number} {name}" for name, number in numbers.items()))
 
 

@@ -160,7 +160,7 @@ def _checks() -> Any:
         _ARGUMENT_CHECK.format(name=name, condition=condition, words=words)
         for name, (condition, words) in _OF_ARGUMENTS.items()
     ]
-    return torch.jit.CompilationUnit("".join([_CHECKS, *of_arguments]))  # type: ignore[no-untyped-call]
+    return torch.jit.CompilationUnit("".join([_CHECKS, *of_arguments]))
 
 
 def _nodes(block: Any) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from .modules import (
     AttributeNetwork,
     ContainerNetwork,
     FrozenNetwork,
+    ObjectNetwork,
     OverloadNetwork,
     RecordNetwork,
     TokenNetwork,
@@ -39,6 +40,7 @@ def networks() -> Iterator[Network]:
         )
     yield Network("record", RecordNetwork, (image,))
     yield Network("containers", ContainerNetwork, (image,), traced=False)
+    yield Network("objects", ObjectNetwork, (image,), traced=False)
     yield Network("attributes", AttributeNetwork, (image,), traced=False)
     yield Network("overloads", OverloadNetwork, (image,), traced=False)
     yield Network("tokens", TokenNetwork, (torch.tensor([[1, 2, 3, 0]]),))

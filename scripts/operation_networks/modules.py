@@ -25,6 +25,25 @@ class RecordNetwork(nn.Module):
         return Record(mask=result.mask, score=result.score * 2)
 
 
+class Scale:
+    """A class that TorchScript compiles."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def of(self, x: Tensor) -> Tensor:
+        """The scaled values."""
+        return x * self.factor
+
+
+class ObjectNetwork(nn.Module):
+    """Makes an object of a class of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The scaled image."""
+        return Scale(2.0).of(x)
+
+
 class ContainerNetwork(nn.Module):
     """Lists and dictionaries of layers; results in a dictionary."""
 

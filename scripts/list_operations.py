@@ -3,10 +3,11 @@
     python scripts/list_operations.py            # writes bioimage_inference/model/vetting/allowed_operations.tsv
     python scripts/list_operations.py --keep     # the same where a library is missing: keeps the lines seen only there
     python scripts/list_operations.py --check    # loads every network with the list, and compares its results
+    python scripts/list_operations.py --check --passed FILE    # the same, and goes on where it was stopped
 
 Needs torchvision, timm, segmentation_models_pytorch and monai beside PyTorch (``pip install --no-deps`` is enough,
 with pillow, pyyaml, safetensors, huggingface_hub, einops and scipy). It downloads no weights. The networks of these
-libraries and those of ``operation_networks.py`` are scripted and traced, saved and loaded. Each operator that the
+libraries and those of ``operation_networks/`` are scripted and traced, saved and loaded. Each operator that the
 loaded graphs or the saved code use goes on the list, except those in ``NEVER``.
 """
 
@@ -63,7 +64,7 @@ NEVER: Mapping[str, str] = {
         "*sparse* *coalesce* _indices _values *csr* *csc* _spmm smm hspmm sspaddmm _dimI _dimV ccol_indices "
         "row_indices crow_indices col_indices"
     ),
-    "divides whole numbers without a check that could be added": "divmod",
+    "can crash for whole numbers, and no library needs it": "divmod",
     "pins memory, or uses it at its own time": "*pin_memory record_stream is_pinned",
     "computes gradients": "*backward* grad requires_grad retain_grad* _version Autograd*",
     # Tried with PyTorch 2.13: native_batch_norm and slow_conv* read beyond weights that are too short.

@@ -25,7 +25,7 @@ _BUILTINS: Mapping[str, tuple[str, ...]] = {
 }
 _TYPED = ("annotate", "unchecked_cast", "uninitialized")  # their first argument is a type
 # PyTorch divides constants while it loads code, and crashes for 1 % 0 and for the smallest whole number by -1.
-# Its own compiler sees the divisor only when the network computes, see argument_checks.py.
+# So divisors are hidden from it until the network computes, when argument_checks.py checks them.
 _DIVISIONS = ("floordiv", "remainder")
 _SPECIAL_METHODS = ("__init__", "__len__", "__contains__", "__getitem__", "__call__")
 _CONSTANT = re.compile(r"c\d+")

@@ -3,10 +3,11 @@
     python scripts/list_operations.py            # writes bioimage_inference/model/vetting/allowed_operations.tsv
     python scripts/list_operations.py --keep     # the same where a library is missing: keeps the lines seen only there
     python scripts/list_operations.py --check    # loads every network with the list, and compares its results
+    python scripts/list_operations.py --check --passed FILE    # the same, and goes on where it was stopped
 
 Needs torchvision, timm, segmentation_models_pytorch and monai beside PyTorch (``pip install --no-deps`` is enough,
 with pillow, pyyaml, safetensors, huggingface_hub, einops and scipy). It downloads no weights. The networks of these
-libraries and those of ``operation_networks.py`` are scripted and traced, saved and loaded. Each operator that the
+libraries and those of ``operation_networks/`` are scripted and traced, saved and loaded. Each operator that the
 loaded graphs or the saved code use goes on the list, except those in ``NEVER``.
 """
 
@@ -19,7 +20,7 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,12 @@ NEVER: Mapping[str, str] = {
         "*sparse* *coalesce* _indices _values *csr* *csc* _spmm smm hspmm sspaddmm _dimI _dimV ccol_indices "
         "row_indices crow_indices col_indices"
     ),
+    "can crash for whole numbers, and no library needs it": "divmod",
     "pins memory, or uses it at its own time": "*pin_memory record_stream is_pinned",
     "computes gradients": "*backward* grad requires_grad retain_grad* _version Autograd*",
-    # Tried with PyTorch 2.13: native_batch_norm, _weight_norm and slow_conv* read beyond weights that are too short.
+    # Tried with PyTorch 2.13: native_batch_norm and slow_conv* read beyond weights that are too short.
     "reads or writes beyond its tensors where sizes, indices or pivots are wrong": (
-        "native_batch_norm* _native_batch_norm* _batch_norm_impl* _weight_norm* slow_conv* _slow_conv* "
+        "native_batch_norm* _native_batch_norm* _batch_norm_impl* _weight_norm_* slow_conv* _slow_conv* "
         "max_unpool* fractional_max_pool* *embedding_bag* embedding_renorm_ *ctc_loss* *lu_solve* lu_unpack* *ldl* "
         "ormqr orgqr *householder* segment_reduce *lstsq*"
     ),
@@ -90,17 +92,20 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="write although a library is missing, and keep its lines")
     parser.add_argument("--check", action="store_true", help="write nothing, load every network with the list")
     parser.add_argument("--only", default="", help="with --check: networks whose name contains this text")
+    parser.add_argument(
+        "--passed", type=Path, help="with --check: a file of networks that passed, to go on after a stop"
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         print(f"Not installed: {', '.join(missing)}.", file=sys.stderr)
     if options.check:
-        sys.exit(check(files(options.only)))
+        sys.exit(check(options.only, options.passed))
     if missing and not options.keep:
         sys.exit("Install the missing libraries, or keep the lines that were seen in them with --keep.")
     seen: dict[str, list[str]] = defaultdict(list)
-    for name, file, _ in files(""):
+    for name, file, _ in files():
         for operator in used_operators(file):
             seen[operator].append(name)
     write_list(seen, missing)
@@ -171,11 +176,17 @@ def used_operators(file: Path) -> set[str]:
     return found | recorder
 
 
-def check(cases: Iterable[tuple[str, Path, tuple[Any, ...]]]) -> int:
-    """Load every network with and without vetting, and compare results and times; the number of failures."""
+def check(only: str, passed_before: Path | None) -> int:
+    """Load every network with and without vetting, and compare results and times; the number of failures.
+
+    Networks named in the file ``passed_before`` are left out, and those that pass now are added to it.
+    """
     refused, different, slower, unused = [], [], [], []
-    passed = 0
-    for name, file, inputs in cases:
+    before: set[str] = set()
+    if passed_before is not None and passed_before.exists():
+        before.update(passed_before.read_text(encoding="utf-8").splitlines())
+    passed = len(before)
+    for name, file, inputs in files(only, before):
         start = time.perf_counter()
         known = torch.jit.load(str(file))
         between = time.perf_counter()
@@ -185,14 +196,18 @@ def check(cases: Iterable[tuple[str, Path, tuple[Any, ...]]]) -> int:
             refused.append(f"{name}: {error}")
             continue
         slower.append((time.perf_counter() - between - (between - start), name, file.stat().st_size))
-        passed += 1
         try:
             expected = result(known, inputs)
-        except RuntimeError:  # some networks cannot run as TorchScript, or with this input
+        except (RuntimeError, torch.jit.Error):  # some networks cannot run as TorchScript, or with this input
             unused.append(name)
-            continue
-        if not same(expected, result(vetted, inputs)):
-            different.append(name)
+        else:
+            if not _computes(vetted, inputs, expected):
+                different.append(name)
+                continue
+        passed += 1
+        if passed_before is not None:
+            with passed_before.open("a", encoding="utf-8") as file_of_names:
+                print(name, file=file_of_names)
     print(f"{passed} passed, {len(refused)} refused, {len(different)} with other results")
     for line in (*refused, *(f"other results: {name}" for name in different)):
         print(line)
@@ -206,6 +221,14 @@ def check(cases: Iterable[tuple[str, Path, tuple[Any, ...]]]) -> int:
     return len(refused) + len(different)
 
 
+def _computes(network: Any, inputs: tuple[Any, ...], expected: Any) -> bool:
+    try:
+        return same(expected, result(network, inputs))
+    except (RuntimeError, torch.jit.Error) as error:
+        print(last_line(error), file=sys.stderr)
+        return False
+
+
 def result(network: Any, inputs: tuple[Any, ...]) -> Any:
     """What a network returns; random numbers are the same each time."""
     torch.manual_seed(0)
@@ -213,7 +236,7 @@ def result(network: Any, inputs: tuple[Any, ...]) -> Any:
         return network(*(one.clone() if isinstance(one, torch.Tensor) else one for one in inputs))
 
 
-def files(only: str) -> Iterator[tuple[str, Path, tuple[Any, ...]]]:
+def files(only: str = "", without: Collection[str] = ()) -> Iterator[tuple[str, Path, tuple[Any, ...]]]:
     """Saved networks, each with its name and inputs; a file lives until the next one is asked for."""
     numbers: dict[str, int] = defaultdict(int)
     with tempfile.TemporaryDirectory() as folder:
@@ -222,7 +245,8 @@ def files(only: str) -> Iterator[tuple[str, Path, tuple[Any, ...]]]:
                 continue
             numbers["networks"] += 1
             for kind in ("scripted", "traced"):
-                if not getattr(network, kind):
+                name = f"{network.name} ({kind})"
+                if not getattr(network, kind) or name in without:
                     continue
                 file = Path(folder) / "network.pt"
                 try:
@@ -232,7 +256,7 @@ def files(only: str) -> Iterator[tuple[str, Path, tuple[Any, ...]]]:
                     print(f"{network.name} cannot be {kind}: {last_line(error)}", file=sys.stderr)
                     continue
                 numbers[kind] += 1
-                yield f"{network.name} ({kind})", file, network.inputs
+                yield name, file, network.inputs
     print(", ".join(f"{number} {name}" for name, number in numbers.items()))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from bioimage_inference.model.package import weights_kind
 from bioimage_inference.model.vetting.loading import load_vetted
 from bioimage_inference.model.vetting.operations import allowed_operations
 from bioimage_inference.model.vetting.source import NotVetted
@@ -63,6 +64,34 @@ def test_the_demo_models_pass(tmp_path: Path, member: str) -> None:
         with torch.inference_mode():
             known, vetted = torch.jit.load(weights)(image), load_vetted(weights)(image)
         assert torch.equal(known, vetted)
+
+
+def passes(folder: Path, scratch: Path) -> list[str]:
+    """The names of the TorchScript files in a folder and its packages. Raises where one does not pass."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".pt" and weights_kind(path) == "torchscript":
+            load_vetted(path)
+            found.append(path.name)
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.endswith(".pt"):
+                        inner = scratch / "inner.pt"
+                        inner.write_bytes(archive.read(name))
+                        if weights_kind(inner) == "torchscript":
+                            load_vetted(inner)
+                            found.append(f"{path.name}/{name}")
+    return found
+
+
+def test_all_torchscript_of_the_repository_passes(tmp_path: Path) -> None:
+    assert len(passes(ROOT / "test-data", tmp_path)) >= 4
+    assert len(passes(ROOT / "tools" / "bioimage_inference" / "test-data", tmp_path)) >= 2
+
+
+def test_all_torchscript_of_the_examples_passes(shared: Path, tmp_path: Path) -> None:
+    assert len(passes(shared / "examples", tmp_path)) >= 3
 
 
 def test_no_operator_on_the_list_is_forbidden(script: Any) -> None:

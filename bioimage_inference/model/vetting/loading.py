@@ -36,6 +36,8 @@ def load_vetted(path: Path) -> "torch.nn.Module":
     """
     import torch
 
+    from .argument_checks import add_checks
+
     load: Any = torch._C.import_ir_module  # its types are wrong in torch
     unit: Any = torch._C.CompilationUnit()
     with _file_in_memory() as fresh:
@@ -43,6 +45,8 @@ def load_vetted(path: Path) -> "torch.nn.Module":
         fresh.flush()
         module = load(unit, f"/dev/fd/{fresh.fileno()}", torch.device("cpu"), {}, False)
     _vet_graphs(unit)
+    for function in unit.get_functions():
+        add_checks(function.graph)
     network: torch.nn.Module = torch.jit._recursive.wrap_cpp_module(module)
     return network
 

@@ -24,6 +24,9 @@ _BUILTINS: Mapping[str, tuple[str, ...]] = {
     "isinstance": ("prim::isinstance",),
 }
 _TYPED = ("annotate", "unchecked_cast", "uninitialized")  # their first argument is a type
+# PyTorch divides constants while it loads code, and crashes for 1 % 0 and for the smallest whole number by -1.
+# So divisors are hidden from it until the network computes, when argument_checks.py checks them.
+_DIVISIONS = ("floordiv", "remainder")
 _SPECIAL_METHODS = ("__init__", "__len__", "__contains__", "__getitem__", "__call__")
 _CONSTANT = re.compile(r"c\d+")
 _ROOTS = ("torch", "ops", "__torch__", "CONSTANTS")
@@ -196,13 +199,8 @@ class _Checker:
             case ast.Name():
                 if node.id in ("torch", "ops"):
                     self.refuse(node, f"uses {node.id} as a value")
-            case ast.List(elts=parts) | ast.Tuple(elts=parts):
-                for part in parts:
-                    self.expression(part)
-            case ast.Dict(keys=keys, values=values):
-                if None in keys:
-                    self.refuse(node)
-                for part in (*filter(None, keys), *values):
+            case ast.List() | ast.Tuple() | ast.Dict():
+                for part in self.parts(node):
                     self.expression(part)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float()) | ast.Name(id="inf" | "nan")):
                 pass
@@ -280,6 +278,10 @@ class _Checker:
                 self.refuse(node)
         for argument in arguments:
             self.expression(argument)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in _DIVISIONS:
+            node.args = [_hidden(one) for one in node.args]
+            for keyword in node.keywords:
+                keyword.value = _hidden(keyword.value)
 
     def operators(self, node: ast.AST, called: str, names: Iterable[str]) -> None:
         """Operators of PyTorch by their full names."""
@@ -316,13 +318,8 @@ class _Checker:
             case ast.Call(func=ast.Name(id="annotate"), args=[kind, value], keywords=[]):
                 self.type(kind)
                 self.literal(value)
-            case ast.List(elts=parts) | ast.Tuple(elts=parts):
-                for part in parts:
-                    self.literal(part)
-            case ast.Dict(keys=keys, values=values):
-                if None in keys:
-                    self.refuse(node)
-                for part in (*filter(None, keys), *values):
+            case ast.List() | ast.Tuple() | ast.Dict():
+                for part in self.parts(node):
                     self.literal(part)
             case ast.Constant() | ast.UnaryOp() | ast.Name(id="inf" | "nan"):
                 self.expression(node)
@@ -330,6 +327,15 @@ class _Checker:
                 self.attribute(node)
             case _:
                 self.refuse(node, "has a default value that is no literal")
+
+    def parts(self, node: ast.List | ast.Tuple | ast.Dict) -> list[ast.expr]:
+        """The values in a list or tuple; the keys and values of a dictionary."""
+        if not isinstance(node, ast.Dict):
+            return node.elts
+        keys = [key for key in node.keys if key is not None]
+        if len(keys) < len(node.keys):  # another dictionary is unpacked
+            self.refuse(node)
+        return [*keys, *node.values]
 
     def constant(self, node: ast.Constant) -> None:
         """A number, a truth value, nothing, or a text that is safe to print."""
@@ -344,6 +350,13 @@ class _Checker:
         line = getattr(node, "lineno", 0)
         does = does or f"has a statement that networks do not need ({type(node).__name__})"
         raise NotVetted(f"it {does} ({self.name}, line {line})")
+
+
+def _hidden(node: ast.expr) -> ast.expr:
+    """A value taken out of a list. PyTorch does not compute it while it loads code. Literals but 0 are safe."""
+    if isinstance(node, ast.Constant) and node.value:
+        return node
+    return ast.Subscript(ast.List([node], ast.Load()), ast.Constant(0), ast.Load())
 
 
 def _is_special(name: str) -> bool:

@@ -1,0 +1,224 @@
+"""Puts checks of arguments before operators that crash, or read beyond their tensors, where arguments are wrong.
+
+Networks need these operators, so they cannot be refused. The compiled graph of a vetted network passes their arguments
+through checks instead, and the network fails with an error where they are wrong. Sound networks compute what they
+computed before. Each fault was found by trying with PyTorch 2.13.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+
+from .source import NotVetted
+
+# TorchScript. The parameters have the names that the operators give to their arguments, or are called ``value``.
+# Each check returns its first parameter, and the operator gets what the check returns: PyTorch computes an operator of
+# constants before the statements in front of it, but not before its own arguments.
+_CHECKS = """
+def whole_division(b: int, a: int) -> int:
+    if b == 0 or (b == -1 and a == -9223372036854775807 - 1):
+        raise ValueError("The network divides a whole number by zero, or the smallest one by -1.")
+    else:
+        result = b
+    return result
+
+def number_division(b: number, a: number) -> number:
+    wrong = False
+    if isinstance(a, int) and isinstance(b, int):
+        wrong = b == 0 or (b == -1 and a == -9223372036854775807 - 1)
+    if wrong:
+        raise ValueError("The network divides a whole number by zero, or the smallest one by -1.")
+    else:
+        result = b
+    return result
+
+def truncated_division(self: Tensor, other: Any, rounding_mode: Optional[str]) -> Tensor:
+    wrong = False
+    if rounding_mode is not None:
+        if rounding_mode == "trunc" and not torch.is_floating_point(self):
+            if isinstance(other, Tensor):
+                wrong = not torch.is_floating_point(other) and bool(torch.any(torch.eq(other, -1)))
+            elif isinstance(other, int):
+                wrong = other == -1
+    if wrong:
+        raise ValueError("The network divides whole numbers by -1 and truncates them.")
+    else:
+        result = self
+    return result
+
+def attention(value: Tensor, key: Tensor) -> Tensor:
+    if key.size(-2) != value.size(-2):
+        raise ValueError("The network computes attention with different numbers of keys and values.")
+    else:
+        result = value
+    return result
+
+def heads(num_head: int) -> int:
+    if num_head < 1:
+        raise ValueError("The network computes attention without heads.")
+    else:
+        result = num_head
+    return result
+
+def encoder_heads(num_heads: int) -> int:
+    if num_heads < 1:
+        raise ValueError("The network computes attention without heads.")
+    else:
+        result = num_heads
+    return result
+
+def weight_norm(g: Tensor, v: Tensor, dim: int) -> Tensor:
+    if (dim == 0 or dim == v.dim() - 1) and g.numel() != v.size(dim):
+        raise ValueError("The network normalises weights by a wrong number of magnitudes.")
+    else:
+        result = g
+    return result
+
+def contiguous(self: Tensor, dim: int) -> Tensor:
+    return self.contiguous()
+
+def copied_type(dtype: Optional[int], copy: bool) -> Optional[int]:
+    if copy and dtype is None:
+        raise ValueError("The network copies a tensor into no type of numbers.")
+    else:
+        result = dtype
+    return result
+
+def scale(value: Optional[float]) -> Optional[float]:
+    if value is not None and not (value >= 0.001 and value <= 1000.):
+        raise ValueError("The network scales an image by a factor below 0.001 or above 1000.")
+    else:
+        result = value
+    return result
+
+def no_scale(value: Optional[float]) -> Optional[float]:
+    if value is not None:
+        raise ValueError("The network scales an image to a size and by a factor at once.")
+    else:
+        result = value
+    return result
+"""
+# Checks of an argument of any operator: what its number must be, and the words for other numbers.
+_OF_ARGUMENTS: Mapping[str, tuple[str, str]] = {
+    "memory_format": ("value >= 0 and value <= 3", "a memory format that PyTorch does not know"),
+    "layout": ("value == 0", "tensors that are not dense"),
+}
+_ARGUMENT_CHECK = """
+def {name}(value: int) -> int:
+    if not ({condition}):
+        raise ValueError("The network uses {words}.")
+    else:
+        result = value
+    return result
+
+def optional_{name}(value: Optional[int]) -> Optional[int]:
+    if value is not None and not ({condition}):
+        raise ValueError("The network uses {words}.")
+    else:
+        result = value
+    return result
+"""
+_DIVISIONS = ("whole_division", "number_division")
+# Checks of an operator, or of one overload of it. The first is used whose parameters the operator has.
+_OF_OPERATORS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("aten::floordiv", "aten::remainder"), _DIVISIONS),
+    **dict.fromkeys(("aten::div", "aten::div_"), ("truncated_division",)),
+    "aten::scaled_dot_product_attention": ("attention",),
+    "aten::_native_multi_head_attention": ("heads",),
+    "aten::_transformer_encoder_layer_fwd": ("encoder_heads",),
+    "aten::_weight_norm": ("weight_norm",),
+    **dict.fromkeys(("aten::median", "aten::nanmedian"), ("contiguous",)),
+    "aten::to.prim_dtype": ("copied_type",),
+}
+_ALWAYS = ("contiguous",)  # the median along an axis reads beyond expanded tensors, whatever their sizes are
+# Arguments that are not known before the network computes. Where a check passes even with these, it is left out.
+_WORST: Mapping[str, Any] = {"a": -(2**63), "self": torch.tensor([1]), "other": -1, "copy": True}
+
+
+def add_checks(graph: Any) -> None:
+    """Put checks into a compiled graph. Raises :class:`NotVetted` where an argument has a type that has no check."""
+    for node in list(_nodes(graph)):
+        for name, places in _checks_of(node):
+            check = getattr(_checks(), name)
+            inputs = list(node.inputs())
+            values = [inputs[place] for place in places]
+            if not _fits(check, values):
+                raise NotVetted(f"it gives {node.kind()} a {values[0].type().annotation_str}")
+            if name in _ALWAYS or not _passes(check, values):
+                with graph.insert_point_guard(node):
+                    (checked,) = graph.insertGraph(check.graph, values)
+                checked.setType(values[0].type())
+                node.replaceInput(places[0], checked)
+
+
+@cache
+def _checks() -> Any:
+    """The compiled checks."""
+    of_arguments = [
+        _ARGUMENT_CHECK.format(name=name, condition=condition, words=words)
+        for name, (condition, words) in _OF_ARGUMENTS.items()
+    ]
+    return torch.jit.CompilationUnit("".join([_CHECKS, *of_arguments]))
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    """Every node, those of inner blocks included."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+
+
+def _checks_of(node: Any) -> Iterator[tuple[str, list[int]]]:
+    """The names of the checks that a node needs, each with the places of the inputs to look at."""
+    kind = node.kind()
+    if not kind.startswith("aten::"):
+        return
+    schema = node.schema()
+    arguments = _argument_names(schema)
+    inputs = list(node.inputs())
+    overload = schema.partition("(")[0]
+    for name in _OF_OPERATORS.get(kind, _OF_OPERATORS.get(overload, ())):
+        check = getattr(_checks(), name)
+        parameters = _argument_names(str(check.schema))
+        if set(parameters) <= set(arguments):
+            places = [arguments.index(one) for one in parameters]
+            if _fits(check, [inputs[place] for place in places]):
+                yield name, places
+                break
+    for place, argument in enumerate(arguments):
+        if argument in _OF_ARGUMENTS:
+            is_number = inputs[place].type().kind() == "IntType"
+            yield argument if is_number else f"optional_{argument}", [place]
+        elif "upsample" in kind and argument.startswith("scales"):
+            yield "no_scale" if kind.endswith("_aa") else "scale", [place]
+
+
+@cache
+def _argument_names(schema: str) -> tuple[str, ...]:
+    return tuple(argument.name for argument in torch._C.parse_schema(schema).arguments)
+
+
+def _fits(check: Any, values: list[Any]) -> bool:
+    """Whether a check accepts the types of the values."""
+    pairs = zip(values, check.graph.inputs(), strict=True)
+    return all(value.type().isSubtypeOf(parameter.type()) for value, parameter in pairs)
+
+
+def _passes(check: Any, values: list[Any]) -> bool:
+    """Whether a check passes with the constants among its values, whatever the other values are."""
+    arguments = []
+    for value, name in zip(values, _argument_names(str(check.schema)), strict=True):
+        if value.node().kind() == "prim::Constant":
+            arguments.append(value.toIValue())
+        elif name in _WORST:
+            arguments.append(_WORST[name])
+        else:
+            return False
+    try:
+        check(*arguments)
+    except torch.jit.Error:
+        return False
+    return True

@@ -102,6 +102,11 @@ def test_code_may_use_an_optional_part(tmp_path: Path) -> None:
     assert load_vetted(written(tmp_path / "network.pt", CODE.format(**changes)))(torch.zeros(1)).tolist() == [1]
 
 
+def test_code_may_use_a_value_as_any(tmp_path: Path) -> None:
+    code = CODE.format(**SOUND).replace("    part =", "    anything = unchecked_cast(Any, x)\n    part =")
+    assert load_vetted(written(tmp_path / "network.pt", code))(torch.zeros(1)).tolist() == [1]
+
+
 @pytest.mark.parametrize(
     ("name", "edit", "message"),
     [

@@ -1,6 +1,7 @@
 """Networks that compute and do nothing else pass the vetting of TorchScript, and give the same results as before."""
 
 import importlib
+import resource
 import sys
 import zipfile
 from pathlib import Path
@@ -64,6 +65,25 @@ def test_the_demo_models_pass(tmp_path: Path, member: str) -> None:
         with torch.inference_mode():
             known, vetted = torch.jit.load(weights)(image), load_vetted(weights)(image)
         assert torch.equal(known, vetted)
+
+
+def test_compressed_weights_and_a_limit_on_file_sizes_change_nothing(tmp_path: Path) -> None:
+    """Weights are copied as they lie in the file, but where they are compressed or no file may hold them."""
+    plain, compressed = ROOT / "test-data" / "demo-model" / "weights.pt", tmp_path / "weights.pt"
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(compressed, "w", zipfile.ZIP_DEFLATED) as copy:
+        for name in source.namelist():
+            copy.writestr(name, source.read(name))
+    image = torch.rand((1, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with torch.inference_mode():
+        known = torch.jit.load(plain)(image)
+        found = [load_vetted(compressed)(image)]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            found.append(load_vetted(plain)(image))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert all(torch.equal(known, one) for one in found)
 
 
 def passes(folder: Path, scratch: Path) -> list[str]:

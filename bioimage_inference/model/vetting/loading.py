@@ -4,13 +4,14 @@ PyTorch's own reader gives the members of the file, because another reader can s
 directories, names that differ in case). The parts of ``torch._C`` that this module uses were tested with torch 2.13.
 """
 
+import io
 import os
 import re
+import resource
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .declarations import declared_classes, vet_casts, vet_objects
@@ -38,12 +39,10 @@ def load_vetted(path: Path) -> "torch.nn.Module":
 
     from .argument_checks import add_checks
 
-    load: Any = torch._C.import_ir_module  # its types are wrong in torch
     unit: Any = torch._C.CompilationUnit()
-    with _file_in_memory() as fresh:
+    with _memory() as fresh:
         _write_fresh_archive(path, fresh)
-        fresh.flush()
-        module = load(unit, f"/dev/fd/{fresh.fileno()}", torch.device("cpu"), {}, False)
+        module = _imported(unit, fresh)
     _vet_graphs(unit)
     for function in unit.get_functions():
         add_checks(function.graph)
@@ -51,11 +50,26 @@ def load_vetted(path: Path) -> "torch.nn.Module":
     return network
 
 
-def _file_in_memory() -> BinaryIO:
-    """A file without a name, which ends when it is closed: in memory on Linux, elsewhere on the disk."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("network"), "w+b")
-    return TemporaryFile()
+def _memory() -> BinaryIO:
+    """Memory for the fresh archive: a file without a name, to which the kernel copies, or else a buffer.
+
+    Only Linux has such files, and a limit on the size of files (``ulimit -f``) would count for them.
+    """
+    if sys.platform != "linux" or resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return io.BytesIO()
+    return os.fdopen(os.memfd_create("network"), "w+b")
+
+
+def _imported(unit: Any, archive: BinaryIO) -> Any:
+    """The network in an archive that :func:`_memory` gave, compiled into ``unit``, on the CPU."""
+    import torch
+
+    compiler: Any = torch._C  # its types are wrong
+    cpu = torch.device("cpu")
+    if isinstance(archive, io.BytesIO):
+        return compiler.import_ir_module_from_buffer(unit, archive.getvalue(), cpu, {}, False)
+    archive.flush()
+    return compiler.import_ir_module(unit, f"/dev/fd/{archive.fileno()}", cpu, {}, False)
 
 
 def _write_fresh_archive(path: Path, file: BinaryIO) -> None:
@@ -94,16 +108,16 @@ def _write_fresh_archive(path: Path, file: BinaryIO) -> None:
 
 
 def _copy_data(name: str, size: int, reader: Any, source: BinaryIO, archive: zipfile.ZipFile) -> None:
-    """Copy the data of a tensor, which may take a gigabyte: on Linux by the kernel, where they are not compressed.
+    """Copy the data of a tensor, which may take a gigabyte: by the kernel, if they are not compressed and it can.
 
     The checksum in the copy is 0 then. PyTorch looks at none.
     """
-    source.seek(reader.get_record_header_offset(name) + _OFFSET_OF_METHOD)
-    if source.read(2) != _STORED or sys.platform != "linux":
-        archive.writestr(_member(name), reader.get_record(name))
-        return
     file, member = archive.fp, _member(name)
     assert file is not None
+    source.seek(reader.get_record_header_offset(name) + _OFFSET_OF_METHOD)
+    if source.read(2) != _STORED or isinstance(file, io.BytesIO):
+        archive.writestr(member, reader.get_record(name))
+        return
     member.header_offset, member.CRC, member.file_size, member.compress_size = file.tell(), 0, size, size
     file.write(member.FileHeader())
     file.flush()

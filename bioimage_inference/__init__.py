@@ -8,10 +8,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "2.5.0"
+from ._version import __version__
 
 if TYPE_CHECKING:
-    from .api import Model, Output, Prediction, Target, open_model, predict
+    from .api import Model, Target, open_model, predict
     from .errors import (
         BioimageInferenceError,
         DiskFullError,
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .options import Options
+    from .prediction import Output, Prediction
 
 _HOME = {
-    **dict.fromkeys(("Model", "Output", "Prediction", "Target", "open_model", "predict"), ".api"),
+    **dict.fromkeys(("Model", "Target", "open_model", "predict"), ".api"),
     **dict.fromkeys(
         (
             "BioimageInferenceError",
@@ -44,6 +45,7 @@ _HOME = {
         ".errors",
     ),
     "Options": ".options",
+    **dict.fromkeys(("Output", "Prediction"), ".prediction"),
 }
 
 __all__ = [

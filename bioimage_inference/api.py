@@ -17,6 +17,8 @@ from .engine.outputs import Stack, StackWriter, layout, output_pixel_size
 from .engine.prepare import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
 from .engine.run import Job, Progress, run
 from .errors import OutOfMemoryError
+from .files.overwriting import REPLACED, check_writable
+from .files.scratch import scratch_folder
 from .image.image import Image, PixelSize
 from .image.labelled_array import data_array_image
 from .image.memory_sink import MemorySink
@@ -24,11 +26,10 @@ from .image.npy_sink import NpySink
 from .image.sinks import Sink, commit_all
 from .image.tiff_sink import NoTiffSink, TiffSink
 from .memory import peak_memory
-from .model.opening import OpenedModel, open_model_files
 from .model.spec import ModelSpec, TensorSpec
 from .model.weights import check_offered
 from .options import Options
-from .overwriting import REPLACED, check_writable
+from .prediction import Output, Prediction
 from .report.hashing import InputHashes
 from .report.record import (
     SCHEMA,
@@ -41,14 +42,14 @@ from .report.record import (
 from .report.run_record import describe_computed
 from .report.run_record import describe_run as describe_run
 from .report.tiff_facts import facts_of
-from .scratch import scratch_folder
 from .typed_path import input_path, user_path
+from .zoo.resolving import OpenedModel, open_model_files
+from .zoo.trust_policy import trust_policy
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
     from .engine.loading import Loaded
-    from .layers import Layer
 
 Planned = Callable[[Mapping[str, Any]], None]
 """Called with the record so far, once tiles are chosen."""
@@ -60,49 +61,6 @@ class Target:
 
     tiff: Path | None = None
     npy: Path | None = None
-
-
-@dataclass(frozen=True)
-class Output:
-    """One predicted tensor.
-
-    ``array`` has the model's own axes ``axes``, batch and channel included; the samples of a stack lie along the batch
-    axis (before the others where the output has none). It is mapped from ``npy`` where that was written, and ``None``
-    where only a TIFF was, or a limit of address space leaves no room to map it. ``picture_axes`` are the axes of the
-    image that the model lacks, then the model's own without the batch axis; ``pixel_size`` is known for some of them.
-    """
-
-    id: str
-    axes: str
-    dtype: "np.dtype[Any]"
-    shape: tuple[int, ...]
-    array: NDArray[Any] | None
-    channel_names: tuple[str, ...]
-    picture_axes: str
-    picture_shape: tuple[int, ...]
-    pixel_size: Mapping[str, PixelSize]
-    tiff: Path | None = None
-    npy: Path | None = None
-
-    def to_xarray(self) -> "DataArray":
-        """The output with the axes ``picture_axes``, channel names and pixel sizes; see :mod:`.layers`."""
-        from .layers import to_xarray
-
-        return to_xarray(self)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The outputs by their ids, and the record of what was done, as the command line prints it with ``--json``."""
-
-    outputs: Mapping[str, Output]
-    record: Mapping[str, Any]
-
-    def to_layers(self) -> "list[Layer]":
-        """A layer for napari, ``(array, arguments, type)``, for each channel of each output; see :mod:`.layers`."""
-        from .layers import to_layers
-
-        return to_layers(self.outputs.values())
 
 
 class Model:
@@ -137,7 +95,8 @@ class Model:
 
         wanted = _network_options(options)
         if wanted not in self._loaded:
-            self._loaded[wanted] = load_network(self.opened, options)
+            policy = trust_policy(options.trust_model_code)
+            self._loaded[wanted] = load_network(self.spec, self.opened.package.bare_weights, policy, options)
         return self._loaded[wanted]
 
 
@@ -187,8 +146,8 @@ def predict(
     axes (see :func:`~bioimage_inference.image.labelled_array.data_array_image`); ``inputs`` are further input tensors.
     Without ``targets`` (files per output id) the outputs are arrays in memory. Files that the run reads are never
     written; other files that exist are replaced where ``overwrite`` is true, or where a record beside them says that
-    they are an earlier result (see :func:`~bioimage_inference.overwriting.check_writable`). ``planned`` is called with
-    the record so far (as ``--dry-run`` gives it) before torch is imported and the network loaded, and once more
+    they are an earlier result (see :func:`~bioimage_inference.files.overwriting.check_writable`). ``planned`` is called
+    with the record so far (as ``--dry-run`` gives it) before torch is imported and the network loaded, and once more
     whenever other tiles are chosen; ``progress`` with the numbers of tiles done, first 0, and of all tiles. ``words``
     are the options of the command line with underscores, as in :class:`Options`. Raises the errors of
     :mod:`bioimage_inference.errors`, those of the images before torch is imported.

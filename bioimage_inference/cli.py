@@ -12,9 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import __version__
+from ._version import __version__
 from .errors import NO_CURRENT_FOLDER, UsageError, has_current_folder, in_our_words
-from .image.partial_file import committed_files, forget_committed_files
+from .files.partial_file import committed_files, forget_committed_files
 from .terminal import check_output, own_output, say
 from .typed_path import input_path, user_path
 
@@ -122,7 +122,7 @@ def run() -> NoReturn:
     gc.set_threshold(100_000)  # what imports make stays, and looking through it again and again takes a tenth of them
     exit_code = main()
     if exit_code == EXIT_INTERRUPTED:  # perhaps in the middle of cleaning up
-        from .scratch import leave_nothing
+        from .files.scratch import leave_nothing
 
         leave_nothing()
     gc.freeze()  # at exit too

@@ -113,7 +113,7 @@ def in_our_words(error: BaseException) -> BioimageInferenceError:
             return UsageError(_LIMITS[error.errno].format(name=error.filename))
     if isinstance(error, FileNotFoundError) and not has_current_folder():
         return UsageError(NO_CURRENT_FOLDER)
-    from . import __version__
+    from ._version import __version__
 
     return BioimageInferenceError(
         f"This is a bug of bioimage-inference {__version__}: {type(error).__name__}: {error}. Please report it with "

@@ -12,7 +12,7 @@ import psutil
 
 from .control_groups import PROC, USUAL, memory_of_groups
 from .errors import UsageError
-from .image.partial_file import byte_size
+from .text import byte_size
 
 PROGRAM_BYTES = 320 << 20
 """Memory of the process without weights and tiles, estimated before torch is imported.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from .errors import UsageError
-from .tiling.choice import Border
 
+Border = Literal["natural", "mirror"]
 Fit = Literal["tile", "resize", "exact"]
 TiffLayout = Literal["pages", "labelled"]
 Precision = Literal["float32", "bfloat16", "float16"]

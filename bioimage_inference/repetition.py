@@ -17,10 +17,10 @@ from .engine.openvino_network import openvino_installed
 from .engine.prepare import close, prepare
 from .engine.run import Progress
 from .errors import ImageError, ModelError, UsageError
+from .files.overwriting import check_writable
 from .image.image import Region
 from .image.reading import files_beside, open_image
 from .options import Options
-from .overwriting import check_writable
 from .report.hashing import path_hash
 from .report.record import describe_plan, write_record
 from .report.recorded import Recorded, RecordedFile, read_record

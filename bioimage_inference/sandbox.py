@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .scratch import folders_in_use, scratch_folder
+from .files.scratch import folders_in_use, scratch_folder
 
 _PR_SET_NO_NEW_PRIVS = 38
 

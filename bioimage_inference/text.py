@@ -80,6 +80,16 @@ def one_line(text: Any) -> Any:
     return None if text is None else for_xml(" ".join(str(text).split()))
 
 
+def byte_size(count: int) -> str:
+    """Return a number of bytes for a reader, e.g. ``1.5 GiB``."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
 def _is_harmless(letter: str) -> bool:
     return letter.isprintable() or unicodedata.category(letter) == "Zs"  # spaces of other widths
 

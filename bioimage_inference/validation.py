@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .api import Model, Prediction, predict
+from .api import Model, predict
 from .engine.prepare import close, prepare
 from .engine.receptive_field import TOLERANCE, Field, receptive_field
 from .engine.trial_inputs import network_inputs
@@ -22,12 +22,13 @@ from .errors import (
     TrustError,
     UsageError,
 )
+from .files.overwriting import check_writable
 from .image.arrays import array_image
 from .image.image import Image
 from .model.package import check_sha256, package_file
 from .model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
 from .options import Options
-from .overwriting import check_writable
+from .prediction import Prediction
 from .report.reproduction import Comparison, compare
 from .report.tolerance import Tolerance, tolerance_of
 from .text import for_file_name

@@ -66,7 +66,8 @@ def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> StandInGPU:
     """What a run does for a GPU of 8 GiB, with the CPU in its place."""
     from bioimage_inference.engine import calibration, loading
     from bioimage_inference.engine.device import Device
-    from bioimage_inference.engine.network import Inputs, TorchNetwork
+    from bioimage_inference.engine.network import TorchNetwork
+    from bioimage_inference.engine.tile_tensors import Inputs
 
     seen = StandInGPU()
 

@@ -10,8 +10,8 @@ import pytest
 from bioimage_inference import open_model, predict
 from bioimage_inference.engine.batches import Batches
 from bioimage_inference.engine.calibration import calibrated
-from bioimage_inference.engine.network import Inputs
 from bioimage_inference.engine.prepare import prepare
+from bioimage_inference.engine.tile_tensors import Inputs
 from bioimage_inference.errors import ModelError, OutOfMemoryError
 from bioimage_inference.memory import PROGRAM_BYTES
 from bioimage_inference.model.spec import Axis, FreeSize, ModelSpec, TensorSpec

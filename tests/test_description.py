@@ -226,7 +226,7 @@ class TestNames:
 
     def test_shared_in_format_0_4_are_refused(self, shared: Path) -> None:
         """Its validator looks for them, so no published model has them."""
-        from bioimage_inference.model.opening import open_model_files
+        from bioimage_inference.zoo.resolving import open_model_files
 
         name = "invalid_v0_4_0_duplicate_tensor_names.bioimageio.yaml"
         with pytest.raises(ModelError, match="the name 'data' for more than one tensor"):

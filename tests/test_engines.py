@@ -18,8 +18,9 @@ from bioimage_inference.cli import main
 from bioimage_inference.engine import auto_network, loading, openvino_network
 from bioimage_inference.engine.auto_network import AutoNetwork
 from bioimage_inference.engine.device import Device
-from bioimage_inference.engine.network import TOLERANCE, Network, TorchNetwork, difference, same
+from bioimage_inference.engine.network import Network, TorchNetwork
 from bioimage_inference.engine.openvino_network import OpenVINONetwork
+from bioimage_inference.engine.tile_tensors import TOLERANCE, difference, same
 from bioimage_inference.errors import ModelError, OutOfMemoryError, UsageError
 from tests.conftest import StandInGPU
 from tests.models import Blur, simple_tensors, write_model

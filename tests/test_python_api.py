@@ -12,10 +12,9 @@ import xarray
 
 import bioimage_inference
 from bioimage_inference import Model, Target, UsageError
-from bioimage_inference.api import Output
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.labelled_array import data_array_image
-from bioimage_inference.layers import to_layers
+from bioimage_inference.prediction import Output, Prediction
 
 MICROMETRE = PixelSize(0.325, "µm")
 
@@ -126,14 +125,19 @@ def test_whole_numbers_are_labels() -> None:
     array = np.zeros((1, 1, 4, 5), np.uint16)
     size = {"x": MICROMETRE, "y": MICROMETRE}
     output = Output("cells", "bcyx", array.dtype, array.shape, array, (), "cyx", (1, 4, 5), size)
-    ((layer, arguments, kind),) = to_layers([output])
+    ((layer, arguments, kind),) = Prediction({output.id: output}, {}).to_layers()
     assert (kind, layer.shape, arguments["name"], arguments["scale"]) == ("labels", (4, 5), "cells", (0.325, 0.325))
     assert "blending" not in arguments
 
 
 def test_outputs_without_image_axes_are_no_layers() -> None:
     array = np.zeros((1, 7), np.float32)
-    assert to_layers([Output("scores", "bc", array.dtype, array.shape, array, (), "c", (7,), {})]) == []
+    assert (
+        Prediction(
+            {"scores": Output("scores", "bc", array.dtype, array.shape, array, (), "c", (7,), {})}, {}
+        ).to_layers()
+        == []
+    )
 
 
 def test_an_array_that_was_not_kept_is_refused_in_words(model: Model, test_data: Path, tmp_path: Path) -> None:

@@ -28,12 +28,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bioimage_inference.errors import OutputError
-from bioimage_inference.image import partial_file
+from bioimage_inference.files import partial_file
+from bioimage_inference.files.partial_file import PartialFile, partial_pattern, remove_unfinished
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.npy_sink import NpySink
-from bioimage_inference.image.partial_file import PartialFile, byte_size, partial_pattern, remove_unfinished
 from bioimage_inference.image.sinks import LETTERS, Layout, Sink, commit_all, runs
 from bioimage_inference.image.tiff_sink import How, TiffSink, arrange, needs_bigtiff
+from bioimage_inference.text import byte_size
 from tests.machine import small_disk, wait_until
 
 

@@ -16,6 +16,7 @@ from bioimage_inference.model.trust import (
     read_hashes,
 )
 from bioimage_inference.zoo.index import INDEX_VARIABLE
+from bioimage_inference.zoo.trust_policy import trust_policy
 
 STRANGER = hashlib.sha256(b"import os").hexdigest()
 PUBLISHED = "7f5b15948e8e2c91f78dcff34fbf30af517073e91ba487f3edb982b948d099b3"  # unet.py of affable-shark
@@ -24,7 +25,7 @@ OWN = hashlib.sha256(b"our own file").hexdigest()
 
 
 def policy(environment: Mapping[str, str]) -> TrustPolicy:
-    return TrustPolicy.from_environment(environment=environment)
+    return trust_policy(environment=environment)
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def administrators_list(tmp_path: Path) -> Path:
 
 
 def test_by_default_only_published_code_runs_but_any_weights_load() -> None:
-    policy = TrustPolicy.from_environment(environment={})
+    policy = trust_policy(environment={})
     assert policy.may_run_code(PUBLISHED).allowed
     verdict = policy.may_run_code(STRANGER)
     assert not verdict.allowed
@@ -45,18 +46,18 @@ def test_by_default_only_published_code_runs_but_any_weights_load() -> None:
 
 
 def test_the_user_may_trust_a_models_code() -> None:
-    policy = TrustPolicy.from_environment(trust_model_code=True, environment={})
+    policy = trust_policy(trust_model_code=True, environment={})
     assert policy.may_run_code(STRANGER).allowed
 
 
 def test_the_administrator_may_vouch_for_files(administrators_list: Path) -> None:
-    policy = TrustPolicy.from_environment(environment={HASHES_VARIABLE: str(administrators_list)})
+    policy = trust_policy(environment={HASHES_VARIABLE: str(administrators_list)})
     assert policy.may_run_code(STRANGER).allowed
     assert "administrator" in policy.may_run_code(STRANGER).reason
 
 
 def test_known_only_cannot_be_overridden_by_the_user(administrators_list: Path) -> None:
-    policy = TrustPolicy.from_environment(trust_model_code=True, environment={TRUST_VARIABLE: "known"})
+    policy = trust_policy(trust_model_code=True, environment={TRUST_VARIABLE: "known"})
     for verdict in (policy.may_run_code(STRANGER), policy.may_load_weights(STRANGER)):
         assert not verdict.allowed
         assert "administrator" in verdict.reason
@@ -64,14 +65,14 @@ def test_known_only_cannot_be_overridden_by_the_user(administrators_list: Path) 
     assert policy.may_run_code(PUBLISHED).allowed
 
     both = {TRUST_VARIABLE: "known", HASHES_VARIABLE: str(administrators_list)}
-    policy = TrustPolicy.from_environment(environment=both)
+    policy = trust_policy(environment=both)
     assert policy.may_run_code(STRANGER).allowed
     assert policy.may_load_weights(STRANGER).allowed
 
 
 def test_the_environment_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRUST_VARIABLE, "known")
-    assert TrustPolicy.from_environment().known_only
+    assert trust_policy().known_only
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_the_environment_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_a_restriction_is_never_lost_by_a_typing_error(environment: dict[str, str], found: str) -> None:
     with pytest.raises(UsageError, match=re.escape(found)):
-        TrustPolicy.from_environment(environment=environment)
+        trust_policy(environment=environment)
 
 
 @pytest.mark.parametrize("content", [b"unet.py\n", b"7f5b15948e8e\n", b"\xff\xfe\n"])
@@ -95,7 +96,7 @@ def test_a_broken_list_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_published_weights_are_known_and_the_administrators_index_adds_to_them(tmp_path: Path) -> None:
     only_known = {TRUST_VARIABLE: "known"}
-    assert TrustPolicy.from_environment(environment=only_known).may_load_weights(PUBLISHED_WEIGHTS).allowed
+    assert trust_policy(environment=only_known).may_load_weights(PUBLISHED_WEIGHTS).allowed
     weights = {
         "pytorch_state_dict": {"source": "w.pt", "sha256": OWN, "architecture": {"source": "n.py", "sha256": OWN}}
     }

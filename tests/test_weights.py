@@ -28,6 +28,7 @@ from bioimage_inference.model.spec import Architecture, ModelSpec, Operation, We
 from bioimage_inference.model.state_dict import find_state_dict
 from bioimage_inference.model.trust import HASHES_VARIABLE, TRUST_VARIABLE, TrustPolicy
 from bioimage_inference.model.weights import LoadedWeights, load_weights
+from bioimage_inference.zoo.trust_policy import trust_policy
 
 CODE = """\
 from __future__ import annotations
@@ -371,7 +372,7 @@ def test_unknown_code_does_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     model = state_dict_model(tmp_path, code=MARKING_CODE.format(marker=str(marker)))
     with pytest.raises(TrustError, match=r"net\.py is not run: .*--trust-model-code"):
-        load_weights(model, TrustPolicy.from_environment(environment={}))
+        load_weights(model, trust_policy(environment={}))
     assert not marker.exists()
     load_weights(model, TRUSTING)
     assert marker.exists()
@@ -380,7 +381,7 @@ def test_unknown_code_does_not_run(tmp_path: Path) -> None:
 def test_the_administrators_list_lets_code_run(tmp_path: Path) -> None:
     model = state_dict_model(tmp_path)
     (tmp_path / "trusted.txt").write_text(sha256(tmp_path / "net.py"))
-    policy = TrustPolicy.from_environment(environment={HASHES_VARIABLE: str(tmp_path / "trusted.txt")})
+    policy = trust_policy(environment={HASHES_VARIABLE: str(tmp_path / "trusted.txt")})
     assert computes_like_the_reference(load_weights(model, policy))
 
 
@@ -393,9 +394,9 @@ def test_known_only_asks_for_every_file(tmp_path: Path, build: Callable[[Path], 
     for missing in files:
         listed.write_text("\n".join(known for known in files if known != missing))
         with pytest.raises(TrustError, match=rf"administrator .*{missing}"):
-            load_weights(model, TrustPolicy.from_environment(trust_model_code=True, environment=environment))
+            load_weights(model, trust_policy(trust_model_code=True, environment=environment))
     listed.write_text("\n".join(files))
-    assert computes_like_the_reference(load_weights(model, TrustPolicy.from_environment(environment=environment)))
+    assert computes_like_the_reference(load_weights(model, trust_policy(environment=environment)))
 
 
 @pytest.mark.parametrize("file", ["weights.pt", "state.pt", "net.py"])

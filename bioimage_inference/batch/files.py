@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..api import Target
 from ..errors import UsageError, cannot_write
-from ..overwriting import RECORD_END, make_folder
+from ..files.overwriting import RECORD_END, make_folder
 from ..text import for_file_name
 from .sample_sheet import Sample
 

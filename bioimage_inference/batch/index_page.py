@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
 
-from ..image.partial_file import write_whole
+from ..files.partial_file import write_whole
 from ..text import for_address, for_html
 from .files import OBJECTS, SUMMARY, relative
 from .outcome import Facts, Outcome, Status
@@ -99,6 +99,6 @@ def _links(one: Outcome, folder: Path) -> Iterator[str]:
 
 
 def _footer() -> str:
-    from .. import __version__
+    from .._version import __version__
 
     return f"<footer>Written by bioimage-inference {__version__}.</footer>"

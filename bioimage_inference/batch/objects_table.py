@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import OutputError
-from ..image.partial_file import PartialFile
+from ..files.partial_file import PartialFile
 from ..text import for_cells
 from .outcome import Outcome
 from .sample_sheet import Sample

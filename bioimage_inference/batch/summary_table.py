@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..image.partial_file import write_whole
+from ..files.partial_file import write_whole
 from ..text import for_cells
 from .files import relative
 from .outcome import Outcome

@@ -28,6 +28,7 @@ from ..engine.prepare import Prepared, close, prepare, sources_of
 from ..engine.run import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
 from ..engine.source import Index, Source
 from ..errors import ModelError, UsageError
+from ..files.scratch import leave_nothing, scratch_folder
 from ..memory import peak_memory
 from ..model.spec import TensorSpec
 from ..options import Options
@@ -35,7 +36,6 @@ from ..own_process import set_up_process
 from ..report.record import describe_network
 from ..report.run_record import describe_walls
 from ..sandbox import may_be_restricted, restricted
-from ..scratch import leave_nothing, scratch_folder
 from ..terminal import own_output
 from ..tiling.plan import Tile
 from .block_output import BlockOutput

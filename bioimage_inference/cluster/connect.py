@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from .. import __version__
+from .._version import __version__
 from ..errors import UsageError
 from ..memory import memory_budget, parse_size
 from ..processors import available_processors

@@ -14,8 +14,8 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
 from distributed.worker import Worker
 
+from ..files.scratch import scratch_folder
 from ..own_process import set_up_process
-from ..scratch import scratch_folder
 
 _HOST = "127.0.0.1"
 # Dask starts a web server in every process. It has neither TLS nor a password, so it shows no pages.

@@ -5,7 +5,7 @@ import atexit
 from threading import Lock
 from typing import Any, TypeVar
 
-from .. import __version__
+from .._version import __version__
 from ..engine.source import Index
 from ..errors import OutOfMemoryError
 from ..memory import memory_budget

@@ -12,8 +12,8 @@ from ..api import Target, predict
 from ..batch.one_image import Summary
 from ..batch.progress import shown
 from ..errors import UsageError, cannot_write
-from ..image.partial_file import write_whole
-from ..overwriting import check_writable, make_folder
+from ..files.overwriting import check_writable, make_folder
+from ..files.partial_file import write_whole
 from ..terminal import say
 
 _PACKAGE = Path(__file__).parents[1]

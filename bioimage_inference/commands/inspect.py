@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ..api import open_model
 from ..errors import UsageError
-from ..image.partial_file import write_whole
-from ..model.opening import OpenedModel
+from ..files.overwriting import check_writable
+from ..files.partial_file import write_whole
 from ..model.package import Package, file_sha256, weights_kind
 from ..model.spec import ModelSpec, WeightsEntry
-from ..model.trust import TrustPolicy
-from ..overwriting import check_writable
 from ..report.model_facts import WEIGHTS_NAMES, Facts, model_facts
 from ..terminal import line_width, say, say_json
+from ..zoo.resolving import OpenedModel
+from ..zoo.trust_policy import trust_policy
 
 _INDENT = 12
 
@@ -26,7 +26,7 @@ def inspect_command(arguments: argparse.Namespace) -> int:
 
     Returns 0 also for a model that cannot run here: it was inspected, and the verdict says why.
     """
-    policy = TrustPolicy.from_environment()
+    policy = trust_policy()
     with _opened(arguments) as opened:
         if arguments.html is not None:
             check_writable([arguments.html], opened.package.files, overwrite=arguments.overwrite)

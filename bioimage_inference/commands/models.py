@@ -16,6 +16,7 @@ from ..report.model_facts import WEIGHTS_NAMES
 from ..terminal import line_width, say, say_json
 from ..text import one_line
 from ..zoo.index import Entry, load_index
+from ..zoo.trust_policy import trust_policy
 
 _TASK = re.compile(
     r"(.*[ -])?(segmentation|classification|denoising|detection|restoration|reconstruction|splitting|super-resolution|"
@@ -25,7 +26,7 @@ _TASK = re.compile(
 
 def models_command(arguments: argparse.Namespace) -> int:
     """Print the models, all or those that match ``--search``, as lines or (``--json``) as :func:`zoo_facts`."""
-    policy = TrustPolicy.from_environment()
+    policy = trust_policy()
     words = (arguments.search or "").lower().split()
     entries = [entry for _, entry in sorted(load_index().current().items()) if _matches(entry, words)]
     found = [zoo_facts(entry, policy) for entry in entries]

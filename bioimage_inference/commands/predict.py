@@ -16,10 +16,10 @@ from ..batch.resume import Resuming
 from ..batch.run import Batch, check_images, rehearse, rehearse_single, run_batch, run_single
 from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
+from ..files.overwriting import check_writable
 from ..image.reading import files_beside
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
-from ..overwriting import check_writable
 from ..sandbox import restricted, walls
 from ..terminal import say, say_json
 from ..typed_path import input_path, user_path

@@ -11,8 +11,8 @@ from typing import Any
 from ..batch.files import output_folder
 from ..batch.progress import shown
 from ..errors import ReproductionError
+from ..files.scratch import scratch_folder
 from ..repetition import Change, OutputFinding, Repetition, repeat
-from ..scratch import scratch_folder
 from ..terminal import say, say_json
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import BioimageInferenceError
 from ..memory import peak_memory
 from .allocator import give_back_buffers
-from .network import TOLERANCE, Engine, Inputs, Network, difference, same
+from .network import Engine, Network
 from .statistics import Array
+from .tile_tensors import TOLERANCE, Inputs, difference, same
 
 # Converting takes about 1 s and the trial four tiles, to save a fifth of the time: fewer tiles do not pay for it.
 _FEWEST_TILES = 64

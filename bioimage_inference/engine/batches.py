@@ -6,8 +6,9 @@ import numpy as np
 
 from ..errors import BioimageInferenceError, ModelError, OutOfMemoryError
 from ..model.spec import ModelSpec, TensorSpec
-from .network import Inputs, Network, same
+from .network import Network
 from .statistics import Array
+from .tile_tensors import Inputs, same
 
 
 class Batches:

@@ -6,16 +6,16 @@ from math import ceil, inf, prod
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from ..image.partial_file import byte_size
 from ..model.spec import FixedSize
+from ..text import byte_size
 from ..tiling.choice import BYTES_PER_PIXEL, dimensions_of, held_pixels
 from .allocator import is_managed, keep_big_buffers, return_big_buffers
 from .device import free_memory
 from .loading import Loaded
-from .network import Inputs
 from .postprocessing import numbers_objects
 from .prepare import Prepared, beside_network, planned, with_program
 from .slabs import NotInSlabs
+from .tile_tensors import Inputs
 from .trial_inputs import blank, noise, part_of_image, trial_sizes
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..memory import resident_memory
-from ..model.opening import OpenedModel
 from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
@@ -16,10 +16,11 @@ from ..processors import available_processors
 from .allocator import give_back_buffers
 from .auto_network import AutoNetwork
 from .device import Device, choose_device
-from .network import Engine, Inputs, TorchNetwork
+from .network import Engine, TorchNetwork
 from .openvino_network import OpenVINONetwork, openvino_installed
 from .samplewise import check_packages
 from .slabs import NotInSlabs
+from .tile_tensors import Inputs
 
 if TYPE_CHECKING:
     from .slabs.slab_network import SlabNetwork
@@ -88,19 +89,19 @@ class Loaded:
             self.network.expect(tiles, memory, whole=self.torch is None or not self.torch.in_slabs)
 
 
-def load_network(opened: OpenedModel, options: Options) -> Loaded:
+def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy, options: Options) -> Loaded:
     """Load the first weights that can be used, and put the network on its device.
 
-    Raises :class:`ModelError`, :class:`TrustError` or, for a device that is not there, :class:`UsageError`.
+    ``bare_weights`` is the file that the user gave as the model, if it is one. Raises :class:`ModelError`,
+    :class:`TrustError` or, for a device that is not there, :class:`UsageError`.
     """
-    policy = TrustPolicy.from_environment(options.trust_model_code)
-    spec = _with_functions(opened.spec, policy)
+    spec = _with_functions(spec, policy)
     device = choose_device(options.device)
     if options.precision == "float16" and device.name == "cpu":
         raise UsageError(
             "--precision float16 is for GPUs, and this run is on the CPU. Use bfloat16, which CPUs compute, or float32."
         )
-    loaded = load_weights(spec, policy, opened.package.bare_weights)
+    loaded = load_weights(spec, policy, bare_weights)
     threads = options.threads or _default_threads()
     network, on_torch = _on_engine(loaded.module, device, options, threads)
     give_back_buffers()  # of an earlier prediction, which the tiles of the next one take again

@@ -11,8 +11,9 @@ import numpy as np
 from ..errors import BioimageInferenceError, ModelError
 from ..options import Precision
 from .allocator import give_back_buffers
-from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
+from .network import Engine, failed, memory_is_short, too_large
 from .statistics import Array
+from .tile_tensors import Inputs, difference
 from .tracing import trace
 
 _MISSING = object()

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import ImageError, ModelError
+from ..files.scratch import scratch_array
 from ..model.spec import FixedSize, Operation, TensorSpec
-from ..scratch import scratch_array
 from ..tiling.axis import Kept
 from ..tiling.plan import OutputPlan
 from .processing import SAMPLEWISE, Place, apply, needs_sample

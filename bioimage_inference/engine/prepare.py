@@ -13,12 +13,12 @@ from ..errors import ImageError, OutOfMemoryError, UsageError
 from ..image.arrays import array_image
 from ..image.image import Image
 from ..image.matching import Matched, Wanted, match
-from ..image.partial_file import byte_size
 from ..image.reading import open_image
 from ..image.resizing import resized
 from ..memory import PIPELINE_BYTES, PROGRAM_BYTES, STACK_BYTES, MemoryBudget, memory_budget
 from ..model.spec import Axis, FixedSize, ModelSpec, StepSize, TensorSpec
 from ..options import Options
+from ..text import byte_size
 from ..tiling.axis import legal_size
 from ..tiling.choice import BYTES_PER_PIXEL, Request, dimensions_of
 from ..tiling.links import TILED

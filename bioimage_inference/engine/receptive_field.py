@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, Operation, ReferencedSize, TensorSpec
 from ..tiling.axis import legal_size
 from ..tiling.links import TILED, Link, leading_input, links
-from .network import Inputs, Network
+from .network import Network
 from .processing import SAMPLEWISE, apply
 from .statistics import Array, measures_of
+from .tile_tensors import Inputs
 
 TOLERANCE = 1e-5
 """Changes of up to this part of the output's range do not count."""

@@ -16,13 +16,14 @@ from ..model.spec import ModelSpec, TensorSpec
 from ..threads import thread_pool
 from ..tiling.plan import Plan, Tile
 from .batches import Batches
-from .network import Inputs, Network
+from .network import Network
 from .postprocessing import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocessing import Preprocessor, remarks
 from .processing import needs_sample
 from .seams import Seams
 from .source import Index, Source
 from .statistics import Array, Measure, Statistics
+from .tile_tensors import Inputs
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")

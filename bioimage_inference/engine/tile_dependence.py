@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .network import flat
+from .tile_tensors import flat
 
 Shape = tuple[int, ...]
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .network import Inputs, flat, memory_is_short
+from .network import memory_is_short
 from .statistics import Array
+from .tile_tensors import Inputs, flat
 
 # Operations that ask a tensor for something other than its values.
 _METADATA = {

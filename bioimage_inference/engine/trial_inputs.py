@@ -8,12 +8,12 @@ from ..model.spec import FixedSize, ModelSpec, ReferencedSize, TensorSpec
 from ..tiling.axis import legal_size
 from ..tiling.links import TILED, Link, links
 from ..tiling.plan import Tile
-from .network import Inputs
 from .prepare import Prepared
 from .preprocessing import Preprocessor
 from .processing import needs_sample
 from .source import Source, Spans
 from .statistics import Array, Statistics
+from .tile_tensors import Inputs
 
 # Pixels of a trial tile along each axis, by their number: enough for four levels of a U-Net.
 _LENGTHS = {1: (64,), 2: (64, 64), 3: (16, 32, 32), 4: (4, 16, 32, 32)}

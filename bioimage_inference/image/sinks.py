@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioimage_inference.errors import OutputError
+from bioimage_inference.files.partial_file import PartialFile
 from bioimage_inference.image.image import PixelSize, Region
-from bioimage_inference.image.partial_file import PartialFile
 
 LETTERS = "biptczyx"
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioimage_inference.errors import OutputError
+from bioimage_inference.files.partial_file import output_error
 from bioimage_inference.image.image import PixelSize, Region
-from bioimage_inference.image.partial_file import output_error
 from bioimage_inference.image.sinks import ArraySink, Layout
 from bioimage_inference.image.tiff_facts import write_info, write_map_annotation
 from bioimage_inference.image.units import pixel_size

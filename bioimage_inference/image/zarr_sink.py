@@ -16,9 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError
-from ..temporary_names import keep_folder, make_folder, remove_folder
+from ..files.partial_file import (
+    beginning,
+    final_place,
+    finished,
+    note_committed,
+    output_error,
+    partial_path,
+    write_whole,
+)
+from ..files.temporary_names import keep_folder, make_folder, remove_folder
 from .image import PixelSize, Region
-from .partial_file import beginning, final_place, finished, note_committed, output_error, partial_path, write_whole
 from .sinks import Layout
 
 _ORDER = "tbipczyx"
@@ -163,8 +171,8 @@ class StoreWriter:
 class PartialStore:
     """A folder ``.{final name}.{mark}.partial`` that becomes ``path`` by :meth:`commit`.
 
-    What killed runs left behind of the same store is removed, see :mod:`bioimage_inference.temporary_names`. Raises
-    :class:`OutputError` where the place cannot be written, or ``path`` is something other than an OME-Zarr.
+    What killed runs left behind of the same store is removed, see :mod:`bioimage_inference.files.temporary_names`.
+    Raises :class:`OutputError` where the place cannot be written, or ``path`` is something other than an OME-Zarr.
     """
 
     def __init__(self, path: Path) -> None:

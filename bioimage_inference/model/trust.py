@@ -1,18 +1,16 @@
 """Decides whose code may run: SHA-256 of the published models and of the administrator, the environment, the user.
 
+:func:`bioimage_inference.zoo.trust_policy.trust_policy` makes the policy of a process.
+
 ``BIOIMAGE_INFERENCE_TRUST=known`` restricts everything to known files, weights too, whatever the user says.
 ``BIOIMAGE_INFERENCE_TRUSTED_HASHES`` names the administrator's list, one SHA-256 per line.
 """
 
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from ..errors import UsageError
-from ..zoo.index import load_index
 
 TRUST_VARIABLE = "BIOIMAGE_INFERENCE_TRUST"
 HASHES_VARIABLE = "BIOIMAGE_INFERENCE_TRUSTED_HASHES"
@@ -50,26 +48,6 @@ class TrustPolicy:
     administrator: frozenset[str] = frozenset()
     published: frozenset[str] = frozenset()
     published_weights: frozenset[str] = frozenset()
-
-    @classmethod
-    def from_environment(cls, trust_model_code: bool = False, environment: Mapping[str, str] = os.environ) -> Self:
-        """The policy that the environment and the user's ``--trust-model-code`` amount to.
-
-        Raises :class:`UsageError` where a variable is misspelt, or the administrator's list or index cannot be read:
-        what was meant as a restriction must not get lost.
-        """
-        index = load_index(environment)
-        mode = environment.get(TRUST_VARIABLE, "").strip()
-        if mode not in ("", "known"):
-            raise UsageError(f"{TRUST_VARIABLE} is {mode!r}; it can be 'known' or unset.")
-        listed = environment.get(HASHES_VARIABLE, "").strip()
-        return cls(
-            trust_model_code=trust_model_code,
-            known_only=mode == "known",
-            administrator=read_hashes(Path(listed)) if listed else frozenset(),
-            published=index.code_sha256(),
-            published_weights=index.weights_sha256(),
-        )
 
     def may_run_code(self, sha256: str) -> Verdict:
         """May the model's Python file with this SHA-256 be executed?"""

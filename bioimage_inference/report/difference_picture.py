@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import cannot_write
-from ..image.partial_file import write_whole
-from ..overwriting import make_folder
+from ..files.overwriting import make_folder
+from ..files.partial_file import write_whole
 
 Array = NDArray[Any]
 

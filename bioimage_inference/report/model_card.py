@@ -9,9 +9,9 @@ from string import Template
 from typing import Any
 
 from ..errors import ModelError
-from ..model.opening import OpenedModel
 from ..model.package import package_file
 from ..text import for_html
+from ..zoo.resolving import OpenedModel
 from .model_facts import WEIGHTS_NAMES, Facts
 
 _TEMPLATE = Path(__file__).with_name("model_card.html")
@@ -186,7 +186,7 @@ def _citation(citation: Mapping[str, str | None]) -> str:
 
 
 def _footer(facts: Facts) -> Iterator[str]:
-    from .. import __version__
+    from .._version import __version__
 
     parts = [
         f"Description in format {facts['format_version']}" if facts["format_version"] else "No description",

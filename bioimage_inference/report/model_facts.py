@@ -6,10 +6,10 @@ from fractions import Fraction
 from math import isfinite
 from typing import Any
 
-from ..model.opening import OpenedModel
 from ..model.spec import Axis, Citation, FixedSize, ModelSpec, ReferencedSize, StepSize, TensorSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..text import one_line
+from ..zoo.resolving import OpenedModel
 from .tensor_words import image_axes, input_in_words, operations_in_words, output_in_words
 from .traps import known_traps
 from .weights_facts import WeightsFacts, processing_problem, weights_facts

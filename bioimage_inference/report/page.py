@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, cannot_write
-from ..image.partial_file import write_whole
-from ..overwriting import make_folder
+from ..files.overwriting import make_folder
+from ..files.partial_file import write_whole
 from ..text import for_address, for_html, one_line
 from .citation import bibtex, methods, references
 from .colours import colour_bar

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..image.partial_file import byte_size
 from ..model.spec import Operation, TensorSpec
+from ..text import byte_size
 from .model_facts import WEIGHTS_NAMES
 from .tensor_words import operations_in_words
 

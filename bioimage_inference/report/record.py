@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import OutputError
+from ..files.partial_file import write_whole
 from ..image.image import PixelSize
 from ..image.matching import Matched
-from ..image.partial_file import write_whole
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Options
 from ..text import for_json
@@ -129,7 +129,7 @@ def describe_pixel_size(sizes: Mapping[str, PixelSize]) -> dict[str, Any]:
 
 def describe_versions(*others: str) -> dict[str, str]:
     """This program, Python, and the libraries that results depend on; ``others`` are further ones."""
-    from .. import __version__
+    from .._version import __version__
 
     return {
         "bioimage_inference": __version__,

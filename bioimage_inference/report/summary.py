@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..image.partial_file import byte_size
+from ..text import byte_size
 
 Record = Mapping[str, Any]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from ..engine.samplewise import check_packages
 from ..errors import ModelError
 from ..model.architecture import MAX_CODE_BYTES, is_installed, missing_package
-from ..model.opening import OpenedModel
 from ..model.package import check_sha256, package_file, require_sha256, weights_kind
 from ..model.spec import Architecture, ModelSpec, WeightsEntry
 from ..model.torchscript import called_operations
 from ..model.trust import TrustPolicy, Verdict
 from ..model.weights import entry_of
+from ..zoo.resolving import OpenedModel
 
 
 @dataclass(frozen=True)

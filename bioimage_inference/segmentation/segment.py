@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..files.overwriting import REPLACED, check_writable
+from ..files.scratch import scratch_folder
 from ..image.image import PixelSize
-from ..overwriting import REPLACED, check_writable
-from ..scratch import scratch_folder
 from .blocks import OVERLAP, Grid, cut
 from .growing import grow_seeds
 from .intensity import Intensities, open_intensities

@@ -9,8 +9,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files.partial_file import PartialFile
 from ..image.image import PixelSize, Region
-from ..image.partial_file import PartialFile
 from ..image.sinks import Layout
 from ..image.tiff_sink import TiffSink
 from .blocks import cut

@@ -8,10 +8,10 @@ from typing import Literal
 
 from ..errors import ImageError, UsageError
 from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
+from ..options import Border
 from .axis import AxisTiling, candidates, legal_size, spread, stride_of
 from .links import TILED, Link
 
-Border = Literal["natural", "mirror"]
 Sizes = Mapping[str, int]
 
 BYTES_PER_PIXEL = {2: 1300, 3: 850}

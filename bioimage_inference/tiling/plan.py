@@ -7,8 +7,9 @@ from math import prod
 
 from ..errors import ImageError
 from ..model.spec import ModelSpec, TensorSpec
+from ..options import Border
 from .axis import AxisTiling, Kept, kept_parts, legal_size
-from .choice import Border, Request, Sizes, choose_tiles
+from .choice import Request, Sizes, choose_tiles
 from .links import Link, leading_input, links
 
 

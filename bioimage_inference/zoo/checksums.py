@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from ..image.partial_file import write_whole
+from ..files.partial_file import write_whole
 from ..model.package import file_sha256
 
 _CHECKSUMS = ".sha256.json"

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from ..errors import ModelError, UsageError, cannot_write
-from ..image.partial_file import write_whole
+from ..files.overwriting import make_folder
+from ..files.partial_file import write_whole
+from ..files.temporary_names import new_mark
 from ..model.description import read_description
 from ..model.package import file_sha256
 from ..model.plain_yaml import MAX_BYTES, load_yaml
 from ..model.spec import ModelSpec
-from ..overwriting import make_folder
-from ..temporary_names import new_mark
 from ..terminal import say
 from ..text import for_file_name
 from ..typed_path import is_address

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ..errors import ModelError
+from ..files.overwriting import make_folder
 from ..model.package import file_sha256, require_sha256
-from ..overwriting import make_folder
 
 if TYPE_CHECKING:
     import httpx
@@ -33,7 +33,7 @@ def http_client() -> Iterator["httpx.Client"]:
     import httpx
     from bioimageio.spec import settings
 
-    from .. import __version__
+    from .._version import __version__
 
     headers = {
         "User-Agent": settings.user_agent or f"bioimage-inference/{__version__}",

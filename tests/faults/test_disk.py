@@ -16,7 +16,7 @@ import pytest
 
 from bioimage_inference.cli import main
 from bioimage_inference.errors import OutputError
-from bioimage_inference.scratch import scratch_folder
+from bioimage_inference.files.scratch import scratch_folder
 from tests import models
 from tests.machine import small_disk
 
@@ -110,7 +110,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SCRATCH = """
 import sys, tempfile
 from pathlib import Path
-from bioimage_inference.scratch import scratch_folder
+from bioimage_inference.files.scratch import scratch_folder
 tempfile.tempdir = sys.argv[1]
 with scratch_folder(Path(sys.argv[2]) if sys.argv[2] else None) as folder:
     (folder / "file").touch()

@@ -21,19 +21,18 @@ import pytest
 import tifffile
 import yaml
 
-from bioimage_inference import temporary_names
 from bioimage_inference.batch.files import output_folder
 from bioimage_inference.cli import main
 from bioimage_inference.errors import OutputError
-from bioimage_inference.image import partial_file
+from bioimage_inference.files import partial_file, temporary_names
+from bioimage_inference.files.partial_file import MOST_NAME_BYTES, PartialFile, partial_path, write_whole
+from bioimage_inference.files.scratch import scratch_array, scratch_folder
+from bioimage_inference.files.temporary_names import MARK_BYTES, marked, new_mark
 from bioimage_inference.image.npy_sink import NpySink
-from bioimage_inference.image.partial_file import MOST_NAME_BYTES, PartialFile, partial_path, write_whole
 from bioimage_inference.image.sinks import Layout
 from bioimage_inference.image.tiff_sink import TiffSink
 from bioimage_inference.image.zarr_sink import PartialStore, create_store, set_range
 from bioimage_inference.report.ro_crate import CRATE, check_installed
-from bioimage_inference.scratch import scratch_array, scratch_folder
-from bioimage_inference.temporary_names import MARK_BYTES, marked, new_mark
 from tests.machine import HANG_SECONDS
 
 Plant = Callable[[Path, Path], None]
@@ -269,7 +268,7 @@ def test_a_link_under_a_temporary_name_is_never_opened(
 ) -> None:
     """As if somebody had guessed the name."""
     mark = new_mark()
-    for module in ("image.partial_file", "scratch"):
+    for module in ("files.partial_file", "files.scratch"):
         monkeypatch.setattr(f"bioimage_inference.{module}.new_mark", lambda: mark)
     monkeypatch.setattr(temporary_names, "_is_left_behind", lambda *_: False)
     plant(partial_path(tmp_path / "o"), victim)

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..interruptions import late_interruptions
-from ..network import flat
+from ..tile_tensors import flat
 from . import NotInSlabs
 from .layers import Layer
 from .operations import Call, layer_of

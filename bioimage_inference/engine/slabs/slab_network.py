@@ -9,7 +9,7 @@ import torch
 
 from ..channel_moments import ChannelMoments
 from ..cpu_kernels import FORMATS
-from ..network import Inputs, difference, flat, same
+from ..tile_tensors import Inputs, difference, flat, same
 from . import NotInSlabs
 from .layers import Layer, Normalisation, Pointwise, Span
 from .recording import Recorded, record

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import cannot_write
-from .image.partial_file import allocate, output_error, remove_unfinished
+from ..errors import cannot_write
+from .partial_file import allocate, output_error, remove_unfinished
 from .temporary_names import make_folder, marked, new_mark, remove_folder, remove_left_behind
 
 PREFIX = "bioimage-inference-"

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from bioimage_inference.errors import DENIED, DiskFullError, NotPermittedError, OutputError
-from bioimage_inference.temporary_names import MARK_BYTES, marked, new_mark, remove_folder, remove_left_behind
+from bioimage_inference.files.temporary_names import MARK_BYTES, marked, new_mark, remove_folder, remove_left_behind
+
+from ..errors import DENIED, DiskFullError, NotPermittedError, OutputError
+from ..text import byte_size
 
 # What file systems answer that cannot reserve space; writing finds a full disk as well, only later.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -48,7 +50,7 @@ class PartialFile:
 
     Nothing is written through links: the file replaces a symbolic or hard link at ``path``, and the file that the link
     leads to stays as it is. What killed runs left behind of the same output is removed, see
-    :mod:`bioimage_inference.temporary_names`.
+    :mod:`bioimage_inference.files.temporary_names`.
     ``needed`` is about the size in bytes that the file will have, for the words of errors. Only ``noted`` files are
     named by :func:`committed_files`.
     Raises :class:`OutputError` from every method when the place cannot be written.
@@ -310,13 +312,3 @@ def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -
         f"The output {path} cannot be written in the folder {folder}: {error.strerror}. "
         "Check the disk, or name another folder."
     )
-
-
-def byte_size(count: int) -> str:
-    """A number of bytes for the reader, e.g. ``1.5 GiB``."""
-    size, unit = float(count), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

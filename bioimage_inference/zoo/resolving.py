@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, UsageError
+from ..model.bare import bare_spec, sizes_from_text
+from ..model.description import read_description
+from ..model.package import WHAT_IS_A_MODEL, Package, file_sha256, open_package, weights_kind
+from ..model.spec import FixedSize, ModelSpec, StepSize
 from ..typed_path import is_address, user_path
-from ..zoo.index import Entry, Index, load_index
-from ..zoo.names import ZooName
-from ..zoo.typed import did_you_mean, typed_name
-from .bare import bare_spec, sizes_from_text
-from .description import read_description
-from .package import WHAT_IS_A_MODEL, Package, file_sha256, open_package, weights_kind
-from .spec import FixedSize, ModelSpec, StepSize
+from .index import Entry, Index, load_index
+from .names import ZooName
+from .typed import did_you_mean, typed_name
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def open_model_files(
     index, notes = load_index(), []
     name = typed_name(str(given), index)
     if name is not None:
-        from ..zoo.download import zoo_model
+        from .download import zoo_model
 
         source = zoo_model(name, index, offline)
         if name.typed not in (str(name), name.id) or name.doi is not None:

@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputError, UsageError
-from .image.partial_file import MOST_NAME_BYTES
+from ..errors import OutputError, UsageError
+from .partial_file import MOST_NAME_BYTES
 
 REPLACED = "Results of an earlier run were replaced."
 RECORD_END = "_provenance.json"

@@ -1,0 +1,3 @@
+"""The version of the program; packaging reads it here."""
+
+__version__ = "2.5.0"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.outputs import Stack, StackWriter, layout, output_pixel_size
+from .engine.pipeline import Job, Progress, run
 from .engine.prepare import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
-from .engine.run import Job, Progress, run
 from .errors import OutOfMemoryError
 from .files.overwriting import REPLACED, check_writable
 from .files.scratch import scratch_folder
@@ -41,7 +41,7 @@ from .report.record import (
 )
 from .report.run_record import describe_computed
 from .report.run_record import describe_run as describe_run
-from .report.tiff_facts import facts_of
+from .report.tiff_tags import facts_of
 from .typed_path import input_path, user_path
 from .zoo.resolving import OpenedModel, open_model_files
 from .zoo.trust_policy import trust_policy

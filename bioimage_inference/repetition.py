@@ -14,8 +14,8 @@ import numpy as np
 from .api import Model, Target, open_model, predict
 from .engine.device import choose_device
 from .engine.openvino_network import openvino_installed
+from .engine.pipeline import Progress
 from .engine.prepare import close, prepare
-from .engine.run import Progress
 from .errors import ImageError, ModelError, UsageError
 from .files.overwriting import check_writable
 from .image.image import Region

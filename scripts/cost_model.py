@@ -23,8 +23,8 @@ import numpy as np
 import tifffile
 
 from bioimage_inference.api import Target, open_model
+from bioimage_inference.cluster.cluster_run import predict_on_cluster
 from bioimage_inference.cluster.connect import connect
-from bioimage_inference.cluster.run import predict_on_cluster
 from bioimage_inference.cluster.work import ImageJob
 from bioimage_inference.errors import BioimageInferenceError
 from bioimage_inference.options import Options

@@ -20,7 +20,7 @@ from evaluate_demo_model import ALLOWED_COUNT_ERROR, REQUIRED_F1, TEST_DATA, hel
 from synthetic_nuclei import NucleiImage
 
 from bioimage_inference.api import Target, open_model, predict
-from bioimage_inference.segmentation.segment import SegmentFiles, SegmentOptions, segment_file
+from bioimage_inference.segmentation.segmenting import SegmentFiles, SegmentOptions, segment_file
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,11 @@ from typing import Any
 import torch
 from operation_networks import Network, networks, same
 
-from bioimage_inference.model.vetting import loading, operations
-from bioimage_inference.model.vetting.source import NotVetted, vetted_sources
+from bioimage_inference.model.vetting import operator_list
+from bioimage_inference.model.vetting.source_code import NotVetted, vetted_sources
+from bioimage_inference.model.vetting.vetted_loading import kinds, load_vetted
 
-LIST = Path(operations.__file__).with_name("allowed_operations.tsv")
+LIST = Path(operator_list.__file__).with_name("allowed_operations.tsv")
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("torchvision", "timm", "segmentation_models_pytorch", "monai")
 EXAMPLES = 3  # networks that a line names
@@ -165,7 +166,7 @@ def used_operators(file: Path) -> set[str]:
     unit: Any = torch._C.CompilationUnit()
     load: Any = torch._C.import_ir_module  # its types are wrong in torch
     load(unit, str(file), torch.device("cpu"), {}, False)
-    found = {kind for function in unit.get_functions() for kind in loading.kinds(function.graph)}
+    found = {kind for function in unit.get_functions() for kind in kinds(function.graph)}
     reader: Any = torch._C.PyTorchFileReader(str(file))
     code = {name: reader.get_record(name) for name in reader.get_all_records() if name.endswith(".py")}
     recorder = Recorder()
@@ -191,7 +192,7 @@ def check(only: str, passed_before: Path | None) -> int:
         known = torch.jit.load(str(file))
         between = time.perf_counter()
         try:
-            vetted = loading.load_vetted(file)
+            vetted = load_vetted(file)
         except NotVetted as error:
             refused.append(f"{name}: {error}")
             continue

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# What `lint-imports` runs: the layers of the package, which pyproject.toml draws.
+IMPORTS = ["-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"]
 # The commands of each part, as arguments of Python.
 PARTS: Mapping[str, Sequence[Sequence[str]]] = {
-    "check": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], ["-m", "mypy"]],
+    "check": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], ["-m", "mypy"], IMPORTS],
     "unit-test": [["-m", "pytest", "-n", "logical", "--dist", "worksteal"]],  # one process for every processor
     # The lowest versions of the dependencies, and newer Pythons as far as they are installed.
     "versions-test": [["-m", "tests.versions"]],

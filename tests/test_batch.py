@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bioimage_inference.batch.files import Wanted, name_files
+from bioimage_inference.batch.output_files import Wanted, name_files
 from bioimage_inference.batch.sample_sheet import read_samples
 from bioimage_inference.cli import main
 from bioimage_inference.engine import loading

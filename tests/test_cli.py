@@ -299,7 +299,7 @@ def test_out_of_memory_is_6(
     def no_memory(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("bioimage_inference.engine.source.Source.read", no_memory)
+    monkeypatch.setattr("bioimage_inference.engine.sample_reader.Source.read", no_memory)
     code, message = fails(capsys, "predict", model, nuclei, "-o", tmp_path)
     assert code == 6
     assert "out of memory" in message

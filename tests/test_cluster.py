@@ -31,12 +31,12 @@ from jsonschema import Draft202012Validator
 import bioimage_inference
 from bioimage_inference.api import Target, open_model
 from bioimage_inference.cli import main
-from bioimage_inference.cluster import blocks as block_geometry
+from bioimage_inference.cluster import tile_blocks as block_geometry
 from bioimage_inference.cluster import worker
-from bioimage_inference.cluster.blocks import make_blocks
+from bioimage_inference.cluster.cluster_run import predict_on_cluster
 from bioimage_inference.cluster.connect import _is_open_to_others, connect
 from bioimage_inference.cluster.process import ComputingProcess, ProcessLostError
-from bioimage_inference.cluster.run import predict_on_cluster
+from bioimage_inference.cluster.tile_blocks import make_blocks
 from bioimage_inference.cluster.work import ImageJob, ModelSource, Place
 from bioimage_inference.engine.prepare import close, prepare
 from bioimage_inference.errors import BioimageInferenceError, ImageError, OutOfMemoryError, UsageError
@@ -272,7 +272,7 @@ def test_shards_are_written(tmp_path: Path, model: Path, monkeypatch: pytest.Mon
     preload, first = tmp_path / "preload.py", tmp_path / "first" / "sitecustomize.py"
     preload.write_text(f"import sys\nsys.path.insert(0, {str(first.parent)!r})\n")
     first.parent.mkdir()  # the process that computes has the worker's path, and imports this module when it starts
-    first.write_text("import bioimage_inference.cluster.blocks as blocks\nblocks._FEWEST_TASKS = 4\n")
+    first.write_text("import bioimage_inference.cluster.tile_blocks as blocks\nblocks._FEWEST_TASKS = 4\n")
     monkeypatch.setattr(block_geometry, "_FEWEST_TASKS", 4)
     with dask.config.set({"distributed.worker.preload": [str(preload)]}), start(2) as cluster:
         (record,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(48, 64))

@@ -12,9 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bioimage_inference.batch.files import ImageFiles, Wanted, name_files
 from bioimage_inference.batch.index_page import write_index
 from bioimage_inference.batch.outcome import Facts, Outcome
+from bioimage_inference.batch.output_files import ImageFiles, Wanted, name_files
 from bioimage_inference.batch.sample_sheet import Sample
 from bioimage_inference.batch.thumbnails import SIDE, Picture, thumbnails
 from bioimage_inference.cli import main

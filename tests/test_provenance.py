@@ -20,7 +20,7 @@ import bioimage_inference
 from bioimage_inference import ImageError, Options, Target, UsageError
 from bioimage_inference.cli import main
 from bioimage_inference.report.hashing import array_hash, path_hash
-from bioimage_inference.report.processing import json_ready
+from bioimage_inference.report.processing_record import json_ready
 from tests.machine import resident_bytes
 from tests.models import Blur, simple_tensors, write_model
 

@@ -289,7 +289,7 @@ def test_two_thousand_images_take_no_more_than_two_hundred(tmp_path: Path, monke
     folder.mkdir()
     for number in range(2000):
         np.save(folder / f"{number}.npy", np.full((16, 16), number % 256, "uint8"))
-    from bioimage_inference.batch import run as batch_run
+    from bioimage_inference.batch import batch_run
 
     seen: list[tuple[int, int]] = []
     turn: Callable[..., None] = batch_run._turn

@@ -8,8 +8,8 @@ from string import Template
 
 from ..files.partial_file import write_whole
 from ..text import for_address, for_html
-from .files import OBJECTS, SUMMARY, relative
 from .outcome import Facts, Outcome, Status
+from .output_files import OBJECTS, SUMMARY, relative
 from .thumbnails import Picture
 
 _TEMPLATE = Path(__file__).with_name("index.html")

@@ -12,15 +12,15 @@ from ..model.package import file_sha256
 from ..options import Options
 from ..report.record import write_record
 from ..report.summary import plan_lines, result_lines, tiles_in_words
-from .files import ImageFiles
 from .outcome import Record
+from .output_files import ImageFiles
 from .progress import Display, TileProgress
 from .resume import Earlier, Resuming, changed
 from .sample_sheet import Sample
 
 if TYPE_CHECKING:
-    from ..cluster.run import Predictions
-    from ..segmentation.segment import SegmentOptions
+    from ..cluster.cluster_run import Predictions
+    from ..segmentation.segmenting import SegmentOptions
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Summary:
         self._say_plan(record)
         lines = [*result_lines(record)]
         if "objects" in record:
-            from ..segmentation.summary import objects_lines
+            from ..segmentation.object_summary import objects_lines
 
             lines += objects_lines(record["objects"])
         if files is not None:
@@ -184,7 +184,7 @@ def _object_files(files: ImageFiles) -> dict[str, Path]:
 
 
 def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, record: Record) -> dict[str, Any]:
-    from ..segmentation.segment import segment_file
+    from ..segmentation.segmenting import segment_file
 
     assert files.objects is not None
     prediction, output = next(iter(files.targets.values())).tiff, record["outputs"][0]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .files import ImageFiles
+from .output_files import ImageFiles
 from .sample_sheet import Sample
 from .thumbnails import Picture
 

@@ -12,10 +12,10 @@ from ..api import Model, Target
 from ..model.package import file_sha256, package_file
 from ..options import Options
 from ..report.hashing import path_hash
-from ..report.processing import describe_processing
+from ..report.processing_record import describe_processing
 from ..report.record import SCHEMA, describe_model, describe_options
-from .files import ImageFiles
 from .outcome import Record
+from .output_files import ImageFiles
 
 # Options that change how fast the result is there, and not what it is.
 _SPEED_ONLY = {"threads", "memory"}

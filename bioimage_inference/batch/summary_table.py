@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..files.partial_file import write_whole
 from ..text import for_cells
-from .files import relative
 from .outcome import Outcome
+from .output_files import relative
 
 COLUMNS = (
     "image", "status", "exit_code", "message", "axes", "shape", "dtype", "tiles", "seconds", "outputs", "objects"

@@ -8,12 +8,12 @@ import numpy as np
 
 from ..engine.outputs import Stack, StackWriter, layout, output_pixel_size
 from ..engine.prepare import Prepared
-from ..engine.source import Index, Spans
+from ..engine.sample_reader import Index, Spans
 from ..engine.statistics import Array
 from ..image.zarr_sink import StoreWriter, create_store
 from ..model.spec import TensorSpec
 from ..report.record import describe_output
-from .blocks import Block, Blocks
+from .tile_blocks import Block, Blocks
 
 
 class BlockOutput:

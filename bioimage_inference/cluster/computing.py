@@ -24,9 +24,9 @@ from typing import Any, BinaryIO, NoReturn
 from ..api import Model, open_model, predict
 from ..engine.calibration import over_tile_in_words, tile_dependence
 from ..engine.loading import Loaded
+from ..engine.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
 from ..engine.prepare import Prepared, close, prepare, sources_of
-from ..engine.run import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
-from ..engine.source import Index, Source
+from ..engine.sample_reader import Index, Source
 from ..errors import ModelError, UsageError
 from ..files.scratch import leave_nothing, scratch_folder
 from ..memory import peak_memory
@@ -39,8 +39,8 @@ from ..sandbox import may_be_restricted, restricted
 from ..terminal import own_output
 from ..tiling.plan import Tile
 from .block_output import BlockOutput
-from .blocks import Block, Blocks, make_blocks
 from .messages import encoded, encoded_error, read_message, write_message
+from .tile_blocks import Block, Blocks, make_blocks
 from .work import Computed, ImageJob, Measured, ModelSource, Place, Work
 
 

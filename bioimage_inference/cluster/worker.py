@@ -6,13 +6,13 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from .._version import __version__
-from ..engine.source import Index
+from ..engine.sample_reader import Index
 from ..errors import OutOfMemoryError
 from ..memory import memory_budget
 from ..options import Options
-from .blocks import Block
 from .messages import UnreadableAnswerError
 from .process import ComputingProcess, ProcessLostError
+from .tile_blocks import Block
 from .work import Computed, ImageJob, Measured, Place, Work
 
 Same = TypeVar("Same")

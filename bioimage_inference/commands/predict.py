@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Target, open_model
-from ..batch.files import TABLES, ImageFiles, Wanted, is_own, name_files, output_folder, own_tables
+from ..batch.batch_run import Batch, check_images, rehearse, rehearse_single, run_batch, run_single
 from ..batch.one_image import Summary, Task, dry_run, predict_into
+from ..batch.output_files import TABLES, ImageFiles, Wanted, is_own, name_files, output_folder, own_tables
 from ..batch.progress import Display, shown
 from ..batch.resume import Resuming
-from ..batch.run import Batch, check_images, rehearse, rehearse_single, run_batch, run_single
 from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
 from ..files.overwriting import check_writable
@@ -25,7 +25,7 @@ from ..terminal import say, say_json
 from ..typed_path import input_path, user_path
 
 if TYPE_CHECKING:
-    from ..segmentation.segment import SegmentOptions
+    from ..segmentation.segmenting import SegmentOptions
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -200,7 +200,7 @@ def _stores(arguments: argparse.Namespace, files: Sequence[ImageFiles], many: bo
     """The OME-Zarr that a cluster writes for a single image."""
     if arguments.dask is None or many:
         return []
-    from ..cluster.one_image import store_of
+    from ..cluster.image_on_cluster import store_of
 
     return [store_of(target) for one in files for target in one.targets.values()]
 
@@ -228,7 +228,7 @@ def _shared_out(arguments: argparse.Namespace, batch: Batch, failed: Collection[
     if not jobs:
         yield batch
         return
-    from ..cluster.run import Predictions
+    from ..cluster.cluster_run import Predictions
 
     with Predictions(
         arguments.dask,

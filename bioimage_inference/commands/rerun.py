@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..batch.files import output_folder
+from ..batch.output_files import output_folder
 from ..batch.progress import shown
 from ..errors import ReproductionError
 from ..files.scratch import scratch_folder

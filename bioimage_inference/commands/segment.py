@@ -5,11 +5,11 @@ import math
 from contextlib import nullcontext
 from pathlib import Path
 
-from ..batch.files import output_folder, stem_of
+from ..batch.output_files import output_folder, stem_of
 from ..errors import UsageError
 from ..options import parse_channels
-from ..segmentation.segment import SegmentFiles, SegmentOptions, segment_file
-from ..segmentation.summary import objects_lines
+from ..segmentation.object_summary import objects_lines
+from ..segmentation.segmenting import SegmentFiles, SegmentOptions, segment_file
 from ..terminal import say, say_json
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..api import open_model
-from ..batch.files import output_folder
+from ..batch.output_files import output_folder
 from ..batch.progress import shown
 from ..engine.receptive_field import TOLERANCE
 from ..errors import BioimageInferenceError, ModelError, ReproductionError, TrustError

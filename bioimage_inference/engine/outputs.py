@@ -12,7 +12,7 @@ from ..image.sinks import Layout, Sink
 from ..image.units import pixel_size
 from ..model.spec import TensorSpec
 from ..tiling.plan import Plan
-from .source import Index, Spans
+from .sample_reader import Index, Spans
 from .statistics import Array
 
 

@@ -16,8 +16,8 @@ from ..model.spec import FixedSize, Operation, TensorSpec
 from ..tiling.axis import Kept
 from ..tiling.plan import OutputPlan
 from .processing import SAMPLEWISE, Place, apply, needs_sample
+from .sample_reader import Index, Spans, pieces
 from .samplewise import apply_samplewise
-from .source import Index, Spans, pieces
 from .statistics import Array, Statistics, measure, measures_of
 
 

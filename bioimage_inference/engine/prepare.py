@@ -24,7 +24,7 @@ from ..tiling.choice import BYTES_PER_PIXEL, Request, dimensions_of
 from ..tiling.links import TILED
 from ..tiling.plan import Plan, make_plan
 from ..typed_path import input_path
-from .source import Source, Spans
+from .sample_reader import Source, Spans
 
 ImageLike = Image | NDArray[np.generic] | Path | str
 

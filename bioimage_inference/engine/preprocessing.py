@@ -6,8 +6,8 @@ import numpy as np
 
 from ..model.spec import ModelSpec, Operation, TensorSpec
 from .processing import SAMPLEWISE, apply, needs_sample
+from .sample_reader import Index, Source, Spans, padded
 from .samplewise import apply_samplewise
-from .source import Index, Source, Spans, padded
 from .statistics import Array, Measure, Statistics, measure, measures_of, pools_samples
 
 

@@ -11,7 +11,7 @@ from ..tiling.plan import Tile
 from .prepare import Prepared
 from .preprocessing import Preprocessor
 from .processing import needs_sample
-from .source import Source, Spans
+from .sample_reader import Source, Spans
 from .statistics import Array, Statistics
 from .tile_tensors import Inputs
 

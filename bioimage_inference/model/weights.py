@@ -145,8 +145,8 @@ def _load_torchscript(path: Path, sha256: str, trusted: bool) -> "torch.nn.Modul
     """The network; one that nobody vouches for only after it was vetted."""
     import torch
 
-    from .vetting.loading import load_vetted
-    from .vetting.source import NotVetted
+    from .vetting.source_code import NotVetted
+    from .vetting.vetted_loading import load_vetted
 
     load: Any = torch.jit.load  # without types in torch
     with warnings.catch_warnings():

@@ -9,7 +9,7 @@ from ..model.spec import FixedSize, ModelSpec, TensorSpec
 from ..options import Options
 from ..sandbox import walls
 from .hashing import Hashed
-from .processing import describe_processing
+from .processing_record import describe_processing
 from .record import (
     describe_hash,
     describe_input,
@@ -22,7 +22,7 @@ from .record import (
 
 if TYPE_CHECKING:
     from ..engine.loading import Loaded
-    from ..engine.run import Record
+    from ..engine.pipeline import Record
 
 
 def describe_run(spec: ModelSpec, prepared: Prepared, options: Options) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..image.image import Region
-from .blocks import Grid
+from .label_blocks import Grid
+from .label_file import Labels, compact
 from .maps import Array, Maps
-from .scratch import Labels, compact
 from .seeds import Seeds, object_mask
 
 

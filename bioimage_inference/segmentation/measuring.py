@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..image.image import Region
-from .scratch import Labels, compact
+from .label_file import Labels, compact
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]

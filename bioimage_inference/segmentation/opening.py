@@ -8,7 +8,7 @@ from ..errors import ImageError
 from ..image.axis_letters import with_user_axes
 from ..image.image import Image
 from ..image.reading import open_image
-from .files import Told, is_tiff, told_by_pages, told_by_record
+from .prediction_metadata import Told, is_tiff, told_by_pages, told_by_record
 from .unfolding import unfold
 
 _BY_DIMENSIONS = {2: "yx", 3: "cyx", 4: "bcyx", 5: "bczyx"}

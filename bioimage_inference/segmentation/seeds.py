@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks import Grid
+from .label_blocks import Grid
+from .label_file import LabelFile, Labels
 from .maps import Array, Maps
-from .scratch import LabelFile, Labels
 
 LEAST_FOREGROUND = 0.5
 """Objects end where a pixel is more likely not to belong to one."""

@@ -13,13 +13,13 @@ from ..files.partial_file import PartialFile
 from ..image.image import PixelSize, Region
 from ..image.sinks import Layout
 from ..image.tiff_sink import TiffSink
-from .blocks import cut
 from .intensity import Intensities
+from .label_blocks import cut
+from .label_file import LabelFile
 from .maps import Maps
 from .numbering import Numbered
 from .overlay import write_overlay
 from .samples import micrometres
-from .scratch import LabelFile
 from .table import Columns, write_table
 
 

@@ -28,11 +28,11 @@ from ..terminal import say
 from ..text import for_file_name
 from ..typed_path import is_address
 from .checksums import damaged_file, folder_name, write_model_checksums
+from .download_progress import Show, shown
 from .fetching import fetch_bytes, fetch_file, http_client
-from .files import File, package_files, with_local_names
 from .index import Index
+from .model_files import File, package_files, with_local_names
 from .names import ZooName
-from .progress import Show, shown
 from .typed import did_you_mean
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bioimage_inference.cli import main
-from bioimage_inference.model.vetting.loading import load_vetted
+from bioimage_inference.model.vetting.vetted_loading import load_vetted
 
 from .test_torchscript import packaged, program
 

@@ -25,9 +25,9 @@ from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
 from bioimage_inference.api import Target, open_model
+from bioimage_inference.cluster.cluster_run import name_files
 from bioimage_inference.cluster.connect import Cluster, connect
 from bioimage_inference.cluster.messages import UnreadableAnswerError, read_answer
-from bioimage_inference.cluster.run import name_files
 from bioimage_inference.cluster.work import ImageJob
 from tests import models
 from tests.machine import HANG_SECONDS

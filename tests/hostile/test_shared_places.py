@@ -21,7 +21,7 @@ import pytest
 import tifffile
 import yaml
 
-from bioimage_inference.batch.files import output_folder
+from bioimage_inference.batch.output_files import output_folder
 from bioimage_inference.cli import main
 from bioimage_inference.errors import OutputError
 from bioimage_inference.files import partial_file, temporary_names

@@ -17,8 +17,8 @@ import torch
 import yaml
 
 from bioimage_inference.cli import main
-from bioimage_inference.model.vetting.loading import load_vetted
-from bioimage_inference.model.vetting.source import NotVetted
+from bioimage_inference.model.vetting.source_code import NotVetted
+from bioimage_inference.model.vetting.vetted_loading import load_vetted
 from tests import models
 
 from .conftest import Refused

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bioimage_inference.model.vetting.loading import load_vetted
-from bioimage_inference.model.vetting.source import NotVetted
+from bioimage_inference.model.vetting.source_code import NotVetted
+from bioimage_inference.model.vetting.vetted_loading import load_vetted
 
 CODE = """\
 class Small(Module):

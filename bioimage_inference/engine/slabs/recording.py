@@ -12,7 +12,7 @@ from ..interruptions import late_interruptions
 from ..tile_tensors import flat
 from . import NotInSlabs
 from .layers import Layer
-from .operations import Call, layer_of
+from .slab_operations import Call, layer_of
 
 
 @dataclass(frozen=True)

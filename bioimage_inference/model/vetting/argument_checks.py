@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .source import NotVetted
+from .source_code import NotVetted
 
 # TorchScript. The parameters have the names that the operators give to their arguments, or are called ``value``.
 # Each check returns its first parameter, and the operator gets what the check returns: PyTorch computes an operator of

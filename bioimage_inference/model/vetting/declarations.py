@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .pickles import PickledObject
-from .source import NotVetted, dotted_name
+from .source_code import NotVetted, dotted_name
 
 _PLAIN = ("Tensor", "Int", "Float", "Bool", "String", "Complex", "Number", "None", "DeviceObj")
 _PLAIN_KINDS = frozenset(f"{name}Type" for name in (*_PLAIN, "List", "Dict", "Optional", "Union"))

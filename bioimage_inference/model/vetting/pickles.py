@@ -11,7 +11,7 @@ import pickletools
 from collections.abc import Mapping
 from typing import Any
 
-from .source import NotVetted, is_plain
+from .source_code import NotVetted, is_plain
 
 _INSTRUCTIONS = frozenset(
     {

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ..errors import in_our_words
 from ..terminal import say
-from .files import INDEX, OBJECTS, SUMMARY, ImageFiles
 from .index_page import write_index
 from .objects_table import write_objects
 from .one_image import Summary, Task, dry_run, process
 from .outcome import Outcome, Record, Status, facts_of
+from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
 from .progress import Display
 from .resume import Earlier
 from .sample_sheet import Sample

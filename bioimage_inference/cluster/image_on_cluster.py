@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
+from ..engine.pipeline import Progress, needs_whole_samples
 from ..engine.prepare import Prepared, close, prepare
-from ..engine.run import Progress, needs_whole_samples
 from ..errors import UsageError
 from ..image.zarr_sink import PartialStore, set_range, stored_bytes
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..report.hashing import InputHashes
-from ..report.processing import describe_processing
+from ..report.processing_record import describe_processing
 from ..report.record import SCHEMA, describe_hash, describe_versions, now, with_output_hashes
 from ..report.run_record import describe_run
 from . import worker
-from .blocks import Blocks, make_blocks
 from .connect import Cluster
 from .tasks import as_ours, in_turn
+from .tile_blocks import Blocks, make_blocks
 from .work import Computed, ImageJob, Measured, Place, Work
 
 Index = tuple[int, ...]

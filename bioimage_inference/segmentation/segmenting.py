@@ -12,14 +12,14 @@ import numpy as np
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
 from ..image.image import PixelSize
-from .blocks import OVERLAP, Grid, cut
 from .growing import grow_seeds
 from .intensity import Intensities, open_intensities
+from .label_blocks import OVERLAP, Grid, cut
+from .label_file import LabelFile
 from .maps import Maps, open_maps
 from .measuring import Meter, together
 from .numbering import Numbered, number
 from .samples import Samples
-from .scratch import LabelFile
 from .seeds import find_seeds
 from .writing import Found, write_files
 

@@ -20,8 +20,8 @@ from .network import Network
 from .postprocessing import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocessing import Preprocessor, remarks
 from .processing import needs_sample
+from .sample_reader import Index, Source
 from .seams import Seams
-from .source import Index, Source
 from .statistics import Array, Measure, Statistics
 from .tile_tensors import Inputs
 

@@ -14,7 +14,7 @@ from ..text import for_file_name
 from .sample_sheet import Sample
 
 if TYPE_CHECKING:
-    from ..segmentation.segment import SegmentFiles
+    from ..segmentation.segmenting import SegmentFiles
 
 SUMMARY, INDEX, OBJECTS = TABLES = ("summary.csv", "index.html", "objects.csv")
 SUMMARY_BEGINNING = "image,status,exit_code,message"
@@ -147,7 +147,7 @@ def _image_files(start: Path, wanted: Wanted) -> ImageFiles:
 
     objects = None
     if wanted.objects:
-        from ..segmentation.segment import SegmentFiles
+        from ..segmentation.segmenting import SegmentFiles
 
         objects = SegmentFiles(named("labels.tif"), named("objects.csv"), named("overlay.png"))
     return ImageFiles(

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
-from ..engine.run import Progress
+from ..engine.pipeline import Progress
 from ..errors import BioimageInferenceError
 from ..image.reading import files_beside
 from ..options import Options
 from . import worker
 from .connect import Cluster, connect
+from .image_on_cluster import predict_tiles
 from .messages import unreadable_answer
-from .one_image import predict_tiles
 from .tasks import as_ours, in_turn
 from .work import ImageJob, ModelSource, Place
 

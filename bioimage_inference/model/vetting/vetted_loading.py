@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .declarations import declared_classes, vet_casts, vet_objects
-from .operations import allowed_operations
+from .operator_list import allowed_operations
 from .pickles import vet_pickle
-from .source import NotVetted, vetted_sources
+from .source_code import NotVetted, vetted_sources
 
 if TYPE_CHECKING:
     import torch

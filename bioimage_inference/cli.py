@@ -217,7 +217,7 @@ def _add_computing(predict: Any) -> None:
     compute("--precision", choices=["float32", "bfloat16", "float16"], default="float32",
             help="fewer digits compute faster; float16 on a GPU only (default: %(default)s)")  # fmt: skip
     compute("--engine", choices=["auto", "torch", "openvino"], default="auto",
-            help="what computes on a CPU; auto: the faster one, where both agree (default: %(default)s)")  # fmt: skip
+            help="what computes on a CPU; auto is torch (default: %(default)s)")  # fmt: skip
     compute(
         "--memory",
         metavar="SIZE",

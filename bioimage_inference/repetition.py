@@ -214,7 +214,7 @@ def _usable(options: Options) -> Options:
         precision = "float32" if options.precision == "float16" else options.precision  # float16 is for GPUs
         options = replace(options, device="auto", precision=precision)
     if options.engine == "openvino" and not openvino_installed():
-        options = replace(options, engine="auto")
+        options = replace(options, engine="torch")
     return options
 
 

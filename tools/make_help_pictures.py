@@ -24,7 +24,7 @@ from skimage.measure import label
 from skimage.segmentation import find_boundaries
 
 from bioimage_inference import predict
-from bioimage_inference.segmentation.segment import SegmentFiles, SegmentOptions, segment_file
+from bioimage_inference.segmentation.segmenting import SegmentFiles, SegmentOptions, segment_file
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "test-data"

@@ -131,9 +131,8 @@ def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Found) -> list[
 
 
 def _fixed(options: Options, cluster: Cluster) -> Options:
-    """Options that mean the same for every worker: two of them must not choose different tiles or engines."""
-    engine = "torch" if options.engine == "auto" else options.engine
-    return replace(options, memory=str(cluster.memory), threads=cluster.threads, engine=engine)
+    """Options that mean the same for every worker: two of them must not choose different tiles."""
+    return replace(options, memory=str(cluster.memory), threads=cluster.threads)
 
 
 def _store_names(job: ImageJob) -> dict[str, Path]:
@@ -208,13 +207,10 @@ def _record(
     statistics = [{**found.pooled.statistics, **found.own[index].statistics} for index in indices]
     measured = [found.measured[index] for index in indices]
     notes: Sequence[str] = (*planned["notes"], *found.pooled.notes, *found.notes)
-    network = dict(found.first.network)
-    if options.engine == "auto":
-        network["engine"] = {**network["engine"], "reason": "the same for all workers of a cluster"}
     return {
         **planned,
         "inputs": [one | describe_hash(hashed.get(one["tensor"])) for one in planned["inputs"]],
-        **network,
+        **found.first.network,
         "processing": describe_processing(spec, tuple(prepared.matched), statistics, measured),
         "memory": {
             "bytes": prepared.budget.size,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from ..model.weights import load_weights
 from ..options import Options
 from ..processors import available_processors
 from .allocator import give_back_buffers
-from .auto_network import AutoNetwork
 from .device import Device, choose_device
 from .network import Engine, TorchNetwork
 from .openvino_network import OpenVINONetwork, openvino_installed
@@ -31,13 +29,13 @@ if TYPE_CHECKING:
 class Loaded:
     """A network that is ready to compute, and what the record says of it.
 
-    ``torch`` is the network where torch computes it, alone or with others, ``module`` the network as it was loaded;
+    ``torch`` is the network where torch computes it, ``module`` the network as it was loaded;
     ``spec`` is the model's, its own functions among the operations loaded;
     ``entry`` is the weights entry that was used, ``sha256`` that of its file; ``threads`` is the number of CPU threads;
     ``resident`` is the memory of the process in bytes once the network is loaded.
     """
 
-    network: TorchNetwork | OpenVINONetwork | AutoNetwork
+    network: TorchNetwork | OpenVINONetwork
     torch: TorchNetwork | None
     module: Any
     spec: ModelSpec
@@ -83,11 +81,6 @@ class Loaded:
             raise NotInSlabs("torch does not compute it")
         self.torch.check_slabs(tiles)
 
-    def expect(self, tiles: int, memory: int) -> None:
-        """Say how many tiles come next, and how many bytes the process may use."""
-        if isinstance(self.network, AutoNetwork):
-            self.network.expect(tiles, memory, whole=self.torch is None or not self.torch.in_slabs)
-
 
 def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy, options: Options) -> Loaded:
     """Load the first weights that can be used, and put the network on its device.
@@ -128,32 +121,22 @@ def _default_threads() -> int:
 
 def _on_engine(
     module: Any, device: Device, options: Options, threads: int
-) -> tuple[TorchNetwork | OpenVINONetwork | AutoNetwork, TorchNetwork | None]:
-    """What computes, and what of it is torch."""
-    openvino = partial(OpenVINONetwork, module, options.precision, threads)
+) -> tuple[TorchNetwork | OpenVINONetwork, TorchNetwork | None]:
+    """Return the network on the engine that computes it, and the same where that is torch."""
     if options.engine == "openvino" and device.name == "cpu":
         if not openvino_installed():
             raise UsageError(
                 "--engine openvino needs OpenVINO, which is not installed. Install it with "
                 'pip install "bioimage_inference[openvino]", or leave --engine out.'
             )
-        return openvino(), None
-    reason = _reason_for_torch(device, options)
-    on_torch = TorchNetwork(module, device, options.precision, reason or "the engine of the weights", threads)
-    return (on_torch if reason else AutoNetwork(on_torch, openvino)), on_torch
-
-
-def _reason_for_torch(device: Device, options: Options) -> str:
-    """Why OpenVINO is not even tried; empty where it is."""
-    if options.engine == "torch":
-        return "as asked"
-    if device.name != "cpu":
-        return "OpenVINO is used on CPUs only"
-    if not openvino_installed():
-        return "OpenVINO is not installed"
-    if options.precision != "float32":
-        return f"engines round {options.precision} differently; --engine openvino takes the other one"
-    return ""
+        return OpenVINONetwork(module, options.precision, threads), None
+    reasons = {
+        "auto": "the engine of the weights",
+        "torch": "as asked",
+        "openvino": "OpenVINO is used on CPUs only",
+    }
+    on_torch = TorchNetwork(module, device, options.precision, reasons[options.engine], threads)
+    return on_torch, on_torch
 
 
 def _with_functions(spec: ModelSpec, policy: TrustPolicy) -> ModelSpec:

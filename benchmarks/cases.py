@@ -159,7 +159,7 @@ def _image(setting: Setting, name: str, shape: tuple[int, ...]) -> Path:
 def _ours(setting: Setting, name: str, model: Path, image: Path, *options: str) -> Program:
     """The command line of this program."""
     result = setting.folder / f"ours-{name}.npy"
-    files = ["--tiff", str(result.with_suffix(".tif")), "--npy", str(result)]
+    files = ["--tiff", str(result.with_suffix(".tif")), "--npy", str(result), "--overwrite"]
     program = [sys.executable, "-m", "bioimage_inference", "predict"]
     return Program([*program, str(model), str(image), *files, "--json", *options], result, _pixels(image))
 

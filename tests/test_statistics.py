@@ -1,5 +1,6 @@
 """Streamed statistics equal those of numpy on the whole array, whatever the pieces."""
 
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from bioimage_inference.engine import statistics
 from bioimage_inference.engine.statistics import Array, Moments, Quantile, measure
 
 dtypes = st.sampled_from(
@@ -74,3 +76,27 @@ def test_a_huge_offset_does_not_spoil_the_standard_deviation() -> None:
     array = (1e8 + np.arange(8.0)).reshape(1, 2, 4)
     wanted = Moments("raw", None)
     assert measure(pieces(array, 1), "cyx", [wanted])[wanted][1].item() == pytest.approx(np.arange(8.0).std())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("room", [0, 1 << 12, 1 << 14, 1 << 17], ids=["1 bit", "2 or 4", "4 or 8", "8"])
+def test_quantiles_of_many_groups_are_exact(dtype: str, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The less memory there is for histograms, the fewer bits of a value a pass looks at."""
+    monkeypatch.setattr(statistics, "_HISTOGRAM_BYTES", room)
+    array = np.random.default_rng(0).normal(60, 20, (2, 5, 7)).astype(dtype)
+    low, high = Quantile("raw", "c", 0.05), Quantile("raw", "c", 0.95)
+    found = measure(lambda _: iter([array[:1], array[1:]]), "cyx", [low, high])
+    for one in (low, high):
+        np.testing.assert_allclose(found[one][0], np.quantile(array, one.q, 0, keepdims=True), rtol=1e-6)
+
+
+def test_memory_for_quantiles_does_not_grow_with_the_groups() -> None:
+    """A percentile for every pixel of an image took half a megabyte of memory for each of them."""
+    array = np.random.default_rng(0).normal(size=(2, 24, 24)).astype("float32")
+    tracemalloc.start()
+    try:
+        measure(lambda _: iter([array]), "cyx", [Quantile("raw", "c", 0.05), Quantile("raw", "c", 0.95)])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * statistics._HISTOGRAM_BYTES

@@ -36,6 +36,9 @@ class Quantile:
     method: Literal["linear", "inverted_cdf"] = "linear"
 
 
+_HISTOGRAM_BYTES = 128 << 20
+"""Memory for the histograms of quantiles: 256 histograms of 16 bits, as for 64 channels with two percentiles."""
+
 Measure = Moments | Quantile
 Statistics = Mapping[Measure, tuple[Array, ...]]
 
@@ -118,11 +121,15 @@ def _moments(chunks: Iterator[Array], reduced: tuple[int, ...]) -> tuple[Array, 
 def _quantiles(
     chunks: Callable[[], Iterator[Array]], reduced: tuple[int, ...], wanted: Sequence[Quantile]
 ) -> list[Array]:
-    """Exact quantiles by radix selection: one pass per 16 bits of the values, whatever the size of the image."""
+    """Exact quantiles by radix selection: a pass for every 16 bits of the values, whatever the size of the image.
+
+    Where there are many groups, a pass is for fewer bits, so that the histograms stay small.
+    """
     first = next(chunks())
     groups_shape = tuple(1 if n in reduced else size for n, size in enumerate(first.shape))
     groups = int(np.prod(groups_shape))
-    selection = _Selection(lambda: _keys(chunks, reduced, groups), first.dtype, groups)
+    # each quantile lies between two ranks
+    selection = _Selection(lambda: _keys(chunks, reduced, groups), first.dtype, groups, 2 * len(wanted))
     lower, upper, weight = [], [], []
     for quantile in wanted:
         below, above, share = selection.ranks(quantile)
@@ -147,13 +154,21 @@ def _keys(chunks: Callable[[], Iterator[Array]], reduced: tuple[int, ...], group
             yield group, values[np.isfinite(values)] if values.dtype.kind == "f" else values
 
 
+def _digit(bits: int, histograms: int) -> int:
+    """Return how many bits of a value each pass looks at: as many as the memory for so many histograms allows."""
+    fits = (digit for digit in (16, 8, 4, 2) if digit <= bits and histograms * (8 << digit) <= _HISTOGRAM_BYTES)
+    return next(fits, 1)
+
+
 class _Selection:
     """Order statistics of groups of values that are read several times but never held."""
 
-    def __init__(self, values: Callable[[], Iterator[tuple[int, Array]]], dtype: np.dtype[Any], groups: int):
+    def __init__(
+        self, values: Callable[[], Iterator[tuple[int, Array]]], dtype: np.dtype[Any], groups: int, ranks: int
+    ) -> None:
         self.values, self.dtype, self.groups = values, dtype, groups
         self.bits = dtype.itemsize * 8
-        self.digit = min(self.bits, 16)
+        self.digit = _digit(self.bits, groups * ranks)
         self.top = self._histogram({group: [()] for group in range(groups)})
         self.counts = np.array([self.top[group, ()].sum() for group in range(groups)])
 
@@ -212,6 +227,7 @@ class _Selection:
                         head = (head << self.digit) | digit
                     chosen = keys[keys >> np.array(self.bits - done, keys.dtype) == head]
                 digits = (chosen >> np.array(self.bits - done - self.digit, keys.dtype)).astype(np.uint16)
+                digits &= np.uint16((1 << self.digit) - 1)
                 found[group, prefix] += np.bincount(digits.ravel(), minlength=1 << self.digit)
         return found
 

@@ -120,12 +120,7 @@ def output_folder(folder: Path, *, keep_empty: bool = True) -> Iterator[None]:
     Raises :class:`OutputError` where it cannot be made.
     """
     new = not folder.exists()
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise cannot_write(
-            f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.", error
-        ) from error
+    make_output_folder(folder)
     try:
         yield
     except BaseException:
@@ -134,6 +129,16 @@ def output_folder(folder: Path, *, keep_empty: bool = True) -> Iterator[None]:
         raise
     if new and not keep_empty:
         _remove_empty(folder)
+
+
+def make_output_folder(folder: Path) -> None:
+    """Make the folder of ``-o`` where there is none. Raises :class:`OutputError` where it cannot be made."""
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise cannot_write(
+            f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.", error
+        ) from error
 
 
 def _remove_empty(folder: Path) -> None:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from ..api import Target, predict
 from ..batch.one_image import Summary
+from ..batch.output_files import make_output_folder
 from ..batch.progress import shown
-from ..errors import UsageError, cannot_write
-from ..files.overwriting import check_writable, make_folder
+from ..errors import UsageError
+from ..files.overwriting import check_writable
 from ..files.partial_file import write_whole
 from ..terminal import say
 
@@ -23,12 +24,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
     """Predict, draw, and say where the outputs are and what they show."""
     model, image = _bundled("demo-model.zip"), _bundled("nuclei.tif")
     folder: Path = arguments.output
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise cannot_write(
-            f"The folder {folder} cannot be made: {error.strerror}. Choose another with -o.", error
-        ) from error
+    make_output_folder(folder)
     tiff = folder / "nuclei_prediction.tif"
     target = Target(tiff, tiff.with_suffix(".npy"))
     picture = tiff.with_suffix(".png")

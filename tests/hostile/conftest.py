@@ -1,6 +1,9 @@
 """Fixtures of the hostile corpus."""
 
+import platform
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,3 +69,17 @@ def refused(
         return code
 
     return run
+
+
+@pytest.fixture(scope="session")
+def needs_walls() -> None:
+    """Skip a test where the kernel lacks one of the walls."""
+    probe = """
+from bioimage_inference import sandbox
+sandbox.may_be_restricted()
+with sandbox.restricted([], []):
+    print(sandbox.walls())
+"""
+    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    if "landlock=0" in found.stdout or "seccomp=False" in found.stdout:
+        pytest.skip(f"the kernel {platform.release()} lacks one of the walls: {found.stdout.strip()}")

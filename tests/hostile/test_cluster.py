@@ -225,19 +225,6 @@ def test_the_client_reads_no_file_that_a_record_names(folders: dict[str, Path]) 
     assert record["outputs"] == [{"id": "out", "tiff": str(target.tiff), "npy": None}]
 
 
-@pytest.fixture
-def needs_walls() -> None:
-    probe = """
-from bioimage_inference import sandbox
-sandbox.may_be_restricted()
-with sandbox.restricted([], []):
-    print(sandbox.walls())
-"""
-    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    if "landlock=0" in found.stdout or "seccomp=False" in found.stdout:
-        pytest.skip(f"the kernel lacks one of the walls: {found.stdout.strip()}")
-
-
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where all processes of the local cluster make temporary files."""

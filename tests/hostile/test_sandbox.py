@@ -1,7 +1,6 @@
 """The second wall: what a network can still do after it was let in, in a process of the command line."""
 
 import json
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,8 @@ from bioimage_inference.image.zarr_sink import StoreWriter, create_store
 from tests.machine import HANG_SECONDS
 
 from .test_torchscript import packaged, program
+
+pytestmark = pytest.mark.usefixtures("needs_walls")
 
 BEHIND_THE_WALL = """
 import os, socket, subprocess, sys, threading
@@ -110,19 +111,6 @@ REFUSED = (
     *("read", "list", "write", "overwrite", "truncate", "remove", "move away", "link", "write to the image"),
     *("connect", "socket", "run", "run in place", "in a thread", "in a child"),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def offered() -> None:
-    probe = """
-from bioimage_inference import sandbox
-sandbox.may_be_restricted()
-with sandbox.restricted([], []):
-    print(sandbox.walls())
-"""
-    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    if "landlock=0" in found.stdout or "seccomp=False" in found.stdout:
-        pytest.skip(f"the kernel {platform.release()} lacks one of the walls: {found.stdout.strip()}")
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def start(setting: Setting) -> Case:
 
 
 def walls(setting: Setting) -> Case:
-    """What it costs that weights are checked before they are loaded, and that the sandbox stands."""
+    """The cost of the checks of weights and of the sandbox."""
     model = _model_2d(setting)
     image = _image(setting, "walls", (128, 128) if setting.small else (512, 512))
     return Case("512×512, checks and sandbox", _with_and_without_walls(setting, model, image))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What `lint-imports` runs: the layers of the package, which pyproject.toml draws.
+# `lint-imports` checks the layers of the package. pyproject.toml draws them.
 IMPORTS = ["-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"]
 # The commands of each part, as arguments of Python.
 PARTS: Mapping[str, Sequence[Sequence[str]]] = {

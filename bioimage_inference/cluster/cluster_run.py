@@ -159,7 +159,7 @@ def name_files(record: dict[str, Any], model: Model, job: ImageJob) -> None:
 
 
 def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bool) -> Place:
-    """What the processes that compute may read and write: images with their companions, and output folders."""
+    """Return the files that a computing process may read (images, companions) and the folders that it may write."""
     images = {path for job in jobs for path in (job.image, *job.inputs.values())}
     read = images | {beside for path in images for beside in files_beside(path)}
     files = (path for job in jobs for target in job.targets.values() for path in (target.tiff, target.npy))

@@ -77,7 +77,7 @@ class Package:
 
     @property
     def places(self) -> list[Path]:
-        """What the model is read from: all of a package's folder, or bare weights alone.
+        """Return the files and folders of the model: a package's whole folder, or bare weights alone.
 
         A description names no files here, because a stranger wrote it. One that comes with this program (it has no
         name) does: the files of published weights that lie beside them.

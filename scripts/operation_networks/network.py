@@ -1,4 +1,4 @@
-"""What every network of this folder has, and the comparison of results."""
+"""The class of all networks in this folder, and the comparison of results."""
 # The stubs of PyTorch do not know all that TorchScript accepts, such as tensors where numbers belong.
 # mypy: disable-error-code="arg-type, assignment, attr-defined, call-overload, no-any-return, no-untyped-call, operator"
 

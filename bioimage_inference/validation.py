@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .api import Model, predict
+from .array_types import Array
 from .engine.prepare import close, prepare
 from .engine.receptive_field import TOLERANCE, Field, receptive_field
 from .engine.trial_inputs import network_inputs
@@ -36,7 +36,6 @@ from .tiling.choice import Request, choose_tiles, declared_halo
 from .tiling.links import TILED, leading_input, links
 from .tiling.plan import Plan
 
-Array = NDArray[Any]
 OutputVerdict = Literal["reproduced", "undecided", "differs"]
 Verdict = Literal[OutputVerdict, "cannot run"]
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..array_types import Array, Index, Spans
 from ..engine.outputs import Stack, StackWriter, layout, output_pixel_size
 from ..engine.prepare import Prepared
-from ..engine.sample_reader import Index, Spans
-from ..engine.statistics import Array
 from ..image.zarr_sink import StoreWriter, create_store
 from ..model.spec import TensorSpec
 from ..report.record import describe_output

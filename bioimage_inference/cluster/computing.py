@@ -22,11 +22,12 @@ from threading import Thread
 from typing import Any, BinaryIO, NoReturn
 
 from ..api import Model, open_model, predict
+from ..array_types import Index
 from ..engine.calibration import over_tile_in_words, tile_dependence
 from ..engine.loading import Loaded
 from ..engine.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
 from ..engine.prepare import Prepared, close, prepare, sources_of
-from ..engine.sample_reader import Index, Source
+from ..engine.sample_reader import Source
 from ..errors import ModelError, UsageError
 from ..files.scratch import leave_nothing, scratch_folder
 from ..memory import peak_memory

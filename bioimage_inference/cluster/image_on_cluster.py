@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
+from ..array_types import Index
 from ..engine.pipeline import Progress, needs_whole_samples
 from ..engine.prepare import Prepared, close, prepare
 from ..errors import UsageError
@@ -25,8 +26,6 @@ from .connect import Cluster
 from .tasks import as_ours, in_turn
 from .tile_blocks import Blocks, make_blocks
 from .work import Computed, ImageJob, Measured, Place, Work
-
-Index = tuple[int, ...]
 
 
 @dataclass

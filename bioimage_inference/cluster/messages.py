@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .. import errors
-from ..engine.statistics import Array, Measure, Moments, Quantile, Statistics
+from ..array_types import Array
+from ..engine.statistics import Measure, Moments, Quantile, Statistics
 from ..errors import BioimageInferenceError, ModelError, in_our_words
 from .work import Computed, Measured
 

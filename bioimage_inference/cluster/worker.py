@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from .._version import __version__
-from ..engine.sample_reader import Index
+from ..array_types import Index
 from ..errors import OutOfMemoryError
 from ..memory import memory_budget
 from ..options import Options

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError, OutOfMemoryError
 from ..model.spec import ModelSpec, TensorSpec
 from .network import Network
-from .statistics import Array
 from .tile_tensors import Inputs, same
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
+from ..array_types import Array
 from ..errors import ModelError, OutOfMemoryError
 from ..options import Precision
 from ..sandbox import advice
 from .device import Device
 from .slabs import NotInSlabs
-from .statistics import Array
 from .tile_tensors import Inputs, difference, flat
 
 if TYPE_CHECKING:

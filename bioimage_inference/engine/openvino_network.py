@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError
 from ..options import Precision
 from .allocator import give_back_buffers
 from .network import Engine, failed, memory_is_short, too_large
-from .statistics import Array
 from .tile_tensors import Inputs, difference
 from .tracing import trace
 

@@ -6,14 +6,13 @@ from math import prod
 
 import numpy as np
 
+from ..array_types import Array, Index, Spans
 from ..image.image import PixelSize
 from ..image.matching import Matched
 from ..image.sinks import Layout, Sink
 from ..image.units import pixel_size
 from ..model.spec import TensorSpec
 from ..tiling.plan import Plan
-from .sample_reader import Index, Spans
-from .statistics import Array
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..array_types import Array, Index
 from ..errors import ImageError, ModelError
 from ..model.spec import ModelSpec, TensorSpec
 from ..threads import thread_pool
@@ -20,9 +21,9 @@ from .network import Network
 from .postprocessing import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocessing import Preprocessor, remarks
 from .processing import needs_sample
-from .sample_reader import Index, Source
+from .sample_reader import Source
 from .seams import Seams
-from .statistics import Array, Measure, Statistics
+from .statistics import Measure, Statistics
 from .tile_tensors import Inputs
 
 Progress = Callable[[int, int], None]

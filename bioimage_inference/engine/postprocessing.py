@@ -10,15 +10,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..array_types import Array, Index, Spans
 from ..errors import ImageError, ModelError
 from ..files.scratch import scratch_array
 from ..model.spec import FixedSize, Operation, TensorSpec
 from ..tiling.axis import Kept
 from ..tiling.plan import OutputPlan
 from .processing import SAMPLEWISE, Place, apply, needs_sample
-from .sample_reader import Index, Spans, pieces
+from .sample_reader import pieces
 from .samplewise import apply_samplewise
-from .statistics import Array, Statistics, measure, measures_of
+from .statistics import Statistics, measure, measures_of
 
 
 class Writer(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..array_types import Spans
 from ..errors import ImageError, OutOfMemoryError, UsageError
 from ..image.arrays import array_image
 from ..image.image import Image
@@ -24,7 +25,7 @@ from ..tiling.choice import BYTES_PER_PIXEL, Request, dimensions_of
 from ..tiling.links import TILED
 from ..tiling.plan import Plan, make_plan
 from ..typed_path import input_path
-from .sample_reader import Source, Spans
+from .sample_reader import Source
 
 ImageLike = Image | NDArray[np.generic] | Path | str
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..array_types import Array, Index, Spans
 from ..model.spec import ModelSpec, Operation, TensorSpec
 from .processing import SAMPLEWISE, apply, needs_sample
-from .sample_reader import Index, Source, Spans, padded
+from .sample_reader import Source, padded
 from .samplewise import apply_samplewise
-from .statistics import Array, Measure, Statistics, measure, measures_of, pools_samples
+from .statistics import Measure, Statistics, measure, measures_of, pools_samples
 
 
 class Preprocessor:

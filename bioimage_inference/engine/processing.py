@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..array_types import Array
 from ..errors import ModelError
 from ..model.spec import Operation
-from .statistics import Array, Statistics, measures_of
+from .statistics import Statistics, measures_of
 
 Values = Sequence[Sequence[Array]]
 Apply = Callable[[Array, str, Mapping[str, Any], Values], Array]

@@ -12,12 +12,13 @@ from math import ceil, floor, prod
 import numpy as np
 from numpy.typing import NDArray
 
+from ..array_types import Array
 from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, Operation, ReferencedSize, TensorSpec
 from ..tiling.axis import legal_size
 from ..tiling.links import TILED, Link, leading_input, links
 from .network import Network
 from .processing import SAMPLEWISE, apply
-from .statistics import Array, measures_of
+from .statistics import measures_of
 from .tile_tensors import Inputs
 
 TOLERANCE = 1e-5

@@ -4,14 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ..array_types import Array, Index, Spans
 from ..image.matching import Matched
 from ..model.spec import Padding
 from ..tiling.border import OUTSIDE, border_indices
 from .processing import Place
-from .statistics import Array
-
-Index = tuple[int, ...]
-Spans = Mapping[str, tuple[int, int]]
 
 # A sample up to this many bytes is read once and kept; larger ones are read region by region.
 _KEEP_BYTES = 128 << 20

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from ..array_types import Array
 from ..errors import ModelError
 from ..model.spec import Operation
-from .statistics import Array
 
 if TYPE_CHECKING:
     from bioimageio.core.axis import AxisId

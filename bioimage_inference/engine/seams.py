@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..array_types import Array
 from ..tiling.plan import OutputPlan, Plan, Tile
-from .statistics import Array
 
 
 class Seams:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..array_types import Array
 from ..model.spec import Operation
 
-Array = NDArray[Any]
 Chunks = Callable[[str | None], Iterator[Array]]
 """Given the letters of the axes that are reduced (``None`` for all), yields a tensor cut along these only."""
 

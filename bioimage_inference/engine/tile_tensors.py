@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .statistics import Array
+from ..array_types import Array
 
 Inputs = Sequence[Array | None]
 """The input tensors of a tile in the order of the description, ``None`` for an optional one that is absent."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..array_types import Array
 from .network import memory_is_short
-from .statistics import Array
 from .tile_tensors import Inputs, flat
 
 # Operations that ask a tensor for something other than its values.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..array_types import Array, Spans
 from ..model.spec import FixedSize, ModelSpec, ReferencedSize, TensorSpec
 from ..tiling.axis import legal_size
 from ..tiling.links import TILED, Link, links
@@ -11,8 +12,8 @@ from ..tiling.plan import Tile
 from .prepare import Prepared
 from .preprocessing import Preprocessor
 from .processing import needs_sample
-from .sample_reader import Source, Spans
-from .statistics import Array, Statistics
+from .sample_reader import Source
+from .statistics import Statistics
 from .tile_tensors import Inputs
 
 # Pixels of a trial tile along each axis, by their number: enough for four levels of a U-Net.

@@ -4,12 +4,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from ..array_types import Array
+
 Kind = Literal["image", "probability", "values", "labels"]
 Colour = tuple[int, int, int]
 

@@ -2,16 +2,13 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..array_types import Array
 from ..errors import cannot_write
 from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
-
-Array = NDArray[Any]
 
 
 def write_difference_picture(path: Path, expected: Array, got: Array, letters: str, worst: tuple[int, ...]) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..array_types import Array
 from ..errors import ImageError
 from ..image.image import Image
 from ..image.reading import open_image
 
-Array = NDArray[Any]
 Where = Mapping[str, int]
 
 _BAND_BYTES = 16 << 20  # read at once

@@ -1,14 +1,11 @@
 """Compares a predicted output with the one that was published, within a tolerance."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..array_types import Array
 from .tolerance import Tolerance
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -12,43 +12,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine.outputs import Stack, StackWriter, layout, output_pixel_size
-from .engine.pipeline import Job, Progress, run
-from .engine.prepare import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
 from .errors import OutOfMemoryError
 from .files.overwriting import REPLACED, check_writable
 from .files.scratch import scratch_folder
+from .files.typed_path import input_path, user_path
 from .image.image import Image, PixelSize
 from .image.labelled_array import data_array_image
-from .image.memory_sink import MemorySink
-from .image.npy_sink import NpySink
-from .image.sinks import Sink, commit_all
-from .image.tiff_sink import NoTiffSink, TiffSink
-from .memory import peak_memory
+from .image.writers.base import Sink, commit_all
+from .image.writers.memory_writer import MemorySink
+from .image.writers.npy_writer import NpySink
+from .image.writers.tiff_writer import NoTiffSink, TiffSink
+from .inference.pipeline import Job, Progress, run
+from .inference.planning import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
+from .inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
+from .machine.memory import peak_memory
 from .model.spec import ModelSpec, TensorSpec
 from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
-from .report.hashing import InputHashes
-from .report.record import (
-    SCHEMA,
-    describe_output,
-    describe_source,
-    now,
-    with_output_hashes,
-    write_record,
-)
-from .report.run_record import describe_computed
-from .report.run_record import describe_run as describe_run
-from .report.tiff_tags import facts_of
-from .typed_path import input_path, user_path
+from .provenance.hashing import InputHashes
+from .provenance.record import SCHEMA, describe_output, describe_source, now, with_output_hashes, write_record
+from .provenance.run_record import describe_computed
+from .provenance.run_record import describe_run as describe_run
+from .provenance.tiff_tags import facts_of
 from .zoo.resolving import OpenedModel, open_model_files
 from .zoo.trust_policy import trust_policy
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
-    from .engine.loading import Loaded
+    from .network.loading import Loaded
 
 Planned = Callable[[Mapping[str, Any]], None]
 """Called with the record so far, once tiles are chosen."""
@@ -90,7 +83,7 @@ class Model:
 
     def load(self, options: Options) -> "Loaded":
         """The network as the options want it. Raises :class:`ModelError`, :class:`TrustError`, :class:`UsageError`."""
-        from .engine.loading import load_network
+        from .network.loading import load_network
 
         wanted = _network_options(options)
         if wanted not in self._loaded:
@@ -225,8 +218,8 @@ def _predict(
     planned: Planned,
 ) -> tuple[dict[str, Output], dict[str, Any]]:
     """The outputs, and the record but for what only the caller knows."""
-    from .engine.allocator import return_big_buffers
-    from .engine.calibration import calibrated
+    from .inference.calibration import calibrated
+    from .machine.allocator import return_big_buffers
 
     start = time.perf_counter()
     planned(describe_run(model.spec, prepared, options))

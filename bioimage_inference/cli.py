@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 from ._version import __version__
 from .errors import NO_CURRENT_FOLDER, UsageError, has_current_folder, in_our_words
 from .files.partial_file import committed_files, forget_committed_files
+from .files.typed_path import input_path, user_path
 from .terminal import check_output, own_output, say
-from .typed_path import input_path, user_path
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -112,9 +112,9 @@ def _also_written() -> str:
 
 def run() -> NoReturn:
     """Entry point of the installed program."""
-    from .engine.interruptions import interrupt_for_certain
-    from .own_process import set_up_process
-    from .sandbox import may_be_restricted
+    from .machine.process_settings import set_up_process
+    from .machine.sandbox import may_be_restricted
+    from .network.interruptions import interrupt_for_certain
 
     interrupt_for_certain()
     set_up_process()
@@ -331,7 +331,7 @@ def _add_object_options(add: Any) -> None:
 
 def _crate_folder(text: str) -> Path:
     """The folder of ``--ro-crate``; that the library for it is there is checked before anything is computed."""
-    from .report.ro_crate import check_installed
+    from .provenance.ro_crate import check_installed
 
     check_installed()
     return user_path(text)

@@ -12,20 +12,20 @@ from typing import Any, Literal
 import numpy as np
 
 from .api import Model, Target, open_model, predict
-from .engine.device import choose_device
-from .engine.openvino_network import openvino_installed
-from .engine.pipeline import Progress
-from .engine.prepare import close, prepare
 from .errors import ImageError, ModelError, UsageError
 from .files.overwriting import check_writable
 from .image.image import Region
-from .image.reading import files_beside, open_image
+from .image.readers.reading import files_beside, open_image
+from .inference.pipeline import Progress
+from .inference.planning import close, prepare
+from .machine.sandbox import restricted
+from .network.device import choose_device
+from .network.openvino_network import openvino_installed
 from .options import Options
-from .report.hashing import path_hash
-from .report.record import describe_plan, write_record
-from .report.recorded import Recorded, RecordedFile, read_record
-from .report.ro_crate import CRATE
-from .sandbox import restricted
+from .provenance.hashing import path_hash
+from .provenance.record import describe_plan, write_record
+from .provenance.recorded import Recorded, RecordedFile, read_record
+from .provenance.ro_crate import CRATE
 from .tiling.links import TILED
 from .zoo.names import recorded_name
 

@@ -10,9 +10,6 @@ import numpy as np
 
 from .api import Model, predict
 from .array_types import Array
-from .engine.prepare import close, prepare
-from .engine.receptive_field import TOLERANCE, Field, receptive_field
-from .engine.trial_inputs import network_inputs
 from .errors import (
     BioimageInferenceError,
     ImageError,
@@ -25,12 +22,15 @@ from .errors import (
 from .files.overwriting import check_writable
 from .image.arrays import array_image
 from .image.image import Image
+from .inference.planning import close, prepare
+from .inference.receptive_field import TOLERANCE, Field, receptive_field
+from .inference.trial_inputs import network_inputs
 from .model.package import check_sha256, package_file
 from .model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
 from .options import Options
 from .prediction import Prediction
-from .report.reproduction import Comparison, compare
-from .report.tolerance import Tolerance, tolerance_of
+from .provenance.reproduction import Comparison, compare
+from .provenance.tolerance import Tolerance, tolerance_of
 from .text import for_file_name
 from .tiling.choice import Request, choose_tiles, declared_halo
 from .tiling.links import TILED, leading_input, links

@@ -21,7 +21,7 @@ from skimage.segmentation import find_boundaries
 
 from bioimage_inference import Options, Target, open_model, predict
 from bioimage_inference.api import Model
-from bioimage_inference.engine.prepare import close, prepare
+from bioimage_inference.inference.planning import close, prepare
 from bioimage_inference.segmentation.segmenting import SegmentFiles, SegmentOptions, segment_file
 from bioimage_inference.tiling.plan import Plan, Tile
 

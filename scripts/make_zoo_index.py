@@ -24,7 +24,7 @@ import httpx
 
 from bioimage_inference.errors import BioimageInferenceError
 from bioimage_inference.model.description import read_description
-from bioimage_inference.model.plain_yaml import load_yaml
+from bioimage_inference.model.safe_yaml import load_yaml
 from bioimage_inference.model.spec import Architecture, ModelSpec, TensorSpec, WeightsEntry
 from bioimage_inference.zoo.index import BUNDLED
 from bioimage_inference.zoo.names import file_name

@@ -50,7 +50,7 @@ def installed_openvino() -> None:
 @pytest.fixture(autouse=True)
 def small_test_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Budgets are for the whole process: what tests have in memory must not make the tiles smaller."""
-    monkeypatch.setattr("bioimage_inference.engine.loading.resident_memory", lambda: 0)
+    monkeypatch.setattr("bioimage_inference.network.loading.resident_memory", lambda: 0)
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,11 @@ class StandInGPU:
 @pytest.fixture
 def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> StandInGPU:
     """What a run does for a GPU of 8 GiB, with the CPU in its place."""
-    from bioimage_inference.engine import calibration, loading
-    from bioimage_inference.engine.device import Device
-    from bioimage_inference.engine.network import TorchNetwork
-    from bioimage_inference.engine.tile_tensors import Inputs
+    from bioimage_inference.inference import calibration
+    from bioimage_inference.network import loading
+    from bioimage_inference.network.device import Device
+    from bioimage_inference.network.tile_tensors import Inputs
+    from bioimage_inference.network.torch_network import TorchNetwork
 
     seen = StandInGPU()
 

@@ -11,8 +11,8 @@ import tifffile
 from bioimage_inference.batch.output_files import Wanted, name_files
 from bioimage_inference.batch.sample_sheet import read_samples
 from bioimage_inference.cli import main
-from bioimage_inference.engine import loading
 from bioimage_inference.errors import UsageError
+from bioimage_inference.network import loading
 from tests import models
 from tests.machine import open_files
 

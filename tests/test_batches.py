@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from bioimage_inference import open_model, predict
-from bioimage_inference.engine.batches import Batches
-from bioimage_inference.engine.calibration import calibrated
-from bioimage_inference.engine.prepare import prepare
-from bioimage_inference.engine.tile_tensors import Inputs
 from bioimage_inference.errors import ModelError, OutOfMemoryError
-from bioimage_inference.memory import PROGRAM_BYTES
+from bioimage_inference.inference.calibration import calibrated
+from bioimage_inference.inference.planning import prepare
+from bioimage_inference.machine.memory import PROGRAM_BYTES
 from bioimage_inference.model.spec import Axis, FreeSize, ModelSpec, TensorSpec
+from bioimage_inference.network.batches import Batches
+from bioimage_inference.network.tile_tensors import Inputs
 from bioimage_inference.options import Options
 from tests.conftest import StandInGPU
 from tests.models import Blur, simple_tensors, write_model

@@ -16,13 +16,13 @@ import tifffile
 import torch
 
 from bioimage_inference import open_model
-from bioimage_inference.engine import calibration
-from bioimage_inference.engine.calibration import calibrated
-from bioimage_inference.engine.device import Device
-from bioimage_inference.engine.network import TorchNetwork
-from bioimage_inference.engine.prepare import Prepared, prepare
 from bioimage_inference.errors import OutOfMemoryError
-from bioimage_inference.memory import PROGRAM_BYTES, parse_size
+from bioimage_inference.inference import calibration
+from bioimage_inference.inference.calibration import calibrated
+from bioimage_inference.inference.planning import Prepared, prepare
+from bioimage_inference.machine.memory import PROGRAM_BYTES, parse_size
+from bioimage_inference.network.device import Device
+from bioimage_inference.network.torch_network import TorchNetwork
 from bioimage_inference.options import Options
 from tests.models import simple_tensors, write_model
 

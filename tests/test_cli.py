@@ -269,7 +269,7 @@ def test_a_channel_is_taken_by_its_name_all_the_way(
     assert Path("named/cells_overlay.png").is_file()
     record = json.loads(Path("named/cells_provenance.json").read_text())
     assert (record["options"]["channels"], record["inputs"][0]["channels"]) == (["Nuclei"], [1])
-    schema = files("bioimage_inference") / "report" / "provenance.schema.json"
+    schema = files("bioimage_inference") / "provenance" / "provenance.schema.json"
     Draft202012Validator(json.loads(schema.read_text())).validate(record)
     assert main(["rerun", "named/cells_provenance.json"]) == 0
 
@@ -299,7 +299,7 @@ def test_out_of_memory_is_6(
     def no_memory(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("bioimage_inference.engine.sample_reader.Source.read", no_memory)
+    monkeypatch.setattr("bioimage_inference.inference.sample_reader.Source.read", no_memory)
     code, message = fails(capsys, "predict", model, nuclei, "-o", tmp_path)
     assert code == 6
     assert "out of memory" in message

@@ -38,9 +38,9 @@ from bioimage_inference.cluster.connect import _is_open_to_others, connect
 from bioimage_inference.cluster.process import ComputingProcess, ProcessLostError
 from bioimage_inference.cluster.tile_blocks import make_blocks
 from bioimage_inference.cluster.work import ImageJob, ModelSource, Place
-from bioimage_inference.engine.prepare import close, prepare
 from bioimage_inference.errors import BioimageInferenceError, ImageError, OutOfMemoryError, UsageError
-from bioimage_inference.image.reading import open_image
+from bioimage_inference.image.readers.reading import open_image
+from bioimage_inference.inference.planning import close, prepare
 from bioimage_inference.options import Options
 from tests import models
 from tests.machine import HANG_SECONDS, missing, wait_until
@@ -401,7 +401,7 @@ def test_on_the_command_line(tmp_path: Path, model: Path, cluster: LocalCluster)
     assert command(model, first, "-o", tmp_path / "one", "--tile", "48x48", *dask_is) == (0, "")
     assert {file.name for file in (tmp_path / "one").iterdir()} == {"cells_out.ome.zarr", "cells_provenance.json"}
     record = json.loads((tmp_path / "one" / "cells_provenance.json").read_text())
-    schema = json.loads((files("bioimage_inference") / "report" / "provenance.schema.json").read_text())
+    schema = json.loads((files("bioimage_inference") / "provenance" / "provenance.schema.json").read_text())
     Draft202012Validator(schema).validate(record)
     assert command(model, first, second, "-o", tmp_path / "two", *dask_is) == (0, "")
     made = {file.name for file in (tmp_path / "two").iterdir()}

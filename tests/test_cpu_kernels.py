@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from bioimage_inference.engine.device import Device
-from bioimage_inference.engine.network import TorchNetwork
+from bioimage_inference.network.device import Device
+from bioimage_inference.network.torch_network import TorchNetwork
 
 CHANNELS = 16
 TILES = {2: (1, CHANNELS, 512, 512), 3: (1, CHANNELS, 32, 128, 128)}

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import bioimage_inference
-from bioimage_inference.engine import loading
-from bioimage_inference.engine.network import Engine
-from bioimage_inference.engine.tile_dependence import Dependence
 from bioimage_inference.errors import ModelError, OutOfMemoryError
+from bioimage_inference.network import loading
+from bioimage_inference.network.tile_dependence import Dependence
+from bioimage_inference.network.torch_network import Engine
 from tests import models
 
 Array = np.ndarray[Any, Any]

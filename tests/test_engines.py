@@ -15,12 +15,12 @@ import torch
 
 from bioimage_inference import predict
 from bioimage_inference.cli import main
-from bioimage_inference.engine import loading, openvino_network
-from bioimage_inference.engine.device import Device
-from bioimage_inference.engine.network import Network, TorchNetwork
-from bioimage_inference.engine.openvino_network import OpenVINONetwork
-from bioimage_inference.engine.tile_tensors import difference, same
 from bioimage_inference.errors import ModelError, OutOfMemoryError, UsageError
+from bioimage_inference.network import loading, openvino_network
+from bioimage_inference.network.device import Device
+from bioimage_inference.network.openvino_network import OpenVINONetwork
+from bioimage_inference.network.tile_tensors import difference, same
+from bioimage_inference.network.torch_network import Network, TorchNetwork
 from tests.conftest import StandInGPU
 from tests.models import Blur, simple_tensors, write_model
 
@@ -198,7 +198,7 @@ def test_openvino_does_not_report_to_its_makers(tmp_path: Path) -> None:
     """The package that reports is not even imported, wherever OpenVINO looks for it."""
     (tmp_path / "openvino_telemetry.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').close()")
     program = (
-        "import sys, torch; from bioimage_inference.engine.openvino_network import OpenVINONetwork; "
+        "import sys, torch; from bioimage_inference.network.openvino_network import OpenVINONetwork; "
         f"sys.path.insert(0, {str(tmp_path)!r}); "
         "network = OpenVINONetwork(torch.nn.Conv2d(1, 1, 3).eval().requires_grad_(False), 'float32', 1); "
         "network([torch.zeros(1, 1, 16, 16).numpy()]); "

@@ -49,7 +49,7 @@ class Hungry(torch.nn.Module):
 
 def test_tiles_shrink_until_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing says before how much memory a network takes that somebody else's program takes away meanwhile."""
-    from bioimage_inference.engine import calibration
+    from bioimage_inference.inference import calibration
 
     model = write_model(tmp_path, Hungry(), *simple_tensors(size={"min": 16, "step": 4}, halo=4))
     image = np.random.default_rng(0).normal(size=(1024, 1024)).astype("float32")

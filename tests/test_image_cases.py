@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bioimage_inference.image.matching import Wanted, match
+from bioimage_inference.image.axis_mapping import Wanted, match
 from tests.reading_data import opened
 
 CASES = Path(__file__).parents[2] / "shared" / "image-cases"

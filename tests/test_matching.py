@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bioimage_inference.errors import ImageError, UsageError
 from bioimage_inference.image.arrays import array_image
-from bioimage_inference.image.axis_letters import with_user_axes
-from bioimage_inference.image.matching import Matched, Wanted, match
+from bioimage_inference.image.axes import with_user_axes
+from bioimage_inference.image.axis_mapping import Matched, Wanted, match
 from bioimage_inference.options import Options, parse_channels
 
 PLANE = Wanted("raw", "bcyx", 1, {"y": 8, "x": 8})

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioimage_inference.control_groups import GroupMemory, memory_of_groups, processors_of_groups
 from bioimage_inference.errors import UsageError
-from bioimage_inference.memory import (
+from bioimage_inference.machine.control_groups import GroupMemory, memory_of_groups, processors_of_groups
+from bioimage_inference.machine.memory import (
     MemoryBudget,
     MemoryLimit,
     ProcessMemory,
@@ -22,7 +22,7 @@ from bioimage_inference.memory import (
     peak_memory,
     resident_memory,
 )
-from bioimage_inference.processors import available_processors
+from bioimage_inference.machine.processors import available_processors
 
 ROOT = Path(__file__).parents[1]
 MIB, GIB = 1 << 20, 1 << 30
@@ -318,7 +318,7 @@ def test_the_user_decides_and_is_told_of_limits() -> None:
 
 BUDGET_UNDER_A_LIMIT = """
 import resource
-from bioimage_inference.memory import memory_budget, memory_limits, process_memory
+from bioimage_inference.machine.memory import memory_budget, memory_limits, process_memory
 free, process = memory_limits({}), process_memory()
 limit = process.addresses + (2 << 30)
 resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
@@ -372,6 +372,6 @@ def test_processors_that_the_process_may_not_run_on_do_not_count(v2: Kernel) -> 
 
 def test_the_processors_at_hand(kernel: Kernel) -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    code += "from bioimage_inference.processors import available_processors; print(available_processors({}))"
+    code += "from bioimage_inference.machine.processors import available_processors; print(available_processors({}))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "1"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bioimage_inference.errors import ModelError, OutputError, UsageError
 from bioimage_inference.model.package import Package, check_sha256, open_package, package_file, weights_kind
-from bioimage_inference.model.plain_yaml import MAX_NODES, load_yaml
+from bioimage_inference.model.safe_yaml import MAX_NODES, load_yaml
 
 DESCRIPTION = b"""\
 %YAML 1.2

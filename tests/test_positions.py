@@ -21,15 +21,15 @@ import zarr
 import bioimage_inference
 from bioimage_inference.api import Target
 from bioimage_inference.image.image import PixelSize
-from bioimage_inference.image.reading import open_image
-from bioimage_inference.image.sinks import Layout
-from bioimage_inference.image.zarr_sink import create_store
+from bioimage_inference.image.readers.reading import open_image
+from bioimage_inference.image.writers.base import Layout
+from bioimage_inference.image.writers.zarr_writer import create_store
 
 from . import models
 
 SIZE = {"y": 0.5, "x": 0.25}
 SCHEMA = json.loads(
-    (Path(bioimage_inference.__file__).parent / "report" / "provenance.schema.json").read_text(encoding="utf-8")
+    (Path(bioimage_inference.__file__).parent / "provenance" / "provenance.schema.json").read_text(encoding="utf-8")
 )
 
 

@@ -21,9 +21,10 @@ from PIL import Image
 
 from bioimage_inference import open_model, predict
 from bioimage_inference.cli import main
-from bioimage_inference.engine import allocator, loading
-from bioimage_inference.engine.cpu_kernels import SameForAnyThreads
-from bioimage_inference.engine.interruptions import late_interruptions
+from bioimage_inference.machine import allocator
+from bioimage_inference.network import loading
+from bioimage_inference.network.cpu_kernels import SameForAnyThreads
+from bioimage_inference.network.interruptions import late_interruptions
 from tests.models import Identity, simple_tensors, write_model
 
 ROOT = Path(__file__).parents[1]

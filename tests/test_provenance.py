@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 import bioimage_inference
 from bioimage_inference import ImageError, Options, Target, UsageError
 from bioimage_inference.cli import main
-from bioimage_inference.report.hashing import array_hash, path_hash
-from bioimage_inference.report.processing_record import json_ready
+from bioimage_inference.provenance.hashing import array_hash, path_hash
+from bioimage_inference.provenance.processing_record import json_ready
 from tests.machine import resident_bytes
 from tests.models import Blur, simple_tensors, write_model
 
-SCHEMA = json.loads((files("bioimage_inference") / "report" / "provenance.schema.json").read_text())
+SCHEMA = json.loads((files("bioimage_inference") / "provenance" / "provenance.schema.json").read_text())
 
 
 def predicted(tmp_path: Path, *arguments: str | Path) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bioimage_inference.errors import BioimageInferenceError, ImageError, UsageError
-from bioimage_inference.image import file_bytes
 from bioimage_inference.image.image import Image, PixelSize
-from bioimage_inference.image.reading import open_image
+from bioimage_inference.image.readers import file_bytes
+from bioimage_inference.image.readers.reading import open_image
 from tests.machine import open_files
 from tests.reading_data import (
     GREY8,
@@ -256,14 +256,14 @@ def modules_after(code: str) -> set[str]:
 
 def test_importing_the_reader_imports_no_image_library() -> None:
     heavy = {"tifffile", "zarr", "imageio", "PIL", "imagecodecs", "torch"}
-    assert not heavy & modules_after("import bioimage_inference.image.reading")
+    assert not heavy & modules_after("import bioimage_inference.image.readers.reading")
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib", "tile": (16, 16)}])
 def test_reading_a_tiff_does_not_import_zarr(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tiff(tmp_path, pixels(40, 50), **options)
     code = (
-        "from pathlib import Path; from bioimage_inference.image.reading import open_image; "
+        "from pathlib import Path; from bioimage_inference.image.readers.reading import open_image; "
         f"image = open_image(Path({str(path)!r})); image.read((slice(0, 9), slice(0, 9)))"
     )
     assert not {"zarr", "imageio", "torch"} & modules_after(code)

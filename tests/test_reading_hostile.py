@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from bioimage_inference.errors import ImageError, UsageError
-from bioimage_inference.image.reading import open_image
+from bioimage_inference.image.readers.reading import open_image
 from tests.reading_data import (
     GREY8,
     GREY16,

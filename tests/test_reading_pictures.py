@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from bioimage_inference.image import file_bytes
-from bioimage_inference.image.reading import open_image
+from bioimage_inference.image.readers import file_bytes
+from bioimage_inference.image.readers.reading import open_image
 from tests.reading_data import (
     GREY8,
     GREY16,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bioimage_inference.errors import ImageError
 from bioimage_inference.image.image import Image, PixelSize
-from bioimage_inference.image.reading import open_image
+from bioimage_inference.image.readers.reading import open_image
 from tests.machine import open_files
 from tests.reading_data import described
 

@@ -12,8 +12,8 @@ import yaml
 
 import bioimage_inference
 from bioimage_inference.cli import main
-from bioimage_inference.engine import receptive_field
-from bioimage_inference.memory import PROGRAM_BYTES
+from bioimage_inference.inference import receptive_field
+from bioimage_inference.machine.memory import PROGRAM_BYTES
 
 from . import models
 from .models import Blur, Identity, Pooled, Scaled, Valid, simple_tensors, write_model

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bioimage_inference.cli import main
 from bioimage_inference.errors import OutputError, UsageError
-from bioimage_inference.report.citation import PROGRAM, PROGRAM_AUTHORS, bibtex, methods, references
+from bioimage_inference.provenance.citation import PROGRAM, PROGRAM_AUTHORS, bibtex, methods, references
 from bioimage_inference.report.page import write_report
 
 from .conftest import ROOT

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bioimage_inference.cli import main
-from bioimage_inference.image.sinks import Layout
-from bioimage_inference.image.zarr_sink import create_store
+from bioimage_inference.image.writers.base import Layout
+from bioimage_inference.image.writers.zarr_writer import create_store
 from bioimage_inference.report.colours import NO_NUMBER, ORANGE, SKY, contrast, kind_of, number, palette, shades
 from bioimage_inference.report.figures import histogram, overlay, tile_grid
 from bioimage_inference.report.pictures import (

@@ -20,8 +20,8 @@ from urllib3 import HTTPResponse
 import bioimage_inference
 from bioimage_inference import OutputError, UsageError
 from bioimage_inference.cli import main
-from bioimage_inference.report import ro_crate
-from bioimage_inference.report.ro_crate import PROFILE, write_crate
+from bioimage_inference.provenance import ro_crate
+from bioimage_inference.provenance.ro_crate import PROFILE, write_crate
 from tests.models import Blur, simple_tensors, write_model
 
 Output = pytest.CaptureFixture[str]

@@ -16,7 +16,7 @@ from bioimage_inference.api import Target, predict
 from bioimage_inference.cli import main
 from bioimage_inference.errors import ImageError, OutputError, UsageError
 from bioimage_inference.image.image import PixelSize
-from bioimage_inference.image.reading import open_image
+from bioimage_inference.image.readers.reading import open_image
 from bioimage_inference.segmentation.segmenting import SegmentFiles, SegmentOptions, segment_file
 
 ROOT = Path(__file__).parents[1]

@@ -31,9 +31,9 @@ from bioimage_inference.errors import OutputError
 from bioimage_inference.files import partial_file
 from bioimage_inference.files.partial_file import PartialFile, partial_pattern, remove_unfinished
 from bioimage_inference.image.image import PixelSize
-from bioimage_inference.image.npy_sink import NpySink
-from bioimage_inference.image.sinks import LETTERS, Layout, Sink, commit_all, runs
-from bioimage_inference.image.tiff_sink import How, TiffSink, arrange, needs_bigtiff
+from bioimage_inference.image.writers.base import LETTERS, Layout, Sink, commit_all, runs
+from bioimage_inference.image.writers.npy_writer import NpySink
+from bioimage_inference.image.writers.tiff_writer import How, TiffSink, arrange, needs_bigtiff
 from bioimage_inference.text import byte_size
 from tests.machine import small_disk, wait_until
 
@@ -438,9 +438,9 @@ def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
     script = """
         import sys, numpy as np
         from pathlib import Path
-        from bioimage_inference.image.sinks import Layout, commit_all
-        from bioimage_inference.image.tiff_sink import TiffSink
-        from bioimage_inference.memory import peak_memory
+        from bioimage_inference.image.writers.base import Layout, commit_all
+        from bioimage_inference.image.writers.tiff_writer import TiffSink
+        from bioimage_inference.machine.memory import peak_memory
         block = np.ones((1, 512, 512), "float32")
         sink = TiffSink(Path(sys.argv[1]), Layout("cyx", (1, 8192, 8192), block.dtype), "pages")
         before = peak_memory()
@@ -701,8 +701,8 @@ def test_sizes_are_told_in_units_that_one_can_read(count: int, text: str) -> Non
 WRITER = """
     import sys, numpy as np
     from pathlib import Path
-    from bioimage_inference.image.sinks import Layout
-    from bioimage_inference.image.npy_sink import NpySink
+    from bioimage_inference.image.writers.base import Layout
+    from bioimage_inference.image.writers.npy_writer import NpySink
     sink = NpySink(Path(sys.argv[1]), Layout("yx", (4, 4), np.dtype("float32")))
     print("open", flush=True)
     sys.stdin.read()
@@ -757,7 +757,7 @@ def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_importing_the_sinks_does_not_import_tifffile() -> None:
-    script = "import sys, bioimage_inference.image.tiff_sink; print('tifffile' in sys.modules)"
+    script = "import sys, bioimage_inference.image.writers.tiff_writer; print('tifffile' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
 

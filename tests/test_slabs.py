@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bioimage_inference import open_model, predict
-from bioimage_inference.engine.calibration import calibrated
-from bioimage_inference.engine.device import Device
-from bioimage_inference.engine.footprint import Held
-from bioimage_inference.engine.network import TorchNetwork
-from bioimage_inference.engine.prepare import prepare
-from bioimage_inference.engine.slabs import NotInSlabs
-from bioimage_inference.engine.slabs.layers import Convolution
-from bioimage_inference.engine.slabs.recording import record
-from bioimage_inference.engine.slabs.schedule import schedule
-from bioimage_inference.engine.slabs.slab_network import SlabNetwork
-from bioimage_inference.memory import PROGRAM_BYTES
+from bioimage_inference.inference.calibration import calibrated
+from bioimage_inference.inference.planning import prepare
+from bioimage_inference.machine.memory import PROGRAM_BYTES
+from bioimage_inference.network.device import Device
+from bioimage_inference.network.footprint import Held
+from bioimage_inference.network.slabs import NotInSlabs
+from bioimage_inference.network.slabs.layers import Convolution
+from bioimage_inference.network.slabs.recording import record
+from bioimage_inference.network.slabs.schedule import schedule
+from bioimage_inference.network.slabs.slab_network import SlabNetwork
+from bioimage_inference.network.torch_network import TorchNetwork
 from bioimage_inference.options import Options
 from tests.models import simple_tensors, write_model
 

@@ -167,7 +167,7 @@ def test_tiles_that_change_are_said_once_more_and_nothing_else(test_data: Path) 
 
 
 def test_smaller_tiles_after_a_lack_of_memory_are_told(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bioimage_inference.engine.network import TorchNetwork
+    from bioimage_inference.network.torch_network import TorchNetwork
 
     compute = TorchNetwork.__call__
 

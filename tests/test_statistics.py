@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bioimage_inference.array_types import Array
-from bioimage_inference.engine import statistics
-from bioimage_inference.engine.statistics import Moments, Quantile, measure
+from bioimage_inference.inference import statistics
+from bioimage_inference.inference.statistics import Moments, Quantile, measure
 
 dtypes = st.sampled_from(
     ["uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "float16", "float32", "float64"]

@@ -129,7 +129,7 @@ def test_objects_of_a_stack_are_refused_where_their_numbers_differ(detector: Pat
 
 
 SCHEMA = json.loads(
-    (Path(bioimage_inference.__file__).parent / "report" / "provenance.schema.json").read_text(encoding="utf-8")
+    (Path(bioimage_inference.__file__).parent / "provenance" / "provenance.schema.json").read_text(encoding="utf-8")
 )
 EMPTY = np.zeros((40, 50), np.float32)
 

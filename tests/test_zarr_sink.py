@@ -13,9 +13,15 @@ from yaozarrs import v05
 
 from bioimage_inference.errors import OutputError
 from bioimage_inference.image.image import Image, PixelSize
-from bioimage_inference.image.reading import open_image
-from bioimage_inference.image.sinks import Layout
-from bioimage_inference.image.zarr_sink import PartialStore, StoreWriter, create_store, set_range, stored_bytes
+from bioimage_inference.image.readers.reading import open_image
+from bioimage_inference.image.writers.base import Layout
+from bioimage_inference.image.writers.zarr_writer import (
+    PartialStore,
+    StoreWriter,
+    create_store,
+    set_range,
+    stored_bytes,
+)
 
 Array = np.ndarray[Any, Any]
 MICROMETRES = {"y": PixelSize(0.2, "µm"), "x": PixelSize(0.1, "µm"), "t": PixelSize(2.5, "s")}
@@ -163,7 +169,7 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path, kind: str) ->
 PARTIAL_STORE = """
 from pathlib import Path
 import sys
-from bioimage_inference.image.zarr_sink import PartialStore
+from bioimage_inference.image.writers.zarr_writer import PartialStore
 store = PartialStore(Path(sys.argv[1]))
 (store.folder / "0").mkdir()
 print(store.folder.name, flush=True)

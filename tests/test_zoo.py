@@ -11,12 +11,12 @@ import pytest
 
 import bioimage_inference
 from bioimage_inference.api import Target
-from bioimage_inference.engine.prepare import close, prepare
 from bioimage_inference.errors import ImageError
 from bioimage_inference.image.arrays import array_image
 from bioimage_inference.image.image import Image, PixelSize
+from bioimage_inference.inference.planning import close, prepare
 from bioimage_inference.model.description import read_description
-from bioimage_inference.model.plain_yaml import load_yaml
+from bioimage_inference.model.safe_yaml import load_yaml
 from bioimage_inference.options import Options
 from bioimage_inference.prediction import Prediction
 from bioimage_inference.zoo.index import load_index

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Planned, Target, describe_run, predict
-from ..engine.prepare import close, prepare
 from ..errors import ImageError
+from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..options import Options
-from ..report.record import write_record
+from ..provenance.record import write_record
 from ..report.summary import plan_lines, result_lines, tiles_in_words
 from .outcome import Record
 from .output_files import ImageFiles

@@ -11,9 +11,9 @@ from typing import Any
 from ..api import Model, Target
 from ..model.package import file_sha256, package_file
 from ..options import Options
-from ..report.hashing import path_hash
-from ..report.processing_record import describe_processing
-from ..report.record import SCHEMA, describe_model, describe_options
+from ..provenance.hashing import path_hash
+from ..provenance.processing_record import describe_processing
+from ..provenance.record import SCHEMA, describe_model, describe_options
 from .outcome import Record
 from .output_files import ImageFiles
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import ImageError, UsageError
-from ..typed_path import input_path, user_path
+from ..files.typed_path import input_path, user_path
 
 _SUFFIXES = (".csv", ".tsv")
 _IMAGE_COLUMNS = ("image", "file", "filename", "path")

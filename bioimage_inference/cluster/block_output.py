@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..array_types import Array, Index, Spans
-from ..engine.outputs import Stack, StackWriter, layout, output_pixel_size
-from ..engine.prepare import Prepared
-from ..image.zarr_sink import StoreWriter, create_store
+from ..image.writers.zarr_writer import StoreWriter, create_store
+from ..inference.planning import Prepared
+from ..inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
 from ..model.spec import TensorSpec
-from ..report.record import describe_output
+from ..provenance.record import describe_output
 from .tile_blocks import Block, Blocks
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
-from ..engine.pipeline import Progress
 from ..errors import BioimageInferenceError
-from ..image.reading import files_beside
+from ..image.readers.reading import files_beside
+from ..inference.pipeline import Progress
 from ..options import Options
 from . import worker
 from .connect import Cluster, connect
@@ -39,8 +39,8 @@ def predict_on_cluster(
     come. With ``tiles`` an image is computed in blocks of tiles, one image after the other, and written as OME-Zarr:
     ``cells_probability.ome.zarr`` where the target is ``cells_probability.tif``. Without, each image is computed by one
     worker and written as without a cluster. ``progress`` is told of tiles or else of images that are done. Closing it
-    early ends what is being computed. The network runs behind the walls of :mod:`~bioimage_inference.sandbox`, unless
-    ``sandbox`` is false.
+    early ends what is being computed. The network runs behind the walls of
+    :mod:`~bioimage_inference.machine.sandbox`, unless ``sandbox`` is false.
     """
     jobs = [_absolute(job) for job in jobs]
     place = _place(model, jobs, offline=offline, sandbox=sandbox)

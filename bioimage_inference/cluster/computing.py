@@ -23,20 +23,20 @@ from typing import Any, BinaryIO, NoReturn
 
 from ..api import Model, open_model, predict
 from ..array_types import Index
-from ..engine.calibration import over_tile_in_words, tile_dependence
-from ..engine.loading import Loaded
-from ..engine.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
-from ..engine.prepare import Prepared, close, prepare, sources_of
-from ..engine.sample_reader import Source
 from ..errors import ModelError, UsageError
 from ..files.scratch import leave_nothing, scratch_folder
-from ..memory import peak_memory
+from ..inference.calibration import over_tile_in_words, tile_dependence
+from ..inference.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
+from ..inference.planning import Prepared, close, prepare, sources_of
+from ..inference.sample_reader import Source
+from ..machine.memory import peak_memory
+from ..machine.process_settings import set_up_process
+from ..machine.sandbox import may_be_restricted, restricted
 from ..model.spec import TensorSpec
+from ..network.loading import Loaded
 from ..options import Options
-from ..own_process import set_up_process
-from ..report.record import describe_network
-from ..report.run_record import describe_walls
-from ..sandbox import may_be_restricted, restricted
+from ..provenance.record import describe_network
+from ..provenance.run_record import describe_walls
 from ..terminal import own_output
 from ..tiling.plan import Tile
 from .block_output import BlockOutput

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from .._version import __version__
 from ..errors import UsageError
-from ..memory import memory_budget, parse_size
-from ..processors import available_processors
+from ..machine.memory import memory_budget, parse_size
+from ..machine.processors import available_processors
 from . import worker
 
 _CONNECT_SECONDS = 8

@@ -11,16 +11,16 @@ from typing import Any
 
 from ..api import Model, Target
 from ..array_types import Index
-from ..engine.pipeline import Progress, needs_whole_samples
-from ..engine.prepare import Prepared, close, prepare
 from ..errors import UsageError
-from ..image.zarr_sink import PartialStore, set_range, stored_bytes
+from ..image.writers.zarr_writer import PartialStore, set_range, stored_bytes
+from ..inference.pipeline import Progress, needs_whole_samples
+from ..inference.planning import Prepared, close, prepare
 from ..model.spec import ModelSpec
 from ..options import Options
-from ..report.hashing import InputHashes
-from ..report.processing_record import describe_processing
-from ..report.record import SCHEMA, describe_hash, describe_versions, now, with_output_hashes
-from ..report.run_record import describe_run
+from ..provenance.hashing import InputHashes
+from ..provenance.processing_record import describe_processing
+from ..provenance.record import SCHEMA, describe_hash, describe_versions, now, with_output_hashes
+from ..provenance.run_record import describe_run
 from . import worker
 from .connect import Cluster
 from .tasks import as_ours, in_turn

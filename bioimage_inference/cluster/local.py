@@ -15,7 +15,7 @@ from distributed.security import Security
 from distributed.worker import Worker
 
 from ..files.scratch import scratch_folder
-from ..own_process import set_up_process
+from ..machine.process_settings import set_up_process
 
 _HOST = "127.0.0.1"
 # Dask starts a web server in every process. It has neither TLS nor a password, so it shows no pages.

@@ -16,8 +16,8 @@ import numpy as np
 
 from .. import errors
 from ..array_types import Array
-from ..engine.statistics import Measure, Moments, Quantile, Statistics
 from ..errors import BioimageInferenceError, ModelError, in_our_words
+from ..inference.statistics import Measure, Moments, Quantile, Statistics
 from .work import Computed, Measured
 
 _LENGTH = struct.Struct("<Q")

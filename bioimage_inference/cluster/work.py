@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Target
-from ..engine.statistics import Statistics
+from ..inference.statistics import Statistics
 from ..options import Options
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from .._version import __version__
 from ..array_types import Index
 from ..errors import OutOfMemoryError
-from ..memory import memory_budget
+from ..machine.memory import memory_budget
 from ..options import Options
 from .messages import UnreadableAnswerError
 from .process import ComputingProcess, ProcessLostError

@@ -72,7 +72,7 @@ def _draw(image: Path, output: NDArray[Any], picture: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from ..image.reading import open_image
+    from ..image.readers.reading import open_image
 
     opened = open_image(image)
     pixels = opened.read(tuple(slice(0, size) for size in opened.shape))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from ..engine.samplewise import check_packages
 from ..errors import ModelError
 from ..model.architecture import missing_package
+from ..model.operation_packages import check_packages
 from ..model.spec import Operation
 from ..model.trust import TrustPolicy
 from ..report.model_facts import WEIGHTS_NAMES

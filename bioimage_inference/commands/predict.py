@@ -17,12 +17,12 @@ from ..batch.resume import Resuming
 from ..batch.sample_sheet import Sample, is_sheet, read_samples
 from ..errors import UsageError
 from ..files.overwriting import check_writable
-from ..image.reading import files_beside
+from ..files.typed_path import input_path, user_path
+from ..image.readers.reading import files_beside
+from ..machine.sandbox import restricted, walls
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
-from ..sandbox import restricted, walls
 from ..terminal import say, say_json
-from ..typed_path import input_path, user_path
 
 if TYPE_CHECKING:
     from ..segmentation.segmenting import SegmentOptions
@@ -133,7 +133,7 @@ def _predict_into_folder(
     if arguments.resume and is_own(folder):  # a run that was killed can leave outputs of which there is no record yet
         claimed += [path for one in files for path in one.predicted()]
     if arguments.ro_crate is not None:
-        from ..report.ro_crate import CRATE, check_names, is_own_crate, write_crate
+        from ..provenance.ro_crate import CRATE, check_names, is_own_crate, write_crate
 
         check_names([*given, *written])
         written.append(arguments.ro_crate / CRATE)

@@ -8,13 +8,13 @@ from typing import Any
 from ..api import open_model
 from ..batch.output_files import output_folder
 from ..batch.progress import shown
-from ..engine.receptive_field import TOLERANCE
 from ..errors import BioimageInferenceError, ModelError, ReproductionError, TrustError
+from ..inference.receptive_field import TOLERANCE
+from ..machine.sandbox import restricted
 from ..model.spec import ModelSpec
 from ..options import Options
+from ..provenance.record import describe_model
 from ..report.model_facts import WEIGHTS_NAMES
-from ..report.record import describe_model
-from ..sandbox import restricted
 from ..terminal import say, say_json
 from ..text import one_line
 from ..validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding, validate

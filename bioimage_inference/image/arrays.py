@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .axis_letters import guess_axes, parse_axes, with_user_axes
+from .axes import guess_axes, parse_axes, with_user_axes
 from .image import Image
 
 
@@ -14,7 +14,7 @@ def array_image(array: NDArray[Any], axes: str | None = None, name: str = "array
 
     Raises :class:`UsageError` where the axes do not fit, :class:`ImageError` where the array holds no numbers.
     """
-    from .array_readers import check_numeric
+    from .readers.array_readers import check_numeric
 
     check_numeric(name, array.dtype)
     image = Image(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .array_readers import check_numeric
-from .axis_letters import LETTERS, named_axes, only_present, parse_axes, with_user_axes
+from .axes import LETTERS, named_axes, only_present, parse_axes, with_user_axes
 from .image import Image, PixelSize, Region
+from .readers.array_readers import check_numeric
 from .units import pixel_size, unusual_size_note
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, OutOfMemoryError, TrustError
-from ..sandbox import advice
+from ..machine.sandbox import advice
 from .package import package_file, require_sha256
 from .spec import Architecture, Operation
 from .trust import TrustPolicy

@@ -23,7 +23,7 @@ from .spec import (
     WeightsEntry,
     WeightsFormat,
 )
-from .tensors import Tensors, relate_plain_sizes
+from .tensor_rules import Tensors, relate_plain_sizes
 
 Content = Mapping[str, Any]
 Node = TypeVar("Node")
@@ -82,7 +82,8 @@ def read_tensors(content: Content) -> Tensors:
             raise ModelError(f"The description has no list of {key}; it is incomplete. Download the model again.")
     from bioimageio.spec import ValidationContext  # slow to import, so only when a model is read
 
-    from . import format_v0_4, format_v0_5
+    from . import rdf_v0_4 as format_v0_4
+    from . import rdf_v0_5 as format_v0_5
 
     with warnings.catch_warnings(), ValidationContext(perform_io_checks=False, log_warnings=False, progressbar=False):
         warnings.simplefilter("ignore")  # remarks to authors of descriptions, not to their users

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from ..errors import ModelError
-from .tensors import declared_dtype, needed_steps
+from .tensor_rules import declared_dtype, needed_steps
 
 Raw = Mapping[str, Any]
 

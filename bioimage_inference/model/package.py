@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from ..errors import ModelError, UsageError
-from . import plain_yaml
-from .archive import ZIP_MAGIC, Archive, open_archive
+from . import safe_yaml as plain_yaml
+from .safe_zip import ZIP_MAGIC, Archive, open_archive
 
 WeightsKind = Literal["torchscript", "state_dict"]
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from .archive import MIB, open_archive
+from .safe_zip import MIB, open_archive
 
 _CODE = re.compile(r"[^/]+/code/.+\.py")
 _CALL = re.compile(r"\btorch\.(\w+)\(")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ModelError, OutOfMemoryError, TrustError, UsageError
 from .architecture import build_network, check_code, running_model_code
-from .archive import check_content
 from .package import check_sha256, file_sha256, package_file, weights_kind
+from .safe_zip import check_content
 from .spec import ModelSpec, WeightsEntry
 from .trust import HASHES_VARIABLE, TrustPolicy
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..array_types import Array
 from .colours import (
     LINES,
     NO_NUMBER,
     ORANGE,
     SKY,
-    Array,
     Colour,
     Contrast,
     Kind,

@@ -9,8 +9,8 @@ from typing import Any
 from ..errors import UsageError, cannot_write
 from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
+from ..provenance.citation import bibtex, methods, references
 from ..text import for_address, for_html, one_line
-from .citation import bibtex, methods, references
 from .colours import colour_bar
 from .gallery import Gallery, Shown, make_gallery
 from .model_card import fill_template

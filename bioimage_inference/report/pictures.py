@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .colours import Array, Kind, colour_png, contrast, finite_of, kind_of, number, palette, png, shades
+from ..array_types import Array
+from .colours import Kind, colour_png, contrast, finite_of, kind_of, number, palette, png, shades
 from .planes import Planes, Where, open_output, open_planes
 
 MOST_PICTURES = 24  # of one image or output

@@ -11,7 +11,7 @@ import numpy as np
 from ..array_types import Array
 from ..errors import ImageError
 from ..image.image import Image
-from ..image.reading import open_image
+from ..image.readers.reading import open_image
 
 Where = Mapping[str, int]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.statistics import measures_of, pools_samples
+from ..inference.statistics import measures_of, pools_samples
 from ..model.spec import FixedSize, ModelSpec, Operation, TensorSpec
 from ..tiling.links import leading_input, links
 from .tensor_words import image_axes, sizes_in_words

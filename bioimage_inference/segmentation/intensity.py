@@ -7,9 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..image.axis_mapping import channel_number
 from ..image.image import Image, Region
-from ..image.matching import channel_number
-from ..image.reading import open_image
+from ..image.readers.reading import open_image
 from .samples import Samples
 
 

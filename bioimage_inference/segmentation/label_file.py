@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..image.image import Image, Region
-from ..image.npy_sink import NpySink
-from ..image.reading import open_image
-from ..image.sinks import Layout
+from ..image.readers.reading import open_image
+from ..image.writers.base import Layout
+from ..image.writers.npy_writer import NpySink
 
 Labels = NDArray[np.uint32]
 

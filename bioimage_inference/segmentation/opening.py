@@ -5,9 +5,9 @@ from math import prod
 from pathlib import Path
 
 from ..errors import ImageError
-from ..image.axis_letters import with_user_axes
+from ..image.axes import with_user_axes
 from ..image.image import Image
-from ..image.reading import open_image
+from ..image.readers.reading import open_image
 from .prediction_metadata import Told, is_tiff, told_by_pages, told_by_record
 from .unfolding import unfold
 

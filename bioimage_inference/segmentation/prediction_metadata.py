@@ -77,7 +77,7 @@ def told_by_record(prediction: Path) -> Told | None:
     The batch is made of the axes of the image that the model lacks: of time, or of planes for a 2-D model.
     Raises ImageError where the record is damaged.
     """
-    from ..engine.outputs import Stack
+    from ..inference.sample_layout import Stack
 
     found = _sibling(prediction)
     if found is None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..files.partial_file import PartialFile
 from ..image.image import PixelSize, Region
-from ..image.sinks import Layout
-from ..image.tiff_sink import TiffSink
+from ..image.writers.base import Layout
+from ..image.writers.tiff_writer import TiffSink
 from .intensity import Intensities
 from .label_blocks import cut
 from .label_file import LabelFile

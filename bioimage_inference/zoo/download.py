@@ -20,13 +20,13 @@ from ..errors import ModelError, UsageError, cannot_write
 from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
 from ..files.temporary_names import new_mark
+from ..files.typed_path import is_address
 from ..model.description import read_description
 from ..model.package import file_sha256
-from ..model.plain_yaml import MAX_BYTES, load_yaml
+from ..model.safe_yaml import MAX_BYTES, load_yaml
 from ..model.spec import ModelSpec
 from ..terminal import say
 from ..text import for_file_name
-from ..typed_path import is_address
 from .checksums import damaged_file, folder_name, write_model_checksums
 from .download_progress import Show, shown
 from .fetching import fetch_bytes, fetch_file, http_client

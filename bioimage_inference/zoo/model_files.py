@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..files.typed_path import is_address
 from ..model.spec import ModelSpec
-from ..typed_path import is_address
 from .names import file_name
 
 

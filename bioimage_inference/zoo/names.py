@@ -6,7 +6,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ModelError
-from ..typed_path import is_address
+from ..files.typed_path import is_address
 
 _ID = re.compile(r"([a-z]+(?:-[a-z]+)+)(?:/([0-9][0-9.]*))?")
 _DOI = re.compile(r"10\.\d{4,9}/[^\s/]+")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, UsageError
-from ..model.bare import bare_spec, sizes_from_text
+from ..files.typed_path import is_address, user_path
+from ..model.bare_weights import bare_spec, sizes_from_text
 from ..model.description import read_description
 from ..model.package import WHAT_IS_A_MODEL, Package, file_sha256, open_package, weights_kind
 from ..model.spec import FixedSize, ModelSpec, StepSize
-from ..typed_path import is_address, user_path
 from .index import Entry, Index, load_index
 from .names import ZooName
 from .typed import did_you_mean, typed_name

@@ -57,8 +57,8 @@ def after_some_tiles(path: Path, what: Callable[[Path], None]) -> Callable[[int,
 @pytest.fixture(params=["npy", "tif", "compressed"])
 def image(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An image that is read tile by tile."""
-    monkeypatch.setattr("bioimage_inference.engine.sample_reader._KEEP_BYTES", 0)
-    monkeypatch.setattr("bioimage_inference.image.tiff_pages._CACHE_BYTES", 0)
+    monkeypatch.setattr("bioimage_inference.inference.sample_reader._KEEP_BYTES", 0)
+    monkeypatch.setattr("bioimage_inference.image.readers.tiff_pages._CACHE_BYTES", 0)
     path = tmp_path / "image"
     if request.param == "npy":
         np.save(tmp_path / "image.npy", PIXELS)

@@ -11,9 +11,9 @@ from torch import nn
 
 from bioimage_inference.array_types import Array
 from bioimage_inference.cli import main
-from bioimage_inference.engine.cpu_kernels import FORMATS, SameForAnyThreads
-from bioimage_inference.engine.device import Device
-from bioimage_inference.engine.network import TorchNetwork
+from bioimage_inference.network.cpu_kernels import FORMATS, SameForAnyThreads
+from bioimage_inference.network.device import Device
+from bioimage_inference.network.torch_network import TorchNetwork
 
 CASES = {
     "plane": ("demo-model", "nuclei.tif", []),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bioimage_inference.cli import main
-from bioimage_inference.own_process import set_up_process
+from bioimage_inference.machine.process_settings import set_up_process
 from tests.machine import HANG_SECONDS
 
 from .mutations import Mutant, mutant

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bioimage_inference.cli import main
-from bioimage_inference.memory import PROGRAM_BYTES
+from bioimage_inference.machine.memory import PROGRAM_BYTES
 
 from .conftest import Refused
 from .corpus import IMAGES, PICKLED_IMAGES, ROOM, sound_model
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 MEASURE = """
 import contextlib, io, json, sys
 from bioimage_inference.cli import main
-from bioimage_inference.memory import peak_memory
+from bioimage_inference.machine.memory import peak_memory
 
 for command in json.load(sys.stdin):
     before, told = peak_memory(), io.StringIO()

@@ -9,10 +9,10 @@ import pytest
 import tifffile
 import yaml
 
-from bioimage_inference import sandbox
 from bioimage_inference.image.image import PixelSize
-from bioimage_inference.image.sinks import Layout
-from bioimage_inference.image.zarr_sink import StoreWriter, create_store
+from bioimage_inference.image.writers.base import Layout
+from bioimage_inference.image.writers.zarr_writer import StoreWriter, create_store
+from bioimage_inference.machine import sandbox
 from tests.machine import HANG_SECONDS
 
 from .test_torchscript import packaged, program

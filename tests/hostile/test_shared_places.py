@@ -28,11 +28,11 @@ from bioimage_inference.files import partial_file, temporary_names
 from bioimage_inference.files.partial_file import MOST_NAME_BYTES, PartialFile, partial_path, write_whole
 from bioimage_inference.files.scratch import scratch_array, scratch_folder
 from bioimage_inference.files.temporary_names import MARK_BYTES, marked, new_mark
-from bioimage_inference.image.npy_sink import NpySink
-from bioimage_inference.image.sinks import Layout
-from bioimage_inference.image.tiff_sink import TiffSink
-from bioimage_inference.image.zarr_sink import PartialStore, create_store, set_range
-from bioimage_inference.report.ro_crate import CRATE, check_installed
+from bioimage_inference.image.writers.base import Layout
+from bioimage_inference.image.writers.npy_writer import NpySink
+from bioimage_inference.image.writers.tiff_writer import TiffSink
+from bioimage_inference.image.writers.zarr_writer import PartialStore, create_store, set_range
+from bioimage_inference.provenance.ro_crate import CRATE, check_installed
 from tests.machine import HANG_SECONDS
 
 Plant = Callable[[Path, Path], None]

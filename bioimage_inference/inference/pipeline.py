@@ -1,0 +1,299 @@
+"""The pipeline of one image: statistics, then tile by tile read, preprocess, compute, crop, postprocess, write."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count, islice, product
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..array_types import Array, Index
+from ..errors import ImageError, ModelError
+from ..machine.threads import thread_pool
+from ..model.spec import ModelSpec, TensorSpec
+from ..network.batches import Batches
+from ..network.tile_tensors import Inputs
+from ..network.torch_network import Network
+from ..tiling.plan import Plan, Tile
+from .postprocess import MakeWriter, Postprocessor, needs_all, numbers_objects
+from .preprocess import Preprocessor, remarks
+from .processing import needs_sample
+from .sample_reader import Source
+from .seams import Seams
+from .statistics import Measure, Statistics
+
+Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything needed to compute one image.
+
+    ``sources`` has an entry per input that is present, ``samples`` the number of samples along each iterated axis;
+    ``make_writer`` is called once per output, when its shape and dtype are known; ``scratch`` is a folder for
+    intermediate results; ``progress`` is called with the numbers of tiles done, first 0, and of all tiles;
+    ``compare_tiles`` is for networks that look at the whole tile: how much overlapping tiles differ becomes a remark.
+    """
+
+    model: ModelSpec
+    network: Network
+    plan: Plan
+    sources: Mapping[str, Source]
+    samples: tuple[int, ...]
+    make_writer: MakeWriter
+    scratch: Path
+    progress: Progress
+    compare_tiles: bool = False
+
+
+@dataclass
+class Record:
+    """What a run found out: seconds per stage, remarks for the user, statistics of every sample.
+
+    ``statistics`` are those of the inputs; ``measured`` those of the outputs, by output and number of the step.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    statistics: list[Statistics] = field(default_factory=list)
+    measured: list[dict[tuple[str, int], Statistics]] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Add a remark for the user, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def run(job: Job) -> Record:
+    """Compute all samples of an image and hand the results to the writers.
+
+    While the network computes a tile (or a batch of them), the next one is read and preprocessed, and the one before
+    postprocessed and written, each in a thread of its own. Raises :class:`ModelError` where the network fails or does
+    not return what its description promises.
+    """
+    record = Record()
+    stages = Stages(job, record)
+    indices = list(product(*map(range, job.samples)))
+    total, counter = len(indices) * len(job.plan), count(1)
+    job.progress(0, total)
+    with record.timed("statistics"):
+        record.notes += remarks_of(job.model, job.sources, indices)
+        pooled = measure_samples(job.model, job.sources, indices, pooled=True)
+    for index in indices:
+        with record.timed("statistics"):
+            statistics = {**pooled, **measure_samples(job.model, job.sources, [index], pooled=False)}
+        record.statistics.append(statistics)
+        stages.compute(index, statistics, job.plan.tiles(), lambda: job.progress(next(counter), total))
+    if stages.seams is not None:
+        record.notes += stages.seams.remarks()
+    return record
+
+
+def remarks_of(model: ModelSpec, sources: Mapping[str, Source], indices: Sequence[Index]) -> list[str]:
+    """What the user should know of the values of these samples."""
+    return [text for tensor in _present(model, sources) for text in remarks(tensor, sources[tensor.id], indices)]
+
+
+def measure_samples(
+    model: ModelSpec, sources: Mapping[str, Source], indices: Sequence[Index], pooled: bool
+) -> Statistics:
+    """Statistics of these samples: those that pool the samples of the image, or those of a sample alone."""
+    found: dict[Measure, tuple[Array, ...]] = {}
+    for preprocessor in _preprocessors(model, sources).values():
+        found.update(preprocessor.measure(indices, pooled))
+    return found
+
+
+def needs_whole_samples(model: ModelSpec, plan: Plan) -> bool:
+    """Whether a step of pre- or postprocessing cannot be applied to some of the tiles of a sample."""
+    return any(
+        needs_sample(step, plan.inputs.get(tensor.id, ())) for tensor in model.inputs for step in tensor.operations
+    ) or any(
+        needs_all(step, output.id, part)
+        for output, part in zip(model.outputs, plan.outputs, strict=True)
+        for step in output.operations
+    )
+
+
+def _present(model: ModelSpec, sources: Mapping[str, Source]) -> list[TensorSpec]:
+    return [tensor for tensor in model.inputs if tensor.id in sources]
+
+
+def _preprocessors(model: ModelSpec, sources: Mapping[str, Source]) -> dict[str, Preprocessor]:
+    return {tensor.id: Preprocessor(tensor, sources[tensor.id], model) for tensor in _present(model, sources)}
+
+
+class Stages:
+    """The stages of a job, for :func:`run` and for a cluster, whose workers compute some of the tiles each."""
+
+    def __init__(self, job: Job, record: Record) -> None:
+        self.job, self.record = job, record
+        self.preprocessors = _preprocessors(job.model, job.sources)
+        self.postprocessors = [
+            Postprocessor(output, plan, job.plan.tile_shape, job.make_writer, job.scratch)
+            for output, plan in zip(job.model.outputs, job.plan.outputs, strict=True)
+        ]
+        self.batches = Batches(job.network, job.model, job.plan.batch)
+        self.seams = Seams(job.plan) if job.compare_tiles else None
+
+    def compute(self, index: Index, statistics: Statistics, tiles: Iterable[Tile], done: Callable[[], None]) -> None:
+        """Compute tiles of one sample and write them; ``done`` is told of each.
+
+        They must be all of its tiles where a postprocessing step needs the whole output.
+        """
+        sample = _Sample(self, index, statistics)
+        written: Future[None] | None = None
+        with thread_pool() as reader, thread_pool() as writer:
+            for batch, arrays in _ahead(reader, sample.read, _batches(tiles, self.job.plan.batch)):
+                blocks = sample.compute(arrays)
+                if self.seams is not None:
+                    self.seams.add(batch, blocks)
+                if written is not None:
+                    written.result()
+                written = writer.submit(sample.write, batch, blocks)
+                for _ in batch:
+                    done()
+            if written is not None:
+                written.result()
+        sample.finish()
+
+
+def _batches(tiles: Iterable[Tile], size: int) -> Iterator[Sequence[Tile]]:
+    """Tiles in groups of ``size``; the last may be smaller."""
+    following = iter(tiles)
+    while batch := tuple(islice(following, size)):
+        yield batch
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results of ``work``, each begun while the one before is in use."""
+    begun: Future[Result] | None = None
+    for item in items:
+        following = pool.submit(work, item)
+        if begun is not None:
+            yield begun.result()
+        begun = following
+    if begun is not None:
+        yield begun.result()
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One sample on its way: its tiles are read, computed and written, in different threads."""
+
+    stages: Stages
+    index: Index
+    statistics: Statistics
+
+    def read(self, batch: Sequence[Tile]) -> tuple[Sequence[Tile], list[Inputs]]:
+        """All inputs of some tiles, preprocessed; ``None`` for an optional one that is absent."""
+        preprocessors, inputs = self.stages.preprocessors, self.stages.job.model.inputs
+        with self.stages.record.timed("reading and preprocessing"):
+            return batch, [
+                [
+                    preprocessors[tensor.id].tile(self.index, tile.read[tensor.id], self.statistics)
+                    if tensor.id in preprocessors
+                    else None
+                    for tensor in inputs
+                ]
+                for tile in batch
+            ]
+
+    def compute(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
+        """What the network returns for the outputs of the description."""
+        job, record = self.stages.job, self.stages.record
+        with record.timed("network"):
+            try:
+                computed = self.stages.batches(tiles)
+            except ModelError as error:
+                raise ModelError(f"{error}{_absent(job)}") from error
+        expected = len(job.model.outputs)
+        for blocks in computed:
+            if len(blocks) < expected:
+                raise ModelError(
+                    f"The network returned {len(blocks)} tensors, but its description promises {expected}. "
+                    "The description and the weights do not belong together."
+                )
+            if len(blocks) > expected:
+                record.note(f"The network returns {len(blocks)} tensors; its description names the first {expected}.")
+            self._check_labels(blocks)
+        return [blocks[:expected] for blocks in computed]
+
+    def _check_labels(self, blocks: Sequence[Array]) -> None:
+        """Labels of tiles are put together only where the user wants tiles, and with a remark."""
+        plan = self.stages.job.plan
+        for output, block in zip(self.stages.job.model.outputs, blocks, strict=False):
+            if len(plan) == 1 or not numbers_objects(output, block.dtype):
+                continue
+            shape = "×".join(map(str, plan.tile_shape.values()))
+            if not plan.asked:
+                raise ImageError(
+                    f"The output {output.id!r} has whole numbers, as label images have, and the image does not fit "
+                    f"into one tile ({len(plan)} tiles of {shape} would be needed). Labels of tiles cannot be put "
+                    "together: objects would be cut, and numbers would occur twice. Give more memory with --memory, "
+                    "crop the image, or, where the numbers are no labels, ask for tiles with --tile "
+                    f"{shape.replace('×', 'x')}."
+                )
+            self.stages.record.note(
+                f"The output {output.id!r} has whole numbers and is put together from tiles, as asked. If they are "
+                "labels of objects, those that lie across the edge of a tile are cut, and numbers occur twice."
+            )
+
+    def write(self, batch: Sequence[Tile], computed: Sequence[Sequence[Array]]) -> None:
+        """Crop, postprocess and write every output of some tiles."""
+        with self.stages.record.timed("postprocessing and writing"):
+            for tile, blocks in zip(batch, computed, strict=True):
+                for postprocessor, block in zip(self.stages.postprocessors, blocks, strict=True):
+                    self._write(postprocessor, tile, block)
+
+    def _write(self, postprocessor: Postprocessor, tile: Tile, block: Array) -> None:
+        postprocessor.add(self.index, tile.kept[postprocessor.output.id], block, self.statistics)
+        if not block.size:
+            self.stages.record.note(
+                f"The output {postprocessor.output.id!r} has no entries ({'×'.join(map(str, block.shape))}): the "
+                "network found nothing in this image."
+            )
+        elif not _finite(block):
+            self.stages.record.note(
+                f"The output {postprocessor.output.id!r} holds values that are infinite or not numbers (NaN), as the "
+                "network returned them. They are kept; such values in the image, or extreme ones, can lead to them."
+            )
+
+    def finish(self) -> None:
+        """What needs the whole sample."""
+        with self.stages.record.timed("postprocessing and writing"):
+            self.stages.record.measured.append(
+                {
+                    (postprocessor.output.id, step): found
+                    for postprocessor in self.stages.postprocessors
+                    for step, found in postprocessor.finish(self.index, self.statistics).items()
+                }
+            )
+
+
+def _finite(block: Array) -> bool:
+    """Whether all values are finite numbers; minimum and maximum are NaN where any value is."""
+    return block.dtype.kind != "f" or bool(np.isfinite(block.min()) and np.isfinite(block.max()))
+
+
+def _absent(job: Job) -> str:
+    """Which inputs the user may still give, for a network that failed without them."""
+    absent = [tensor.id for tensor in job.model.inputs if tensor.id not in job.sources]
+    if not absent:
+        return ""
+    return f" It also takes {', '.join(absent)}; give what it needs of these, for instance --input {absent[0]}=FILE."

@@ -1,0 +1,273 @@
+"""How far a network looks: from which distance a pixel of its input still changes its output, and by how much.
+
+A slab of a noise-like tile is drawn anew, and the change of the output is read off at every distance from the slab.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from math import ceil, floor, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..array_types import Array
+from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, Operation, ReferencedSize, TensorSpec
+from ..network.tile_tensors import Inputs
+from ..network.torch_network import Network
+from ..tiling.axis import legal_size
+from ..tiling.links import TILED, Link, leading_input, links
+from .processing import SAMPLEWISE, apply
+from .statistics import measures_of
+
+TOLERANCE = 1e-5
+"""Changes of up to this part of the output's range do not count."""
+
+Links = Mapping[tuple[str, str], Link]
+
+# Where the description leaves it open, tiles are lengthened in these steps, but not beyond so many pixels.
+_LENGTHS = (128, 256, 512, 1024)
+_ENOUGH_PIXELS = 1 << 21
+# Pixels along the other axes of such a tile, by the number of dimensions.
+_ACROSS = {2: 64, 3: 32}
+# Slabs begin at up to this many neighbouring places, since they differ for networks that pool.
+_PLACES = 32
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Field:
+    """The receptive field along one axis of the leading input, in its pixels, on either side.
+
+    ``changes[n]`` is the largest change of an output farther than ``n`` pixels from what was changed, as part of the
+    output's range, for as many ``n`` as the tile has room for (none where nothing changed); ``largest`` is that of all.
+    They were seen in tiles of ``tile`` pixels along the axis; ``complete`` is false where there was no need or no time
+    to look at all places.
+    """
+
+    letter: str
+    tile: int
+    complete: bool
+    largest: float
+    changes: tuple[float, ...]
+
+    @property
+    def reach(self) -> int | None:
+        """How far any change reaches; ``None`` where that is to the end of the tile."""
+        return next((n for n, change in enumerate(self.changes) if change == 0), None)
+
+    @property
+    def effective(self) -> int | None:
+        """How far changes above :data:`TOLERANCE` reach; ``None`` where that is to the end of the tile."""
+        return next((n for n, change in enumerate(self.changes) if change <= TOLERANCE), None)
+
+    def beyond(self, pixels: int) -> float | None:
+        """The largest change farther than ``pixels``, or a bound of it; ``None`` where the tile has no room for it."""
+        if pixels < len(self.changes):
+            return self.changes[pixels]
+        return self.changes[-1] if self.effective is not None else None
+
+
+def receptive_field(model: ModelSpec, network: Network, inputs: Inputs) -> tuple[Field, ...]:
+    """Measure the field along every axis that an image can be cut along.
+
+    ``inputs`` are tensors as the network takes them: noise is drawn from their values. It stops after a minute.
+    Raises :class:`ModelError` or :class:`OutOfMemoryError` where the network fails.
+    """
+    given = {tensor.id: array for tensor, array in zip(model.inputs, inputs, strict=True) if array is not None}
+    leading = leading_input(model, given)
+    linked = links(model, leading)
+    axes = [axis for axis in leading.axes if axis.letter in TILED and _is_cut(axis, model, linked)]
+    return tuple(
+        _Probe(model, network, given, leading, linked, axis.letter).measure(_SECONDS / len(axes)) for axis in axes
+    )
+
+
+def _is_cut(axis: Axis, model: ModelSpec, linked: Links) -> bool:
+    """Whether tiles along the axis can be put together: every output follows it, none lists what the network finds."""
+    followers = {tensor for (tensor, _), link in linked.items() if link.letter == axis.letter}
+    lists = any(isinstance(one.size, FreeSize) and one.letter not in "bc" for out in model.outputs for one in out.axes)
+    return axis.size != FixedSize(1) and not lists and followers >= {output.id for output in model.outputs}
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Measures along the axis ``letter`` of the leading input; ``given`` are the inputs that are present."""
+
+    model: ModelSpec
+    network: Network
+    given: Mapping[str, Array]
+    leading: TensorSpec
+    linked: Links
+    letter: str
+
+    def measure(self, seconds: float) -> Field:
+        """Lengthen the tile until the end of the field is seen, and look at slabs at all places there."""
+        deadline = time.monotonic() + seconds
+        field, late = Field(self.letter, 0, False, 0.0, ()), False
+        tiles = list(self._tiles())
+        for sizes in tiles:
+            for field in self._fields(sizes):
+                late = time.monotonic() > deadline
+                if late or field.effective is None or (field.reach is None and sizes is not tiles[-1]):
+                    break
+            if late or field.reach is not None:
+                break
+        return field
+
+    def _tiles(self) -> Iterator[dict[str, int]]:
+        """Sizes of tiles that the network takes, longer and longer along the axis; always one."""
+        before: dict[str, int] = {}
+        for length in _LENGTHS:
+            sizes = self._sizes(length)
+            if sizes == before or (before and prod(sizes.values()) > _ENOUGH_PIXELS):
+                return
+            yield sizes
+            before = sizes
+
+    def _sizes(self, length: int) -> dict[str, int]:
+        """Pixels along each axis of the leading input, about ``length`` along the one that is measured."""
+        axes = [axis for axis in self.leading.axes if axis.letter in TILED]
+        across = _ACROSS.get(len(axes), 32)
+        wanted = {self.letter}
+        references = {}
+        for axis in axes:
+            if isinstance(axis.size, ReferencedSize):  # to another axis of this tensor
+                size = axis.size
+                reference = next(other.letter for other in axes if other.id == size.axis)
+                references[axis.letter] = Link(reference, size.scale, size.offset)
+                if axis.letter == self.letter:
+                    wanted.add(reference)
+        sizes = {
+            axis.letter: legal_size(axis.size, length if axis.letter in wanted else across)
+            for axis in axes
+            if axis.letter not in references
+        }
+        sizes |= {letter: link.size(sizes[link.letter]) for letter, link in references.items()}
+        return sizes
+
+    def _fields(self, sizes: Mapping[str, int]) -> Iterator[Field]:
+        """What is known of the field after a slab at one place, after another at a second place, and so on."""
+        length = sizes[self.letter]
+        random = np.random.default_rng(0)
+        tile = self._noise(sizes, random)
+        before = self._compute(tile)
+        width = max(1, min(_PLACES, length // 8))
+        first = (length - width) // 2 - width // 2
+        profile, room = np.zeros(length + 1), length
+        # places that follow each other lie apart, in case that there is no time for all
+        for number, place in enumerate(sorted(range(first, first + width), key=lambda place: place * 0.618 % 1), 1):
+            slab = (place, place + width)
+            after = self._compute(self._with_slab(tile, self._noise(sizes, random), *slab))
+            for output, one, other in zip(self.model.outputs, before, after, strict=True):
+                letter, link = self._follower(output)
+                axis = output.letters.index(letter)
+                distances = _distances(link, one.shape[axis], *slab)
+                np.maximum.at(profile, distances.clip(max=length), _changes(one, other, axis))
+                room = min(room, int(distances[0]), int(distances[-1]))
+            beyond = np.maximum.accumulate(profile[::-1])[::-1].tolist()
+            changes = beyond[1 : room + 1] if beyond[0] else ()
+            yield Field(self.letter, length, number == width, beyond[0], tuple(changes))
+
+    def _follower(self, output: TensorSpec) -> tuple[str, Link]:
+        """The axis of an output that follows the measured one, and how."""
+        return next(
+            (axis.letter, link)
+            for axis in output.axes
+            if (link := self.linked.get((output.id, axis.letter))) is not None and link.letter == self.letter
+        )
+
+    def _noise(self, sizes: Mapping[str, int], random: np.random.Generator) -> list[Array | None]:
+        """All inputs; those that follow the leading one in the given size, with values drawn from theirs."""
+        tile: list[Array | None] = []
+        for tensor in self.model.inputs:
+            array = self.given.get(tensor.id)
+            own = {letter: link for (name, letter), link in self.linked.items() if name == tensor.id}
+            if array is not None and own:
+                shape = [
+                    own[letter].size(sizes[own[letter].letter]) if letter in own else size
+                    for letter, size in zip(tensor.letters, array.shape, strict=True)
+                ]
+                array = _drawn(array, tensor.letters, shape, random)
+            tile.append(array)
+        return tile
+
+    def _with_slab(self, tile: Inputs, other: Inputs, start: int, stop: int) -> list[Array | None]:
+        """The tile, with the pixels ``start`` … ``stop`` of another one in all inputs that follow the axis."""
+        mixed = []
+        for tensor, array, source in zip(self.model.inputs, tile, other, strict=True):
+            for number, letter in enumerate(tensor.letters):
+                link = self.linked.get((tensor.id, letter))
+                if array is not None and source is not None and link is not None and link.letter == self.letter:
+                    span = slice(ceil(start * link.scale), floor(stop * link.scale))
+                    slab = (slice(None),) * number + (span,)
+                    array = array.copy()
+                    array[slab] = source[slab]
+            mixed.append(array)
+        return mixed
+
+    def _compute(self, tile: Inputs) -> list[Array]:
+        """All outputs, after the first steps of the postprocessing."""
+        blocks = self.network(tile)
+        return [
+            apply(_smooth_steps(output), output.id, block, output.letters, {})
+            for output, block in zip(self.model.outputs, blocks, strict=False)
+        ]
+
+
+def _smooth_steps(output: TensorSpec) -> list[Operation]:
+    """The first steps of the postprocessing, as far as each works at one place and its result shows small changes."""
+    return list(takewhile(lambda step: _is_smooth(step, output), output.operations))
+
+
+def _is_smooth(step: Operation, output: TensorSpec) -> bool:
+    if step.name == "ensure_dtype":
+        return bool(step.kwargs.get("keep_floats")) or np.dtype(step.kwargs["dtype"]).kind == "f"
+    return (
+        step.name not in (*SAMPLEWISE, "binarize")
+        and not measures_of(step, output.id)
+        and not (step.name == "softmax" and step.kwargs.get("axis", "c") != "c")
+    )
+
+
+def _drawn(array: Array, letters: str, shape: Sequence[int], random: np.random.Generator) -> Array:
+    """Values of an array drawn at random, those of each channel from its own."""
+    if "c" not in letters:
+        return random.choice(_values(array), shape)
+    axis = letters.index("c")
+    rest = [*shape[:axis], *shape[axis + 1 :]]
+    return np.stack([random.choice(_values(channel), rest) for channel in np.moveaxis(array, axis, 0)], axis)
+
+
+def _values(array: Array) -> Array:
+    """The values of an array that are numbers; 0 and 1 where they do not differ."""
+    values = array[np.isfinite(array)]
+    return values if values.size and (values != values[0]).any() else np.array([0, 1], array.dtype)
+
+
+def _distances(link: Link, size: int, start: int, stop: int) -> NDArray[np.intp]:
+    """How far each pixel of an output axis lies from the slab ``start`` … ``stop``, in pixels of the leading input.
+
+    It is the halo with which a tile that does not see the slab still gives that pixel; 0 where there is none.
+    """
+    pixels, scale = np.arange(size), float(link.scale)
+    before = start - (pixels - link.offset) / scale
+    after = (pixels + 1) / scale - stop
+    return np.ceil(np.maximum(before, after).round(6)).clip(0).astype(np.intp)
+
+
+def _changes(before: Array, after: Array, axis: int) -> Array:
+    """The largest change at each place along one axis, as part of the range of all values.
+
+    Where a number becomes none, or the other way round, that is a change by the whole range.
+    """
+    before, after = before.astype(np.float64), after.astype(np.float64)
+    alike = (before == after) | (np.isnan(before) & np.isnan(after))
+    known = [one[np.isfinite(one)] for one in (before, after)]
+    span = max(float(np.ptp(one)) if one.size else 0.0 for one in known) or 1.0
+    with np.errstate(invalid="ignore"):
+        difference = np.where(alike, 0, np.abs(after - before) / span)
+    others = tuple(number for number in range(before.ndim) if number != axis)
+    largest: Array = np.where(np.isfinite(difference), difference, 1.0).max(axis=others)
+    return largest

@@ -1,0 +1,114 @@
+"""Where the samples of an output go in its files: stacked along the batch axis, or along the axes of the image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ..array_types import Array, Index, Spans
+from ..image.axis_mapping import Matched
+from ..image.image import PixelSize
+from ..image.units import pixel_size
+from ..image.writers.base import Layout, Sink
+from ..model.spec import TensorSpec
+from ..tiling.plan import Plan
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All samples of one output.
+
+    ``letters`` and ``sizes`` are those of one sample, ``iterated`` and ``samples`` the further axes of the image.
+    """
+
+    letters: str
+    sizes: Mapping[str, int]
+    iterated: str
+    samples: tuple[int, ...]
+
+    @property
+    def tensor_axes(self) -> str:
+        """The model's own axes; samples lie along the batch axis, or before the others where there is none."""
+        return self.letters if "b" in self.letters else self.picture_axes
+
+    @property
+    def picture_axes(self) -> str:
+        """The iterated axes of the image, then those of the output without the batch."""
+        own = self.letters.replace("b", "")
+        spare = [letter for letter in "tpi" if letter not in own + self.iterated]
+        return "".join(spare.pop(0) if letter in own else letter for letter in self.iterated) + own
+
+    def shape(self, axes: str) -> tuple[int, ...]:
+        """Extents along :attr:`tensor_axes` or :attr:`picture_axes`."""
+        if axes == self.letters and "b" in axes:
+            batch = self.sizes["b"] * prod(self.samples)
+            return tuple(batch if letter == "b" else self.sizes[letter] for letter in axes)
+        return (*self.samples, *(self.sizes[letter] for letter in self.letters if letter != "b"))
+
+
+class StackWriter:
+    """Puts blocks of samples into sinks: ``tensors`` are laid out as the tensor, ``pictures`` as the picture."""
+
+    def __init__(self, stack: Stack, tensors: Sequence[Sink], pictures: Sequence[Sink]) -> None:
+        self.stack, self.tensors, self.pictures = stack, tensors, pictures
+
+    def write(self, index: Index, spans: Spans, block: Array) -> None:
+        """Write the region ``spans`` of the sample at ``index``; ``block`` has the axes of the output."""
+        letters = self.stack.letters
+        region = {
+            letter: slice(*spans.get(letter, (0, size))) for letter, size in zip(letters, block.shape, strict=True)
+        }
+        picture = block.squeeze(letters.index("b")) if "b" in letters else block
+        rest = tuple(region[letter] for letter in letters if letter != "b")
+        at = tuple(slice(place, place + 1) for place in index)
+        pictured = np.expand_dims(picture, tuple(range(len(index))))
+        for sink in self.pictures:
+            sink.write((*at, *rest), pictured)
+        if "b" not in letters:
+            for sink in self.tensors:
+                sink.write((*at, *rest), pictured)
+            return
+        number = int(np.ravel_multi_index(index, self.stack.samples)) if index else 0
+        region["b"] = slice(number, number + 1)
+        for sink in self.tensors:
+            sink.write(tuple(region[letter] for letter in letters), block)
+
+
+def layout(
+    stack: Stack, axes: str, dtype: "np.dtype[np.generic]", pixel_size: Mapping[str, PixelSize], names: Sequence[str]
+) -> Layout:
+    """The layout of a file; channel names are given where there is one for each channel."""
+    shape = stack.shape(axes)
+    channels = shape[axes.index("c")] if "c" in axes else 0
+    return Layout(
+        axes=axes,
+        shape=shape,
+        dtype=dtype,
+        pixel_size={letter: size for letter, size in pixel_size.items() if letter in axes},
+        channel_names=tuple(names) if len(names) == channels else (),
+    )
+
+
+def output_pixel_size(output: TensorSpec, plan: Plan, leading: Matched) -> dict[str, PixelSize]:
+    """Pixel size along the axes of an output: the image's, times how much coarser the output is.
+
+    An output that is smaller than the image by the offset of its description lies in the middle of the image (spec 0.4,
+    ``ImplicitOutputShape``), which gives the position of its first pixel. Where the pixel size of the image is unknown,
+    an output that is coarser, finer or smaller than the image has sizes and positions in pixels of the image. Axes that
+    the image does not have take the scale that the description declares, where it names a unit.
+    """
+    links = next(part.links for part in plan.outputs if part.id == output.id)
+    found = {letter: size for letter, size in leading.image.pixel_size.items() if letter in leading.iterated}
+    for axis in output.axes:
+        link = links.get(axis.letter)
+        if link is not None:
+            size = leading.image.pixel_size.get(link.letter)
+            if size is not None or link.scale != 1 or link.offset:
+                start = float(-link.offset / link.scale / 2)
+                found[axis.letter] = (size or PixelSize(1.0, "pixel")).resampled(float(link.scale), start)
+        elif axis.unit is not None and axis.letter in "zyxt":
+            declared = pixel_size(axis.letter, axis.scale, axis.unit)
+            if declared is not None:
+                found[axis.letter] = declared
+    return found

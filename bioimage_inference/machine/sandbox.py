@@ -1,0 +1,227 @@
+"""The second wall: a process that is about to load a stranger's network gives up what it does not need.
+
+Linux's Landlock takes away files: those that the job needs stay, to read or to write. seccomp takes away sockets, new
+programs, and the memory of other processes. Neither needs a privilege, and neither can be undone, so only a process of
+this program's own does so: see :func:`may_be_restricted`. See landlock(7) and seccomp(2).
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files.scratch import folders_in_use, scratch_folder
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+# landlock.h: system calls (the same on all machines) and access rights, by the version that brought them.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_RULE_PATH = 1
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REMOVE_DIR, _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 4, 1 << 13, 1 << 14, 1 << 15
+_FIRST_RIGHTS = (1 << 13) - 1
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+_TCP = 0b11  # bind and connect
+_SCOPES = 0b11  # abstract sockets and signals stay within the process
+
+# System calls by machine: socket, execve, execveat, ptrace, process_vm_readv, process_vm_writev.
+_CALLS = {"x86_64": (41, 59, 322, 101, 310, 311), "aarch64": (198, 221, 281, 117, 270, 271)}
+_IO_URING_SETUP = 425  # would open sockets without a call of socket
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_AF_UNIX, _NO_FAMILY = 1, 0xFFFFFFFF
+_OFFSET_OF_ARCHITECTURE, _OFFSET_OF_ARGUMENT = 4, 16  # in struct seccomp_data
+_X32 = 0x40000000  # the second set of system calls on x86-64
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+
+_REFUSALS = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
+_SYSTEM = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/dev", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/shm", "/dev/dri", "/dev/kfd")
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What a process gave up: ``landlock`` is the version that the kernel offers, 0 where it has none."""
+
+    landlock: int = 0
+    seccomp: bool = False
+    reason: str = ""
+
+    def in_words(self) -> str:
+        """For the user."""
+        if not self.landlock and not self.seccomp:
+            return f"none: {self.reason}"
+        found = [f"Landlock {self.landlock}"] if self.landlock else []
+        return " and ".join([*found, *(["seccomp"] if self.seccomp else [])])
+
+
+_own_process = False
+_standing = Walls(reason="this process does not belong to the command line")
+
+
+def may_be_restricted() -> None:
+    """Let :func:`restricted` work in this process; for entry points of this program only."""
+    global _own_process
+    _own_process = True
+
+
+def walls() -> Walls:
+    """The walls that stand around this process."""
+    return _standing
+
+
+def advice(error: BaseException) -> str:
+    """What a user can do where these walls may be the reason of an error; else the empty text."""
+    stands = _standing.landlock or _standing.seccomp
+    refused = isinstance(error, PermissionError) or any(text in str(error) for text in _REFUSALS)
+    if not stands or not refused:
+        return ""
+    return (
+        " The sandbox leaves a model only the files that the run needs, and no network. If you trust the model with "
+        "more, add --no-sandbox."
+    )
+
+
+@contextmanager
+def restricted(read: Iterable[Path], write: Iterable[Path], wanted: bool = True) -> Iterator[None]:
+    """Leave the process these files and folders, besides Python's and the system's own, from now on.
+
+    ``write`` are folders in which it may also make and remove files; one that does not exist cannot be made any more.
+    A folder for temporary files of its own is added. What is restricted stays so after the block; only the temporary
+    folder ends with it.
+    """
+    global _standing
+    if not wanted:
+        _standing = Walls(reason="--no-sandbox")
+    if not wanted or not _own_process:
+        yield
+        return
+    with scratch_folder() as scratch:
+        tempfile.tempdir = str(scratch)
+        fonts = _font_cache()
+        if fonts is None:
+            os.environ["MPLCONFIGDIR"] = str(scratch)
+        _standing = _restrict(
+            [*_own_files(), *filter(None, [fonts]), *read],
+            [*(folder.absolute() for folder in write), *folders_in_use()],
+        )
+        yield
+
+
+def _font_cache() -> Path | None:
+    """The folder where matplotlib keeps its list of fonts, if there is such a list."""
+    named, cache = os.environ.get("MPLCONFIGDIR"), os.environ.get("XDG_CACHE_HOME")
+    with suppress(RuntimeError):  # nobody's home is known
+        folder = Path(named) if named else Path(cache or Path.home() / ".cache") / "matplotlib"
+        if any(folder.glob("fontlist-*.json")):
+            return folder
+    return None
+
+
+def _own_files() -> Iterator[Path]:
+    """What Python, its packages and the system's libraries are read from."""
+    yield from map(Path, (sys.prefix, sys.base_prefix, *_SYSTEM))
+    yield from (Path(entry) for entry in sys.path if entry)
+    yield Path(__file__).parent
+
+
+def _restrict(read: Iterable[Path], write: Sequence[Path]) -> Walls:
+    if sys.platform != "linux":
+        return Walls(reason=f"{platform.system()} has neither Landlock nor seccomp")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        return Walls(reason=f"the kernel refused them ({os.strerror(ctypes.get_errno())})")
+    return Walls(_landlock(libc, read, write), _seccomp(libc), "the kernel offers neither Landlock nor seccomp")
+
+
+def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path]) -> int:
+    """Restrict files; the version of Landlock, 0 where there is none."""
+    version: int = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
+    if version < 1:
+        return 0
+    handled = _FIRST_RIGHTS
+    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV)):
+        handled |= right if version >= since else 0
+    numbers = [handled, _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0]
+    attributes = struct.pack("<3Q", *numbers)[: 8 if version < 4 else 16 if version < 6 else 24]
+    rules: int = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
+    if rules < 0:
+        return 0
+    try:
+        for path in read:
+            _allow(libc, rules, path, _READ_FILE | _READ_DIR)
+        for path in (*write, *map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):
+            _allow(libc, rules, path, handled & ~_EXECUTE)
+        for path in write:
+            if _may_be_removed(path):
+                _allow(libc, rules, path.parent, _REMOVE_DIR)
+        failed = libc.syscall(_RESTRICT_SELF, rules, 0)
+    finally:
+        os.close(rules)
+    return 0 if failed else version
+
+
+def _may_be_removed(folder: Path) -> bool:
+    """Whether the program removes the folder in the end: a temporary one, or a new one in which nothing was written."""
+    return folder in folders_in_use() or (folder.is_dir() and next(folder.iterdir(), None) is None)
+
+
+def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except UnicodeEncodeError:  # in an ASCII locale Python cannot open such a name at all
+        return
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):  # then there is nothing to allow
+            return
+        raise
+    try:
+        own = rights if os.path.isdir(place) else rights & _OF_FILES  # noqa: PTH112 (pathlib takes no descriptor)
+        rule = struct.pack("<Qi", own, place)
+        if libc.syscall(_ADD_RULE, rules, _RULE_PATH, rule, 0):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+    finally:
+        os.close(place)
+
+
+def _seccomp(libc: ctypes.CDLL) -> bool:
+    """Refuse sockets, programs and other processes' memory with "operation not permitted"; whether that worked.
+
+    Where there is a GPU of NVIDIA, sockets within the machine stay: CUDA talks to its services by them.
+    """
+    machine = platform.machine()
+    if machine not in _CALLS:
+        return False
+    load, equal, at_least, finish = 0x20, 0x15, 0x35, 0x06  # BPF: LD|W|ABS, JMP|JEQ|K, JMP|JGE|K, RET|K
+    allow, refuse, kill = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
+    socket, *others = _CALLS[machine]
+    others.append(_IO_URING_SETUP)
+    count = len(others)
+    unix = _AF_UNIX if any(Path("/dev").glob("nvidia*")) else _NO_FAMILY
+    program = [
+        (load, 0, 0, _OFFSET_OF_ARCHITECTURE),
+        (equal, 1, 0, _ARCHITECTURES[machine]),
+        (finish, 0, 0, kill),
+        (load, 0, 0, 0),  # the number of the call
+        (at_least, count + 2, 0, _X32),
+        (equal, count + 2, 0, socket),
+        *((equal, count - number, 0, call) for number, call in enumerate(others)),
+        (finish, 0, 0, allow),
+        (finish, 0, 0, refuse),
+        (load, 0, 0, _OFFSET_OF_ARGUMENT),  # the family of a socket
+        (equal, 1, 0, unix),
+        (finish, 0, 0, refuse),
+        (finish, 0, 0, allow),
+    ]
+    code = b"".join(struct.pack("<HBBI", *one) for one in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    description = struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(buffer))
+    every_thread = 1
+    failed: int = libc.syscall(_SECCOMP[machine], 1, every_thread, description)
+    return failed == 0

@@ -1,0 +1,75 @@
+"""Several tiles in one call of the network, which keeps a GPU busier than one by one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..array_types import Array
+from ..errors import BioimageInferenceError, ModelError, OutOfMemoryError
+from ..model.spec import ModelSpec, TensorSpec
+from .tile_tensors import Inputs, same
+from .torch_network import Network
+
+
+class Batches:
+    """Computes tiles up to ``most`` at a time, along the batch axes of the model.
+
+    The first two tiles are computed one by one as well: unless both ways give the same, all others are one by one too,
+    as for a network that normalises over all that it is given. Where a batch does not fit into
+    memory, smaller ones are taken.
+    """
+
+    def __init__(self, network: Network, model: ModelSpec, most: int) -> None:
+        self._network = network
+        self._most = most
+        self._inputs, self._outputs = _batch_axes(model.inputs), _batch_axes(model.outputs)
+        self._compared = False
+
+    def __call__(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
+        """The outputs of every tile. Raises what the network raises for a single tile."""
+        if self._compared or min(self._most, len(tiles)) == 1:
+            return self._compute(tiles)
+        self._compared = True
+        pair = [self._network(inputs) for inputs in tiles[:2]]
+        if not self._agrees(tiles[:2], pair):
+            self._most = 1
+        return pair + self._compute(tiles[2:])
+
+    def _agrees(self, tiles: Sequence[Inputs], expected: Sequence[Sequence[Array]]) -> bool:
+        try:
+            found = self._at_once(tiles)
+        except BioimageInferenceError:  # a network for one at a time
+            return False
+        named = (outputs[: len(self._outputs)] for outputs in expected)
+        return all(map(same, found, named))
+
+    def _compute(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
+        """The outputs of every tile, as many at once as fit into memory."""
+        found: list[list[Array]] = []
+        while len(found) < len(tiles):
+            part = tiles[len(found) : len(found) + self._most]
+            try:
+                found += self._at_once(part)
+            except OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+                self._most = len(part) // 2
+        return found
+
+    def _at_once(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
+        if len(tiles) == 1:
+            return [self._network(tiles[0])]
+        joined = [
+            None if arrays[0] is None else np.concatenate(arrays, axis)
+            for axis, arrays in zip(self._inputs, zip(*tiles, strict=True), strict=True)
+        ]
+        # outputs that the description does not name are not used
+        outputs = list(zip(self._outputs, self._network(joined), strict=False))
+        if any(array.shape[axis] != len(tiles) for axis, array in outputs):
+            raise ModelError(f"The network does not return {len(tiles)} tiles for {len(tiles)} of them.")
+        parts = [np.split(array, len(tiles), axis) for axis, array in outputs]
+        return [list(tile) for tile in zip(*parts, strict=True)]
+
+
+def _batch_axes(tensors: Sequence[TensorSpec]) -> list[int]:
+    return [tensor.letters.find("b") for tensor in tensors]

@@ -1,0 +1,152 @@
+"""The network on OpenVINO, an engine for CPUs that is installed on request (the extra ``openvino``)."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from ..array_types import Array
+from ..errors import BioimageInferenceError, ModelError
+from ..machine.allocator import give_back_buffers
+from ..options import Precision
+from .tile_tensors import Inputs, difference
+from .torch_network import Engine, failed, memory_is_short, too_large
+from .tracing import trace
+
+_MISSING = object()
+# Compiled networks that are kept, each for its own shapes and with buffers of its own.
+_KEPT = 8
+_PRECISION = "INFERENCE_PRECISION_HINT"
+
+
+def openvino_installed() -> bool:
+    """Whether OpenVINO can be asked for."""
+    return find_spec("openvino") is not None
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Import OpenVINO as if its telemetry, which reports every import to its makers, were not installed."""
+    before = sys.modules.get("openvino_telemetry", _MISSING)
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is _MISSING:
+            del sys.modules["openvino_telemetry"]
+        else:
+            sys.modules["openvino_telemetry"] = before  # type: ignore[assignment]
+
+
+class OpenVINONetwork:
+    """A PyTorch module converted to OpenVINO, for each shape of the inputs when that first comes.
+
+    Raises :class:`ModelError` where OpenVINO cannot run the network, :class:`OutOfMemoryError` where a tile does not
+    fit.
+    """
+
+    def __init__(self, module: Any, precision: Precision, threads: int) -> None:
+        with _without_telemetry():
+            import openvino
+
+        self._openvino = openvino
+        self._threads = threads
+        self._core = openvino.Core()
+        self._module = module
+        self._compiled: dict[Any, _Compiled] = {}
+        self._settings = {
+            # the default is what the CPU does fastest, which may be less than float32
+            _PRECISION: "bf16" if precision == "bfloat16" else "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_HYPER_THREADING": True,  # threads are as many as told, whatever the cores
+            "ENABLE_CPU_PINNING": False,  # or processes side by side would share a core
+        }
+        self.engine = Engine("openvino", "as asked")
+        self._remark = ""
+        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            self._remark = "; in float32, because this CPU computes no bfloat16"
+
+    def __call__(self, inputs: Inputs) -> list[Array]:
+        """Compute one tile; outputs have the types that torch gives them."""
+        shapes = tuple(None if array is None else (array.shape, array.dtype) for array in inputs)
+        try:
+            if shapes not in self._compiled:
+                compiled, expected = self._compile(inputs)
+                outputs = compiled(inputs)
+                if not self._compiled:
+                    apart = f"{difference(outputs, expected):.1g} of the range of values"
+                    reason = f"as asked; its first tile differs from torch's in float32 by {apart}{self._remark}"
+                    self.engine = Engine("openvino", reason)
+                self._compiled = dict(list(self._compiled.items())[1 - _KEPT :]) | {shapes: compiled}
+                return outputs
+            return self._compiled[shapes](inputs)
+        except MemoryError as error:
+            raise too_large(inputs, "not enough memory") from error
+        except RuntimeError as error:
+            if memory_is_short(error):
+                raise too_large(inputs, "not enough memory") from error
+            raise failed(inputs, error) from error
+
+    def _compile(self, inputs: Inputs) -> "tuple[_Compiled, list[Array]]":
+        """The network for inputs of these shapes, and what torch gives for these inputs."""
+        present = [array for array in inputs if array is not None]
+        from .torch_settings import torch_settings
+
+        try:
+            with torch_settings(self._threads):
+                traced, expected = trace(self._module, inputs)
+            model = self._openvino.convert_model(
+                traced,
+                example_input=tuple(np.array(array, order="C") for array in present),
+                input=[(list(array.shape), array.dtype.type) for array in present],
+            )
+        except (MemoryError, BioimageInferenceError):
+            raise
+        except Exception as error:  # torch's tracer and OpenVINO's converter raise anything
+            if memory_is_short(error):
+                raise
+            raise _not_convertible(str(error)) from error
+        give_back_buffers()  # torch needs none of them from here on
+        if model.is_dynamic():
+            raise _not_convertible("the shapes of its results depend on the values of its inputs")
+        if len(model.outputs) != len(expected):
+            raise _not_convertible(f"it returns {len(expected)} tensors, as converted {len(model.outputs)}")
+        request = self._compiled_for_cpu(model).create_infer_request()
+        return _Compiled(request, [array.dtype for array in expected]), expected
+
+    def _compiled_for_cpu(self, model: Any) -> Any:
+        """The model compiled in the precision asked for, or in float32 where OpenVINO cannot compile it in less."""
+        try:
+            return self._core.compile_model(model, "CPU", self._settings)
+        except RuntimeError as error:
+            if memory_is_short(error):
+                raise
+            if self._settings[_PRECISION] == "f32":
+                raise _not_convertible(str(error)) from error
+        self._settings[_PRECISION] = "f32"
+        self._remark = "; in float32, because OpenVINO cannot compile this network in bfloat16 on this CPU"
+        return self._compiled_for_cpu(model)
+
+
+class _Compiled:
+    """A network for one shape of each input; ``dtypes`` are those of the outputs."""
+
+    def __init__(self, request: Any, dtypes: "list[np.dtype[Any]]") -> None:
+        self._request, self._dtypes = request, dtypes
+
+    def __call__(self, inputs: Inputs) -> list[Array]:
+        # copies, since tiles are parts of the image, and nothing promises that OpenVINO only reads its inputs
+        present = [np.array(array, order="C") for array in inputs if array is not None]
+        self._request.infer(present, share_inputs=True)
+        tensors = (self._request.get_output_tensor(number) for number in range(len(self._dtypes)))
+        return [np.array(tensor.data, dtype) for tensor, dtype in zip(tensors, self._dtypes, strict=True)]
+
+
+def _not_convertible(reason: str) -> ModelError:
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    last = lines[-1][:300] if lines else "no reason given"
+    return ModelError(f"OpenVINO cannot run this network: {last}. Leave --engine out to compute with torch.")

@@ -1,0 +1,140 @@
+"""SHA-256 of images and outputs: of files, of folders such as OME-Zarr, of arrays in memory.
+
+Images are hashed in a thread of their own while the network computes: hashing takes a core for a short time, reads in
+blocks, and leaves the interpreter free for others.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+from ..machine.threads import thread_pool
+
+_BLOCK = 4 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """SHA-256 in lower case, and the number of bytes that it is of."""
+
+    sha256: str
+    size: int
+
+
+def path_hash(path: Path, stopped: Event | None = None) -> Hashed:
+    """The hash of a file, or of all files of a folder.
+
+    The hash of a folder is that of a text with one line ``HASH  NAME`` per file, as ``sha256sum`` prints them: names
+    relative to the folder, sorted by their bytes. So ``find . -type f -printf '%P\\n' | LC_ALL=C sort |
+    xargs -d '\\n' sha256sum | sha256sum`` in the folder gives the same. Raises :class:`OSError`, and
+    :class:`CancelledError` once ``stopped`` is set.
+    """
+    if not path.is_dir():
+        return _file_hash(path, stopped)
+    lines, size = hashlib.sha256(), 0
+    for name in _file_names(path):
+        one = _file_hash(path / name, stopped)
+        lines.update(os.fsencode(f"{one.sha256}  {name}\n"))
+        size += one.size
+    return Hashed(lines.hexdigest(), size)
+
+
+def array_hash(array: NDArray[Any], stopped: Event | None = None) -> Hashed:
+    """The hash of an array's bytes in C order and its own byte order, as ``sha256(array.tobytes())``."""
+    digest = hashlib.sha256()
+    rows = array[None] if array.ndim == 0 else array
+    step = max(1, _BLOCK // max(1, rows[:1].nbytes))
+    for start in range(0, len(rows), step):
+        _check(stopped)
+        digest.update(np.ascontiguousarray(rows[start : start + step]).reshape(-1).view(np.uint8).data)
+    return Hashed(digest.hexdigest(), array.nbytes)
+
+
+class InputHashes:
+    """The hashes of the images of a run, computed in a thread from the beginning of the ``with`` block.
+
+    ``inputs`` has a file, a folder or an array by input tensor. Leaving the block stops what is not done.
+    """
+
+    def __init__(self, inputs: Mapping[str, Path | NDArray[Any]]) -> None:
+        self._inputs = inputs
+        self._stopped = Event()
+        self._pool = thread_pool()
+        self._begun: dict[str, Future[tuple[Hashed, str]]] = {}
+
+    def __enter__(self) -> "InputHashes":
+        self._begun = {tensor: self._pool.submit(self._hash, one) for tensor, one in self._inputs.items()}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def results(self) -> dict[str, Hashed]:
+        """The hashes by input tensor, once they are complete.
+
+        Raises :class:`ImageError` where an image was changed since the block began, or can no longer be read.
+        """
+        found = {}
+        for tensor, one in self._inputs.items():
+            try:
+                found[tensor], before = self._begun[tensor].result()
+                changed = isinstance(one, Path) and _state(one) != before
+            except OSError as error:
+                raise ImageError(f"{one} could not be read a second time: {error.strerror or error}.") from error
+            if changed:
+                raise ImageError(
+                    f"{one} was changed while it was read, so that nobody could say what the result is of; nothing was "
+                    "written. Run again when nothing writes to it."
+                )
+        return found
+
+    def _hash(self, one: Path | NDArray[Any]) -> tuple[Hashed, str]:
+        if not isinstance(one, Path):
+            return array_hash(one, self._stopped), ""
+        before = _state(one)
+        return path_hash(one, self._stopped), before
+
+
+def _file_hash(path: Path, stopped: Event | None) -> Hashed:
+    digest, size, block = hashlib.sha256(), 0, bytearray(_BLOCK)
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(block):
+            _check(stopped)
+            digest.update(memoryview(block)[:count])
+            size += count
+    return Hashed(digest.hexdigest(), size)
+
+
+def _file_names(folder: Path) -> Iterator[str]:
+    """Names of all files in a folder, relative to it, with slashes, sorted by their bytes."""
+    names = [
+        (Path(place) / name).relative_to(folder).as_posix() for place, _, files in os.walk(folder) for name in files
+    ]
+    yield from sorted(names, key=os.fsencode)
+
+
+def _state(path: Path) -> str:
+    """What tells whether a file, or any file of a folder, was changed: sizes and times of change."""
+    seen = hashlib.sha256()
+    for file in (path / name for name in _file_names(path)) if path.is_dir() else (path,):
+        status = file.stat()
+        seen.update(os.fsencode(f"{file} {status.st_size} {status.st_mtime_ns}\n"))
+    return seen.hexdigest()
+
+
+def _check(stopped: Event | None) -> None:
+    if stopped is not None and stopped.is_set():
+        raise CancelledError

@@ -320,9 +320,9 @@ def to_json(value: Any) -> Any:
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, (bool, int, str)):
         return value
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, (list, tuple, set, frozenset)):
         return [to_json(one) for one in value]
     if isinstance(value, Mapping):
         return {str(key): to_json(one) for key, one in value.items()}

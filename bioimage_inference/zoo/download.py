@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from ..errors import ModelError, UsageError, cannot_write
-from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
+from ..files.shared_folders import make_folder
 from ..files.temporary_names import new_mark
 from ..files.typed_path import is_address
 from ..model.description import read_description

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ..errors import ModelError
-from ..files.overwriting import make_folder
+from ..files.shared_folders import make_folder
 from ..model.package import file_sha256, require_sha256
 
 if TYPE_CHECKING:

@@ -125,7 +125,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _records_of(path: Path, records: Iterable[Path]) -> Iterator[Path]:
-    """Yield the records that may name a file: for ``cells_prediction.tif`` ``cells_provenance.json``, and ``records``."""
+    """Yield records that may name a file: ``cells_provenance.json`` for ``cells_prediction.tif``, and ``records``."""
     parts = path.name.split("_")
     yield from (path.with_name("_".join(parts[:count]) + RECORD_END) for count in range(1, len(parts)))
     yield from records

@@ -18,7 +18,7 @@ def input_path(typed: Path | str) -> Path:
     """Return the path of a file to read. Raises :class:`UsageError` for an empty text and for an internet address."""
     text = str(typed)
     if not text.strip():
-        raise UsageError("The file name is empty. Give the file; perhaps a variable of a script is empty.")
+        raise UsageError("The file name is an empty text. Give the file; perhaps a variable of a script is empty.")
     if is_address(text) and not os.path.lexists(text):
         raise UsageError(f"{text} is an address, and this program reads only files. Download it, and give the file.")
     return user_path(typed)

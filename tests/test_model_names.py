@@ -15,8 +15,7 @@ from bioimage_inference import open_model, predict
 from bioimage_inference.cli import main
 from bioimage_inference.errors import BioimageInferenceError, UsageError
 from bioimage_inference.zoo.index import Entry, load_index
-from bioimage_inference.zoo.names import recorded_name
-from bioimage_inference.zoo.typed import typed_name
+from bioimage_inference.zoo.names import recorded_name, typed_name
 
 from .models import Blur, simple_tensors, write_model
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ..errors import ModelError, UsageError
 from . import safe_yaml as plain_yaml
 from .safe_zip import ZIP_MAGIC, Archive, open_archive
+from .spec import PYTORCH_FORMATS
 
 WeightsKind = Literal["torchscript", "state_dict"]
 
@@ -21,7 +22,6 @@ PREFERRED_NAMES = ("rdf.yaml", "bioimageio.yaml")
 MAX_YAML_FILES = 100
 MAX_YAML_BYTES = 2**20
 
-_PYTORCH_WEIGHTS = {"torchscript", "pytorch_script", "pytorch_state_dict"}
 _PICKLE_MAGIC = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 _IMAGE_MAGIC = {
     b"II*\0": "a TIFF image",
@@ -260,7 +260,7 @@ def _named_files(description: Mapping[str, Any]) -> set[str]:
     """Every text of the description that may be the name of a file, save those of weights for other frameworks."""
     weights = description.get("weights")
     if isinstance(weights, Mapping):
-        usable = {key: value for key, value in weights.items() if key in _PYTORCH_WEIGHTS}
+        usable = {key: value for key, value in weights.items() if key in PYTORCH_FORMATS}
         description = {**description, "weights": usable}
     # "unet.py:UNet2d" and "conda:environment.yaml" of format 0.4 name a file before or after the colon
     parts = {part for text in _texts(description) for part in (text, text.rpartition(":")[0], text.partition(":")[2])}

@@ -44,8 +44,8 @@ from .provenance.record_builder import (
     with_files,
 )
 from .provenance.tiff_tags import tiff_facts
+from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files
-from .zoo.trust_policy import trust_policy
 
 if TYPE_CHECKING:
     from xarray import DataArray

@@ -15,8 +15,9 @@ from .._version import __version__
 from ..errors import OutputError
 from ..image.axis_mapping import Matched
 from ..image.image import PixelSize
+from ..inference.operations.registry import measures_of
 from ..inference.planning import Prepared
-from ..inference.statistics import Measure, Moments, Statistics, measures_of, pools_samples
+from ..inference.statistics import Measure, Statistics
 from ..machine.sandbox import walls
 from ..machine.threads import thread_pool
 from ..model.spec import FixedSize, ModelSpec, Operation, TensorSpec
@@ -202,7 +203,7 @@ def step_records(
                 entry
                 for one in measures_of(step, tensor.id)
                 # outputs are measured sample by sample, whatever their axes
-                for entry in _statistics(one, samples, pooled=pools_samples(one) and one.tensor in present)
+                for entry in _statistics(one, samples, pooled=one.pooled and one.tensor in present)
             ]
             steps.append(
                 record.StepRecord(tensor=tensor.id, step=step.name, arguments=_arguments(step), statistics=tuple(found))
@@ -302,8 +303,7 @@ def _planned_output(output: TensorSpec, prepared: Prepared) -> record.PlannedOut
 
 def _statistics(measure: Measure, samples: Sequence[Statistics], pooled: bool) -> Iterator[record.StatisticRecord]:
     """Yield one entry per statistic, with its values of every sample, or of all samples where these are pooled."""
-    names = ("mean", "standard deviation") if isinstance(measure, Moments) else (f"percentile {100 * measure.q:g}",)
-    for number, name in enumerate(names):
+    for number, name in enumerate(measure.names):
         values = (np.ravel(sample[measure][number]) for sample in (samples[:1] if pooled else samples))
         yield record.StatisticRecord(
             statistic=name,

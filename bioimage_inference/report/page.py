@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
+from ..files.shared_folders import make_folder
 from ..provenance.citation import bibtex, methods, references
 from ..provenance.record import RunRecord, to_json
 from ..text import for_address, for_html, one_line

@@ -53,7 +53,9 @@ class ComputedRun:
         """The images with their hashes."""
         hashes = ((one, self.hashes.get(one.tensor)) for one in self.planned.inputs)
         return tuple(
-            record.InputRecord(**vars(one), sha256=found and found.sha256, bytes=None if found is None else found.size)
+            record.InputRecord(
+                **vars(one), sha256=None if found is None else found.sha256, bytes=None if found is None else found.size
+            )
             for one, found in hashes
         )
 

@@ -31,7 +31,7 @@ from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
 from .provenance.hashing import InputHashes
-from .provenance.record import ComputedOutput, RunRecord, SourceRecord, to_json, write_record
+from .provenance.record import RunRecord, to_json, write_record
 from .provenance.record_builder import (
     ComputedRun,
     computed_output,
@@ -43,6 +43,7 @@ from .provenance.record_builder import (
     step_records,
     with_files,
 )
+from .provenance.record_parts import ComputedOutput, SourceRecord
 from .provenance.tiff_tags import tiff_facts
 from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files

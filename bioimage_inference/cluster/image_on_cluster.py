@@ -18,7 +18,7 @@ from ..inference.planning import Prepared, close, prepare
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..provenance.hashing import InputHashes
-from ..provenance.record import ClusterBytes, ClusterRecord, OutputRecord, RunRecord, SandboxRecord
+from ..provenance.record import RunRecord
 from ..provenance.record_builder import (
     ComputedRun,
     now,
@@ -26,6 +26,7 @@ from ..provenance.record_builder import (
     step_records,
     with_files,
 )
+from ..provenance.record_parts import ClusterBytes, ClusterRecord, OutputRecord, SandboxRecord
 from . import worker
 from .connect import Cluster
 from .tasks import as_ours, in_turn

@@ -24,9 +24,9 @@ from ..model.spec import FixedSize, ModelSpec, Operation, TensorSpec
 from ..options import Options
 from ..tiling.plan import Plan
 from ..zoo.names import ZooName
-from . import record
+from . import record_parts as parts
 from .hashing import Hashed, path_hash
-from .record import to_json
+from .record import SCHEMA, RunPlan, RunRecord, to_json
 
 if TYPE_CHECKING:
     from ..inference.sample_layout import Stack
@@ -42,18 +42,18 @@ class ComputedRun:
     ``hashes`` are those of the images by input tensor, without the images that are neither a file nor an array.
     """
 
-    planned: record.RunPlan
-    network: record.NetworkRecord
-    processing: tuple[record.StepRecord, ...]
+    planned: RunPlan
+    network: parts.NetworkRecord
+    processing: tuple[parts.StepRecord, ...]
     hashes: Mapping[str, Hashed]
-    sandbox: record.SandboxRecord
+    sandbox: parts.SandboxRecord
 
     @property
-    def inputs(self) -> tuple[record.InputRecord, ...]:
+    def inputs(self) -> tuple[parts.InputRecord, ...]:
         """The images with their hashes."""
         hashes = ((one, self.hashes.get(one.tensor)) for one in self.planned.inputs)
         return tuple(
-            record.InputRecord(
+            parts.InputRecord(
                 **vars(one), sha256=None if found is None else found.sha256, bytes=None if found is None else found.size
             )
             for one, found in hashes
@@ -70,24 +70,24 @@ class ComputedRun:
         self,
         *,
         started: str,
-        source: record.SourceRecord,
-        outputs: Sequence[record.OutputRecord],
+        source: parts.SourceRecord,
+        outputs: Sequence[parts.OutputRecord],
         peak_bytes: int,
         seconds: Mapping[str, float],
         notes: Iterable[str],
-        cluster: record.ClusterRecord | None = None,
-    ) -> record.RunRecord:
+        cluster: parts.ClusterRecord | None = None,
+    ) -> RunRecord:
         """Return the record of the run, which ends now. ``outputs`` come from :func:`with_files`."""
         planned = self.planned
-        return record.RunRecord(
-            schema=record.SCHEMA,
+        return RunRecord(
+            schema=SCHEMA,
             started=started,
             ended=now(),
-            model=record.ModelRecord(**vars(planned.model), **vars(source)),
+            model=parts.ModelRecord(**vars(planned.model), **vars(source)),
             inputs=self.inputs,
             plan=planned.plan,
             outputs=tuple(outputs),
-            memory=record.MemoryRecord(**vars(planned.memory), peak_bytes=peak_bytes),
+            memory=parts.MemoryRecord(**vars(planned.memory), peak_bytes=peak_bytes),
             options=planned.options,
             notes=tuple(dict.fromkeys(notes)),
             **vars(self.network),
@@ -99,23 +99,23 @@ class ComputedRun:
         )
 
 
-def run_plan(spec: ModelSpec, prepared: Prepared, options: Options) -> record.RunPlan:
+def run_plan(spec: ModelSpec, prepared: Prepared, options: Options) -> RunPlan:
     """Return the part of the record that is known before anything is computed."""
     budget = prepared.budget
-    return record.RunPlan(
+    return RunPlan(
         model=planned_model(spec),
         inputs=tuple(_planned_input(tensor, one) for tensor, one in prepared.matched.items()),
         plan=plan_record(prepared.plan),
         outputs=tuple(_planned_output(output, prepared) for output in spec.outputs),
-        memory=record.PlannedMemory(bytes=budget.size, reason=budget.reason, program_bytes=prepared.program),
+        memory=parts.PlannedMemory(bytes=budget.size, reason=budget.reason, program_bytes=prepared.program),
         options=given_options(options),
         notes=(*spec.notes, *prepared.notes),
     )
 
 
-def planned_model(spec: ModelSpec) -> record.PlannedModel:
+def planned_model(spec: ModelSpec) -> parts.PlannedModel:
     """Return the model as its description gives it."""
-    return record.PlannedModel(
+    return parts.PlannedModel(
         name=spec.name,
         id=spec.id,
         version=spec.version,
@@ -124,7 +124,7 @@ def planned_model(spec: ModelSpec) -> record.PlannedModel:
         licence=spec.licence,
         sha256=spec.sha256,
         cite=tuple(
-            record.CitationRecord(text=one.text or None, doi=one.doi or None, url=one.url or None)
+            parts.CitationRecord(text=one.text or None, doi=one.doi or None, url=one.url or None)
             for one in spec.citations
         ),
     )
@@ -132,9 +132,9 @@ def planned_model(spec: ModelSpec) -> record.PlannedModel:
 
 def source_record(
     model: ZooName | Path | str, description: Path | str | None, model_axes: str | None, model_size: str | None
-) -> record.SourceRecord:
+) -> parts.SourceRecord:
     """Return where the model came from: the arguments with which it was opened."""
-    return record.SourceRecord(
+    return parts.SourceRecord(
         source=str(model if isinstance(model, ZooName) else Path(model).absolute()),
         description_file=None if description is None else str(Path(description).absolute()),
         model_axes=model_axes,
@@ -148,9 +148,9 @@ def given_options(options: Options) -> dict[str, Any]:
     return {key: to_json(value) for key, value in vars(options).items() if value != defaults[key]}
 
 
-def plan_record(plan: Plan) -> record.PlanRecord:
+def plan_record(plan: Plan) -> parts.PlanRecord:
     """Return tiles, halo and padding."""
-    return record.PlanRecord(
+    return parts.PlanRecord(
         tiles=len(plan),
         grid={axis.letter: len(axis.starts) for axis in plan.axes},
         starts={axis.letter: tuple(axis.starts) for axis in plan.axes},
@@ -163,24 +163,24 @@ def plan_record(plan: Plan) -> record.PlanRecord:
     )
 
 
-def network_record(loaded: "Loaded", precision: str) -> record.NetworkRecord:
+def network_record(loaded: "Loaded", precision: str) -> parts.NetworkRecord:
     """Return weights, device and engine as they were used."""
-    return record.NetworkRecord(
-        weights=record.WeightsRecord(format=loaded.entry.format, file=loaded.entry.source, sha256=loaded.sha256),
-        device=record.DeviceRecord(
+    return parts.NetworkRecord(
+        weights=parts.WeightsRecord(format=loaded.entry.format, file=loaded.entry.source, sha256=loaded.sha256),
+        device=parts.DeviceRecord(
             name=loaded.device.name,
             reason=loaded.device.reason,
             processor=_processor(),
             threads=loaded.threads,
             precision=precision,
         ),
-        engine=record.EngineRecord(name=loaded.engine.name, reason=loaded.engine.reason),
+        engine=parts.EngineRecord(name=loaded.engine.name, reason=loaded.engine.reason),
     )
 
 
-def sandbox_record() -> record.SandboxRecord:
+def sandbox_record() -> parts.SandboxRecord:
     """Return the restrictions of this process."""
-    return record.SandboxRecord(landlock=walls().landlock, seccomp=walls().seccomp)
+    return parts.SandboxRecord(landlock=walls().landlock, seccomp=walls().seccomp)
 
 
 def step_records(
@@ -188,7 +188,7 @@ def step_records(
     present: Sequence[str],
     statistics: Sequence[Statistics],
     measured: Sequence[Mapping[tuple[str, int], Statistics]],
-) -> tuple[record.StepRecord, ...]:
+) -> tuple[parts.StepRecord, ...]:
     """Return every step of the inputs that are ``present``, then of the outputs, with the statistics that it used.
 
     ``statistics`` are those of the inputs, one entry per sample. ``measured`` are those of the outputs, one entry per
@@ -208,17 +208,17 @@ def step_records(
                 for entry in _statistics(one, samples, pooled=one.pooled and one.tensor in present)
             ]
             steps.append(
-                record.StepRecord(tensor=tensor.id, step=step.name, arguments=_arguments(step), statistics=tuple(found))
+                parts.StepRecord(tensor=tensor.id, step=step.name, arguments=_arguments(step), statistics=tuple(found))
             )
     return tuple(steps)
 
 
 def computed_output(
     output: TensorSpec, stack: "Stack", dtype: "np.dtype[Any]", pixel_size: Mapping[str, PixelSize]
-) -> record.ComputedOutput:
+) -> parts.ComputedOutput:
     """Return an output whose pixels are computed, without its files."""
     axis = output.axis("c")
-    return record.ComputedOutput(
+    return parts.ComputedOutput(
         id=output.id,
         axes=stack.tensor_axes,
         shape=tuple(stack.shape(stack.tensor_axes)),
@@ -229,7 +229,7 @@ def computed_output(
     )
 
 
-def with_files(outputs: Iterable[tuple[record.ComputedOutput, Mapping[str, Path | None]]]) -> list[record.OutputRecord]:
+def with_files(outputs: Iterable[tuple[parts.ComputedOutput, Mapping[str, Path | None]]]) -> list[parts.OutputRecord]:
     """Return complete outputs with their files, by kind, and the SHA-256 of each file.
 
     Two files are read at a time. Raises :class:`OutputError` where a file cannot be read.
@@ -246,20 +246,20 @@ def with_files(outputs: Iterable[tuple[record.ComputedOutput, Mapping[str, Path 
                 "that they have no record. Check the disk."
             ) from error
     return [
-        record.OutputRecord(
+        parts.OutputRecord(
             **vars(one),
             tiff=to_json(files.get("tiff")),
             npy=to_json(files.get("npy")),
             zarr=to_json(files.get("zarr")),
-            sha256=record.OutputHashes(**{kind: known.get((one.id, kind)) for kind in record.FILE_KINDS}),
+            sha256=parts.OutputHashes(**{kind: known.get((one.id, kind)) for kind in parts.FILE_KINDS}),
         )
         for one, files in described
     ]
 
 
-def pixel_sizes(sizes: Mapping[str, PixelSize]) -> dict[str, record.PixelSizeRecord]:
+def pixel_sizes(sizes: Mapping[str, PixelSize]) -> dict[str, parts.PixelSizeRecord]:
     """Return the pixel sizes by axis, without their origins."""
-    return {letter: record.PixelSizeRecord(value=size.value, unit=size.unit) for letter, size in sizes.items()}
+    return {letter: parts.PixelSizeRecord(value=size.value, unit=size.unit) for letter, size in sizes.items()}
 
 
 def now() -> str:
@@ -273,10 +273,10 @@ def _origin(sizes: Mapping[str, PixelSize]) -> dict[str, float]:
     return origin if any(origin.values()) else {}
 
 
-def _planned_input(tensor: str, one: Matched) -> record.PlannedInput:
+def _planned_input(tensor: str, one: Matched) -> parts.PlannedInput:
     image = one.resized_from or one.image
     sizes = zip(one.axes, one.image.shape, image.shape, strict=True)
-    return record.PlannedInput(
+    return parts.PlannedInput(
         tensor=tensor,
         name=image.name,
         file=str(Path(image.path).absolute()) if image.path else None,
@@ -294,20 +294,20 @@ def _planned_input(tensor: str, one: Matched) -> record.PlannedInput:
     )
 
 
-def _planned_output(output: TensorSpec, prepared: Prepared) -> record.PlannedOutput:
+def _planned_output(output: TensorSpec, prepared: Prepared) -> parts.PlannedOutput:
     """Return an output before it is computed. Sizes that depend on the network's result are ``None``."""
     planned = next(one.sizes for one in prepared.plan.outputs if one.id == output.id)
     sizes = {axis.letter: axis.size.size for axis in output.axes if isinstance(axis.size, FixedSize)}
     sizes |= {"b": prod(prepared.leading.samples), **planned}
     shape = tuple(sizes.get(letter) for letter in output.letters)
-    return record.PlannedOutput(id=output.id, axes=output.letters, shape=shape, dtype=None)
+    return parts.PlannedOutput(id=output.id, axes=output.letters, shape=shape, dtype=None)
 
 
-def _statistics(measure: Measure, samples: Sequence[Statistics], pooled: bool) -> Iterator[record.StatisticRecord]:
+def _statistics(measure: Measure, samples: Sequence[Statistics], pooled: bool) -> Iterator[parts.StatisticRecord]:
     """Yield one entry per statistic, with its values of every sample, or of all samples where these are pooled."""
     for number, name in enumerate(measure.names):
         values = (np.ravel(sample[measure][number]) for sample in (samples[:1] if pooled else samples))
-        yield record.StatisticRecord(
+        yield parts.StatisticRecord(
             statistic=name,
             tensor=measure.tensor,
             axes=measure.axes,

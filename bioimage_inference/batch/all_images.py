@@ -1,0 +1,172 @@
+"""The loop over all images of a run: an image that fails does not stop the others, and tables list all of them."""
+
+import textwrap
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import in_our_words
+from ..terminal import Display, say
+from .index_page import write_index
+from .one_image import Summary, Task, dry_run, process
+from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
+from .sample_sheet import Sample
+from .tables import Outcome, Record, Status, facts_of, write_objects, write_summary
+from .thumbnails import thumbnails
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with their output files, and the task for each.
+
+    ``tables`` is the folder for the tables. It is ``None`` for a single image, which has no tables and whose errors end
+    the run. ``say`` prints lines for the user, ``display`` shows progress. With ``keep_records`` the result holds the
+    records of all images; with ``debug`` the program shows where errors occur.
+    """
+
+    task: Task
+    items: Sequence[tuple[Sample, ImageFiles]]
+    tables: Path | None
+    say: Callable[..., None]
+    display: Display
+    keep_records: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Result:
+    """The results of all images so far. A run without tables has no outcomes."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the first failed image, else 0."""
+        return next((outcome.exit_code for outcome in self.outcomes if outcome.exit_code), 0)
+
+
+def rehearse(batch: Batch) -> Result:
+    """Print the plan for every image. Computes and writes nothing."""
+    result = Result()
+    for sample, files in batch.items:
+        try:
+            record = dry_run(batch.task, sample, files.targets)
+            Summary(batch.say, batch.display).completed(record)
+        except Exception as error:
+            result.outcomes.append(_failure(batch, sample, files, error))
+            continue
+        if batch.keep_records:
+            result.records.append(record)
+    _say_failures(batch, result)
+    return result
+
+
+def check_images(batch: Batch) -> dict[Path, Outcome]:
+    """Report images that cannot be read or do not fit the model, before torch is imported.
+
+    Returns the outcomes of these images by path.
+    """
+    batch.display.wait(f"looking at {len(batch.items)} images")
+    failed = {}
+    for sample, files in batch.items:
+        try:
+            dry_run(batch.task, sample, files.targets)
+        except Exception as error:
+            failed[sample.image] = _failure(batch, sample, files, error)
+    return failed
+
+
+def process_images(batch: Batch, failed: Mapping[Path, Outcome]) -> Result:
+    """Do the task for every image, then write the tables, with a row for images that ``failed`` before.
+
+    An error of one image does not stop the others. An error while the network is loaded stops the run. After an
+    interruption, the tables list the images so far. Raises :class:`OutputError` if a table cannot be written.
+    """
+    result = Result()
+    try:
+        for sample, files in batch.items:
+            if sample.image in failed:
+                result.outcomes.append(failed[sample.image])
+            else:
+                _turn(batch, sample, files, result)
+    except KeyboardInterrupt as interruption:
+        if batch.tables is None:
+            raise
+        _write_tables(batch, batch.tables, result)
+        raise KeyboardInterrupt(
+            f"Interrupted after {len(result.outcomes)} of {len(batch.items)} images, which {batch.tables / SUMMARY} "
+            "lists. The same command with --resume does the others."
+        ) from interruption
+    if batch.tables is not None:
+        _write_tables(batch, batch.tables, result)
+        _say_failures(batch, result)
+    return result
+
+
+def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
+    """Do the task for an image and add its outcome to the result."""
+    summary, task = Summary(batch.say, batch.display), batch.task
+    try:
+        record, changed = _process(batch, sample, files, summary, done=len(result.outcomes))
+        pictures = () if batch.tables is None else thumbnails(record, sample.image)
+    except BrokenPipeError:  # the reader of the output has closed it
+        raise
+    except Exception as error:
+        if summary.begun and task.cluster is None and not task.model.is_loaded(task.options):
+            raise  # the network cannot be loaded, so all other images would fail as well
+        result.outcomes.append(_failure(batch, sample, files, error))
+        return
+    if batch.tables is not None:
+        status: Status = "done" if changed else "skipped"
+        result.outcomes.append(Outcome(sample, files, status, facts=facts_of(record), pictures=pictures))
+    if batch.keep_records:
+        result.records.append(record)
+
+
+def _process(batch: Batch, sample: Sample, files: ImageFiles, summary: Summary, done: int) -> tuple[Record, bool]:
+    """Do the task for an image, after ``done`` other images, and print its summary.
+
+    Returns its record, and whether there was anything to do.
+    """
+    name = sample.image.name
+    progress = batch.display.image(name, done, len(batch.items))
+    earlier, reason = batch.task.find_earlier(sample, files)
+    if reason:
+        batch.say(f"[{name}] is computed: {reason}")
+    record, changed = process(batch.task, sample, files, earlier, progress, summary.planned)
+    if changed:
+        summary.completed(record, files)
+    else:
+        batch.say(f"[{name}] is complete already: {files.record}")
+    return record, changed
+
+
+def _failure(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) -> Outcome:
+    """Print the error of an image and return its outcome. Raise the error if there are no tables to list it."""
+    if batch.tables is None:
+        raise error
+    if batch.debug:
+        say(*"".join(traceback.format_exception(error)).splitlines(), error=True)
+    explained = in_our_words(error)
+    say(f"[{sample.image.name}] {explained}", error=True)
+    return Outcome(sample, files, "failed", explained.exit_code, str(explained))
+
+
+def _write_tables(batch: Batch, folder: Path, result: Result) -> None:
+    write_summary(result.outcomes, folder / SUMMARY)
+    write_index(result.outcomes, batch.task.model.spec.name, len(batch.items), folder / INDEX)
+    batch.say(f"summary   {folder / SUMMARY}", f"          {folder / INDEX}")
+    if batch.task.objects is not None:
+        write_objects(result.outcomes, folder / OBJECTS)
+        batch.say(f"          {folder / OBJECTS}")
+
+
+def _say_failures(batch: Batch, result: Result) -> None:
+    failed = [outcome for outcome in result.outcomes if outcome.status == "failed"]
+    if failed:
+        say(f"{len(failed)} image{'s' * (len(failed) > 1)} of {len(batch.items)} failed:", error=True)
+    for outcome in failed:
+        message = textwrap.shorten(outcome.message, 120)
+        say(f"  {outcome.sample.name} (exit code {outcome.exit_code}): {message}", error=True)

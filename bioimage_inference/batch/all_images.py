@@ -2,7 +2,7 @@
 
 import textwrap
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,21 +17,57 @@ from .thumbnails import thumbnails
 
 
 @dataclass(frozen=True)
+class RunOptions:
+    """Options of a run as a whole, with the names of the command line. ``tiff`` and ``npy`` exclude ``output``."""
+
+    output: Path | None
+    tiff: Path | None
+    npy: Path | None
+    report: bool
+    overwrite: bool
+    resume: bool
+    ro_crate: Path | None
+    json: bool
+    dask: str | None
+    no_sandbox: bool
+    dry_run: bool
+    offline: bool
+    debug: bool
+
+    @property
+    def names_files(self) -> bool:
+        """Whether ``tiff`` and ``npy`` name the files of the outputs."""
+        return self.tiff is not None or self.npy is not None
+
+    @property
+    def folder(self) -> Path:
+        """The folder for all outputs, by default the current folder."""
+        return self.output or Path()
+
+
+@dataclass(frozen=True)
 class Batch:
     """Images with their output files, and the task for each.
 
     ``tables`` is the folder for the tables. It is ``None`` for a single image, which has no tables and whose errors end
-    the run. ``say`` prints lines for the user, ``display`` shows progress. With ``keep_records`` the result holds the
-    records of all images; with ``debug`` the program shows where errors occur.
+    the run.
     """
 
     task: Task
     items: Sequence[tuple[Sample, ImageFiles]]
-    tables: Path | None
-    say: Callable[..., None]
+    options: RunOptions
     display: Display
-    keep_records: bool = False
-    debug: bool = False
+    tables: Path | None
+
+    def say(self, *lines: str) -> None:
+        """Print lines for the user, unless the output is JSON."""
+        if not self.options.json:
+            say(*lines)
+
+    def keep(self, record: Record, result: "Result") -> None:
+        """Keep a record in memory if the run needs all records at its end."""
+        if self.options.json or self.options.ro_crate is not None:
+            result.records.append(record)
 
 
 @dataclass
@@ -57,8 +93,7 @@ def rehearse(batch: Batch) -> Result:
         except Exception as error:
             result.outcomes.append(_failure(batch, sample, files, error))
             continue
-        if batch.keep_records:
-            result.records.append(record)
+        batch.keep(record, result)
     _say_failures(batch, result)
     return result
 
@@ -106,10 +141,18 @@ def process_images(batch: Batch, failed: Mapping[Path, Outcome]) -> Result:
 
 
 def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
-    """Do the task for an image and add its outcome to the result."""
-    summary, task = Summary(batch.say, batch.display), batch.task
+    """Do the task for an image, print its summary, and add its outcome to the result."""
+    summary, task, name = Summary(batch.say, batch.display), batch.task, sample.image.name
+    progress = batch.display.image(name, len(result.outcomes), len(batch.items))
     try:
-        record, changed = _process(batch, sample, files, summary, done=len(result.outcomes))
+        earlier, reason = task.find_earlier(sample, files)
+        if reason:
+            batch.say(f"[{name}] is computed: {reason}")
+        record, changed = process(task, sample, files, earlier, progress, summary.planned)
+        if changed:
+            summary.completed(record, files)
+        else:
+            batch.say(f"[{name}] is complete already: {files.record}")
         pictures = () if batch.tables is None else thumbnails(record, sample.image)
     except BrokenPipeError:  # the reader of the output has closed it
         raise
@@ -121,33 +164,14 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
     if batch.tables is not None:
         status: Status = "done" if changed else "skipped"
         result.outcomes.append(Outcome(sample, files, status, facts=facts_of(record), pictures=pictures))
-    if batch.keep_records:
-        result.records.append(record)
-
-
-def _process(batch: Batch, sample: Sample, files: ImageFiles, summary: Summary, done: int) -> tuple[Record, bool]:
-    """Do the task for an image, after ``done`` other images, and print its summary.
-
-    Returns its record, and whether there was anything to do.
-    """
-    name = sample.image.name
-    progress = batch.display.image(name, done, len(batch.items))
-    earlier, reason = batch.task.find_earlier(sample, files)
-    if reason:
-        batch.say(f"[{name}] is computed: {reason}")
-    record, changed = process(batch.task, sample, files, earlier, progress, summary.planned)
-    if changed:
-        summary.completed(record, files)
-    else:
-        batch.say(f"[{name}] is complete already: {files.record}")
-    return record, changed
+    batch.keep(record, result)
 
 
 def _failure(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) -> Outcome:
     """Print the error of an image and return its outcome. Raise the error if there are no tables to list it."""
     if batch.tables is None:
         raise error
-    if batch.debug:
+    if batch.options.debug:
         say(*"".join(traceback.format_exception(error)).splitlines(), error=True)
     explained = in_our_words(error)
     say(f"[{sample.image.name}] {explained}", error=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,43 +12,11 @@ from ..files.overwriting import check_writable
 from ..image.readers.reading import files_beside
 from ..machine.sandbox import restricted, walls
 from ..terminal import Display, say
-from .all_images import Batch, Result, check_images, process_images, rehearse
+from .all_images import Batch, Result, RunOptions, check_images, process_images, rehearse
 from .one_image import Task, dry_run
 from .output_files import TABLES, ImageFiles, has_own_results, name_files, output_folder, own_tables
 from .sample_sheet import Sample
 from .tables import Outcome
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Options of ``predict`` for the run as a whole, with the names of the command line.
-
-    ``output`` is a folder for all outputs, by default the current folder. ``tiff`` and ``npy`` name files instead.
-    """
-
-    output: Path | None = None
-    tiff: Path | None = None
-    npy: Path | None = None
-    report: bool = False
-    overwrite: bool = False
-    resume: bool = False
-    ro_crate: Path | None = None
-    json: bool = False
-    dask: str | None = None
-    no_sandbox: bool = False
-    dry_run: bool = False
-    offline: bool = False
-    debug: bool = False
-
-    @property
-    def names_files(self) -> bool:
-        """Whether ``tiff`` and ``npy`` name the files of the outputs."""
-        return self.tiff is not None or self.npy is not None
-
-    @property
-    def folder(self) -> Path:
-        """The folder for all outputs."""
-        return self.output or Path()
 
 
 def predict_images(
@@ -59,15 +27,7 @@ def predict_images(
     files = _output_files(task, samples, options)
     images = [*(sample.image for sample in samples), *sheets, *task.others.values()]
     _check_files(task, files, images, options, has_tables=tables is not None)
-    batch = Batch(
-        task,
-        list(zip(samples, files, strict=True)),
-        tables,
-        _print_nothing if options.json else say,
-        display,
-        keep_records=options.json or options.ro_crate is not None,
-        debug=options.debug,
-    )
+    batch = Batch(task, list(zip(samples, files, strict=True)), options, display, tables)
     if options.dry_run:
         return rehearse(batch)
     failed = check_images(batch) if tables is not None else {}
@@ -80,18 +40,13 @@ def predict_images(
         if options.dask is None:
             stack.enter_context(_sandbox(task, images, folders, options))
         else:  # this process loads no network; the processes of the cluster have their own sandboxes
-            batch = stack.enter_context(_on_cluster(batch, failed, options))
+            batch = stack.enter_context(_on_cluster(batch, failed))
         result = process_images(batch, failed)
         if options.ro_crate is not None and result.records:
             from ..provenance.ro_crate import write_crate
 
             write_crate(result.records, options.ro_crate)
     return result
-
-
-def _print_nothing(*lines: str) -> None:
-    """Print no lines: ``--json`` prints the record alone."""
-    del lines
 
 
 def _output_files(task: Task, samples: Sequence[Sample], options: RunOptions) -> list[ImageFiles]:
@@ -139,12 +94,12 @@ def _sandbox(task: Task, images: Sequence[Path], folders: Sequence[Path], option
 
 
 @contextmanager
-def _on_cluster(batch: Batch, failed: Mapping[Path, Outcome], options: RunOptions) -> Iterator[Batch]:
+def _on_cluster(batch: Batch, failed: Mapping[Path, Outcome]) -> Iterator[Batch]:
     """Connect the cluster of ``--dask``, which predicts all images that are neither complete nor ``failed``."""
     from ..cluster.cluster_run import Predictions
     from ..cluster.work import ImageJob
 
-    task, single = batch.task, batch.tables is None
+    task, options, single = batch.task, batch.options, batch.tables is None
     if single:
         if task.objects is not None:
             raise UsageError(

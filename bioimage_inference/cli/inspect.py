@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(facts)
     else:
-        say(*fact_lines(facts, line_width(100)))
+        say(*_lines(facts, line_width(100)))
     return 0
 
 
@@ -93,11 +93,8 @@ def _undescribed(weights: Path, note: str) -> "OpenedModel":
     return OpenedModel(spec, Package(root, None, None, weights, sha256, weights))
 
 
-def fact_lines(facts: Mapping[str, Any], width: int = 100) -> Iterator[str]:
-    """Yield the facts of ``model_facts``, each under its label, in lines of at most ``width`` letters.
-
-    A longer word takes a longer line.
-    """
+def _lines(facts: Mapping[str, Any], width: int) -> Iterator[str]:
+    """Yield the facts of ``model_facts``, in lines of at most ``width`` letters unless a word is longer."""
     width = max(width, 40)
     known = [part for part in (facts["id"], facts["version"] and f"version {facts['version']}") if part]
     yield facts["name"] + (f" ({', '.join(known)})" if known else "")

@@ -34,17 +34,19 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "predict",
-        parents=[
-            *(MODEL, _outputs(), OVERWRITE, JSON, _images(), BARE_WEIGHTS, _tiles()),
-            *(_segment(), OBJECTS, DEVICE, _computing(), TRUST, OFFLINE, DEBUG),
-        ],
+        parents=[MODEL, _options(), OVERWRITE, JSON, OBJECTS, DEVICE, TRUST, BARE_WEIGHTS, OFFLINE, DEBUG],
         help="run a model on images",
         description="Run a model on images. Axes, normalisation, tiles and halo come from the model's description.",
     )
 
 
-def _outputs() -> argparse.ArgumentParser:
+def _options() -> argparse.ArgumentParser:
     parser = option_parser()
+    add = parser.add_argument
+    add("images", metavar="IMAGE", nargs="+",
+        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), or a sample sheet (.csv, .tsv) that lists images",
+    )  # fmt: skip
+    add("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
     add = parser.add_argument_group("outputs").add_argument
     add("-o", "--output", type=user_path, metavar="DIR", help="folder for all outputs (default: the current folder)")
     add("--tiff", type=user_path, metavar="FILE", help="TIFF for the first output of a single image")
@@ -56,48 +58,22 @@ def _outputs() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="skip images whose results in the folder are complete")
     add("--ro-crate", type=_crate_folder, metavar="DIR",
         help="also describe images, model and outputs as a Process Run Crate in this folder")  # fmt: skip
-    return parser
-
-
-def _images() -> argparse.ArgumentParser:
-    parser = option_parser()
-    parser.add_argument(
-        "images", metavar="IMAGE", nargs="+",
-        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), or a sample sheet (.csv, .tsv) that lists images",
-    )  # fmt: skip
     add = parser.add_argument_group("image").add_argument
     add("--axes", help="axes of the image file, e.g. tzyx; overrides the file's own metadata")
     add("--channels", metavar="C,C",
         help="channels of the image in the model's order: numbers from 0 or names, e.g. 2,1,0 or DAPI,GFP")  # fmt: skip
     add("--input", action="append", default=[], metavar="ID=FILE", help="image for a further input of the model")
-    return parser
-
-
-def _tiles() -> argparse.ArgumentParser:
-    parser = option_parser()
     group = parser.add_argument_group("size and tiles")
-    add = group.add_argument
-    add("--fit", choices=["tile", "resize", "exact"], default="tile",
+    group.add_argument("--fit", choices=["tile", "resize", "exact"], default="tile",
         help="tile: cut larger images into tiles, pad smaller ones; resize: resample the image; exact: refuse images "
         "of another size (default: %(default)s)")  # fmt: skip
-    add("--tile", type=_tile, metavar="ZxYxX", help="tile size in pixels, e.g. 512x512 (default: auto)")
-    add_renamed(
-        group, "--image-border", "--border", choices=["natural", "mirror"], default="natural",
+    group.add_argument("--tile", type=_tile, metavar="ZxYxX", help="tile size in pixels, e.g. 512x512 (default: auto)")
+    add_renamed(group, "--image-border", "--border", choices=["natural", "mirror"], default="natural",
         help="natural: the image ends at its border; mirror: mirrored pixels surround it (default: %(default)s)",
     )  # fmt: skip
-    return parser
-
-
-def _segment() -> argparse.ArgumentParser:
-    parser = option_parser()
     parser.add_argument_group("objects").add_argument(
         "--segment", action="store_true", help="also find objects: write a label map, a table and an overlay picture"
     )
-    return parser
-
-
-def _computing() -> argparse.ArgumentParser:
-    parser = option_parser()
     add = parser.add_argument_group("computing").add_argument
     add("--precision", choices=["float32", "bfloat16", "float16"], default="float32",
         help="lower precision is faster; float16 needs a GPU (default: %(default)s)")  # fmt: skip
@@ -108,7 +84,6 @@ def _computing() -> argparse.ArgumentParser:
     add("--dask", metavar="ADDRESS",
         help="run on a Dask cluster: tls:// or tcp://HOST:PORT of the scheduler, or local:N for N worker "
         "processes")  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
     return parser
 
 
@@ -132,7 +107,8 @@ def _crate_folder(text: str) -> Path:
 def run(arguments: argparse.Namespace) -> int:
     """Predict every image. The exit code is the exit code of the first failed image, or 0."""
     from ..api import open_model
-    from ..batch.batch_run import RunOptions, predict_images
+    from ..batch.all_images import RunOptions
+    from ..batch.batch_run import predict_images
     from ..batch.sample_sheet import is_sheet, read_samples
 
     options = RunOptions(**{field.name: getattr(arguments, field.name) for field in fields(RunOptions)})

@@ -47,25 +47,23 @@ def run(arguments: argparse.Namespace) -> int:
 
     ==================  =============================================================================================
     format, file        of the weights entry
-    verdict             ``reproduced``, ``differs``, ``cannot run``, or ``undecided``: the outputs agree, but an entry
-                        of the description that may set another tolerance cannot be read
+    verdict             ``reproduced``, ``differs``, ``cannot run``, or ``undecided``: the outputs agree, but a
+                        tolerance in the description cannot be read
     error, exit_code    why the weights cannot run, else null; 0, 3, 4, 6 or 7
-    device              device of the computation, null if there was none
+    device              null if the weights cannot run
     outputs             list of ``{id, verdict, reproduced, shape, expected_shape, largest, mean,
                         mismatched_per_million, tolerance: {absolute, relative, per_million, source, notes, certain},
-                        picture}``. The differences are null if the shapes differ. ``notes`` list the tolerances in the
-                        description that cannot be read or exceed the format's limits. ``certain`` is false if an
-                        unreadable tolerance may apply
-    tiles               comparison of the test image in several tiles with the whole: ``{tile, count, halo, declared,
+                        picture}``. The differences are null if the shapes differ. ``notes`` list tolerances that
+                        cannot be read or exceed the format's limits. ``certain`` is false if an unreadable tolerance
+                        may apply
+    tiles               the test image in several tiles compared with the whole: ``{tile, count, halo, declared,
                         largest, agrees}``, the last two by output; null if the model's sizes allow only one tile
-    halo                null without ``--halo``, else ``{error, axes}``. ``error`` tells why nothing could be measured,
-                        or is null. ``axes`` is a list of ``{axis, declared, used, covers, needs, needs_for_tolerance,
-                        tolerance, beyond, tile, complete}`` in pixels of the image. ``declared`` is the halo in the
-                        description (0: none), ``used`` the halo between tiles, ``needs`` the receptive field,
-                        ``needs_for_tolerance`` the part of it that changes the output by more than the fraction
-                        ``tolerance`` of its range, ``beyond`` the change by pixels beyond ``used``. They are null if
-                        the network reaches across a whole tile of ``tile`` pixels. ``complete`` is false if the search
-                        ended early: at the end of the tile, or after a minute
+    halo                null without ``--halo``, else ``{error, axes}``. ``axes`` is a list of ``{axis, declared, used,
+                        covers, needs, needs_for_tolerance, tolerance, beyond, tile, complete}`` in pixels of the
+                        image. ``needs`` is the receptive field, ``needs_for_tolerance`` its part that changes the
+                        output by more than the fraction ``tolerance`` of its range, and ``beyond`` the change by
+                        pixels beyond the halo ``used``; null if the network reaches across a whole tile of ``tile``
+                        pixels. ``complete`` is false if the search ended early, after a minute or at the tile's end
     ==================  =============================================================================================
 
     Raises :class:`ReproductionError` if outputs differ, else the error of the first entry that cannot run, or

@@ -83,38 +83,29 @@ class Result:
         return next((outcome.exit_code for outcome in self.outcomes if outcome.exit_code), 0)
 
 
-def rehearse(batch: Batch) -> Result:
-    """Print the plan for every image. Computes and writes nothing."""
-    result = Result()
+def check_images(batch: Batch) -> Result:
+    """Report images that cannot be read or do not fit the model, before torch is imported.
+
+    With ``--dry-run``, print the plan of every other image. Returns the outcomes of wrong images only.
+    """
+    result, rehearsal = Result(), batch.options.dry_run
+    if not rehearsal:
+        batch.display.wait(f"looking at {len(batch.items)} images")
     for sample, files in batch.items:
         try:
             record = dry_run(batch.task, sample, files.targets)
-            Summary(batch.say, batch.display).completed(record)
+            if rehearsal:
+                Summary(batch.say, batch.display).completed(record)
+                batch.keep(record, result)
         except Exception as error:
             result.outcomes.append(_failure(batch, sample, files, error))
-            continue
-        batch.keep(record, result)
-    _say_failures(batch, result)
+    if rehearsal:
+        _say_failures(batch, result)
     return result
 
 
-def check_images(batch: Batch) -> dict[Path, Outcome]:
-    """Report images that cannot be read or do not fit the model, before torch is imported.
-
-    Returns the outcomes of these images by path.
-    """
-    batch.display.wait(f"looking at {len(batch.items)} images")
-    failed = {}
-    for sample, files in batch.items:
-        try:
-            dry_run(batch.task, sample, files.targets)
-        except Exception as error:
-            failed[sample.image] = _failure(batch, sample, files, error)
-    return failed
-
-
-def process_images(batch: Batch, failed: Mapping[Path, Outcome]) -> Result:
-    """Do the task for every image, then write the tables, with a row for images that ``failed`` before.
+def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
+    """Do the task for every image, then write the tables. ``wrong`` images only get a row there.
 
     An error of one image does not stop the others. An error while the network is loaded stops the run. After an
     interruption, the tables list the images so far. Raises :class:`OutputError` if a table cannot be written.
@@ -122,8 +113,8 @@ def process_images(batch: Batch, failed: Mapping[Path, Outcome]) -> Result:
     result = Result()
     try:
         for sample, files in batch.items:
-            if sample.image in failed:
-                result.outcomes.append(failed[sample.image])
+            if sample.image in wrong:
+                result.outcomes.append(wrong[sample.image])
             else:
                 _turn(batch, sample, files, result)
     except KeyboardInterrupt as interruption:
@@ -154,8 +145,6 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
         else:
             batch.say(f"[{name}] is complete already: {files.record}")
         pictures = () if batch.tables is None else thumbnails(record, sample.image)
-    except BrokenPipeError:  # the reader of the output has closed it
-        raise
     except Exception as error:
         if summary.begun and task.cluster is None and not task.model.is_loaded(task.options):
             raise  # the network cannot be loaded, so all other images would fail as well
@@ -168,8 +157,8 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
 
 
 def _failure(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) -> Outcome:
-    """Print the error of an image and return its outcome. Raise the error if there are no tables to list it."""
-    if batch.tables is None:
+    """Print the error of an image and return its outcome. Raise an error that ends the run."""
+    if batch.tables is None or isinstance(error, BrokenPipeError):  # no table can list it; nobody reads the output
         raise error
     if batch.options.debug:
         say(*"".join(traceback.format_exception(error)).splitlines(), error=True)

@@ -1,6 +1,6 @@
 """A run of ``predict``: check its files, put up the sandbox, connect a cluster, predict all images, write a crate."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,11 +12,10 @@ from ..files.overwriting import check_writable
 from ..image.readers.reading import files_beside
 from ..machine.sandbox import restricted, walls
 from ..terminal import Display, say
-from .all_images import Batch, Result, RunOptions, check_images, process_images, rehearse
+from .all_images import Batch, Result, RunOptions, check_images, process_images
 from .one_image import Task, dry_run
 from .output_files import TABLES, ImageFiles, has_own_results, name_files, output_folder, own_tables
 from .sample_sheet import Sample
-from .tables import Outcome
 
 
 def predict_images(
@@ -28,9 +27,10 @@ def predict_images(
     images = [*(sample.image for sample in samples), *sheets, *task.others.values()]
     _check_files(task, files, images, options, has_tables=tables is not None)
     batch = Batch(task, list(zip(samples, files, strict=True)), options, display, tables)
+    checked = check_images(batch) if tables is not None or options.dry_run else Result()
     if options.dry_run:
-        return rehearse(batch)
-    failed = check_images(batch) if tables is not None else {}
+        return checked
+    wrong = {outcome.sample.image: outcome for outcome in checked.outcomes}
     with ExitStack() as stack:
         folders = [path.parent for path in (options.tiff, options.npy) if path is not None]
         if not options.names_files:
@@ -40,8 +40,8 @@ def predict_images(
         if options.dask is None:
             stack.enter_context(_sandbox(task, images, folders, options))
         else:  # this process loads no network; the processes of the cluster have their own sandboxes
-            batch = stack.enter_context(_on_cluster(batch, failed))
-        result = process_images(batch, failed)
+            batch = stack.enter_context(_on_cluster(batch, wrong))
+        result = process_images(batch, wrong)
         if options.ro_crate is not None and result.records:
             from ..provenance.ro_crate import write_crate
 
@@ -94,8 +94,8 @@ def _sandbox(task: Task, images: Sequence[Path], folders: Sequence[Path], option
 
 
 @contextmanager
-def _on_cluster(batch: Batch, failed: Mapping[Path, Outcome]) -> Iterator[Batch]:
-    """Connect the cluster of ``--dask``, which predicts all images that are neither complete nor ``failed``."""
+def _on_cluster(batch: Batch, wrong: Container[Path]) -> Iterator[Batch]:
+    """Connect the cluster of ``--dask``, which predicts all images that are neither complete nor ``wrong``."""
     from ..cluster.cluster_run import Predictions
     from ..cluster.work import ImageJob
 
@@ -111,7 +111,7 @@ def _on_cluster(batch: Batch, failed: Mapping[Path, Outcome]) -> Iterator[Batch]
     jobs = [
         ImageJob(sample.image, task.others, files.targets)
         for sample, files in batch.items
-        if sample.image not in failed and task.find_earlier(sample, files)[0] is None
+        if sample.image not in wrong and task.find_earlier(sample, files)[0] is None
     ]
     if not jobs:
         yield batch

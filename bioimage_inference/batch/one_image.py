@@ -76,7 +76,7 @@ def process(
     progress: TileProgress | None,
     planned: Planned,
 ) -> tuple[Record, bool]:
-    """Do all steps for an image that an ``earlier`` run, whose record this is, did not complete.
+    """Do the steps for an image. The record of an ``earlier`` run replaces the prediction.
 
     ``progress`` and ``planned`` are parameters of :func:`~bioimage_inference.api.predict`. A cluster does not call
     ``planned``. Returns the complete record, and whether there was anything to do. Raises the errors of
@@ -94,12 +94,10 @@ def process(
             files.report.unlink()  # the report of an earlier run
         write_record(record, files.record)
         written = dict(record)
-    if (
-        (options := task.objects) is not None
-        and (paths := files.objects) is not None
-        and not (earlier and _has_objects(earlier, options, paths))
-    ):
-        record["objects"] = _find_objects(options, sample, files, paths, record)
+    if task.objects is not None:
+        assert files.objects is not None
+        if earlier is None or not _has_objects(earlier, task.objects, files.objects):
+            record["objects"] = _find_objects(task.objects, sample, files, files.objects, record)
     if record == earlier and (files.report is None or files.report.is_file()):
         return record, False
     if files.report is not None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import in_our_words
+from ..provenance.record import RunPlan, RunRecord, to_json
 from ..terminal import Display, say
 from .index_page import write_index
 from .one_image import Summary, Task, dry_run, process
 from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
 from .sample_sheet import Sample
-from .tables import Outcome, Record, Status, facts_of, write_objects, write_summary
+from .tables import Outcome, Status, facts_of, write_objects, write_summary
 from .thumbnails import thumbnails
 
 
@@ -64,7 +65,7 @@ class Batch:
         if not self.options.json:
             say(*lines)
 
-    def keep(self, record: Record, result: "Result") -> None:
+    def keep(self, record: RunRecord | RunPlan, result: "Result") -> None:
         """Keep a record in memory if the run needs all records at its end."""
         if self.options.json or self.options.ro_crate is not None:
             result.records.append(record)
@@ -75,7 +76,7 @@ class Result:
     """The results of all images so far. A run without tables has no outcomes."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
+    records: list[RunRecord | RunPlan] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -144,7 +145,7 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
             summary.completed(record, files)
         else:
             batch.say(f"[{name}] is complete already: {files.record}")
-        pictures = () if batch.tables is None else thumbnails(record, sample.image)
+        pictures = () if batch.tables is None else thumbnails(to_json(record), sample.image)
     except Exception as error:
         if summary.begun and task.cluster is None and not task.model.is_loaded(task.options):
             raise  # the network cannot be loaded, so all other images would fail as well

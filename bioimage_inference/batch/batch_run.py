@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..files.overwriting import check_writable
 from ..image.readers.reading import files_beside
 from ..machine.sandbox import restricted, walls
+from ..provenance.record import RunRecord
 from ..terminal import Display, say
 from .all_images import Batch, Result, RunOptions, check_images, process_images
 from .one_image import Task, dry_run
@@ -45,7 +46,7 @@ def predict_images(
         if options.ro_crate is not None and result.records:
             from ..provenance.ro_crate import write_crate
 
-            write_crate(result.records, options.ro_crate)
+            write_crate([one for one in result.records if isinstance(one, RunRecord)], options.ro_crate)
     return result
 
 

@@ -1,23 +1,23 @@
 """The steps for one image: predict, write the record, find objects, write the report, complete the record."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..api import Model, Planned, Target, describe_run, predict
+from ..api import Model, Planned, Target, predict
 from ..errors import ImageError
 from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
-from ..provenance.record import write_record
+from ..provenance.record import InputRecord, NamedOutput, OutputRecord, RunPlan, RunRecord, to_json, write_record
+from ..provenance.record_builder import run_plan
 from ..report.summary import plan_lines, result_lines, tiles_in_words
 from ..terminal import Display, TileProgress
 from .output_files import ImageFiles
 from .resume import EarlierResults, change
 from .sample_sheet import Sample
-from .tables import Record
 
 if TYPE_CHECKING:
     from ..cluster.cluster_run import Predictions
@@ -39,14 +39,14 @@ class Task:
     earlier: EarlierResults | None = None
     cluster: "Predictions | None" = None
 
-    def find_earlier(self, sample: Sample, files: ImageFiles) -> tuple[Record | None, str]:
+    def find_earlier(self, sample: Sample, files: ImageFiles) -> tuple[RunRecord | None, str]:
         """Return the record of a complete prediction, or ``None`` and the reason to predict the image again."""
         return (None, "") if self.earlier is None else self.earlier.find(sample.image, files)
 
 
 def check_object_channels(options: "SegmentOptions", output: TensorSpec) -> None:
     """Raise :class:`UsageError` if an output of the model lacks the foreground or the boundary channel."""
-    from ..segmentation.maps import Channels, choose_channels
+    from ..segmentation.prediction_maps import Channels, choose_channels
 
     axis, owner = output.axis("c"), f"the model's output {output.id!r}"
     if axis is None:
@@ -56,26 +56,24 @@ def check_object_channels(options: "SegmentOptions", output: TensorSpec) -> None
         choose_channels(channels, options.foreground, options.boundary)
 
 
-def dry_run(task: Task, sample: Sample, targets: Mapping[str, Target]) -> Record:
-    """Return the record of an image as far as it is known before the prediction. Computes and writes nothing."""
+def dry_run(task: Task, sample: Sample, targets: Mapping[str, Target]) -> RunPlan:
+    """Return the part of an image's record that is known before the prediction. Computes and writes nothing."""
     sample.check()
     prepared = prepare(task.model.spec, sample.image, task.others, task.options)
     close(prepared)
-    record = describe_run(task.model.spec, prepared, task.options)
-    for output in record["outputs"]:
-        files = vars(targets[output["id"]])
-        output |= {kind: None if path is None else str(path) for kind, path in files.items()}
-    return record
+    plan = run_plan(task.model.spec, prepared, task.options)
+    named = (NamedOutput(**vars(output), **to_json(vars(targets[output.id]))) for output in plan.outputs)
+    return replace(plan, outputs=tuple(named))
 
 
 def process(
     task: Task,
     sample: Sample,
     files: ImageFiles,
-    earlier: Record | None,
+    earlier: RunRecord | None,
     progress: TileProgress | None,
     planned: Planned,
-) -> tuple[Record, bool]:
+) -> tuple[RunRecord, bool]:
     """Do the steps for an image. The record of an ``earlier`` run replaces the prediction.
 
     ``progress`` and ``planned`` are parameters of :func:`~bioimage_inference.api.predict`. A cluster does not call
@@ -85,19 +83,18 @@ def process(
     predicted = earlier or _predict(task, sample, files.targets, progress, planned)
     if files.record is None:
         return predicted, True
-    record = dict(predicted)
-    if sample.metadata:
-        record["sample"] = dict(sample.metadata)
+    record = replace(predicted, sample=dict(sample.metadata)) if sample.metadata else predicted
     written = earlier
     if written is None:  # written at once, so that an error in a later step does not waste the prediction
         if files.report is not None and files.report.is_file():
             files.report.unlink()  # the report of an earlier run
         write_record(record, files.record)
-        written = dict(record)
+        written = record
     if task.objects is not None:
         assert files.objects is not None
         if earlier is None or not _has_objects(earlier, task.objects, files.objects):
-            record["objects"] = _find_objects(task.objects, sample, files, files.objects, record)
+            objects = _find_objects(task.objects, sample, files, files.objects, record)
+            record = replace(record, objects=objects)
     if record == earlier and (files.report is None or files.report.is_file()):
         return record, False
     if files.report is not None:
@@ -111,7 +108,7 @@ def process(
 
 def _predict(
     task: Task, sample: Sample, targets: Mapping[str, Target], progress: TileProgress | None, planned: Planned
-) -> Record:
+) -> RunRecord:
     """Write the outputs of an image and return the record, which is not written."""
     sample.check()
     if task.cluster is not None:
@@ -126,12 +123,12 @@ def _predict(
         planned=planned,
         options=task.options,
     )
-    return dict(prediction.record)
+    return prediction.provenance
 
 
-def _has_objects(record: Record, options: "SegmentOptions", files: "SegmentFiles") -> bool:
+def _has_objects(record: RunRecord, options: "SegmentOptions", files: "SegmentFiles") -> bool:
     """Return whether a record has objects found with these options, whose files are unchanged."""
-    objects = record.get("objects")
+    objects = record.objects
     if objects is None or objects["asked"] != vars(options):
         return False
     paths = {name: path for name, path in vars(files).items() if path is not None}
@@ -139,17 +136,17 @@ def _has_objects(record: Record, options: "SegmentOptions", files: "SegmentFiles
 
 
 def _find_objects(
-    options: "SegmentOptions", sample: Sample, files: ImageFiles, object_files: "SegmentFiles", record: Record
+    options: "SegmentOptions", sample: Sample, files: ImageFiles, object_files: "SegmentFiles", record: RunRecord
 ) -> dict[str, Any]:
     """Return the entry ``objects`` of the record."""
     from ..segmentation.segmenting import segment_file
 
-    image, output = record["inputs"][0], record["outputs"][0]
+    output = record.outputs[0]
     prediction = next(iter(files.targets.values())).tiff
     assert prediction is not None
-    if output["tiff"] is None:
-        raise ImageError(f"The output {output['id']!r} has no entries, so there are no maps to find objects in.")
-    same_size = _size(image) == _size(output)
+    if output.tiff is None:
+        raise ImageError(f"The output {output.id!r} has no entries, so there are no maps to find objects in.")
+    same_size = _size(record.inputs[0]) == _size(output)
     found = segment_file(prediction, object_files, options, sample.image if same_size else None, overwrite=True)
     if not same_size:
         found["notes"] = [
@@ -161,9 +158,9 @@ def _find_objects(
     return found | {"asked": vars(options), "sha256": hashes}
 
 
-def _size(described: Record) -> tuple[int, ...]:
+def _size(described: InputRecord | OutputRecord) -> tuple[int, ...]:
     """Return the number of pixels along y and x of an image or output of the record."""
-    sizes = dict(zip(described["axes"], described["shape"], strict=True))
+    sizes = dict(zip(described.axes, described.shape, strict=True))
     return sizes.get("y", 1), sizes.get("x", 1)
 
 
@@ -179,7 +176,7 @@ class Summary:
         """Whether the first lines, on model and image, are printed."""
         return bool(self._tiles)
 
-    def planned(self, record: Record) -> None:
+    def planned(self, record: Mapping[str, Any]) -> None:
         """Print model, image and tiles before the network is loaded. Print the tiles again whenever they change.
 
         This is the parameter ``planned`` of :func:`~bioimage_inference.api.predict`.
@@ -188,12 +185,13 @@ class Summary:
             self._display.wait("loading the network")
         self._say_plan(record)
 
-    def completed(self, record: Record, files: ImageFiles | None = None) -> None:
+    def completed(self, complete: RunRecord | RunPlan, files: ImageFiles | None = None) -> None:
         """Print the remaining lines, among them the paths of record and report."""
+        record = to_json(complete)
         self._say_plan(record)
         lines = [*result_lines(record)]
         if "objects" in record:
-            from ..segmentation.object_summary import objects_lines
+            from ..segmentation.segmenting import objects_lines
 
             lines += objects_lines(record["objects"])
         if files is not None:
@@ -201,7 +199,7 @@ class Summary:
             lines += [f"  {name}  {path}" for name, path in named.items() if path is not None]
         self._say(*lines)
 
-    def _say_plan(self, record: Record) -> None:
+    def _say_plan(self, record: Mapping[str, Any]) -> None:
         tiles = tiles_in_words(record["plan"])
         if not self.begun:
             self._say(*plan_lines(record))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..api import Target
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import RECORD_END, make_folder
+from ..files.overwriting import RECORD_END
+from ..files.shared_folders import make_folder
 from ..text import for_file_name
 from .sample_sheet import Sample
 
@@ -43,7 +44,7 @@ class ImageFiles:
 
     def outputs(self) -> list[Path]:
         """Return the files of the predicted tensors, then the files of the segmentation."""
-        return self.tensors() + (self.objects.wanted if self.objects is not None else [])
+        return self.tensors() + (self.objects.paths if self.objects is not None else [])
 
     def all(self) -> list[Path]:
         """Return every file."""

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from ..errors import OutputError
 from ..files.partial_file import PartialFile, write_whole
+from ..provenance.record import RunRecord
 from ..text import for_cells
 from .output_files import SUMMARY_COLUMNS, ImageFiles, relative
 from .sample_sheet import Sample
 from .thumbnails import Picture
 
-Record = Mapping[str, Any]
 Status = Literal["done", "failed", "skipped"]
 
 _METADATA_AFTER = 1 + SUMMARY_COLUMNS.index("message")
@@ -49,16 +49,16 @@ class Outcome:
     pictures: tuple[Picture, ...] = ()
 
 
-def facts_of(record: Record) -> Facts:
+def facts_of(record: RunRecord) -> Facts:
     """Return the facts of a complete record."""
-    image = record["inputs"][0]
+    image = record.inputs[0]
     return Facts(
-        axes=image["axes"],
-        shape=tuple(image["shape"]),
-        dtype=image["dtype"],
-        tiles=record["plan"]["tiles"],
-        seconds=record["seconds"]["total"],
-        objects=record["objects"]["count"] if "objects" in record else None,
+        axes=image.axes,
+        shape=image.shape,
+        dtype=image.dtype,
+        tiles=record.plan.tiles,
+        seconds=record.seconds["total"],
+        objects=record.objects["count"] if record.objects is not None else None,
     )
 
 

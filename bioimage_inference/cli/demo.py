@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         display.wait("drawing the picture")
         _draw(image, np.asarray(prediction.outputs["prediction"].array)[0], picture)
-        summary.completed(prediction.record)
+        summary.completed(prediction.provenance)
     say(
         "",
         f"Look at {picture}: the image, the probability that a pixel lies in a nucleus (foreground), and the "

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..files.overwriting import check_writable
     from ..files.partial_file import write_whole
     from ..report.model_facts import model_facts
-    from ..zoo.trust_policy import trust_policy
+    from ..zoo.index import trust_policy
 
     policy = trust_policy()
     with _opened(arguments) as opened:

@@ -41,8 +41,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the models, all or those that match ``--search``: as lines, or with ``--json`` as :func:`_facts`."""
-    from ..zoo.index import load_index
-    from ..zoo.trust_policy import trust_policy
+    from ..zoo.index import load_index, trust_policy
 
     policy = trust_policy()
     words = (arguments.search or "").lower().split()

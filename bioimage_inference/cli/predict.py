@@ -110,6 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..batch.all_images import RunOptions
     from ..batch.batch_run import predict_images
     from ..batch.sample_sheet import is_sheet, read_samples
+    from ..provenance.record import to_json
 
     options = RunOptions(**{field.name: getattr(arguments, field.name) for field in fields(RunOptions)})
     if options.names_files:
@@ -128,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             model.check_weights()
             result = predict_images(_task(arguments, model), samples, sheets, options, display)
     if arguments.json:
-        say_json(result.records if len(samples) > 1 or sheets else result.records[0])
+        say_json(to_json(result.records if len(samples) > 1 or sheets else result.records[0]))
     return result.exit_code
 
 

@@ -13,7 +13,7 @@ from ..terminal import progress_display, say, say_json
 from .shared_options import DEBUG, JSON, OFFLINE, OVERWRITE, TRUST, add_command, option_parser
 
 if TYPE_CHECKING:
-    from ..repetition import Change, OutputFinding, Repetition
+    from ..reproduction.recorded_run import Change, FileFinding, Rerun
 
 
 def add_parser(commands: Any) -> None:
@@ -54,11 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     =========== ========================================================================================================
 
     Raises :class:`ReproductionError` if numbers differ, and the errors of
-    :func:`~bioimage_inference.repetition.repeat`.
+    :func:`~bioimage_inference.reproduction.recorded_run.rerun`.
     """
     from ..batch.output_files import output_folder
     from ..files.scratch import scratch_folder
-    from ..repetition import repeat
+    from ..reproduction.recorded_run import rerun
 
     record: Path = arguments.record
     kept: Path | None = arguments.output
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         progress = display.image(record.name)
         display.wait("checking the model and the images")
-        repetition = repeat(
+        repetition = rerun(
             record,
             folder,
             offline=arguments.offline,
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _as_json(record: Path, repetition: "Repetition", kept: bool) -> dict[str, Any]:
+def _as_json(record: Path, repetition: "Rerun", kept: bool) -> dict[str, Any]:
     return {
         "record": str(record),
         "identical": repetition.identical,
@@ -99,7 +99,7 @@ def _as_json(record: Path, repetition: "Repetition", kept: bool) -> dict[str, An
     }
 
 
-def _lines(record: Path, repetition: "Repetition") -> Iterator[str]:
+def _lines(record: Path, repetition: "Rerun") -> Iterator[str]:
     verdict = "identical" if repetition.identical else "the same values" if repetition.reproduced else "different"
     yield f"[{record.name}] repeated: the predicted outputs are {verdict}"
     for output in repetition.outputs:
@@ -108,7 +108,7 @@ def _lines(record: Path, repetition: "Repetition") -> Iterator[str]:
         yield f"  change  {_change(change)}"
 
 
-def _verdict(output: "OutputFinding") -> str:
+def _verdict(output: "FileFinding") -> str:
     if output.verdict == "identical":
         return "identical"
     if output.verdict == "same values":
@@ -128,7 +128,7 @@ def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
-def _difference(record: Path, repetition: "Repetition") -> str:
+def _difference(record: Path, repetition: "Rerun") -> str:
     differing = [output for output in repetition.outputs if output.verdict == "differs"]
     files = "; ".join(f"{output.path.name} {_verdict(output)}" for output in differing)
     text = f"The repetition of {record} does not give the recorded outputs: {files}. "

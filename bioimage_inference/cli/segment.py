@@ -45,8 +45,7 @@ def _options() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Segment a prediction. ``--json`` prints the result of ``segment_file``."""
     from ..batch.output_files import output_folder
-    from ..segmentation.object_summary import objects_lines
-    from ..segmentation.segmenting import segment_file
+    from ..segmentation.segmenting import objects_lines, segment_file
 
     prediction: Path = arguments.prediction
     files, options = _files(arguments), object_options(arguments, axes=arguments.axes)
@@ -83,6 +82,6 @@ def _files(arguments: argparse.Namespace) -> "SegmentFiles":
         raise UsageError(
             "-o names a folder for all outputs, --labels, --table and --overlay name files; give one or the other."
         )
-    if len({path.resolve() for path in named.wanted}) < len(named.wanted):
+    if len({path.resolve() for path in named.paths}) < len(named.paths):
         raise UsageError("Two of --labels, --table and --overlay name the same file. Give each a name of its own.")
     return named

@@ -14,7 +14,7 @@ from .shared_options import DEBUG, DEVICE, JSON, MODEL, OFFLINE, OVERWRITE, TRUS
 
 if TYPE_CHECKING:
     from ..model.spec import ModelSpec
-    from ..validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding
+    from ..reproduction.validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding
 
 _UNREADABLE = "A tolerance in the description cannot be read."
 
@@ -73,8 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..batch.output_files import output_folder
     from ..machine.sandbox import restricted
     from ..options import Options
-    from ..provenance.record import describe_model
-    from ..validation import validate
+    from ..provenance.record import to_json
+    from ..provenance.record_builder import planned_model
+    from ..reproduction.validation import validate
 
     options = Options(device=arguments.device, threads=arguments.threads, trust_model_code=arguments.trust_model_code)
     with progress_display() as display:
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
                 )
             spec = model.spec
     if arguments.json:
-        say_json({"model": describe_model(spec), "weights": [_as_json(finding) for finding in findings]})
+        say_json({"model": to_json(planned_model(spec)), "weights": [_as_json(finding) for finding in findings]})
     elif any(finding.error is None for finding in findings):
         say(*_lines(spec, findings))
     _raise_verdict(one_line(spec.name), findings)

@@ -15,7 +15,7 @@ from bioimage_inference.errors import BioimageInferenceError
 from bioimage_inference.image.image import Image
 from bioimage_inference.image.readers.reading import open_image
 from bioimage_inference.provenance.record import describe_pixel_size
-from bioimage_inference.report.summary import image_line
+from bioimage_inference.report.describe_run import image_line
 
 Array = NDArray[Any]
 MINISBLACK = {"photometric": "minisblack"}

@@ -66,7 +66,11 @@ def test_the_package_is_shipped_with_the_tools() -> None:
     shed = yaml.safe_load((TOOL / ".shed.yml").read_text())
     assert {"source": "../../bioimage_inference/**", "strip_components": 2} in shed["include"]
     pattern = NAMED["requirements"].find("required_files/include").attrib["path"]  # type: ignore[union-attr]
-    for file in ("collect_outputs.py", "bioimage_inference/cli.py", "bioimage_inference/report/model_card.html"):
+    for file in (
+        "collect_outputs.py",
+        "bioimage_inference/cli.py",
+        "bioimage_inference/report/templates/model_card.html.j2",
+    ):
         assert re.match(pattern, file)
 
 

@@ -16,7 +16,7 @@ from bioimage_inference.batch.index_page import write_index
 from bioimage_inference.batch.outcome import Facts, Outcome
 from bioimage_inference.batch.output_files import ImageFiles, Wanted, name_files
 from bioimage_inference.batch.sample_sheet import Sample
-from bioimage_inference.batch.thumbnails import SIDE, Picture, thumbnails
+from bioimage_inference.batch.thumbnails import SIDE, Thumbnail, thumbnails
 from bioimage_inference.cli import main
 
 
@@ -104,7 +104,7 @@ def test_the_contrast_is_that_of_the_values_whatever_their_type(tmp_path: Path) 
         assert abs(columns[80] - 127) < 8, name
 
 
-def first_picture(path: Path) -> tuple[Picture, ...]:
+def first_picture(path: Path) -> tuple[Thumbnail, ...]:
     shape = list(np.load(path, mmap_mode="r").shape)
     facts = {"axes": "yx", "channels": None, "shape": shape, "samples": 1, "iterated_axes": ""}
     output = {"id": "prediction", "axes": "bcyx", "shape": [1, 1, *shape], "npy": str(path), "tiff": None}
@@ -127,7 +127,7 @@ def test_a_large_image_is_not_loaded(tmp_path: Path) -> None:
     (picture,) = first_picture(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (picture.width, picture.height) == (SIDE, SIDE)
+    assert picture.size == (SIDE, SIDE)
     assert peak < path.stat().st_size / 8
 
 
@@ -142,7 +142,7 @@ def test_a_thousand_images(tmp_path: Path) -> None:
     """A card takes about 1 kB beside its pictures."""
     samples = [Sample(tmp_path / f"{number}.tif", f"{number}.tif", {"well": "A1"}) for number in range(1000)]
     named = name_files(samples, tmp_path, Wanted(["prediction"]))
-    picture = Picture("image", bytes(3000), SIDE, SIDE)
+    picture = Thumbnail("image", bytes(3000), (SIDE, SIDE))
     outcomes = [outcome(sample, files, picture) for sample, files in zip(samples, named, strict=True)]
     write_index(outcomes, "A model", 1000, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
@@ -150,5 +150,5 @@ def test_a_thousand_images(tmp_path: Path) -> None:
     assert len(text) < 1000 * (4000 + 1000)
 
 
-def outcome(sample: Sample, files: ImageFiles, picture: Picture) -> Outcome:
+def outcome(sample: Sample, files: ImageFiles, picture: Thumbnail) -> Outcome:
     return Outcome(sample, files, "done", facts=Facts("yx", (9, 9), "uint8", 1, 0.1), pictures=(picture,))

@@ -18,15 +18,9 @@ from PIL import Image
 from bioimage_inference.cli import main
 from bioimage_inference.image.writers.base import Layout
 from bioimage_inference.image.writers.zarr_writer import create_store
+from bioimage_inference.report.charts import histogram
 from bioimage_inference.report.colours import NO_NUMBER, ORANGE, SKY, contrast, kind_of, number, palette, shades
-from bioimage_inference.report.figures import histogram, overlay, tile_grid
-from bioimage_inference.report.pictures import (
-    Picture,
-    image_picture,
-    image_pictures,
-    output_picture,
-    output_pictures,
-)
+from bioimage_inference.report.pictures import Picture, image_pictures, output_pictures, overlay, tile_grid
 from bioimage_inference.report.planes import Planes, open_output, open_planes, spread_evenly
 
 Array = NDArray[Any]
@@ -128,8 +122,7 @@ def test_every_file_of_an_output_shows_the_same_planes(test_data: Path, tmp_path
 def test_output_that_moved_with_its_report(tmp_path: Path) -> None:
     np.save(tmp_path / "out.npy", np.ones((1, 1, 4, 4), np.float32))
     described = {"id": "out", "axes": "bcyx", "shape": [1, 1, 4, 4], "npy": "/gone/out.npy", "tiff": None}
-    picture = output_picture(described, [], tmp_path)
-    assert picture is not None
+    (picture,) = output_pictures(kept(open_output(described, [], tmp_path)), "output1", 10**6)
     assert picture.size == (4, 4)
 
 
@@ -203,7 +196,8 @@ def test_colours_and_channels_of_an_image(tmp_path: Path) -> None:
     pictures = list(image_pictures(kept(open_planes(tmp_path / "c.tif")), "input1", 10**6, [2, 0]))
     assert [one.title for one in pictures] == ["channel 2", "channel 0"]
     assert [one.name for one in pictures] == ["input1_channel2", "input1_channel0"]
-    assert image_picture(tmp_path / "a.png", pixels=64).size[0] <= 8
+    (picture,) = image_pictures(kept(open_planes(tmp_path / "a.png")), "input1", 64)
+    assert picture.size[0] <= 8
 
 
 def test_outlines_over_the_image(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..options import Options
 from ..provenance.record import write_record
-from ..report.summary import plan_lines, result_lines, tiles_in_words
+from ..report.describe_run import plan_lines, result_lines, tiles_in_words
 from .outcome import Record
 from .output_files import ImageFiles
 from .progress import Display, TileProgress

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from .output_files import ImageFiles
 from .sample_sheet import Sample
-from .thumbnails import Picture
+from .thumbnails import Thumbnail
 
 Record = Mapping[str, Any]
 Status = Literal["done", "failed", "skipped"]
@@ -41,7 +41,7 @@ class Outcome:
     exit_code: int = 0
     message: str = ""
     facts: Facts = Facts()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Thumbnail, ...] = ()
 
 
 def facts_of(record: Record) -> Facts:

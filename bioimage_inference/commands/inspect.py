@@ -13,7 +13,8 @@ from ..files.overwriting import check_writable
 from ..files.partial_file import write_whole
 from ..model.package import Package, file_sha256, weights_kind
 from ..model.spec import ModelSpec, WeightsEntry
-from ..report.model_facts import WEIGHTS_NAMES, Facts, model_facts
+from ..report.describe_model import NO_LICENCE, WEIGHTS_NAMES
+from ..report.model_facts import Facts, model_facts
 from ..terminal import line_width, say, say_json
 from ..zoo.resolving import OpenedModel
 from ..zoo.trust_policy import trust_policy
@@ -85,7 +86,7 @@ def fact_lines(facts: Facts, width: int = 100) -> Iterator[str]:
 
 
 def _labelled(facts: Facts) -> Iterator[tuple[str, str]]:
-    yield "licence", facts["licence"] or "none named: ask the authors before you publish results"
+    yield "licence", facts["licence"] or NO_LICENCE
     if facts["authors"]:
         yield "authors", ", ".join(facts["authors"])
     for citation in facts["citations"]:

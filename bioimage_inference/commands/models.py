@@ -12,7 +12,7 @@ from ..model.architecture import missing_package
 from ..model.operation_packages import check_packages
 from ..model.spec import Operation
 from ..model.trust import TrustPolicy
-from ..report.model_facts import WEIGHTS_NAMES
+from ..report.describe_model import WEIGHTS_NAMES
 from ..terminal import line_width, say, say_json
 from ..text import one_line
 from ..zoo.index import Entry, load_index

@@ -14,7 +14,7 @@ from ..machine.sandbox import restricted
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..provenance.record import describe_model
-from ..report.model_facts import WEIGHTS_NAMES
+from ..report.describe_model import WEIGHTS_NAMES
 from ..terminal import say, say_json
 from ..text import one_line
 from ..validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding, validate

@@ -1,0 +1,195 @@
+"""A model in plain words: its tensors with their sizes, and the operations on their values."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from ..inference.statistics import measures_of
+from ..model.spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, StepSize, TensorSpec
+from ..text import times
+
+WEIGHTS_NAMES = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
+NO_LICENCE = "none named: ask the authors before you publish results"
+_IMAGE_AXES = "tzyx"
+_FEW_NAMES = 8  # channels that a line lists by name
+_AXIS_NOUNS = {"c": "channel", "z": "plane", "t": "time point", "y": "row", "x": "column", "i": "object"}
+
+
+def input_in_words(tensor: TensorSpec) -> str:
+    """Return e.g. "one channel, 2-D, any size of at least 64×64; intensities are normalised for you: …"."""
+    steps = ", then ".join(operations_in_words(tensor))
+    values = "intensities" if image_axes(tensor) else "values"
+    if not steps:
+        return f"{_geometry(tensor)}; {values} are handed to the network as they are"
+    normalising = {"fixed_zero_mean_unit_variance", "scale_linear", "scale_range", "zero_mean_unit_variance"}
+    is_normalised = any(operation.name in normalising for operation in tensor.operations)
+    return f"{_geometry(tensor)}; {values} are {'normalised' if is_normalised else 'prepared'} for you: {steps}"
+
+
+def output_in_words(tensor: TensorSpec) -> str:
+    """Return e.g. "2 channels (foreground, boundary), 2-D, as large as raw; values go through: sigmoid"."""
+    steps = ", then ".join(operations_in_words(tensor))
+    return _geometry(tensor) + (f"; values go through: {steps}" if steps else "")
+
+
+def image_axes(tensor: TensorSpec) -> list[Axis]:
+    """Return the axes of time and space, in the order t z y x."""
+    return [axis for letter in _IMAGE_AXES if (axis := tensor.axis(letter)) is not None]
+
+
+def sizes_in_words(tensor: TensorSpec) -> str:
+    """Return the legal sizes along the image axes, or the tensor that they follow; empty without image axes."""
+    axes = image_axes(tensor)
+    sizes = [axis.size for axis in axes]
+    order = f" ({times(axis.letter for axis in axes)})" if len(axes) > 2 else ""
+    fixed = [size for size in sizes if isinstance(size, FixedSize)]
+    steps = [size for size in sizes if isinstance(size, StepSize)]
+    referenced = {(size.tensor, size.scale, size.offset) for size in sizes if isinstance(size, ReferencedSize)}
+    if not axes:
+        return ""
+    if len(fixed) == len(sizes):
+        return f"exactly {times(size.size for size in fixed)} pixels{order}"
+    if len(steps) == len(sizes):
+        return _steps(steps, order)
+    if len(referenced) == 1 and all(isinstance(size, ReferencedSize) for size in sizes):
+        return _relative_size(*referenced.pop())
+    if all(isinstance(size, FreeSize) for size in sizes):
+        return "any size"
+    return ", ".join(f"{axis.letter} {_axis_size(axis)}" for axis in axes)
+
+
+def operations_in_words(tensor: TensorSpec) -> list[str]:
+    """Return a phrase for each step that changes values, in order; a conversion to floating point changes none."""
+    return [words for operation in tensor.operations if (words := _operation(operation, tensor))]
+
+
+def _geometry(tensor: TensorSpec) -> str:
+    return ", ".join(part for part in (_channels(tensor), _dimensions(tensor), sizes_in_words(tensor)) if part)
+
+
+def _channels(tensor: TensorSpec) -> str:
+    axis = tensor.axis("c")
+    if axis is None:
+        return "one channel" if image_axes(tensor) else "one number each"
+    match axis.size:
+        case FixedSize(size):
+            count = "one channel" if size == 1 else f"{size} channels"
+        case ReferencedSize():
+            count = f"as many channels as {axis.size.describe()}"
+        case StepSize():
+            count = f"channels: {axis.size.describe()}"
+        case _:
+            count = "any number of channels"
+    names = axis.channel_names
+    if all(re.fullmatch(r"(channel|ch|c)?[ _-]?\d*", name, re.IGNORECASE) for name in names):  # mere numbers
+        return count
+    return f"{count} ({', '.join((*names[:_FEW_NAMES], *(['…'] if len(names) > _FEW_NAMES else [])))})"
+
+
+def _dimensions(tensor: TensorSpec) -> str:
+    space = sum(letter in "zyx" for letter in tensor.letters)
+    words = f"{space}-D" if space else "no image"
+    words += " over time" if "t" in tensor.letters else ""
+    return words + (", one entry per object" if "i" in tensor.letters else "")
+
+
+def _steps(sizes: Sequence[StepSize], order: str) -> str:
+    words = "any size"
+    if any(size.minimum > 1 for size in sizes):
+        words += f" of at least {times(size.minimum for size in sizes)}"
+    steps = [size.step for size in sizes]
+    if set(steps) != {1}:
+        words += f" in steps of {steps[0] if len(set(steps)) == 1 else times(steps)}"
+    return words + (order if words != "any size" else "")
+
+
+def _relative_size(tensor: str, scale: Fraction, offset: int) -> str:
+    factor = f"{scale} times" if scale > 1 else f"{scale} of"
+    words = f"as large as {tensor}" if scale == 1 else f"{factor} the size of {tensor}"
+    if offset:
+        words += f", {abs(offset)} pixels {'larger' if offset > 0 else 'smaller'} along each axis"
+    return words
+
+
+def _axis_size(axis: Axis) -> str:
+    match axis.size:
+        case ReferencedSize(tensor, _, scale, 0) if scale == 1:
+            return f"as in {tensor}"
+        case _:
+            return axis.size.describe()
+
+
+def _operation(operation: Operation, tensor: TensorSpec) -> str:
+    """Return the operation in words, and which values share a statistic unless the whole image does."""
+    words = _OPERATIONS[operation.name](operation.kwargs)
+    axes: str | None = operation.kwargs.get("axes")
+    if not measures_of(operation, tensor.id):
+        return words
+    if axes is None or "b" in axes:
+        return f"{words}, of all samples together"
+    separate = [
+        _AXIS_NOUNS[axis.letter] for axis in tensor.axes if axis.letter not in f"b{axes}" and axis.size != FixedSize(1)
+    ]
+    return words + (f", each {' and '.join(separate)} on its own" if separate else "")
+
+
+def _numbers(values: Any) -> str:
+    """Return a number, or a list with a number for each channel; a number that all channels share stands once."""
+    shown = [f"{float(value):.4g}" for value in (values if isinstance(values, list | tuple) else [values])]
+    return shown[0] if len(set(shown)) == 1 else ", ".join(shown)
+
+
+def _scale_range(kwargs: Mapping[str, Any]) -> str:
+    low, high = float(kwargs.get("min_percentile", 0)), float(kwargs.get("max_percentile", 100))
+    lowest = "the smallest value" if low == 0 else f"percentile {low:g}"
+    highest = "the largest" if high == 100 else f"percentile {high:g}"
+    reference = kwargs.get("reference_tensor")
+    return f"{lowest}{f' of {reference}' if reference is not None else ''} becomes 0 and {highest} 1"
+
+
+def _clip(kwargs: Mapping[str, Any]) -> str:
+    limits = []
+    for name in ("min", "max"):
+        percentile, value = kwargs.get(f"{name}_percentile"), kwargs.get(name)
+        limits.append(
+            f"percentile {float(percentile):g}" if percentile is not None
+            else None if value is None else f"{float(value):g}"
+        )  # fmt: skip
+    low, high = limits
+    if low is None:
+        return f"not above {high}"
+    return f"not below {low}" if high is None else f"limited to {low} … {high}"
+
+
+def _softmax(kwargs: Mapping[str, Any]) -> str:
+    letter = str(kwargs.get("axis", "c"))
+    return f"softmax (each {_AXIS_NOUNS.get(letter, letter)}'s share, between 0 and 1)"
+
+
+def _ensure_dtype(kwargs: Mapping[str, Any]) -> str:
+    dtype = str(kwargs["dtype"])
+    if dtype.startswith("float"):
+        return ""
+    return "yes or no (bool)" if dtype == "bool" else f"whole numbers ({dtype})"
+
+
+_OPERATIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "binarize": lambda kwargs: f"above {_numbers(kwargs['threshold'])}, yes or no",
+    "cellpose_flow_dynamics": lambda _: "objects, found along Cellpose's flows",
+    "clip": _clip,
+    "custom": lambda kwargs: f"the model's own Python function {kwargs['callable']}",
+    "ensure_dtype": _ensure_dtype,
+    "fixed_zero_mean_unit_variance": lambda kwargs: (
+        f"minus a fixed mean of {_numbers(kwargs['mean'])}, divided by {_numbers(kwargs['std'])}"
+    ),
+    "scale_linear": lambda kwargs: (
+        f"times {_numbers(kwargs.get('gain', 1.0))} plus {_numbers(kwargs.get('offset', 0.0))}"
+    ),
+    "scale_mean_variance": lambda kwargs: f"brought to the mean and variance of {kwargs['reference_tensor']}",
+    "scale_range": _scale_range,
+    "sigmoid": lambda _: "sigmoid (between 0 and 1)",
+    "softmax": _softmax,
+    "stardist_postprocessing": lambda _: "objects, assembled from StarDist's star-convex shapes",
+    "zero_mean_unit_variance": lambda _: "zero mean, unit variance",
+}

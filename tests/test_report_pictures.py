@@ -206,23 +206,21 @@ def test_outlines_over_the_image(tmp_path: Path) -> None:
     square[0, 0, 10:30, 10:40] = 0.9
     square[0, 1, 40:50, 50:70] = 0.6
     output = output_of(square, "bcyx", tmp_path / "o.npy", channel_names=["in", "edge"])
-    picture = overlay(image, 0, output, "overlay1", 10**6)
-    assert picture is not None
+    (picture,) = overlay(image, 0, output, "overlay1", 10**6)
     shown = pixels(picture)
     assert tuple(shown[10, 20]) == tuple(shown[29, 20]) == tuple(shown[20, 10]) == ORANGE
     assert tuple(shown[40, 60]) == SKY
     assert shown[20, 20].std() == 0  # grey inside
     assert picture.key == ((ORANGE, "in reaches 0.5"), (SKY, "edge reaches 0.5"))
     wide = output_of(np.zeros((1, 1, 60, 20), np.float32), "bcyx", tmp_path / "w.npy")
-    assert overlay(image, 0, wide, "overlay1", 10**6) is None
+    assert list(overlay(image, 0, wide, "overlay1", 10**6)) == []
 
 
 def test_labels_and_values_over_a_coarser_image(tmp_path: Path) -> None:
     image = saved(ramp(30, 40), tmp_path / "a.npy", "yx")
     labels = np.zeros((1, 60, 80), np.int32)
     labels[0, 20:40, 20:40], labels[0, 20:40, 40:60] = 1, 2
-    picture = overlay(image, 0, output_of(labels, "byx", tmp_path / "o.npy"), "overlay1", 10**6)
-    assert picture is not None
+    (picture,) = overlay(image, 0, output_of(labels, "byx", tmp_path / "o.npy"), "overlay1", 10**6)
     assert picture.size == (40, 30)
     rims = (pixels(picture) == ORANGE).all(axis=-1)
     assert rims[15, 19]
@@ -231,8 +229,7 @@ def test_labels_and_values_over_a_coarser_image(tmp_path: Path) -> None:
     ramped = ramp(1, 60, 80, dtype="float32")
     ramped[0, :10] = np.nan
     values = output_of(ramped, "byx", tmp_path / "v.npy")
-    picture = overlay(image, 0, values, "overlay1", 10**6)
-    assert picture is not None
+    (picture,) = overlay(image, 0, values, "overlay1", 10**6)
     assert "In colour where high" in picture.caption
     assert np.abs(pixels(picture)[2].astype(int) - NO_NUMBER).max() <= 8  # of 255 colours, the nearest
 
@@ -246,15 +243,14 @@ def test_the_grid_of_tiles(tmp_path: Path) -> None:
         "tile": {"y": 64, "x": 96},
         "padding": {"y": [0, 4], "x": [0, 8]},
     }
-    picture = tile_grid(image, 0, plan, "tiles", 10**6)
-    assert picture is not None
+    (picture,) = tile_grid(image, 0, plan, "tiles", 10**6)
     assert picture.size == (208, 104)
     shown = pixels(picture)
     lines = (shown[2] == ORANGE).all(axis=-1).nonzero()[0]
     np.testing.assert_array_equal(lines, [76, 132])  # tiles 0-96, 56-152, 112-208 meet in the middle of what they share
     assert tuple(shown[80, 56]) == SKY  # the middle tile, with its halo
     assert picture.caption == "6 tiles: 2 along y, 3 along x."
-    assert tile_grid(image, 0, {**plan, "tiles": 1}, "tiles", 10**6) is None
+    assert list(tile_grid(image, 0, {**plan, "tiles": 1}, "tiles", 10**6)) == []
 
 
 def test_spread_evenly() -> None:

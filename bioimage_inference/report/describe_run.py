@@ -17,8 +17,8 @@ _FEW_NAMES = 8  # channels that a line lists by name
 _AXES_FROM = {"file": "as the file names them", "user": "as given with --axes", "guess": "guessed from the model"}
 _SERIES = {"t": "time points", "p": "positions", "c": "channels"}
 _BORDERS = {
-    "natural": "At the image's border the network saw the image as it is.",
-    "mirror": "At the image's border the network saw the image mirrored.",
+    "natural": "The network saw no halo beyond the image's border.",
+    "mirror": "The network saw a halo of mirrored pixels beyond the image's border.",
 }
 
 
@@ -91,7 +91,7 @@ def result_lines(record: Record) -> Iterator[str]:
 # Rows and sentences for the report
 
 
-def image_rows(record: Record) -> Iterator[Row]:
+def _image_rows(record: Record) -> Iterator[Row]:
     """Yield each image and how it filled the model's input."""
     for one in record["inputs"]:
         source = _AXES_FROM.get(one["axes_from"], one["axes_from"])
@@ -99,15 +99,15 @@ def image_rows(record: Record) -> Iterator[Row]:
         if one["pixel_size"]:
             sizes = (f"{axis} {size['value']:.4g} {size['unit']}" for axis, size in one["pixel_size"].items())
             lines.append(f"Pixel size {', '.join(sizes)}")
-        lines.append(f"Given to the model as {one['tensor_axes'].upper()}")
+        lines.append(f"Axes of the model's input {one['tensor_axes'].upper()}")
         if one["iterated_axes"]:
             lines.append(f"{one['samples']} samples along {one['iterated_axes'].upper()}, each predicted on its own")
         if one["channels"] is not None:
-            lines.append(f"Channels {', '.join(map(str, one['channels']))} were taken")
+            lines.append(f"Channels {', '.join(map(str, one['channels']))} were given to the model")
         yield f"Image ({one['tensor']})", lines
 
 
-def processing_rows(record: Record) -> Iterator[Row]:
+def _processing_rows(record: Record) -> Iterator[Row]:
     """Yield pre- and postprocessing of each tensor, with the values that were used."""
     steps = record.get("processing", ())
     inputs = [one["tensor"] for one in record["inputs"]]
@@ -116,7 +116,22 @@ def processing_rows(record: Record) -> Iterator[Row]:
         yield f"{when} ({tensor})", [_step(step) for step in steps if step["tensor"] == tensor]
 
 
-def computing_rows(record: Record) -> Iterator[Row]:
+def work_rows(record: Record) -> list[Row]:
+    """Return images, processing and computation: what was done, with which values."""
+    return [*_image_rows(record), *_processing_rows(record), *_computing_rows(record)]
+
+
+def time_rows(record: Record) -> list[Row]:
+    """Return the seconds of each stage, the sum last."""
+    return plain_rows({capitalised(stage): f"{value:.2f} s" for stage, value in record.get("seconds", {}).items()})
+
+
+def plain_rows(values: Mapping[str, str]) -> list[Row]:
+    """Return a row for each entry."""
+    return [(label, [value]) for label, value in values.items()]
+
+
+def _computing_rows(record: Record) -> Iterator[Row]:
     """Yield tiles, weights, engine, device, memory and options."""
     yield "Tiles", list(_tiles(record["plan"]))
     if "weights" in record:
@@ -130,7 +145,7 @@ def computing_rows(record: Record) -> Iterator[Row]:
         processor = [device["processor"]] if device.get("processor") else []
         yield "Device", [f"{device['reason']}; {device['precision']}{threads}", *processor]
     memory = record["memory"]
-    peak = [f"At most {byte_size(memory['peak_bytes'])} were used"] if memory.get("peak_bytes") else []
+    peak = [f"Peak memory {byte_size(memory['peak_bytes'])}"] if memory.get("peak_bytes") else []
     yield "Memory", [*peak, f"The budget was {byte_size(memory['bytes'])}, {memory['reason']}"]
     if record["options"]:
         yield "Options", [f"{name} {value}" for name, value in record["options"].items()]
@@ -224,14 +239,14 @@ def _values(samples: Sequence[Sequence[float | None]]) -> str:
 def _tiles(plan: Record) -> Iterator[str]:
     size = f"{times(plan['tile'].values())} pixels ({' '.join(plan['tile'])})"
     if plan["tiles"] == 1:
-        yield f"In one piece of {size}"
+        yield f"One tile of {size}"
     else:
         yield f"{plan['tiles']} tiles of {size}: {grid_in_words(plan)}"
         halo = along(plan["halo"])
-        yield f"Halo in pixels {halo}; computed with each tile and cut off again" if halo else "No halo"
+        yield f"Halo in pixels {halo}; it is computed with each tile, then cropped" if halo else "No halo"
     if plan["padding"]:
         added = (f"{letter} {before} before and {after} after" for letter, (before, after) in plan["padding"].items())
-        yield f"Padded by pixels that are cut off again: {', '.join(added)}"
+        yield f"Padding in pixels, which is cropped again: {', '.join(added)}"
     yield _BORDERS.get(plan["border"], str(plan["border"]))
     computed = f"{plan['computed_per_pixel']:.3g}"
     yield f"{computed} pixel{'s' * (computed != '1')} computed for each pixel of the image"

@@ -39,23 +39,33 @@ _MOST_NUMBERS = 20  # rows and columns of an output that is no image
 class Shown:
     """What the page shows of an input or output: pictures and remarks; ``numbers`` where it is no image.
 
-    ``numbers`` has the heads of columns, and rows.
+    ``planes`` are open while the pictures are made; ``None`` where the file cannot be read. ``channels`` are the
+    channels that the model was given, by default all. ``numbers`` has the heads of columns, and rows.
     """
 
     title: str
     about: str = ""
+    planes: Planes | None = None
+    channels: Sequence[int] | None = None
     pictures: list[Picture] = field(default_factory=list)
     histograms: list[Picture] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     numbers: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of pictures that there will be."""
+        if self.planes is None or not self.planes.flat:
+            return 0
+        return len(shown_channels(self.planes, self.channels)) * len(views(self.planes))
 
 
 @dataclass(frozen=True)
 class Gallery:
     """All pictures of a report; there is at most one picture of ``tiles`` and of ``objects``."""
 
-    inputs: Sequence[Shown]
-    outputs: Sequence[Shown]
+    inputs: list[Shown]
+    outputs: list[Shown]
     overlays: list[Picture] = field(default_factory=list)
     tiles: list[Picture] = field(default_factory=list)
     objects: list[Picture] = field(default_factory=list)
@@ -67,78 +77,54 @@ class Gallery:
         yield from (*self.overlays, *self.tiles, *self.objects)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """An input or output while its pictures are made; ``planes`` is ``None`` where the file cannot be read."""
-
-    shown: Shown
-    planes: Planes | None
-    channels: Sequence[int] | None = None
-
-    @property
-    def count(self) -> int:
-        """Number of pictures."""
-        planes = self.planes
-        flat = planes is not None and planes.flat
-        return len(shown_channels(planes, self.channels)) * len(views(planes)) if planes is not None and flat else 0
-
-
 def make_gallery(record: Record, folder: Path) -> Gallery:
     """Return the pictures of a run. Files that are not where the record says are looked for in ``folder``.
 
     An image that cannot be read leaves a remark.
     """
     given = record["inputs"]
+    inputs = [Shown(str(one["tensor"]), _about(one), channels=one["channels"]) for one in given]
+    outputs = [Shown(str(one["id"])) for one in record["outputs"]]
+    gallery = Gallery(inputs, outputs)
     with ExitStack() as files:
-        inputs = [
-            _opened(Shown(str(one["tensor"]), _about(one)), partial(_open_input, one, folder), one["channels"], files)
-            for one in given
-        ]
-        outputs = [
-            _opened(Shown(str(one["id"])), partial(open_output, one, given, folder), None, files)
-            for one in record["outputs"]
-        ]
-        large, small = _share_pixels([one.count for one in (*inputs, *outputs)])
-        for number, one in enumerate(inputs, 1):
-            size = large if one.count <= FEW else small
-            _show(one, partial(image_pictures, name=f"input{number}", pixels=size, chosen=one.channels))
-        for number, one in enumerate(outputs, 1):
-            size = large if one.count <= FEW else small
-            _show(one, partial(output_pictures, name=f"output{number}", pixels=size))
-            if number <= _MOST_HISTOGRAMS and one.shown.pictures and one.planes is not None:
-                with _remarks(one.shown):
-                    one.shown.histograms.append(histogram(one.planes, f"output{number}_histogram"))
-        shown = [one.shown for one in inputs], [one.shown for one in outputs]
-        image, channel = inputs[0].planes, (given[0]["channels"] or [0])[0]
-        if image is None or not inputs[0].shown.pictures:
-            return Gallery(*shown)
-        results = {
-            f"overlay{number}": one.planes
-            for number, one in enumerate(outputs, 1)
-            if one.planes is not None and one.shown.pictures
-        }
-        overlays = [overlay(image, channel, planes, name, large) for name, planes in results.items()]
-        # The tiles of a resized image do not lie in the pixels of the image that was given.
-        tiles = None if given[0]["resized"] else tile_grid(image, channel, record["plan"], "tiles", large)
-        labels = find_file(str((record.get("objects") or {}).get("labels") or ""), folder)
-        objects = None
-        if labels is not None:
-            planes = replace(open_planes(labels), name="objects")
+
+        def opened(planes: Planes) -> Planes:
             files.callback(planes.close)
-            objects = overlay(image, channel, planes, "objects", large)
-        return Gallery(*shown, *([one for one in kind if one is not None] for kind in (overlays, [tiles], [objects])))
+            return planes
+
+        for shown, one in zip(inputs, given, strict=True):
+            with _remarks(shown):
+                shown.planes = opened(_open_input(one, folder))
+        for shown, one in zip(outputs, record["outputs"], strict=True):
+            with _remarks(shown):
+                shown.planes = opened(open_output(one, given, folder))
+        large, small = _share_pixels([shown.count for shown in (*inputs, *outputs)])
+        for number, shown in enumerate(inputs, 1):
+            size = large if shown.count <= FEW else small
+            _show(shown, partial(image_pictures, name=f"input{number}", pixels=size, chosen=shown.channels))
+        for number, shown in enumerate(outputs, 1):
+            size = large if shown.count <= FEW else small
+            _show(shown, partial(output_pictures, name=f"output{number}", pixels=size))
+            if shown.planes is not None and shown.pictures and number <= _MOST_HISTOGRAMS:
+                with _remarks(shown):
+                    shown.histograms.append(histogram(shown.planes, f"output{number}_histogram"))
+        image, channel = inputs[0].planes, (given[0]["channels"] or [0])[0]
+        if image is None or not inputs[0].pictures:
+            return gallery
+        for number, shown in enumerate(outputs, 1):
+            if shown.planes is not None and shown.pictures:
+                gallery.overlays.extend(overlay(image, channel, shown.planes, f"overlay{number}", large))
+        if not given[0]["resized"]:  # the tiles of a resized image do not lie in the pixels of the given image
+            gallery.tiles.extend(tile_grid(image, channel, record["plan"], "tiles", large))
+        labels = find_file(str((record.get("objects") or {}).get("labels") or ""), folder)
+        if labels is not None:
+            objects = replace(opened(open_planes(labels)), name="objects")
+            gallery.objects.extend(overlay(image, channel, objects, "objects", large))
+    return gallery
 
 
 def _about(one: Record) -> str:
     return ": ".join(part for part in (one["name"], field_of_view(one)) if part)
-
-
-def _opened(shown: Shown, opening: Callable[[], Planes], channels: Sequence[int] | None, files: ExitStack) -> _Source:
-    with _remarks(shown):
-        planes = opening()
-        files.callback(planes.close)
-        return _Source(shown, planes, channels)
-    return _Source(shown, None)
 
 
 @contextmanager
@@ -170,8 +156,8 @@ def _share_pixels(counts: Sequence[int]) -> tuple[int, int]:
     return min(_MOST_PIXELS, (_ALL_PIXELS - small * many) // few), small
 
 
-def _show(one: _Source, pictures: Callable[[Planes], Iterator[Picture]]) -> None:
-    planes, shown = one.planes, one.shown
+def _show(shown: Shown, pictures: Callable[[Planes], Iterator[Picture]]) -> None:
+    planes = shown.planes
     if planes is None:
         return
     with _remarks(shown):
@@ -179,8 +165,8 @@ def _show(one: _Source, pictures: Callable[[Planes], Iterator[Picture]]) -> None
             shown.numbers = _numbers(planes)
             return
         shown.pictures += pictures(planes)
-        total = len(one.channels) if one.channels is not None else planes.channels
-        more = total - len(shown_channels(planes, one.channels))
+        total = len(shown.channels) if shown.channels is not None else planes.channels
+        more = total - len(shown_channels(planes, shown.channels))
         if more:
             shown.remarks.append(
                 f"{more} more channel{'s are' if more > 1 else ' is'} not shown here (of {total}; a report has up to "

@@ -7,16 +7,9 @@ from typing import Any
 from ..errors import UsageError, cannot_write
 from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
-from ..provenance.citation import bibtex, methods, references
-from ..text import capitalised, counted, for_address, one_line
-from .describe_run import (
-    computing_rows,
-    file_rows,
-    image_rows,
-    objects_in_words,
-    processing_rows,
-    start_time,
-)
+from ..provenance import citation
+from ..text import for_address
+from . import describe_run
 from .gallery import Gallery, make_gallery
 from .pictures import FEW
 from .rendering import render
@@ -53,44 +46,13 @@ def write_report(record: Record, path: Path) -> None:
 
 def report_page(record: Record, gallery: Gallery, path: Path) -> str:
     """Return the HTML of the report that will lie at ``path``."""
-    model, objects = record["model"], record.get("objects") or {}
-    version = f"version {model['version']}" if model.get("version") else None
-    licence = f"licence {model['licence']}" if model.get("licence") else None
-    seconds = record.get("seconds", {})
-    result = f"Complete: {', '.join(str(one['id']) for one in record['outputs'])}"
-    result += f", in {seconds['total']:.1f} s" if seconds else ""
-    result += f"; {counted(objects['count'], 'object')} found" if objects else ""
+
+    def address(file: str) -> str | None:
+        """Return a file's address relative to the page, ``None`` for a file outside the page's folder."""
+        place, folder = Path(file).absolute(), path.absolute().parent
+        inside = place.is_relative_to(folder)
+        return for_address(f"./{place.relative_to(folder).as_posix()}") if inside else None
+
     return render(
-        "report",
-        title=", ".join(one_line(one["name"]) for one in record["inputs"]),
-        about=" · ".join(part for part in (model["name"], version, licence, start_time(record)) if part),
-        result=f"{result}.",
-        notes=dict.fromkeys([*record["notes"], *objects.get("notes", ())]),
-        sample=_rows(record.get("sample") or {}),
-        gallery=gallery,
-        few=FEW,
-        objects=objects,
-        objects_in_words=objects_in_words(objects) if objects else "",
-        table_address=_address(objects.get("table"), path),
-        table_name=Path(objects.get("table") or "").name,
-        done=[*image_rows(record), *processing_rows(record), *computing_rows(record)],
-        time=_rows({capitalised(stage): f"{value:.2f} s" for stage, value in seconds.items()}),
-        files=list(file_rows(record)),
-        licence=model.get("licence"),
-        methods=methods(record) if "device" in record else "",
-        references=references(record),
-        bibtex=bibtex(record),
-        versions=_rows(record.get("versions", {})),
+        "report", record=record, gallery=gallery, few=FEW, describe=describe_run, citation=citation, address=address
     )
-
-
-def _rows(values: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    return [(name, [value]) for name, value in values.items()]
-
-
-def _address(file: str | None, page: Path) -> str | None:
-    """Return a file's address relative to the page, ``None`` for a file outside the page's folder."""
-    place, folder = Path(file or "").absolute(), page.absolute().parent
-    if not file or not place.is_relative_to(folder):
-        return None
-    return for_address(f"./{place.relative_to(folder).as_posix()}")

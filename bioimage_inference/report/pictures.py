@@ -131,33 +131,34 @@ def output_pictures(planes: Planes, name: str, pixels: int) -> Iterator[Picture]
             yield _channel_picture(planes, view, channel, kind, name, pixels)
 
 
-def overlay(image: Planes, channel: int, output: Planes, name: str, pixels: int) -> Picture | None:
-    """Return an output over a channel of the image: outlines of objects or of values from 0.5, else values as colours.
+def overlay(image: Planes, channel: int, output: Planes, name: str, pixels: int) -> Iterator[Picture]:
+    """Yield an output over a channel of the image: outlines of objects or of values from 0.5, else values as colours.
 
-    Returns ``None`` where the two do not show the same field of view.
+    There is no picture where the two do not show the same field of view.
     """
     base = _grey(image, channel, pixels)
     view, channels = middle(output), shown_channels(output)[:_MOST_OUTLINES]
     planes = [view.read(output, one, pixels) for one in channels]
     height, width = planes[0].shape
     if not 0.9 < (base.shape[0] / base.shape[1]) / (height / width) < 1.1:
-        return None
+        return
     kind = kind_of(planes)
     planes = [_resampled(plane, base.shape) for plane in planes]
     titles = [channel_title(output, one) for one in channels]
     if kind == "values":
         title = output.name if output.channels == 1 else f"{output.name}, {titles[0]}"
-        return _heat_picture(base, planes[0], name, title)
+        yield _heat_picture(base, planes[0], name, title)
+        return
     if kind == "labels":
         rims, words = [_label_rims(planes[0])], [f"outlines of {titles[0]}"]
     else:
         rims, words = [_mask_rim(plane >= 0.5) for plane in planes], [f"{title} reaches 0.5" for title in titles]
-    for number_, rim in reversed(list(enumerate(rims))):
-        base[rim] = _FIRST_LINE + number_
+    for line, rim in reversed(list(enumerate(rims, _FIRST_LINE))):
+        base[rim] = line
     left_out = kind == "probability" and output.channels > len(channels)
     caption = f"The first {len(channels)} of {output.channels} channels. " if left_out else ""
     remarks = _joined(view.words, _series(output))
-    return _line_picture(
+    yield _line_picture(
         base,
         name,
         f"{output.name} over the image",
@@ -167,12 +168,12 @@ def overlay(image: Planes, channel: int, output: Planes, name: str, pixels: int)
     )
 
 
-def tile_grid(image: Planes, channel: int, plan: Mapping[str, Any], name: str, pixels: int) -> Picture | None:
-    """Return the image with lines where tiles meet, and with one tile as the network sees it; ``None`` for one tile."""
+def tile_grid(image: Planes, channel: int, plan: Mapping[str, Any], name: str, pixels: int) -> Iterator[Picture]:
+    """Yield the image with lines where tiles meet, and with one tile as the network sees it; nothing for one tile."""
     from PIL import Image, ImageDraw
 
     if plan["tiles"] < 2:
-        return None
+        return
     base = _grey(image, channel, pixels)
     scale = base.shape[1] / image.sizes["x"]
     spans = {letter: _tile_spans(plan, letter, image.sizes[letter]) for letter in "yx"}
@@ -190,7 +191,7 @@ def tile_grid(image: Planes, channel: int, plan: Mapping[str, Any], name: str, p
     (begin_y, end_y), (begin_x, end_x) = (spans[letter][len(spans[letter]) // 2] for letter in "yx")
     corners = (left + begin_x * scale, top + begin_y * scale, left + end_x * scale - 1, top + end_y * scale - 1)
     draw.rectangle(corners, outline=_FIRST_LINE + 1, width=thick + 1)
-    return _line_picture(
+    yield _line_picture(
         np.asarray(canvas),
         name,
         "Tiles",
@@ -309,7 +310,7 @@ def _series(planes: Planes) -> str:
 
 def _thinning(planes: Planes, pixels: int) -> str:
     step = planes.step(pixels)
-    return f"one pixel of {step}×{step} is shown and looked at" if step > 1 else ""
+    return f"one pixel of {step}×{step} is shown" if step > 1 else ""
 
 
 def _not_numbers(plane: Array) -> str:

@@ -4,7 +4,7 @@ import base64
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..text import capitalised, one_line
+from ..text import capitalised, counted, one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -37,7 +37,7 @@ def environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"capitalised": capitalised, "data_url": _data_url}
+    made.filters |= {"capitalised": capitalised, "counted": counted, "data_url": _data_url}
     return made
 
 

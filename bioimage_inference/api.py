@@ -35,8 +35,8 @@ from .provenance.record import SCHEMA, describe_output, describe_source, now, wi
 from .provenance.run_record import describe_computed
 from .provenance.run_record import describe_run as describe_run
 from .provenance.tiff_tags import facts_of
+from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files
-from .zoo.trust_policy import trust_policy
 
 if TYPE_CHECKING:
     from xarray import DataArray

@@ -119,7 +119,7 @@ class Summary:
         self._say_plan(record)
         lines = [*result_lines(record)]
         if "objects" in record:
-            from ..segmentation.object_summary import objects_lines
+            from ..segmentation.segmenting import objects_lines
 
             lines += objects_lines(record["objects"])
         if files is not None:

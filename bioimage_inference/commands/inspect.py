@@ -16,8 +16,8 @@ from ..model.spec import ModelSpec, WeightsEntry
 from ..report.describe_model import NO_LICENCE, WEIGHTS_NAMES
 from ..report.model_facts import Facts, model_facts
 from ..terminal import line_width, say, say_json
+from ..zoo.index import trust_policy
 from ..zoo.resolving import OpenedModel
-from ..zoo.trust_policy import trust_policy
 
 _INDENT = 12
 

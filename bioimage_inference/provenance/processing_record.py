@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.statistics import Measure, Moments, Statistics, measures_of, pools_samples
+from ..inference.operations.registry import measures_of
+from ..inference.statistics import Measure, Statistics
 from ..model.spec import ModelSpec, Operation
 
 
@@ -32,7 +33,7 @@ def describe_processing(
             ]
             entries = [
                 # outputs are measured sample by sample, whatever their axes
-                _entries(one, used, pooled=pools_samples(one) and one.tensor in present)
+                _entries(one, used, pooled=one.pooled and one.tensor in present)
                 for one in measures_of(step, tensor.id)
             ]
             described.append(
@@ -48,7 +49,6 @@ def describe_processing(
 
 def _entries(measure: Measure, samples: Sequence[Statistics], pooled: bool) -> list[dict[str, Any]]:
     """One entry per statistic; its values are lists, of one sample each, or a single one where samples are pooled."""
-    names = ("mean", "standard deviation") if isinstance(measure, Moments) else (f"percentile {100 * measure.q:g}",)
     return [
         {
             "statistic": name,
@@ -60,7 +60,7 @@ def _entries(measure: Measure, samples: Sequence[Statistics], pooled: bool) -> l
                 for sample in (samples[:1] if pooled else samples)
             ],
         }
-        for number, name in enumerate(names)
+        for number, name in enumerate(measure.names)
     ]
 
 

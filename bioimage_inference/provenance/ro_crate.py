@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import make_folder
 from ..files.partial_file import PartialFile, write_whole
+from ..files.shared_folders import make_folder
 from ..text import for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
 from .citation import methods, references

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..array_types import Array
 from ..errors import cannot_write
-from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
+from ..files.shared_folders import make_folder
 from .colours import LINES, Kind, finite_of, kind_of
 from .pictures import SAMPLED, Picture, channel_title, shown_channels
 from .planes import Planes

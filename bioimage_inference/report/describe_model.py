@@ -1,19 +1,17 @@
 """A model in plain words: its tensors with their sizes, and the operations on their values."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
-from ..inference.statistics import measures_of
-from ..model.spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, StepSize, TensorSpec
+from ..inference.operations.registry import operation_of, step_in_words
+from ..model.spec import Axis, FixedSize, FreeSize, ReferencedSize, StepSize, TensorSpec
 from ..text import times
 
 WEIGHTS_NAMES = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
 NO_LICENCE = "none named: ask the authors before you publish results"
 _IMAGE_AXES = "tzyx"
 _FEW_NAMES = 8  # channels that a line lists by name
-_AXIS_NOUNS = {"c": "channel", "z": "plane", "t": "time point", "y": "row", "x": "column", "i": "object"}
 
 
 def input_in_words(tensor: TensorSpec) -> str:
@@ -22,8 +20,7 @@ def input_in_words(tensor: TensorSpec) -> str:
     values = "intensities" if image_axes(tensor) else "values"
     if not steps:
         return f"{_geometry(tensor)}; {values} are handed to the network as they are"
-    normalising = {"fixed_zero_mean_unit_variance", "scale_linear", "scale_range", "zero_mean_unit_variance"}
-    is_normalised = any(operation.name in normalising for operation in tensor.operations)
+    is_normalised = any(operation_of(step).scaling != "none" for step in tensor.operations)
     return f"{_geometry(tensor)}; {values} are {'normalised' if is_normalised else 'prepared'} for you: {steps}"
 
 
@@ -60,8 +57,8 @@ def sizes_in_words(tensor: TensorSpec) -> str:
 
 
 def operations_in_words(tensor: TensorSpec) -> list[str]:
-    """Return a phrase for each step that changes values, in order; a conversion to floating point changes none."""
-    return [words for operation in tensor.operations if (words := _operation(operation, tensor))]
+    """Return a phrase for each step that changes values, in order."""
+    return [words for step in tensor.operations if (words := step_in_words(step, tensor))]
 
 
 def _geometry(tensor: TensorSpec) -> str:
@@ -118,78 +115,3 @@ def _axis_size(axis: Axis) -> str:
             return f"as in {tensor}"
         case _:
             return axis.size.describe()
-
-
-def _operation(operation: Operation, tensor: TensorSpec) -> str:
-    """Return the operation in words, and which values share a statistic unless the whole image does."""
-    words = _OPERATIONS[operation.name](operation.kwargs)
-    axes: str | None = operation.kwargs.get("axes")
-    if not measures_of(operation, tensor.id):
-        return words
-    if axes is None or "b" in axes:
-        return f"{words}, of all samples together"
-    separate = [
-        _AXIS_NOUNS[axis.letter] for axis in tensor.axes if axis.letter not in f"b{axes}" and axis.size != FixedSize(1)
-    ]
-    return words + (f", each {' and '.join(separate)} on its own" if separate else "")
-
-
-def _numbers(values: Any) -> str:
-    """Return a number, or a list with a number for each channel; a number that all channels share stands once."""
-    shown = [f"{float(value):.4g}" for value in (values if isinstance(values, list | tuple) else [values])]
-    return shown[0] if len(set(shown)) == 1 else ", ".join(shown)
-
-
-def _scale_range(kwargs: Mapping[str, Any]) -> str:
-    low, high = float(kwargs.get("min_percentile", 0)), float(kwargs.get("max_percentile", 100))
-    lowest = "the smallest value" if low == 0 else f"percentile {low:g}"
-    highest = "the largest" if high == 100 else f"percentile {high:g}"
-    reference = kwargs.get("reference_tensor")
-    return f"{lowest}{f' of {reference}' if reference is not None else ''} becomes 0 and {highest} 1"
-
-
-def _clip(kwargs: Mapping[str, Any]) -> str:
-    limits = []
-    for name in ("min", "max"):
-        percentile, value = kwargs.get(f"{name}_percentile"), kwargs.get(name)
-        limits.append(
-            f"percentile {float(percentile):g}" if percentile is not None
-            else None if value is None else f"{float(value):g}"
-        )  # fmt: skip
-    low, high = limits
-    if low is None:
-        return f"not above {high}"
-    return f"not below {low}" if high is None else f"limited to {low} … {high}"
-
-
-def _softmax(kwargs: Mapping[str, Any]) -> str:
-    letter = str(kwargs.get("axis", "c"))
-    return f"softmax (each {_AXIS_NOUNS.get(letter, letter)}'s share, between 0 and 1)"
-
-
-def _ensure_dtype(kwargs: Mapping[str, Any]) -> str:
-    dtype = str(kwargs["dtype"])
-    if dtype.startswith("float"):
-        return ""
-    return "yes or no (bool)" if dtype == "bool" else f"whole numbers ({dtype})"
-
-
-_OPERATIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "binarize": lambda kwargs: f"above {_numbers(kwargs['threshold'])}, yes or no",
-    "cellpose_flow_dynamics": lambda _: "objects, found along Cellpose's flows",
-    "clip": _clip,
-    "custom": lambda kwargs: f"the model's own Python function {kwargs['callable']}",
-    "ensure_dtype": _ensure_dtype,
-    "fixed_zero_mean_unit_variance": lambda kwargs: (
-        f"minus a fixed mean of {_numbers(kwargs['mean'])}, divided by {_numbers(kwargs['std'])}"
-    ),
-    "scale_linear": lambda kwargs: (
-        f"times {_numbers(kwargs.get('gain', 1.0))} plus {_numbers(kwargs.get('offset', 0.0))}"
-    ),
-    "scale_mean_variance": lambda kwargs: f"brought to the mean and variance of {kwargs['reference_tensor']}",
-    "scale_range": _scale_range,
-    "sigmoid": lambda _: "sigmoid (between 0 and 1)",
-    "softmax": _softmax,
-    "stardist_postprocessing": lambda _: "objects, assembled from StarDist's star-convex shapes",
-    "zero_mean_unit_variance": lambda _: "zero mean, unit variance",
-}

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
+from ..files.shared_folders import make_folder
 from ..provenance import citation
 from ..text import for_address
 from . import describe_run

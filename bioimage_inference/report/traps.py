@@ -1,17 +1,14 @@
 """Traps of a model: what can make its predictions wrong, and what its description tells only to an expert."""
 
 from collections.abc import Iterator, Sequence
-from math import isclose
-from typing import Any
 
 import numpy as np
 
-from ..inference.statistics import measures_of, pools_samples
-from ..model.spec import FixedSize, ModelSpec, Operation, TensorSpec
+from ..inference.operations.registry import measures_of, operation_of
+from ..model.spec import FixedSize, ModelSpec, TensorSpec
 from ..tiling.links import leading_input, links
 from .describe_model import image_axes, sizes_in_words
 
-_SAMPLE_NORMALISING = ("scale_mean_variance", "scale_range", "zero_mean_unit_variance")
 _TILE_NORMALISING = ("group_norm", "instance_norm")  # a network that calls them does so in every run
 _LARGEST_SCALED = 10  # a declared range such as 0 … 1 or -1 … 1, which no camera writes, ends below this
 
@@ -30,8 +27,7 @@ def known_traps(model: ModelSpec, operations: Sequence[str] = ()) -> list[str]:
             "overlapping tiles differ."
         )
     for tensor in model.inputs:
-        measures = (one for operation in tensor.operations for one in measures_of(operation, tensor.id))
-        if any(map(pools_samples, measures)):
+        if any(measure.pooled for step in tensor.operations for measure in measures_of(step, tensor.id)):
             found.append(
                 f"The normalisation of {tensor.id} takes its statistics over all samples of an image (time points, "
                 "positions …) together, so the result for one depends on the others in the same file."
@@ -42,7 +38,7 @@ def known_traps(model: ModelSpec, operations: Sequence[str] = ()) -> list[str]:
 def _value_traps(tensor: TensorSpec) -> Iterator[str]:
     """Yield traps of intensities that the network has not seen in training."""
     integer = _integer_dtype(tensor)
-    if any(operation.name in _SAMPLE_NORMALISING for operation in tensor.operations):
+    if any(operation_of(step).scaling == "measured" for step in tensor.operations):
         if integer is not None:
             yield (
                 f"{tensor.id} declares {integer}. Other images can be given as well: they are neither wrapped nor cut "
@@ -50,7 +46,10 @@ def _value_traps(tensor: TensorSpec) -> Iterator[str]:
             )
         return
     step = next((one for one in tensor.operations if one.name != "ensure_dtype"), None)
-    yield from _unscaled_traps(tensor) if step is None else _fixed_scaling_traps(tensor, step)
+    if step is None:
+        yield from _unscaled_traps(tensor)
+    elif (trap := operation_of(step).trap(step.kwargs, tensor.id)) is not None:
+        yield trap
     if integer is not None:
         limits = np.iinfo(integer)
         yield (
@@ -72,29 +71,6 @@ def _unscaled_traps(tensor: TensorSpec) -> Iterator[str]:
             f"The description neither scales the intensities of {tensor.id} nor says in what range they should be. "
             "Look into the model's documentation before you trust a result."
         )
-
-
-def _fixed_scaling_traps(tensor: TensorSpec, step: Operation) -> Iterator[str]:
-    """Yield traps of a normalisation with fixed numbers, which fit images of one brightness and bit depth."""
-    if step.name == "fixed_zero_mean_unit_variance":
-        mean, std = _largest(step.kwargs["mean"]), _largest(step.kwargs["std"])
-        if 0 < mean <= 1 and std <= 1:
-            yield (
-                f"{tensor.id} is meant for values from 0 to 1 (it is normalised with a fixed mean of {mean:.3g}), but "
-                "nothing scales your image to that: divide an 8-bit image by 255, a 16-bit image by 65535 first."
-            )
-        else:
-            yield (
-                f"{tensor.id} is normalised with a fixed mean of {mean:.4g} and a standard deviation of {std:.4g}, "
-                "whatever your image: scale an image of another brightness or bit depth to that first."
-            )
-    elif step.name == "scale_linear" and isclose(_largest(step.kwargs["gain"]), 1 / 255, rel_tol=0.01):
-        yield f"{tensor.id} is meant for 8-bit values: they are divided by 255. Scale other images to 0 … 255 first."
-
-
-def _largest(values: Any) -> float:
-    """Return the largest of the numbers of all channels, or the number that all channels share."""
-    return float(np.max(values))
 
 
 def _integer_dtype(tensor: TensorSpec) -> str | None:

@@ -1,4 +1,4 @@
-"""The index page of many images: pictures with the right contrast, texts escaped, links that lead to the files."""
+"""The index page of many images has pictures with the right contrast, escaped texts, and links to the files."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ from bioimage_inference.cli import main
 
 
 class Page(HTMLParser):
-    """Links, pictures and the tags that are not closed of a page."""
+    """Links and pictures of a page, and the tags that are not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -86,8 +86,8 @@ def test_nothing_is_loaded_from_elsewhere(folder: Path) -> None:
     assert "default-src 'none'" in text
 
 
-def test_the_contrast_is_that_of_the_values_whatever_their_type(tmp_path: Path) -> None:
-    """A ramp from left to right is dark left and bright right, be it of few large numbers, negative, or with holes."""
+def test_the_contrast_follows_the_values_of_any_type(tmp_path: Path) -> None:
+    """A ramp is dark on its left and bright on its right: of any type, with negative numbers, with NaN."""
     ramp = np.tile(np.linspace(0, 1, 400), (300, 1))
     holes = ramp.astype("float32")
     holes[0, 0], holes[0, 1] = np.nan, np.inf
@@ -112,7 +112,7 @@ def first_picture(path: Path) -> tuple[Thumbnail, ...]:
 
 
 def test_a_large_image_is_not_loaded(tmp_path: Path) -> None:
-    """Of 800 MB, sparse on the disk, only a few rows are read."""
+    """A few rows are read of 800 MB, which are sparse on the disk."""
     import tracemalloc
 
     path = tmp_path / "large.npy"
@@ -131,7 +131,7 @@ def test_a_large_image_is_not_loaded(tmp_path: Path) -> None:
     assert peak < path.stat().st_size / 8
 
 
-def test_a_picture_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_has_a_title_with_the_reason(tmp_path: Path) -> None:
     record = {"inputs": [{"axes": "yx", "channels": None}], "outputs": [{}]}
     (picture,) = thumbnails(record, tmp_path / "gone.tif")
     assert picture.webp is None

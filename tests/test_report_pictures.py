@@ -1,4 +1,4 @@
-"""Pictures of images and outputs: the right plane, thinned out in bounded memory, in colours that tell the truth."""
+"""Pictures of images and outputs show the right plane in the right colours, and are read in bounded memory."""
 
 import io
 import json
@@ -35,13 +35,13 @@ def _close_files() -> Iterator[None]:
 
 
 def kept(planes: Planes) -> Planes:
-    """Planes whose file is closed when the test ends."""
+    """Close the file of these planes when the test ends."""
     _OPEN.append(planes)
     return planes
 
 
 def pixels(picture: Picture) -> Array:
-    """Red, green and blue of a picture."""
+    """Return red, green and blue of a picture (axes yxc)."""
     return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"))
 
 
@@ -51,7 +51,7 @@ def saved(array: Array, path: Path, axes: str) -> Planes:
 
 
 def output_of(array: Array, axes: str, path: Path, **more: Any) -> Planes:
-    """An output as a record names it, from a ``.npy`` file."""
+    """Open an array as the output of a record, from a ``.npy`` file."""
     np.save(path, array)
     described = {"id": "out", "axes": axes, "shape": list(array.shape), "npy": str(path), "tiff": None, **more}
     return kept(open_output(described, [], path.parent))

@@ -11,7 +11,7 @@ from ..text import times
 WEIGHTS_NAMES = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
 NO_LICENCE = "none named: ask the authors before you publish results"
 _IMAGE_AXES = "tzyx"
-_FEW_NAMES = 8  # channels that a line lists by name
+FEW_NAMES = 8  # channels that a line lists by name
 
 
 def input_in_words(tensor: TensorSpec) -> str:
@@ -81,7 +81,7 @@ def _channels(tensor: TensorSpec) -> str:
     names = axis.channel_names
     if all(re.fullmatch(r"(channel|ch|c)?[ _-]?\d*", name, re.IGNORECASE) for name in names):  # mere numbers
         return count
-    return f"{count} ({', '.join((*names[:_FEW_NAMES], *(['…'] if len(names) > _FEW_NAMES else [])))})"
+    return f"{count} ({', '.join((*names[:FEW_NAMES], *(['…'] if len(names) > FEW_NAMES else [])))})"
 
 
 def _dimensions(tensor: TensorSpec) -> str:

@@ -6,14 +6,13 @@ from typing import Any
 
 from ..model.spec import Operation, TensorSpec
 from ..text import byte_size, capitalised, times
-from .describe_model import WEIGHTS_NAMES, operations_in_words
+from .describe_model import FEW_NAMES, WEIGHTS_NAMES, operations_in_words
 
 Record = Mapping[str, Any]
 Row = tuple[str, Sequence[str]]
 """A label, and lines of plain text."""
 
 _FILES = ("tiff", "npy", "zarr")
-_FEW_NAMES = 8  # channels that a line lists by name
 _AXES_FROM = {"file": "as the file names them", "user": "as given with --axes", "guess": "guessed from the model"}
 _SERIES = {"t": "time points", "p": "positions", "c": "channels"}
 _BORDERS = {
@@ -78,7 +77,7 @@ def result_lines(record: Record) -> Iterator[str]:
         line = f"  output  {output['id']}: {output['axes'].upper()} ({shape}) {output['dtype'] or ''}"
         names = output.get("channel_names", ())
         if names:
-            line += f", channels {', '.join(names)}" if len(names) <= _FEW_NAMES else f", {len(names)} channels"
+            line += f", channels {', '.join(names)}" if len(names) <= FEW_NAMES else f", {len(names)} channels"
         yield line.rstrip()
         yield from (f"          {output[kind]}" for kind in _FILES if output.get(kind))
     if "seconds" in record:
@@ -91,64 +90,9 @@ def result_lines(record: Record) -> Iterator[str]:
 # Rows and sentences for the report
 
 
-def _image_rows(record: Record) -> Iterator[Row]:
-    """Yield each image and how it filled the model's input."""
-    for one in record["inputs"]:
-        source = _AXES_FROM.get(one["axes_from"], one["axes_from"])
-        lines = [f"{one['name']}: {_array(one)}, {source}"]
-        if one["pixel_size"]:
-            sizes = (f"{axis} {size['value']:.4g} {size['unit']}" for axis, size in one["pixel_size"].items())
-            lines.append(f"Pixel size {', '.join(sizes)}")
-        lines.append(f"Axes of the model's input {one['tensor_axes'].upper()}")
-        if one["iterated_axes"]:
-            lines.append(f"{one['samples']} samples along {one['iterated_axes'].upper()}, each predicted on its own")
-        if one["channels"] is not None:
-            lines.append(f"Channels {', '.join(map(str, one['channels']))} were given to the model")
-        yield f"Image ({one['tensor']})", lines
-
-
-def _processing_rows(record: Record) -> Iterator[Row]:
-    """Yield pre- and postprocessing of each tensor, with the values that were used."""
-    steps = record.get("processing", ())
-    inputs = [one["tensor"] for one in record["inputs"]]
-    for tensor in dict.fromkeys(step["tensor"] for step in steps):
-        when = "Before the network" if tensor in inputs else "After the network"
-        yield f"{when} ({tensor})", [_step(step) for step in steps if step["tensor"] == tensor]
-
-
 def work_rows(record: Record) -> list[Row]:
     """Return images, processing and computation: what was done, with which values."""
     return [*_image_rows(record), *_processing_rows(record), *_computing_rows(record)]
-
-
-def time_rows(record: Record) -> list[Row]:
-    """Return the seconds of each stage, the sum last."""
-    return plain_rows({capitalised(stage): f"{value:.2f} s" for stage, value in record.get("seconds", {}).items()})
-
-
-def plain_rows(values: Mapping[str, str]) -> list[Row]:
-    """Return a row for each entry."""
-    return [(label, [value]) for label, value in values.items()]
-
-
-def _computing_rows(record: Record) -> Iterator[Row]:
-    """Yield tiles, weights, engine, device, memory and options."""
-    yield "Tiles", list(_tiles(record["plan"]))
-    if "weights" in record:
-        weights = record["weights"]
-        yield "Weights", [f"{WEIGHTS_NAMES.get(weights['format'], weights['format'])}, {weights['file']}"]
-    if "engine" in record:
-        yield "Engine", [f"{record['engine']['name']}: {record['engine']['reason']}"]
-    if "device" in record:
-        device = record["device"]
-        threads = f", {device['threads']} threads" if device.get("threads") else ""
-        processor = [device["processor"]] if device.get("processor") else []
-        yield "Device", [f"{device['reason']}; {device['precision']}{threads}", *processor]
-    memory = record["memory"]
-    peak = [f"Peak memory {byte_size(memory['peak_bytes'])}"] if memory.get("peak_bytes") else []
-    yield "Memory", [*peak, f"The budget was {byte_size(memory['bytes'])}, {memory['reason']}"]
-    if record["options"]:
-        yield "Options", [f"{name} {value}" for name, value in record["options"].items()]
 
 
 def file_rows(record: Record) -> Iterator[Row]:
@@ -165,6 +109,16 @@ def file_rows(record: Record) -> Iterator[Row]:
     yield "Model", [str(model.get("source") or model["name"]), *_hash(model.get("sha256"))]
     if "weights" in record:
         yield "Weights", [str(record["weights"]["file"]), *_hash(record["weights"]["sha256"])]
+
+
+def time_rows(record: Record) -> list[Row]:
+    """Return the seconds of each stage, the sum last."""
+    return plain_rows({capitalised(stage): f"{value:.2f} s" for stage, value in record.get("seconds", {}).items()})
+
+
+def plain_rows(values: Mapping[str, str]) -> list[Row]:
+    """Return a row for each entry."""
+    return [(label, [value]) for label, value in values.items()]
 
 
 def objects_in_words(objects: Record) -> str:
@@ -213,6 +167,51 @@ def along(sizes: Mapping[str, int]) -> str:
 def grid_in_words(plan: Record) -> str:
     """Return how many tiles lie along each axis that is cut."""
     return along({letter: count for letter, count in plan["grid"].items() if count > 1})
+
+
+def _image_rows(record: Record) -> Iterator[Row]:
+    """Yield each image and how it filled the model's input."""
+    for one in record["inputs"]:
+        source = _AXES_FROM.get(one["axes_from"], one["axes_from"])
+        lines = [f"{one['name']}: {_array(one)}, {source}"]
+        if one["pixel_size"]:
+            sizes = (f"{axis} {size['value']:.4g} {size['unit']}" for axis, size in one["pixel_size"].items())
+            lines.append(f"Pixel size {', '.join(sizes)}")
+        lines.append(f"Axes of the model's input {one['tensor_axes'].upper()}")
+        if one["iterated_axes"]:
+            lines.append(f"{one['samples']} samples along {one['iterated_axes'].upper()}, each predicted on its own")
+        if one["channels"] is not None:
+            lines.append(f"Channels {', '.join(map(str, one['channels']))} were given to the model")
+        yield f"Image ({one['tensor']})", lines
+
+
+def _processing_rows(record: Record) -> Iterator[Row]:
+    """Yield pre- and postprocessing of each tensor, with the values that were used."""
+    steps = record.get("processing", ())
+    inputs = [one["tensor"] for one in record["inputs"]]
+    for tensor in dict.fromkeys(step["tensor"] for step in steps):
+        when = "Before the network" if tensor in inputs else "After the network"
+        yield f"{when} ({tensor})", [_step(step) for step in steps if step["tensor"] == tensor]
+
+
+def _computing_rows(record: Record) -> Iterator[Row]:
+    """Yield tiles, weights, engine, device, memory and options."""
+    yield "Tiles", list(_tiles(record["plan"]))
+    if "weights" in record:
+        weights = record["weights"]
+        yield "Weights", [f"{WEIGHTS_NAMES.get(weights['format'], weights['format'])}, {weights['file']}"]
+    if "engine" in record:
+        yield "Engine", [f"{record['engine']['name']}: {record['engine']['reason']}"]
+    if "device" in record:
+        device = record["device"]
+        threads = f", {device['threads']} threads" if device.get("threads") else ""
+        processor = [device["processor"]] if device.get("processor") else []
+        yield "Device", [f"{device['reason']}; {device['precision']}{threads}", *processor]
+    memory = record["memory"]
+    peak = [f"Peak memory {byte_size(memory['peak_bytes'])}"] if memory.get("peak_bytes") else []
+    yield "Memory", [*peak, f"The budget was {byte_size(memory['bytes'])}, {memory['reason']}"]
+    if record["options"]:
+        yield "Options", [f"{name} {value}" for name, value in record["options"].items()]
 
 
 def _step(step: Record) -> str:

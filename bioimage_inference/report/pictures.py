@@ -279,19 +279,23 @@ def _resampled(plane: Array, shape: Sequence[int]) -> Array:
 
 def _mask_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the rim of a mask, inside of it; a thicker rim in a large picture, which the page shows smaller."""
-    from scipy.ndimage import binary_erosion
-
-    thickness = max(1, round(max(mask.shape) / 450))
-    rim: NDArray[np.bool_] = mask & ~binary_erosion(mask, iterations=thickness, border_value=1)
-    return rim
+    inner = mask
+    for _ in range(max(1, round(max(mask.shape) / 450))):
+        inner = np.logical_and.reduce([inner, *_neighbours(inner)])
+    return mask & ~inner
 
 
 def _label_rims(labels: Array) -> NDArray[np.bool_]:
     """Return the rims of labels, inside of them."""
-    from skimage.segmentation import find_boundaries
-
-    rims: NDArray[np.bool_] = find_boundaries(labels, mode="inner")
+    different = np.logical_or.reduce([labels != other for other in _neighbours(labels)])
+    rims: NDArray[np.bool_] = different & (labels != 0)
     return rims
+
+
+def _neighbours(plane: Array) -> tuple[Array, ...]:
+    """Return the four neighbours of every pixel; beyond the border the pixel is its own neighbour."""
+    wide = np.pad(plane, 1, mode="edge")
+    return wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]
 
 
 def _tile_spans(plan: Mapping[str, Any], letter: str, size: int) -> list[tuple[int, int]]:

@@ -98,22 +98,20 @@ def work_rows(record: Record) -> list[Row]:
 def file_rows(record: Record) -> Iterator[Row]:
     """Yield the files with their SHA-256."""
     for one in record["inputs"]:
-        size = f" ({byte_size(one['bytes'])})" if one.get("bytes") else ""
-        yield f"Image ({one['tensor']})", [f"{one['file'] or 'an array in memory'}{size}", *_hash(one.get("sha256"))]
+        size = f" ({byte_size(one['bytes'])})" if one["bytes"] else ""
+        yield f"Image ({one['tensor']})", [f"{one['file'] or 'an array in memory'}{size}", *_hash(one["sha256"])]
     for one in record["outputs"]:
         yield f"Output ({one['id']})", [_array(one), *_files(one, _FILES)]
     objects = _files(record.get("objects") or {}, ("labels", "table", "overlay"))
     if objects:
         yield "Objects", objects
-    model = record["model"]
-    yield "Model", [str(model.get("source") or model["name"]), *_hash(model.get("sha256"))]
-    if "weights" in record:
-        yield "Weights", [str(record["weights"]["file"]), *_hash(record["weights"]["sha256"])]
+    yield "Model", [record["model"]["source"], *_hash(record["model"]["sha256"])]
+    yield "Weights", [record["weights"]["file"], *_hash(record["weights"]["sha256"])]
 
 
 def time_rows(record: Record) -> list[Row]:
     """Return the seconds of each stage, the sum last."""
-    return plain_rows({capitalised(stage): f"{value:.2f} s" for stage, value in record.get("seconds", {}).items()})
+    return plain_rows({capitalised(stage): f"{value:.2f} s" for stage, value in record["seconds"].items()})
 
 
 def plain_rows(values: Mapping[str, str]) -> list[Row]:
@@ -136,10 +134,8 @@ def objects_in_words(objects: Record) -> str:
     return words
 
 
-def start_time(record: Record) -> str | None:
+def start_time(record: Record) -> str:
     """Return when the run began, for instance ``21 November 2026, 14:03 UTC``."""
-    if "started" not in record:
-        return None
     began = datetime.fromisoformat(record["started"])
     return f"{began.day} {began:%B %Y, %H:%M} UTC"
 
@@ -187,7 +183,7 @@ def _image_rows(record: Record) -> Iterator[Row]:
 
 def _processing_rows(record: Record) -> Iterator[Row]:
     """Yield pre- and postprocessing of each tensor, with the values that were used."""
-    steps = record.get("processing", ())
+    steps = record["processing"]
     inputs = [one["tensor"] for one in record["inputs"]]
     for tensor in dict.fromkeys(step["tensor"] for step in steps):
         when = "Before the network" if tensor in inputs else "After the network"
@@ -197,19 +193,12 @@ def _processing_rows(record: Record) -> Iterator[Row]:
 def _computing_rows(record: Record) -> Iterator[Row]:
     """Yield tiles, weights, engine, device, memory and options."""
     yield "Tiles", list(_tiles(record["plan"]))
-    if "weights" in record:
-        weights = record["weights"]
-        yield "Weights", [f"{WEIGHTS_NAMES.get(weights['format'], weights['format'])}, {weights['file']}"]
-    if "engine" in record:
-        yield "Engine", [f"{record['engine']['name']}: {record['engine']['reason']}"]
-    if "device" in record:
-        device = record["device"]
-        threads = f", {device['threads']} threads" if device.get("threads") else ""
-        processor = [device["processor"]] if device.get("processor") else []
-        yield "Device", [f"{device['reason']}; {device['precision']}{threads}", *processor]
-    memory = record["memory"]
-    peak = [f"Peak memory {byte_size(memory['peak_bytes'])}"] if memory.get("peak_bytes") else []
-    yield "Memory", [*peak, f"The budget was {byte_size(memory['bytes'])}, {memory['reason']}"]
+    weights, engine, device, memory = (record[name] for name in ("weights", "engine", "device", "memory"))
+    yield "Weights", [f"{WEIGHTS_NAMES.get(weights['format'], weights['format'])}, {weights['file']}"]
+    yield "Engine", [f"{engine['name']}: {engine['reason']}"]
+    yield "Device", [f"{device['reason']}; {device['precision']}, {device['threads']} threads", device["processor"]]
+    budget = f"The budget was {byte_size(memory['bytes'])}, {memory['reason']}"
+    yield "Memory", [f"Peak memory {byte_size(memory['peak_bytes'])}", budget]
     if record["options"]:
         yield "Options", [f"{name} {value}" for name, value in record["options"].items()]
 

@@ -1,26 +1,23 @@
 """The report of a run as one HTML page: pictures, what was done, how to cite. The page loads nothing."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError, cannot_write
 from ..files.partial_file import write_whole
 from ..files.shared_folders import make_folder
 from ..provenance import citation
+from ..provenance.record import RunRecord, to_json
 from ..text import for_address
 from . import describe_run
 from .gallery import Gallery, make_gallery
 from .pictures import FEW
 from .rendering import render
 
-Record = Mapping[str, Any]
 
-
-def write_report(record: Record, path: Path) -> None:
+def write_report(run: RunRecord, path: Path) -> None:
     """Write the report of a run at ``path``, and its pictures as PNG into the folder ``path.with_suffix("")``.
 
-    ``record`` is the provenance record of the run. It names the files of the image and of the outputs. A file that is
+    ``run`` is the provenance record of the run. It names the files of the image and of the outputs. A file that is
     not in its place is looked for in the report's own folder. The page says which files are missing. Every file appears
     under its final name only when it is complete.
 
@@ -29,8 +26,8 @@ def write_report(record: Record, path: Path) -> None:
     folder = path.with_suffix("")
     if folder == path:
         raise UsageError(f"The report {path} needs a name that ends in .html; without it, its pictures have no folder.")
-    gallery = make_gallery(record, path.parent)
-    page = report_page(record, gallery, path)
+    gallery = make_gallery(to_json(run), path.parent)
+    page = report_page(run, gallery, path)
     try:
         make_folder(folder)
     except OSError as error:
@@ -44,7 +41,7 @@ def write_report(record: Record, path: Path) -> None:
     write_whole(path, page.encode())
 
 
-def report_page(record: Record, gallery: Gallery, path: Path) -> str:
+def report_page(run: RunRecord, gallery: Gallery, path: Path) -> str:
     """Return the HTML of the report that will lie at ``path``."""
 
     def address(file: str) -> str | None:
@@ -54,5 +51,12 @@ def report_page(record: Record, gallery: Gallery, path: Path) -> str:
         return for_address(f"./{place.relative_to(folder).as_posix()}") if inside else None
 
     return render(
-        "report", record=record, gallery=gallery, few=FEW, describe=describe_run, citation=citation, address=address
+        "report",
+        record=to_json(run),
+        run=run,
+        gallery=gallery,
+        few=FEW,
+        describe=describe_run,
+        citation=citation,
+        address=address,
     )

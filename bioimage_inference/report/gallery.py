@@ -10,7 +10,6 @@ from typing import Any
 from ..errors import ImageError, UsageError
 from .charts import histogram
 from .colours import number as number_in_words
-from .describe_run import field_of_view
 from .pictures import (
     FEW,
     MOST_PICTURES,
@@ -36,7 +35,7 @@ _MOST_NUMBERS = 20  # rows and columns of an output that is no image
 
 
 @dataclass
-class Shown:
+class ImageSection:
     """What the page shows of an input or output: pictures and remarks; ``numbers`` where it is no image.
 
     ``planes`` are open while the pictures are made; ``None`` where the file cannot be read. ``channels`` are the
@@ -44,7 +43,6 @@ class Shown:
     """
 
     title: str
-    about: str = ""
     planes: Planes | None = None
     channels: Sequence[int] | None = None
     pictures: list[Picture] = field(default_factory=list)
@@ -64,8 +62,8 @@ class Shown:
 class Gallery:
     """All pictures of a report; there is at most one picture of ``tiles`` and of ``objects``."""
 
-    inputs: list[Shown]
-    outputs: list[Shown]
+    inputs: list[ImageSection]
+    outputs: list[ImageSection]
     overlays: list[Picture] = field(default_factory=list)
     tiles: list[Picture] = field(default_factory=list)
     objects: list[Picture] = field(default_factory=list)
@@ -83,8 +81,8 @@ def make_gallery(record: Record, folder: Path) -> Gallery:
     An image that cannot be read leaves a remark.
     """
     given = record["inputs"]
-    inputs = [Shown(str(one["tensor"]), _about(one), channels=one["channels"]) for one in given]
-    outputs = [Shown(str(one["id"])) for one in record["outputs"]]
+    inputs = [ImageSection(str(one["tensor"]), channels=one["channels"]) for one in given]
+    outputs = [ImageSection(str(one["id"])) for one in record["outputs"]]
     gallery = Gallery(inputs, outputs)
     with ExitStack() as files:
 
@@ -92,28 +90,28 @@ def make_gallery(record: Record, folder: Path) -> Gallery:
             files.callback(planes.close)
             return planes
 
-        for shown, one in zip(inputs, given, strict=True):
-            with _remarks(shown):
-                shown.planes = opened(_open_input(one, folder))
-        for shown, one in zip(outputs, record["outputs"], strict=True):
-            with _remarks(shown):
-                shown.planes = opened(open_output(one, given, folder))
-        large, small = _share_pixels([shown.count for shown in (*inputs, *outputs)])
-        for number, shown in enumerate(inputs, 1):
-            size = large if shown.count <= FEW else small
-            _show(shown, partial(image_pictures, name=f"input{number}", pixels=size, chosen=shown.channels))
-        for number, shown in enumerate(outputs, 1):
-            size = large if shown.count <= FEW else small
-            _show(shown, partial(output_pictures, name=f"output{number}", pixels=size))
-            if shown.planes is not None and shown.pictures and number <= _MOST_HISTOGRAMS:
-                with _remarks(shown):
-                    shown.histograms.append(histogram(shown.planes, f"output{number}_histogram"))
+        for section, one in zip(inputs, given, strict=True):
+            with _remark_on_errors(section):
+                section.planes = opened(_open_input(one, folder))
+        for section, one in zip(outputs, record["outputs"], strict=True):
+            with _remark_on_errors(section):
+                section.planes = opened(open_output(one, given, folder))
+        large, small = _share_pixels([section.count for section in (*inputs, *outputs)])
+        for number, section in enumerate(inputs, 1):
+            size = large if section.count <= FEW else small
+            _add_pictures(section, partial(image_pictures, name=f"input{number}", pixels=size, chosen=section.channels))
+        for number, section in enumerate(outputs, 1):
+            size = large if section.count <= FEW else small
+            _add_pictures(section, partial(output_pictures, name=f"output{number}", pixels=size))
+            if section.planes is not None and section.pictures and number <= _MOST_HISTOGRAMS:
+                with _remark_on_errors(section):
+                    section.histograms.append(histogram(section.planes, f"output{number}_histogram"))
         image, channel = inputs[0].planes, (given[0]["channels"] or [0])[0]
         if image is None or not inputs[0].pictures:
             return gallery
-        for number, shown in enumerate(outputs, 1):
-            if shown.planes is not None and shown.pictures:
-                gallery.overlays.extend(overlay(image, channel, shown.planes, f"overlay{number}", large))
+        for number, section in enumerate(outputs, 1):
+            if section.planes is not None and section.pictures:
+                gallery.overlays.extend(overlay(image, channel, section.planes, f"overlay{number}", large))
         if not given[0]["resized"]:  # the tiles of a resized image do not lie in the pixels of the given image
             gallery.tiles.extend(tile_grid(image, channel, record["plan"], "tiles", large))
         labels = find_file(str((record.get("objects") or {}).get("labels") or ""), folder)
@@ -123,17 +121,13 @@ def make_gallery(record: Record, folder: Path) -> Gallery:
     return gallery
 
 
-def _about(one: Record) -> str:
-    return ": ".join(part for part in (one["name"], field_of_view(one)) if part)
-
-
 @contextmanager
-def _remarks(shown: Shown) -> Iterator[None]:
+def _remark_on_errors(section: ImageSection) -> Iterator[None]:
     """Turn the error of an image that cannot be read into a remark."""
     try:
         yield
     except (ImageError, UsageError) as error:
-        shown.remarks.append(f"No picture: {error}")
+        section.remarks.append(f"No picture: {error}")
 
 
 def _open_input(one: Record, folder: Path) -> Planes:
@@ -156,19 +150,19 @@ def _share_pixels(counts: Sequence[int]) -> tuple[int, int]:
     return min(_MOST_PIXELS, (_ALL_PIXELS - small * many) // few), small
 
 
-def _show(shown: Shown, pictures: Callable[[Planes], Iterator[Picture]]) -> None:
-    planes = shown.planes
+def _add_pictures(section: ImageSection, pictures: Callable[[Planes], Iterator[Picture]]) -> None:
+    planes = section.planes
     if planes is None:
         return
-    with _remarks(shown):
+    with _remark_on_errors(section):
         if not planes.flat:
-            shown.numbers = _numbers(planes)
+            section.numbers = _numbers(planes)
             return
-        shown.pictures += pictures(planes)
-        total = len(shown.channels) if shown.channels is not None else planes.channels
-        more = total - len(shown_channels(planes, shown.channels))
+        section.pictures += pictures(planes)
+        total = len(section.channels) if section.channels is not None else planes.channels
+        more = total - len(shown_channels(planes, section.channels))
         if more:
-            shown.remarks.append(
+            section.remarks.append(
                 f"{more} more channel{'s are' if more > 1 else ' is'} not shown here (of {total}; a report has up to "
                 f"{MOST_PICTURES} pictures of each image)."
             )

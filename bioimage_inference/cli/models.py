@@ -117,7 +117,7 @@ def _needs(entry: "Entry", policy: "TrustPolicy") -> tuple[bool, list[str]]:
 
 def _weights_need(kind: str, weights: Mapping[str, Any], policy: "TrustPolicy") -> tuple[bool, str]:
     from ..model.architecture import missing_package
-    from ..report.model_facts import WEIGHTS_NAMES
+    from ..report.describe_model import WEIGHTS_NAMES
 
     name, architecture = WEIGHTS_NAMES[kind], weights.get("architecture")
     if not policy.may_load_weights(weights.get("sha256", "not declared")).allowed:

@@ -277,7 +277,7 @@ def _output(
     finding = OutputFinding(output.id, got.shape, expected.shape, tolerance, comparison)
     if comparison is None or finding.verdict != "differs":
         return finding
-    from ..report.difference_picture import write_difference_picture
+    from ..report.charts import write_difference_picture
 
     path = _picture(pictures, entry, output)
     write_difference_picture(path, expected, got, output.letters, comparison.worst)

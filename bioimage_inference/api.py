@@ -219,7 +219,7 @@ def _predict(
 ) -> tuple[dict[str, Output], dict[str, Any]]:
     """The outputs, and the record but for what only the caller knows."""
     from .inference.calibration import calibrated
-    from .machine.allocator import return_big_buffers
+    from .machine.process_settings import return_big_buffers
 
     start = time.perf_counter()
     planned(describe_run(model.spec, prepared, options))

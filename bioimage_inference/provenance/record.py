@@ -16,7 +16,7 @@ from ..errors import OutputError
 from ..files.partial_file import write_whole
 from ..image.axis_mapping import Matched
 from ..image.image import PixelSize
-from ..machine.threads import thread_pool
+from ..machine.processors import thread_pool
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Options
 from ..text import for_json

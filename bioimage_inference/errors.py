@@ -108,7 +108,7 @@ def in_our_words(error: BaseException) -> BioimageInferenceError:
         )
     if isinstance(error, OSError):
         if error.errno in NO_ROOM:
-            return DiskFullError(f"The disk has no room for {error.filename or 'a file'}. Free some space.")
+            return DiskFullError(f"There is no room on the disk for {error.filename or 'a file'}. Free some space.")
         if error.errno in _LIMITS:
             return UsageError(_LIMITS[error.errno].format(name=error.filename))
     if isinstance(error, FileNotFoundError) and not has_current_folder():

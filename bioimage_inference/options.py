@@ -26,7 +26,7 @@ class Options:
     channels
         Channels of the image in the model's order: numbers from 0 or names, or a text such as ``"DAPI,2"``.
     tile
-        Pixels of a tile in the order of the model's image axes (z y x); ``None`` takes the largest that fits.
+        Pixels of a tile in the order of the model's image axes (z y x); ``None`` lets the program choose.
     threads
         Number of threads; ``None`` takes the processors of this job.
     engine

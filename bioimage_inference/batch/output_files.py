@@ -45,7 +45,7 @@ class ImageFiles:
         """The predicted tensors, then what the segmentation found."""
         yield from (path for path in self.predicted() if path != self.record)
         if self.objects is not None:
-            yield from self.objects.wanted
+            yield from self.objects.paths
 
     def all(self) -> list[Path]:
         """Every file."""

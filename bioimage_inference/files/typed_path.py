@@ -11,7 +11,7 @@ def user_path(typed: Path | str) -> Path:
     try:
         return Path(typed).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"There is no home folder for {str(typed)!r}. Write out the folder.") from error
+        raise UsageError(f"There is no home folder for {typed}. Write out the folder.") from error
 
 
 def input_path(typed: Path | str) -> Path:

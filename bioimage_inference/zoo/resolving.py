@@ -8,8 +8,7 @@ from typing import Any
 
 from ..errors import ModelError, UsageError
 from ..files.typed_path import is_address, user_path
-from ..model.bare_weights import bare_spec, sizes_from_text
-from ..model.description import read_description
+from ..model.description import bare_spec, read_description, sizes_from_text
 from ..model.package import WHAT_IS_A_MODEL, Package, file_sha256, open_package, weights_kind
 from ..model.spec import FixedSize, ModelSpec, StepSize
 from .index import Entry, Index, load_index

@@ -230,7 +230,7 @@ def _predict(
 ) -> tuple[dict[str, Output], RunRecord]:
     """Return the outputs and the record."""
     from .inference.calibration import calibrated
-    from .machine.allocator import return_big_buffers
+    from .machine.process_settings import return_big_buffers
 
     start = time.perf_counter()
     planned(to_json(run_plan(model.spec, prepared, options)))

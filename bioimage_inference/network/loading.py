@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..machine.allocator import give_back_buffers
 from ..machine.memory import resident_memory
+from ..machine.process_settings import give_back_buffers
 from ..machine.processors import available_processors
 from ..model.operation_packages import check_packages
 from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry

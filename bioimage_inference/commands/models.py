@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..errors import ModelError
-from ..model.architecture import missing_package
-from ..model.operation_packages import check_packages
+from ..model.architecture import check_packages, missing_package
 from ..model.spec import Operation
 from ..model.trust import TrustPolicy
 from ..report.model_facts import WEIGHTS_NAMES

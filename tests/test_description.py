@@ -442,5 +442,5 @@ def test_other_things_than_models_and_unknown_formats_are_refused() -> None:
         read_description({"format_version": "0.5.4", "inputs": [RAW]}, Path())
     with pytest.raises(ModelError, match="input 0 has no list of axes"):
         read([{"id": "raw"}])
-    with pytest.raises(ModelError, match="output 0 is no list of named facts"):
+    with pytest.raises(ModelError, match="output 0 is no mapping of named facts"):
         read_v0_4(outputs=["out"])

@@ -2,8 +2,8 @@
 
 This is the only module that decides what ``bioimageio.spec`` sees. Its classes of whole models also refuse
 descriptions for texts, licences, covers and test files, so each tensor is validated on its own. Its converter from
-format 0.4 to 0.5 is not used: of the 58 older descriptions in ``shared/bioimageio-data`` it refuses 7, for instance
-for a halo beside a fixed size (bioimageio.spec 0.5.12.0).
+format 0.4 to 0.5 is not used: it refuses 7 of 58 published descriptions of formats 0.3 and 0.4, for instance for a
+halo beside a fixed size (bioimageio.spec 0.5.12.0).
 """
 
 import warnings
@@ -80,13 +80,14 @@ def _validated(content: Raw, kind: str, descr_class: Any, reduced: Callable[[Any
 
 def _complaint(problem: Any) -> str:
     """Return where a description is not valid and why, without the names that pydantic gives to alternatives."""
-    parts = [str(part) for part in problem["loc"] if isinstance(part, int) or part.isidentifier()]
-    return f"{'.'.join(parts)}: {problem['msg']}" if parts else str(problem["msg"])
+    place = ".".join(str(part) for part in problem["loc"] if isinstance(part, int) or part.isidentifier())
+    reason = problem["msg"].removeprefix("Value error, ")[:300]
+    return f"{place}: {reason}" if place else reason
 
 
 def _reduced_v0_4(raw: Any, kind: str, where: str) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
-        raise ModelError(f"The description of {where} is no list of named facts. Download the model again.")
+        raise ModelError(f"The description of {where} is no mapping of named facts. Download the model again.")
     reduced = {key: raw[key] for key in ("name", "axes", "shape") if key in raw}
     if isinstance(shape := raw.get("shape"), Mapping) and "reference_input" in shape:  # the name in format 0.3
         reduced["shape"] = {**shape, "reference_tensor": shape["reference_input"]}

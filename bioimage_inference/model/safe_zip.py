@@ -131,10 +131,9 @@ def check_content(path: Path) -> None:
         if not file.read(4).startswith(ZIP_MAGIC):
             return
     with open_archive(path) as archive, _damage_as_model_error(path):
-        for member in archive.members.values():
-            with archive.zip_file.open(member) as stream:
-                while stream.read(MIB):
-                    pass
+        damaged = archive.zip_file.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
 
 
 def _faults(infos: list[zipfile.ZipInfo], size: int) -> Iterator[str]:

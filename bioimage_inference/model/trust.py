@@ -2,7 +2,7 @@
 
 ``BIOIMAGE_INFERENCE_TRUST=known`` allows known files only, weights too, whatever the user says.
 ``BIOIMAGE_INFERENCE_TRUSTED_HASHES`` names the administrator's list, with one SHA-256 per line.
-:func:`bioimage_inference.zoo.trust_policy.trust_policy` makes the policy of a process.
+:func:`bioimage_inference.zoo.index.trust_policy` makes the policy of a process.
 """
 
 import re

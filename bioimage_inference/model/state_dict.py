@@ -139,7 +139,7 @@ def _part(
         elif is_tensor:
             others.append(name)
     versions = getattr(mapping, "_metadata", None)
-    if isinstance(versions, Mapping):  # versions of modules, which tell torch how older modules named their tensors
+    if isinstance(versions, Mapping):  # of modules: by these, torch 2.13 knows how older modules named their tensors
         modules = {_plain(f"{name}.") if name else "": version for name, version in versions.items()}
         vars(tensors)["_metadata"] = OrderedDict(
             (name.removeprefix(prefix).removesuffix("."), version)

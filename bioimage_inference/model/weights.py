@@ -216,15 +216,15 @@ def _load_state_dict(
     except ModelError as error:
         raise (error if found.misfit is None else ModelError(misfit)) from error.__cause__
     missing: list[str] = list(getattr(result, "missing_keys", ()))  # some models' own load_state_dict returns nothing
-    if missing and len(missing) == len(own):
+    if not missing:
+        return network, found.notes
+    if len(missing) == len(own):
         raise ModelError(misfit)
     lacking = (
         f"{path.name} lacks {len(missing)} of the network's {len(own)} tensors, for instance {missing[0]}. The "
         "description allows this; these tensors keep the values that the network is built with."
-        if missing
-        else None
     )
-    return network, (*found.notes, *([lacking] if lacking else []))
+    return network, (*found.notes, lacking)
 
 
 def _load_tensors(path: Path) -> Mapping[str, Any]:

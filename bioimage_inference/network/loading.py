@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..machine.memory import resident_memory
 from ..machine.process_settings import give_back_buffers
 from ..machine.processors import available_processors
-from ..model.operation_packages import check_packages
+from ..model.architecture import check_packages, load_function
 from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
@@ -152,6 +152,4 @@ def _with_functions(spec: ModelSpec, policy: TrustPolicy) -> ModelSpec:
 def _with_function(step: Operation, spec: ModelSpec, policy: TrustPolicy) -> Operation:
     if step.name != "custom":
         return step
-    from ..model.architecture import load_function
-
     return replace(step, kwargs={**step.kwargs, "function": load_function(step, spec.root, policy)})

@@ -1,7 +1,6 @@
 """One processing operation as a value: what it measures, computes and needs, and how it is put in words."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ...array_types import Array
-from ...errors import ModelError
 from ...model.spec import Operation
 from ...model.trust import TrustPolicy
 from ..statistics import Measure
@@ -99,15 +97,6 @@ class ProcessingOperation:
     needs_floats: bool = True
     package: str | None = None
     load: Callable[[Operation, Path, TrustPolicy], Operation] = _unchanged
-
-
-@contextmanager
-def failures_of_model(name: str) -> Iterator[None]:
-    """Turn any error of code that is not part of this program into a :class:`ModelError` that names the step."""
-    try:
-        yield
-    except Exception as error:
-        raise ModelError(f"The step {name} of the model failed: {type(error).__name__}: {error}") from error
 
 
 def numbers_in_words(values: Any) -> str:

@@ -130,11 +130,11 @@ def test_an_output_is_scaled_by_statistics_of_the_input(
     array = np.random.default_rng(0).normal(100, 30, (80, 96)).astype("float32")
     got = bioimage_inference.predict(model, array, axes="yx", tile=tile).outputs["out"].array
     exact = array.astype("float64")
-    if name == "scale_mean_variance":
-        expected = exact  # from another mean and deviation back to those of the image
-    else:
-        expected = (3 * exact + 5 - exact.min()) / (np.ptp(exact) + 1e-6)
-    np.testing.assert_allclose(got[0, 0], expected, rtol=1e-5, atol=1e-4)  # type: ignore[index]
+    expected = {
+        "scale_mean_variance": exact,  # back to the mean and deviation of the image
+        "scale_range": (3 * exact + 5 - exact.min()) / (np.ptp(exact) + 1e-6),
+    }
+    np.testing.assert_allclose(got[0, 0], expected[name], rtol=1e-5, atol=1e-4)  # type: ignore[index]
 
 
 # Steps that need the whole sample

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...array_types import Array
 from ..statistics import Measure, Quantile
-from .base import AXIS_NAMES, Context, Kwargs, ProcessingOperation, numbers_in_words
+from .processing_operation import AXIS_NAMES, Context, Kwargs, ProcessingOperation, numbers_in_words
 
 
 def _scale_linear(array: Array, context: Context) -> Array:

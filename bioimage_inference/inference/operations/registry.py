@@ -9,7 +9,7 @@ from ...model.spec import FixedSize, ModelSpec, Operation, TensorSpec
 from ...model.trust import TrustPolicy
 from ..statistics import Measure
 from . import dtype_conversion, normalisation, pointwise, whole_sample
-from .base import AXIS_NAMES, ProcessingOperation
+from .processing_operation import AXIS_NAMES, ProcessingOperation
 
 _FAMILIES = (pointwise, normalisation, dtype_conversion, whole_sample)
 

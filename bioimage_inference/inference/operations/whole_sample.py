@@ -14,7 +14,7 @@ from ...array_types import Array
 from ...errors import ModelError
 from ...model.spec import Operation
 from ...model.trust import TrustPolicy
-from .base import Context, ProcessingOperation
+from .processing_operation import Context, ProcessingOperation
 
 _AXIS_IDS = {"b": "batch", "i": "index", "t": "time", "c": "channel"}
 

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..errors import ModelError
+from ..inference.operations.registry import check_packages
 from ..model.architecture import missing_package
-from ..model.operation_packages import check_packages
 from ..model.spec import Operation
 from ..model.trust import TrustPolicy
 from ..report.model_facts import WEIGHTS_NAMES

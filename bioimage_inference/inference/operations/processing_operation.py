@@ -51,11 +51,6 @@ class Context:
         return array.reshape([-1 if letter == axis else 1 for letter in self.letters])
 
 
-def _unchanged(step: Operation, root: Path, policy: TrustPolicy) -> Operation:
-    del root, policy
-    return step
-
-
 @dataclass(frozen=True)
 class ProcessingOperation:
     """An operation that descriptions can name as a step of pre- or postprocessing.
@@ -67,7 +62,7 @@ class ProcessingOperation:
     apply
         Returns the processed array.
     in_words
-        Says what happens to the values, for users. Empty if users need not know.
+        Given the arguments, returns a phrase for users on what happens to the values. Empty if users need not know.
     measures
         Given the arguments and the id of the step's tensor, returns the statistics that the operation needs.
     needs_sample
@@ -96,7 +91,7 @@ class ProcessingOperation:
     trap: Callable[[Kwargs, str], str | None] = lambda *_: None
     needs_floats: bool = True
     package: str | None = None
-    load: Callable[[Operation, Path, TrustPolicy], Operation] = _unchanged
+    load: Callable[[Operation, Path, TrustPolicy], Operation] = lambda step, *_: step
 
 
 def numbers_in_words(values: Any) -> str:

@@ -22,6 +22,7 @@ from .image.writers.base import Sink, commit_all
 from .image.writers.memory_writer import MemorySink
 from .image.writers.npy_writer import NpySink
 from .image.writers.tiff_writer import NoTiffSink, TiffSink
+from .inference.operations.registry import with_loaded_code
 from .inference.pipeline import Job, Progress, Record, run
 from .inference.planning import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
 from .inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
@@ -98,7 +99,8 @@ class Model:
         wanted = _network_options(options)
         if wanted not in self._loaded:
             policy = trust_policy(options.trust_model_code)
-            self._loaded[wanted] = load_network(self.spec, self.opened.package.bare_weights, policy, options)
+            spec = with_loaded_code(self.spec, policy)
+            self._loaded[wanted] = load_network(spec, self.opened.package.bare_weights, policy, options)
         return self._loaded[wanted]
 
 

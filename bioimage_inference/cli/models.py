@@ -102,7 +102,7 @@ def _facts(entry: "Entry", policy: "TrustPolicy") -> dict[str, Any]:
 
 def _needs(entry: "Entry", policy: "TrustPolicy") -> tuple[bool, list[str]]:
     """Return whether any weights can be used, and their needs; otherwise the problem of the first weights."""
-    from ..model.operation_packages import check_packages
+    from ..inference.operations.registry import check_packages
     from ..model.spec import Operation
 
     judged = [_weights_need(kind, weights, policy) for kind, weights in entry.weights.items()]

@@ -12,7 +12,7 @@ import importlib.util
 import itertools
 import linecache
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,6 @@ _HOW_TO_INSTALL = {
     "torchvision": "pip install torchvision",
 }
 # Packages that operations of a description need and that are not installed with this program.
-_PACKAGES = {"stardist_postprocessing": "stardist", "cellpose_flow_dynamics": "cellpose"}
 _counter = itertools.count()
 
 
@@ -220,12 +219,3 @@ def missing_package(what: str, error: ImportError) -> str:
     how = _HOW_TO_INSTALL.get(package)
     advice = f"Install it with: {how}" if how else "The model's documentation says how to install it"
     return f"{what} needs the Python package {package}, which is not installed here. {advice}."
-
-
-def check_packages(operations: Sequence[Operation]) -> None:
-    """Raise :class:`ModelError` where an operation needs a package that is not installed, before any computation."""
-    for operation in operations:
-        package = _PACKAGES.get(operation.name)
-        if package is not None and importlib.util.find_spec(package) is None:
-            what = f"The model's postprocessing {operation.name}"
-            raise ModelError(missing_package(what, ModuleNotFoundError(name=package)))

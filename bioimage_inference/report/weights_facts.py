@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ModelError
-from ..model.architecture import MAX_CODE_BYTES, check_packages, is_installed, missing_package
+from ..inference.operations.registry import check_packages
+from ..model.architecture import MAX_CODE_BYTES, is_installed, missing_package
 from ..model.package import check_sha256, package_file, require_sha256, weights_kind
 from ..model.spec import Architecture, ModelSpec, WeightsEntry
 from ..model.trust import TrustPolicy, Verdict

@@ -98,9 +98,8 @@ class Model:
 
         wanted = _network_options(options)
         if wanted not in self._loaded:
-            policy = trust_policy(options.trust_model_code)
-            spec = with_loaded_code(self.spec, policy)
-            self._loaded[wanted] = load_network(spec, self.opened.package.bare_weights, policy, options)
+            bare, policy = self.opened.package.bare_weights, trust_policy(options.trust_model_code)
+            self._loaded[wanted] = load_network(with_loaded_code(self.spec, policy), bare, policy, options)
         return self._loaded[wanted]
 
 

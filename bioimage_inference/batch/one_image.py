@@ -11,8 +11,9 @@ from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
-from ..provenance.record import InputRecord, NamedOutput, OutputRecord, RunPlan, RunRecord, to_json, write_record
+from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
+from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
 from ..report.summary import plan_lines, result_lines, tiles_in_words
 from ..terminal import Display, TileProgress
 from .output_files import ImageFiles
@@ -129,15 +130,15 @@ def _predict(
 def _has_objects(record: RunRecord, options: "SegmentOptions", files: "SegmentFiles") -> bool:
     """Return whether a record has objects found with these options, whose files are unchanged."""
     objects = record.objects
-    if objects is None or objects["asked"] != vars(options):
+    if objects is None or objects.asked != vars(options):
         return False
     paths = {name: path for name, path in vars(files).items() if path is not None}
-    return not any(reason for name, path in paths.items() for reason in change(path, objects["sha256"][name]))
+    return not any(reason for name, path in paths.items() for reason in change(path, objects.sha256.get(name)))
 
 
 def _find_objects(
     options: "SegmentOptions", sample: Sample, files: ImageFiles, object_files: "SegmentFiles", record: RunRecord
-) -> dict[str, Any]:
+) -> ObjectsRecord:
     """Return the entry ``objects`` of the record."""
     from ..segmentation.segmenting import segment_file
 
@@ -155,7 +156,7 @@ def _find_objects(
             "prediction.",
         ]
     hashes = {name: file_sha256(path) for name, path in vars(object_files).items() if path is not None}
-    return found | {"asked": vars(options), "sha256": hashes}
+    return from_json(ObjectsRecord, {**found, "asked": vars(options), "sha256": hashes})
 
 
 def _size(described: InputRecord | OutputRecord) -> tuple[int, ...]:

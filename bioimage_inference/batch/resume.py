@@ -11,8 +11,9 @@ from ..api import Model, Target
 from ..model.package import file_sha256, package_file
 from ..options import Options
 from ..provenance.hashing import path_hash
-from ..provenance.record import OutputRecord, RunRecord, read_record, to_json
+from ..provenance.record import RunRecord, read_record, to_json
 from ..provenance.record_builder import given_options, planned_model, step_records
+from ..provenance.record_parts import OutputRecord
 from .output_files import ImageFiles
 
 # Options that change the duration of a run, but no result.
@@ -84,7 +85,7 @@ class EarlierResults:
         """Return the record with the present paths of all files, which may have been moved."""
         inputs, objects = self._inputs(image), record.objects
         if objects is not None and files.objects is not None:
-            objects = {**objects, **to_json(vars(files.objects))}
+            objects = replace(objects, **to_json(vars(files.objects)))
         return replace(
             record,
             inputs=tuple(replace(one, file=str(inputs[one.tensor].absolute())) for one in record.inputs),

@@ -22,6 +22,7 @@ from .image.writers.base import Sink, commit_all
 from .image.writers.memory_writer import MemorySink
 from .image.writers.npy_writer import NpySink
 from .image.writers.tiff_writer import NoTiffSink, TiffSink
+from .inference.operations.registry import with_loaded_code
 from .inference.pipeline import Job, Progress, Record, run
 from .inference.planning import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
 from .inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
@@ -98,7 +99,8 @@ class Model:
         wanted = _network_options(options)
         if wanted not in self._loaded:
             policy = trust_policy(options.trust_model_code)
-            self._loaded[wanted] = load_network(self.spec, self.opened.package.bare_weights, policy, options)
+            spec = with_loaded_code(self.spec, policy)
+            self._loaded[wanted] = load_network(spec, self.opened.package.bare_weights, policy, options)
         return self._loaded[wanted]
 
 
@@ -170,9 +172,10 @@ def predict(
         replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
         stack.enter_context(model.turn)
-        outputs, found = _predict(model, prepared, options, targets, hashes, progress or _silent, planned or _unsaid)
-    notes = (*found.notes, REPLACED) if replaced else found.notes
-    found = replace(found, started=started, notes=notes)
+        shown = progress or _silent, planned or _unsaid
+        outputs, found = _predict(model, prepared, options, targets, hashes, *shown, started=started)
+    if replaced:
+        found = replace(found, notes=(*found.notes, REPLACED))
     if record is not None:
         write_record(found, record)
     return Prediction(outputs, found)
@@ -225,12 +228,13 @@ def _predict(
     hashes: InputHashes,
     progress: Progress,
     planned: Planned,
+    started: str,
 ) -> tuple[dict[str, Output], RunRecord]:
     """Return the outputs and the record."""
     from .inference.calibration import calibrated
-    from .machine.allocator import return_big_buffers
+    from .machine.process_settings import return_big_buffers
 
-    started, start = now(), time.perf_counter()
+    start = time.perf_counter()
     planned(to_json(run_plan(model.spec, prepared, options)))
     loaded = model.load(options)
     spec, loading = loaded.spec, time.perf_counter() - start

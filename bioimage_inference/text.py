@@ -9,7 +9,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 from urllib.parse import quote
 
@@ -39,11 +38,6 @@ def for_cell(text: str) -> str:
 def for_cells(row: Iterable[Any]) -> list[Any]:
     """Return a row of a table with every text escaped by :func:`for_cell`."""
     return [for_cell(value) if isinstance(value, str) else value for value in row]
-
-
-def for_html(text: Any) -> str:
-    """Return the text for elements and quoted attributes of HTML: one escaped line without control characters."""
-    return escape(one_line(text) or "")
 
 
 def for_address(text: str) -> str:
@@ -80,6 +74,21 @@ def for_file_name(text: str) -> str:
 def one_line(text: Any) -> Any:
     """Return a text of several lines as one line without control characters. Return ``None`` for ``None``."""
     return None if text is None else for_xml(" ".join(str(text).split()))
+
+
+def capitalised(text: str) -> str:
+    """Return the text with a capital as its first letter; unlike :meth:`str.capitalize`, the others stay."""
+    return text[:1].upper() + text[1:]
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, e.g. ``1 tile`` and ``1,200 tiles``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def times(sizes: Iterable[object]) -> str:
+    """Return sizes along several axes for a reader, e.g. ``3×512×512``."""
+    return "×".join(map(str, sizes))
 
 
 def byte_size(count: int) -> str:

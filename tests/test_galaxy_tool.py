@@ -72,7 +72,7 @@ def test_the_package_is_shipped_with_the_tools() -> None:
     for file in (
         "collect_outputs.py",
         "bioimage_inference/cli/predict.py",
-        "bioimage_inference/report/model_card.html",
+        "bioimage_inference/report/templates/model_card.html.j2",
     ):
         assert re.match(pattern, file)
 

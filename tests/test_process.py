@@ -21,7 +21,7 @@ from PIL import Image
 
 from bioimage_inference import open_model, predict
 from bioimage_inference.cli import main
-from bioimage_inference.machine import allocator
+from bioimage_inference.machine import process_settings
 from bioimage_inference.network import loading
 from bioimage_inference.network.cpu_kernels import SameForAnyThreads
 from bioimage_inference.network.interruptions import late_interruptions
@@ -46,7 +46,7 @@ def state() -> dict[str, Any]:
         "floats": np.geterr(),
         "environment": dict(os.environ),
         "folder": Path.cwd(),
-        "allocator": allocator.is_managed(),
+        "allocator": process_settings.is_managed(),
     }
 
 

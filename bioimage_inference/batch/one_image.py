@@ -14,7 +14,7 @@ from ..options import Options
 from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
 from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
-from ..report.summary import plan_lines, result_lines, tiles_in_words
+from ..report.describe_run import plan_lines, result_lines, tiles_in_words
 from ..terminal import Display, TileProgress
 from .output_files import ImageFiles
 from .resume import EarlierResults, change

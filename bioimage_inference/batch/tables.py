@@ -13,7 +13,7 @@ from ..provenance.record import RunRecord
 from ..text import for_cells
 from .output_files import SUMMARY_COLUMNS, ImageFiles, relative
 from .sample_sheet import Sample
-from .thumbnails import Picture
+from .thumbnails import Thumbnail
 
 Status = Literal["done", "failed", "skipped"]
 
@@ -46,7 +46,7 @@ class Outcome:
     exit_code: int = 0
     message: str = ""
     facts: Facts = Facts()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Thumbnail, ...] = ()
 
 
 def facts_of(record: RunRecord) -> Facts:

@@ -112,9 +112,9 @@ def _lines(facts: Mapping[str, Any], width: int) -> Iterator[str]:
 
 
 def _labelled(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    from ..report.model_facts import WEIGHTS_NAMES
+    from ..report.describe_model import NO_LICENCE, WEIGHTS_NAMES
 
-    yield "licence", facts["licence"] or "none named: ask the authors before you publish results"
+    yield "licence", facts["licence"] or NO_LICENCE
     if facts["authors"]:
         yield "authors", ", ".join(facts["authors"])
     for citation in facts["citations"]:

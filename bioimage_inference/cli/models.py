@@ -102,7 +102,7 @@ def _facts(entry: "Entry", policy: "TrustPolicy") -> dict[str, Any]:
 
 def _needs(entry: "Entry", policy: "TrustPolicy") -> tuple[bool, list[str]]:
     """Return whether any weights can be used, and their needs; otherwise the problem of the first weights."""
-    from ..model.operation_packages import check_packages
+    from ..inference.operations.registry import check_packages
     from ..model.spec import Operation
 
     judged = [_weights_need(kind, weights, policy) for kind, weights in entry.weights.items()]
@@ -117,7 +117,7 @@ def _needs(entry: "Entry", policy: "TrustPolicy") -> tuple[bool, list[str]]:
 
 def _weights_need(kind: str, weights: Mapping[str, Any], policy: "TrustPolicy") -> tuple[bool, str]:
     from ..model.architecture import missing_package
-    from ..report.model_facts import WEIGHTS_NAMES
+    from ..report.describe_model import WEIGHTS_NAMES
 
     name, architecture = WEIGHTS_NAMES[kind], weights.get("architecture")
     if not policy.may_load_weights(weights.get("sha256", "not declared")).allowed:

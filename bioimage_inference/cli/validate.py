@@ -218,7 +218,7 @@ def _lines(spec: "ModelSpec", findings: Sequence["WeightsFinding"]) -> Iterator[
 
 
 def _names(findings: Sequence["WeightsFinding"]) -> str:
-    from ..report.model_facts import WEIGHTS_NAMES
+    from ..report.describe_model import WEIGHTS_NAMES
 
     return " and ".join(WEIGHTS_NAMES[finding.entry.format] for finding in findings)
 

@@ -6,7 +6,7 @@ from math import ceil, inf, prod
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from ..machine.allocator import is_managed, keep_big_buffers, return_big_buffers
+from ..machine.process_settings import is_managed, keep_big_buffers, return_big_buffers
 from ..model.spec import FixedSize
 from ..network.device import free_memory
 from ..network.loading import Loaded

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..machine.allocator import give_back_buffers
 from ..machine.memory import resident_memory
+from ..machine.process_settings import give_back_buffers
 from ..machine.processors import available_processors
-from ..model.operation_packages import check_packages
-from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry
+from ..model.spec import ModelSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
 from ..options import Options
@@ -85,10 +84,9 @@ class Loaded:
 def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy, options: Options) -> Loaded:
     """Load the first weights that can be used, and put the network on its device.
 
-    ``bare_weights`` is the file that the user gave as the model, if it is one. Raises :class:`ModelError`,
-    :class:`TrustError` or, for a device that is not there, :class:`UsageError`.
+    ``spec`` has the code of its own operations loaded. ``bare_weights`` is the file that the user gave as the model, if
+    it is one. Raises :class:`ModelError`, :class:`TrustError` or, for a device that is not there, :class:`UsageError`.
     """
-    spec = _with_functions(spec, policy)
     device = choose_device(options.device)
     if options.precision == "float16" and device.name == "cpu":
         raise UsageError(
@@ -137,21 +135,3 @@ def _on_engine(
     }
     on_torch = TorchNetwork(module, device, options.precision, reasons[options.engine], threads)
     return on_torch, on_torch
-
-
-def _with_functions(spec: ModelSpec, policy: TrustPolicy) -> ModelSpec:
-    """Check that every operation can be applied, and load those that the model brings as Python code."""
-
-    def usable(tensor: TensorSpec) -> TensorSpec:
-        check_packages(tensor.operations)
-        return replace(tensor, operations=tuple(_with_function(step, spec, policy) for step in tensor.operations))
-
-    return replace(spec, inputs=tuple(map(usable, spec.inputs)), outputs=tuple(map(usable, spec.outputs)))
-
-
-def _with_function(step: Operation, spec: ModelSpec, policy: TrustPolicy) -> Operation:
-    if step.name != "custom":
-        return step
-    from ..model.architecture import load_function
-
-    return replace(step, kwargs={**step.kwargs, "function": load_function(step, spec.root, policy)})

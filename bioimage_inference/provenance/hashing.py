@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..machine.threads import thread_pool
+from ..machine.processors import thread_pool
 
 _BLOCK = 4 << 20  # bytes
 

@@ -18,8 +18,8 @@ from ..image.image import PixelSize
 from ..inference.operations.registry import measures_of
 from ..inference.planning import Prepared
 from ..inference.statistics import Measure, Statistics
+from ..machine.processors import thread_pool
 from ..machine.sandbox import walls
-from ..machine.threads import thread_pool
 from ..model.spec import FixedSize, ModelSpec, Operation, TensorSpec
 from ..options import Options
 from ..tiling.plan import Plan

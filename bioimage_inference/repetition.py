@@ -26,7 +26,7 @@ from .provenance.hashing import path_hash
 from .provenance.record import describe_plan, write_record
 from .provenance.recorded import Recorded, RecordedFile, read_record
 from .provenance.ro_crate import CRATE
-from .tiling.links import TILED
+from .tiling.axis_relations import TILED
 from .zoo.names import recorded_name
 
 Verdict = Literal["identical", "same values", "differs"]

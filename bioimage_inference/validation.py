@@ -32,9 +32,9 @@ from .prediction import Prediction
 from .provenance.reproduction import Comparison, compare
 from .provenance.tolerance import Tolerance, tolerance_of
 from .text import for_file_name
-from .tiling.choice import Request, choose_tiles, declared_halo
-from .tiling.links import TILED, leading_input, links
+from .tiling.axis_relations import TILED, leading_input, links
 from .tiling.plan import Plan
+from .tiling.tile_size import Request, choose_tiles, declared_halo
 
 OutputVerdict = Literal["reproduced", "undecided", "differs"]
 Verdict = Literal[OutputVerdict, "cannot run"]

@@ -7,14 +7,14 @@ import logging
 import os
 from pathlib import Path
 
-from .allocator import manage
+from .allocator import keep_big_buffers
 
 _NO_CACHE = "/nonexistent/.cache"  # Debian's name for a home folder that must not exist
 
 
 def set_up_process() -> None:
     """Keep big buffers for the next tile, silence tifffile, and make up for what the process was started without."""
-    manage()
+    keep_big_buffers()
     # this program gives tifffile's remarks in its own words
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     _occupy_standard_descriptors()

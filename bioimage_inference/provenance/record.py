@@ -26,7 +26,7 @@ from .hashing import Hashed, path_hash
 
 if TYPE_CHECKING:
     from ..inference.sample_layout import Stack
-    from ..network.loading import Loaded
+    from ..network.loading import LoadedNetwork
 
 SCHEMA = "urn:bioimage_inference:provenance:1"
 FILES = ("tiff", "npy", "zarr")
@@ -143,7 +143,7 @@ def describe_hash(one: Hashed | None) -> dict[str, Any]:
     return {"sha256": None if one is None else one.sha256, "bytes": None if one is None else one.size}
 
 
-def describe_network(loaded: "Loaded", precision: str) -> dict[str, Any]:
+def describe_network(loaded: "LoadedNetwork", precision: str) -> dict[str, Any]:
     """Weights, device and engine, as they were used."""
     return {
         "weights": {"format": loaded.entry.format, "file": loaded.entry.source, "sha256": loaded.sha256},

@@ -22,7 +22,7 @@ from .record import (
 
 if TYPE_CHECKING:
     from ..inference.pipeline import Record
-    from ..network.loading import Loaded
+    from ..network.loading import LoadedNetwork
 
 
 def describe_run(spec: ModelSpec, prepared: Prepared, options: Options) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def describe_run(spec: ModelSpec, prepared: Prepared, options: Options) -> dict[
 
 
 def describe_computed(
-    loaded: "Loaded", prepared: Prepared, options: Options, found: "Record", hashes: Mapping[str, Hashed]
+    loaded: "LoadedNetwork", prepared: Prepared, options: Options, found: "Record", hashes: Mapping[str, Hashed]
 ) -> dict[str, Any]:
     """What is known once all pixels are computed."""
     planned = describe_run(loaded.spec, prepared, options)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..inference.statistics import measures_of, pools_samples
 from ..model.spec import FixedSize, ModelSpec, Operation, TensorSpec
-from ..tiling.links import leading_input, links
+from ..tiling.axis_relations import leading_input, links
 from .tensor_words import image_axes, sizes_in_words
 
 _DATA_DEPENDENT = ("scale_mean_variance", "scale_range", "zero_mean_unit_variance")

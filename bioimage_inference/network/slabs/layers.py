@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
-from ..channel_moments import ChannelMoments
+from ..cpu_kernels import ChannelMoments
 
 Span = tuple[int, int]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from ..channel_moments import ChannelMoments
-from ..cpu_kernels import FORMATS
-from ..tile_tensors import Inputs, difference, flat, same
+from ..cpu_kernels import FORMATS, ChannelMoments
+from ..network import Inputs, difference, same
+from ..torch_operations import flat
 from . import NotInSlabs
 from .layers import Layer, Normalisation, Pointwise, Span
 from .recording import Recorded, record

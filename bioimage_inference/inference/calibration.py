@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 _PLENTY = 8
 # Pixels of the tile that the memory per pixel is measured with; it hardly depends on the tile.
 _TRIAL_PIXELS = 1 << 15
-# Growth of the process over the peak of the network's tensors. The allocator keeps freed buffers, so it is above 1.
-# Measured without the first 32 MiB (80 MiB in 3-D): at most 2.0 in 2-D (nuclei and demo U-Net, tiles of 256² to 1024²),
-# 3.7 in 3-D (demo U-Net, 24×192×192), 1.2 in slabs (nuclei U-Net, 2048×512); 1 thread of an Intel Xeon, torch 2.13.
-_OVERHEAD = {2: 2.2, 3: 4.5}
-_OVERHEAD_IN_SLABS = 2.5
+# Growth of the process over the peak of the network's tensors. The allocator keeps freed buffers, so it is above 1:
+# 2.0 to 2.9 for the nuclei U-Net (tiles of 256² to 1024²), 3.7 for a network of 512 channels, 4.6 for the 3-D demo
+# U-Net (24×192×192), 1.2 for the nuclei U-Net in slabs (2048×512); 1 thread of an Intel Xeon, torch 2.13.
+_OVERHEAD, _OVERHEAD_IN_SLABS = 4.5, 2.5
 # torch's allocator on a GPU keeps buffers too; without a measurement at hand, half as much again is assumed.
 _OVERHEAD_ON_GPU = 1.5
 # Bytes for each pixel and channel besides the network: four float32 tiles are read, computed, returned and written.
@@ -159,7 +158,7 @@ class _Trials:
         tensors = self._bytes_of_tensors(request, tiling)
         if tensors is None:
             return _Execution(request, tiling)
-        overhead, beside = _OVERHEAD[dimensions_of(list(tiling.tile_shape.values()))], self._bytes_beside_network()
+        overhead, beside = _OVERHEAD, self._bytes_beside_network()
         if request.gpu:
             overhead, beside = _OVERHEAD_ON_GPU, 0
         by_pixel = overhead * tensors + beside

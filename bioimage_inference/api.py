@@ -4,6 +4,7 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from .image.image import Image
 from .image.labelled_array import data_array_image
 from .inference.outputs import OpenedOutput, Outputs
 from .inference.outputs import Target as Target
-from .inference.pipeline import Job, Progress, run
+from .inference.pipeline import Job, Progress, Record, run
 from .inference.planning import ImageLike, Prepared, close, prepare, sources_of
 from .machine.memory import peak_memory
 from .model.spec import ModelSpec
@@ -27,12 +28,23 @@ from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
 from .provenance.hashing import InputHashes
-from .provenance.record import SCHEMA, describe_output, describe_source, now, with_output_hashes, write_record
-from .provenance.run_record import describe_computed
-from .provenance.run_record import describe_run as describe_run
-from .provenance.tiff_tags import facts_of
+from .provenance.record import ComputedOutput, RunRecord, SourceRecord, to_json, write_record
+from .provenance.record_builder import (
+    ComputedRun,
+    computed_output,
+    computed_run,
+    network_record,
+    now,
+    run_plan,
+    run_record,
+    sandbox_record,
+    source_record,
+    step_records,
+    with_files,
+)
+from .provenance.tiff_tags import tiff_facts
+from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files
-from .zoo.trust_policy import trust_policy
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -55,10 +67,10 @@ class Model:
     """
 
     def __init__(
-        self, opened: OpenedModel, source: Mapping[str, Any] | None = None, network: "Network | None" = None
+        self, opened: OpenedModel, source: SourceRecord | None = None, network: "Network | None" = None
     ) -> None:
         self.opened = opened
-        self.source = source or describe_source(opened.package.source, None, None, None)
+        self.source = source or source_record(opened.package.source, None, None, None)
         self.turn = Lock()
         self._network = network
         self._loaded: dict[tuple[Any, ...], LoadedNetwork] = {}
@@ -209,7 +221,7 @@ def open_model(
     yaml = None if description is None else input_path(description)
     with scratch_folder() as scratch:
         opened = open_model_files(model, scratch, yaml, model_axes, model_size, offline)
-        source = describe_source(opened.name or user_path(model), yaml, model_axes, model_size)
+        source = source_record(opened.name or user_path(model), yaml, model_axes, model_size)
         yield Model(opened, source, network)
 
 
@@ -296,9 +308,8 @@ def predict(
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
         stack.enter_context(model.turn)
         outputs, found = _predict(model, prepared, options, targets, hashes, progress or _ignore, planned or _ignore)
-    if replaced:
-        found["notes"] = [*found["notes"], REPLACED]
-    found = {"schema": SCHEMA, "started": started, "ended": now(), **found}
+    notes = (*found.notes, REPLACED) if replaced else found.notes
+    found = replace(found, started=started, notes=notes)
     if record is not None:
         write_record(found, record)
     return Prediction(outputs, found)
@@ -341,42 +352,40 @@ def _predict(
     hashes: InputHashes,
     progress: Progress,
     planned: Planned,
-) -> tuple[dict[str, Output], dict[str, Any]]:
-    """Return the outputs and the record, with smaller tiles as long as a tile does not fit into memory."""
+) -> tuple[dict[str, Output], RunRecord]:
+    """Return the outputs and the record. Tiles become smaller as long as a tile does not fit into memory."""
     from .machine.allocator import give_back_buffers
 
-    start = time.perf_counter()
-    planned(describe_run(model.spec, prepared, options))
+    started, start = now(), time.perf_counter()
+    planned(to_json(run_plan(model.spec, prepared, options)))
     model.load(options)
     loading, shown = time.perf_counter() - start, prepared.plan
-    calibration: Calibration | None = model.calibration(prepared, options)
-    while calibration is not None:
+    calibration = model.calibration(prepared, options)
+    while True:
         if calibration.prepared.plan != shown:
-            planned(describe_run(calibration.loaded.spec, calibration.prepared, options))
+            planned(to_json(run_plan(calibration.loaded.spec, calibration.prepared, options)))
             shown = calibration.prepared.plan
         try:
-            record, outputs, notes = _compute(calibration, options, targets, hashes, progress)
+            computed, found, outputs, notes = _compute(calibration, options, targets, hashes, progress)
             break
         except (OutOfMemoryError, MemoryError):
-            calibration = model.smaller_tiles(calibration, options)
-            if calibration is None:
+            smaller = model.smaller_tiles(calibration, options)
+            if smaller is None:
                 raise
+            calibration = smaller
         give_back_buffers()  # the buffers of the larger tile would leave less room for the smaller one
-    hashing = time.perf_counter()
-    record |= {
-        "model": {**record["model"], **model.source},
-        "outputs": with_output_hashes(map(_describe, outputs)),
-        "memory": {**record["memory"], "peak_bytes": peak_memory()},
-        "notes": list(dict.fromkeys((*record["notes"], *notes))),
-    }
-    end = time.perf_counter()
-    seconds = {
-        "loading": loading,
-        **record["seconds"],
-        "hashing": record["seconds"]["hashing"] + end - hashing,
-        "total": end - start,
-    }
-    record["seconds"] = {stage: round(value, 3) for stage, value in seconds.items()}
+    loaded = calibration.loaded
+    with found.timed("hashing"):
+        files = with_files((_described(output), vars(output.target)) for output in outputs)
+    record = run_record(
+        computed,
+        started=started,
+        source=model.source,
+        outputs=files,
+        peak_bytes=peak_memory(),
+        seconds={"loading": loading, **found.seconds, "total": time.perf_counter() - start},
+        notes=[*loaded.spec.notes, *loaded.notes, *calibration.prepared.notes, *found.notes, *notes],
+    )
     return {output.spec.id: _result(output) for output in outputs}, record
 
 
@@ -386,10 +395,10 @@ def _compute(
     targets: Mapping[str, Target] | None,
     hashes: InputHashes,
     progress: Progress,
-) -> tuple[dict[str, Any], list[OpenedOutput], list[str]]:
-    """Run the pipeline and commit the outputs. Return the record, the outputs, and their remarks.
+) -> tuple[ComputedRun, Record, list[OpenedOutput], list[str]]:
+    """Run the pipeline and commit the outputs; an error removes incomplete outputs.
 
-    An error removes incomplete outputs.
+    Return the record so far, the findings of the run, the outputs, and the remarks of their writers.
     """
     prepared, loaded = calibration.prepared, calibration.loaded
     with ExitStack() as stack:
@@ -408,15 +417,16 @@ def _compute(
         found = run(job)
         with found.timed("hashing"):
             hashed = hashes.results()
-        record = describe_computed(loaded, prepared, options, found, hashed)
-        notes = outputs.commit(facts_of(record))
-    return record, [outputs.opened[output.id] for output in loaded.spec.outputs], notes
+        steps = step_records(loaded.spec, tuple(prepared.matched), found.statistics, found.measured)
+        planned, network = run_plan(loaded.spec, prepared, options), network_record(loaded, options.precision)
+        computed = computed_run(planned, network, steps, hashed, sandbox_record())
+        notes = outputs.commit(tiff_facts(computed))
+    return computed, found, [outputs.opened[output.id] for output in loaded.spec.outputs], notes
 
 
-def _describe(output: OpenedOutput) -> dict[str, Any]:
-    """Return an output for the record."""
-    files = {"tiff": output.target.tiff, "npy": output.target.npy}
-    return describe_output(output.spec, output.stack, output.dtype, output.pixel_size, files)
+def _described(output: OpenedOutput) -> ComputedOutput:
+    """Return an output for the record, without its files."""
+    return computed_output(output.spec, output.stack, output.dtype, output.pixel_size)
 
 
 def _result(output: OpenedOutput) -> Output:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..api import Target
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import RECORD_END, make_folder
+from ..files.overwriting import RECORD_END
+from ..files.shared_folders import make_folder
 from ..text import for_file_name
 from .sample_sheet import Sample
 
@@ -44,7 +45,7 @@ class ImageFiles:
         """The predicted tensors, then what the segmentation found."""
         yield from (path for path in self.predicted() if path != self.record)
         if self.objects is not None:
-            yield from self.objects.wanted
+            yield from self.objects.paths
 
     def all(self) -> list[Path]:
         """Every file."""

@@ -18,9 +18,9 @@ from ..model.spec import ModelSpec, TensorSpec
 from ..network.batching import Batches
 from ..network.network import Inputs, Network
 from ..tiling.plan import Plan, Tile
+from .operations.registry import needs_sample
 from .postprocess import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocess import Preprocessor, remarks
-from .processing import needs_sample
 from .sample_reader import Source
 from .seams import Seams
 from .statistics import Measure, Statistics

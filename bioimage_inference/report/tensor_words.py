@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from ..inference.statistics import measures_of
+from ..inference.operations.registry import measures_of
 from ..model.spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, StepSize, TensorSpec
 
 IMAGE_AXES = "tzyx"

@@ -1,5 +1,7 @@
 """What is done once: the plan, the trials of a network, the preprocessors, the outputs."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -138,3 +140,20 @@ def test_preprocessors_are_made_once_for_all_samples(outputs: tuple[CountingSour
 
 def test_outputs_are_opened_once_for_all_samples(outputs: tuple[CountingSources, list[str]]) -> None:
     assert outputs[1] == ["out"]
+
+
+COUNT_OPENINGS = """
+import sys
+opened = []
+sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" else None)
+import bioimage_inference
+with bioimage_inference.open_model(sys.argv[1]):
+    print(opened.count(sys.argv[1]))
+"""
+
+
+def test_the_archive_of_a_model_is_opened_once(test_data: Path) -> None:
+    """The other three times, its first bytes are read twice, and it is hashed."""
+    command = [sys.executable, "-c", COUNT_OPENINGS, str(test_data / "demo-model.zip")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 4

@@ -93,7 +93,7 @@ class Package:
 def open_package(source: Path, scratch: Path, description: Path | None = None, sha256: str | None = None) -> Package:
     """Open a model; a zip package is unpacked into a new folder below ``scratch``.
 
-    ``description`` is the YAML file for bare weights, ``sha256`` the hash of the file, if it is known. A zip is unpacked
+    ``description`` is the YAML file for bare weights, ``sha256`` the hash of the file, if known. A zip is unpacked
     as far as PyTorch needs it: the files that the description names, without the weights for other frameworks. Raises
     :class:`UsageError` where nothing readable is at ``source``, and :class:`ModelError` where it is no model, damaged,
     ambiguous or hostile.

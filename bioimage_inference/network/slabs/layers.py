@@ -123,7 +123,7 @@ class Convolution(Window):
     groups: int
 
     def compute(self, parts: Sequence[torch.Tensor], span: Span) -> torch.Tensor:
-        """Convolve by oneDNN, as torch does for the whole tensor. For tensors of few rows torch takes a slower kernel."""
+        """Convolve by oneDNN, as torch does for the whole tensor. For few rows torch takes a slower kernel."""
         part, padding = self._padded(parts[0], span, 0.0), [0, *self.padding[1:]]
         if torch.backends.mkldnn.is_available() and part.dtype == torch.float32:
             oned: Any = torch.mkldnn_convolution
@@ -226,7 +226,7 @@ class Upsampling(Layer):
 
 @dataclass(frozen=True)
 class Normalisation(Layer):
-    """Group or instance normalisation: mean 0 and variance 1 in each group of channels, then ``weight`` and ``bias``."""
+    """Group or instance normalisation: mean 0 and variance 1 in each channel group, then ``weight`` and ``bias``."""
 
     groups: int
     weight: torch.Tensor | None

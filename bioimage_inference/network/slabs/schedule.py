@@ -9,7 +9,7 @@ from .recording import Recorded
 
 @dataclass(frozen=True)
 class Step:
-    """Compute the rows ``span`` of a value. Afterwards, rows of other values before those in ``below`` are not needed."""
+    """Compute the rows ``span`` of a value. Afterwards rows of other values before ``below`` are not needed."""
 
     value: int
     span: Span

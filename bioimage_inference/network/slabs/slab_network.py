@@ -139,7 +139,7 @@ class _Computation:
         self._kept -= one.last
 
     def _computed(self, value: int, span: Span) -> torch.Tensor:
-        """Return new rows: in the tensor of all rows, or in one piece with few rows before them, which saves joining."""
+        """Return new rows: in the tensor of all rows, or in one piece with few rows before them."""
         layer, count = self._layers[value], span[1] - span[0]
         if value in self._kept:
             rows = self._read(value, span)

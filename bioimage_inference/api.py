@@ -18,6 +18,7 @@ from .files.scratch import scratch_folder
 from .files.typed_path import input_path, user_path
 from .image.image import Image
 from .image.labelled_array import data_array_image
+from .inference.operations.registry import with_loaded_code
 from .inference.outputs import OpenedOutput, Outputs
 from .inference.outputs import Target as Target
 from .inference.pipeline import Job, Progress, Record, run
@@ -28,20 +29,19 @@ from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
 from .provenance.hashing import InputHashes
-from .provenance.record import ComputedOutput, RunRecord, SourceRecord, to_json, write_record
+from .provenance.record import RunRecord, to_json, write_record
 from .provenance.record_builder import (
     ComputedRun,
     computed_output,
-    computed_run,
     network_record,
     now,
     run_plan,
-    run_record,
     sandbox_record,
     source_record,
     step_records,
     with_files,
 )
+from .provenance.record_parts import ComputedOutput, SourceRecord
 from .provenance.tiff_tags import tiff_facts
 from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files
@@ -130,10 +130,11 @@ class Model:
         key = _network_options(options)
         if key not in self._loaded:
             policy = trust_policy(options.trust_model_code)
+            spec = with_loaded_code(self.spec, policy)
             if self._network is not None:
-                self._loaded[key] = given_network(self._network, self.spec, policy, options)
+                self._loaded[key] = given_network(self._network, spec, options)
             else:
-                self._loaded[key] = load_network(self.spec, self.opened.package.bare_weights, policy, options)
+                self._loaded[key] = load_network(spec, self.opened.package.bare_weights, policy, options)
         return self._loaded[key]
 
     def calibration(self, prepared: Prepared, options: Options) -> "Calibration":
@@ -307,9 +308,10 @@ def predict(
         replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
         stack.enter_context(model.turn)
-        outputs, found = _predict(model, prepared, options, targets, hashes, progress or _ignore, planned or _ignore)
-    notes = (*found.notes, REPLACED) if replaced else found.notes
-    found = replace(found, started=started, notes=notes)
+        shown = progress or _ignore, planned or _ignore
+        outputs, found = _predict(model, prepared, options, targets, hashes, *shown, started=started)
+    if replaced:
+        found = replace(found, notes=(*found.notes, REPLACED))
     if record is not None:
         write_record(found, record)
     return Prediction(outputs, found)
@@ -352,11 +354,12 @@ def _predict(
     hashes: InputHashes,
     progress: Progress,
     planned: Planned,
+    started: str,
 ) -> tuple[dict[str, Output], RunRecord]:
     """Return the outputs and the record. Tiles become smaller as long as a tile does not fit into memory."""
-    from .machine.allocator import give_back_buffers
+    from .machine.process_settings import give_back_buffers
 
-    started, start = now(), time.perf_counter()
+    start = time.perf_counter()
     planned(to_json(run_plan(model.spec, prepared, options)))
     model.load(options)
     loading, shown = time.perf_counter() - start, prepared.plan
@@ -377,8 +380,7 @@ def _predict(
     loaded = calibration.loaded
     with found.timed("hashing"):
         files = with_files((_described(output), vars(output.target)) for output in outputs)
-    record = run_record(
-        computed,
+    record = computed.complete(
         started=started,
         source=model.source,
         outputs=files,
@@ -419,7 +421,7 @@ def _compute(
             hashed = hashes.results()
         steps = step_records(loaded.spec, tuple(prepared.matched), found.statistics, found.measured)
         planned, network = run_plan(loaded.spec, prepared, options), network_record(loaded, options.precision)
-        computed = computed_run(planned, network, steps, hashed, sandbox_record())
+        computed = ComputedRun(planned, network, steps, hashed, sandbox_record())
         notes = outputs.commit(tiff_facts(computed))
     return computed, found, [outputs.opened[output.id] for output in loaded.spec.outputs], notes
 

@@ -3,17 +3,17 @@
 ::
 
     BioimageInferenceError          1   a bug of ours, when raised as it is
-    ├── UsageError                  2   the command line, or a place to write, is wrong
+    ├── UsageError                  2   the command line, or the place of an output, is wrong
     │   └── OutputError             2   the outputs cannot be written (no such folder, a device)
-    │       ├── NotPermittedError   8   the outputs may not be written there
-    │       └── DiskFullError       9   there is no room for the outputs
-    ├── TrustError                  3   the model would run code that nobody vouched for
+    │       ├── NotPermittedError   8   the user may not write the outputs there
+    │       └── DiskFullError       9   the disk has no room for the outputs
+    ├── TrustError                  3   the model would run code that nobody vouches for
     ├── ModelError                  4   the model is broken or not supported
     ├── ImageError                  5   the image is broken or does not fit the model
     ├── OutOfMemoryError            6   too little memory for the program or the smallest legal tile
-    └── ReproductionError           7   outputs differ from those published with the model, or recorded
+    └── ReproductionError           7   the outputs differ from the published or recorded outputs
 
-The text of an error is one plain paragraph: what was found, what was expected, what to do instead.
+The text of an error is one plain paragraph: what happened, what was expected, what to do next.
 """
 
 import contextlib
@@ -21,61 +21,61 @@ import errno
 import os
 from typing import ClassVar
 
-# What the system answers where there is no room (EFBIG: for one file so large), and where it is not allowed.
+# Errors of the system without room (EFBIG: a file is too large), and without permission.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-# What the system answers where a limit of the process, of the machine or of the file system is reached.
+# Messages for limits of the process, of the machine and of the file system.
 _LIMITS = {
     errno.EMFILE: "The program may open no more files (ulimit -n). Raise this limit.",
     errno.ENFILE: "All programs on this machine together may open no more files. Try again later.",
     errno.ENAMETOOLONG: "The name {name} is longer than the file system allows. Give a shorter name.",
 }
-_NO_STACK = "can't start new thread"  # Python has no exception of its own for a thread whose stack found no memory
+_NO_STACK = "can't start new thread"  # Python's RuntimeError for a thread whose stack found no memory
 
 
 class BioimageInferenceError(Exception):
-    """Root of the tree; ``exit_code`` is what the command line returns for it."""
+    """Root of the tree. The command line ends with its ``exit_code``."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(BioimageInferenceError):
-    """Options that contradict each other, are malformed, or name what does not exist."""
+    """Options contradict each other, are malformed, or name something that does not exist."""
 
     exit_code = 2
 
 
 class OutputError(UsageError):
-    """The place named for the outputs cannot be written: no such folder, a device, another kind of file."""
+    """The place of an output cannot be written: no such folder, a device, another kind of file."""
 
 
 class NotPermittedError(OutputError):
-    """The user may not write there: missing rights, a write-protected file or file system."""
+    """The user may not write there: missing rights, or a write-protected file or file system."""
 
     exit_code = 8
 
 
 class DiskFullError(OutputError):
-    """The disk, the quota or the limit on the size of files leaves no room for the outputs."""
+    """The disk, the quota or the limit of file sizes leaves no room for the outputs."""
 
     exit_code = 9
 
 
 def cannot_write(text: str, error: OSError) -> OutputError:
-    """The error with that text, of the class that fits what the system answered."""
+    """Return an error with this text, of the class that fits the error of the system."""
     if error.errno in NO_ROOM:
         return DiskFullError(text)
     return NotPermittedError(text) if error.errno in DENIED else OutputError(text)
 
 
 class TrustError(BioimageInferenceError):
-    """The model brings code or weights that the trust policy does not let run."""
+    """The model has code or weights that the trust policy refuses."""
 
     exit_code = 3
 
 
 class ModelError(BioimageInferenceError):
-    """The model package is broken, incomplete, or needs what this program does not support."""
+    """The model package is broken, incomplete, or needs something that this program does not support."""
 
     exit_code = 4
 
@@ -87,24 +87,24 @@ class ImageError(BioimageInferenceError):
 
 
 class OutOfMemoryError(BioimageInferenceError):
-    """The budget is too small for the program, or not even the smallest tile that the model allows fits."""
+    """The budget is too small for the program, or for the smallest tile that the model allows."""
 
     exit_code = 6
 
 
 class ReproductionError(BioimageInferenceError):
-    """The model runs, but its outputs are not those that were published with it, or that a record names."""
+    """The model runs, but its outputs differ from the outputs that were published with it or recorded."""
 
     exit_code = 7
 
 
 def in_our_words(error: BaseException) -> BioimageInferenceError:
-    """Return what an exception that ended a command means to the user; an exception that nobody foresaw is a bug."""
+    """Return the error for the user, for an exception that ended a command. An unforeseen exception is a bug."""
     if isinstance(error, BioimageInferenceError):
         return error
     if isinstance(error, MemoryError) or str(error) == _NO_STACK:
         return OutOfMemoryError(
-            "The program ran out of memory. Give it more, or make tiles smaller with --tile or --memory."
+            "The program ran out of memory. Give it more memory, or make tiles smaller with --tile or --memory."
         )
     if isinstance(error, OSError):
         if error.errno in NO_ROOM:
@@ -125,8 +125,8 @@ NO_CURRENT_FOLDER = "The current folder does not exist any more. Change to anoth
 
 
 def has_current_folder() -> bool:
-    """Return whether the folder in which the process runs exists."""
+    """Return whether the current folder of the process exists."""
     with contextlib.suppress(OSError):
-        os.getcwd()  # noqa: PTH109 (every type of this module is an error)
+        os.getcwd()  # noqa: PTH109 (this module imports no pathlib)
         return True
     return False

@@ -1,4 +1,4 @@
-"""What the user may say about a prediction; the words are those of the command line."""
+"""The options of a prediction, with the words of the command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,22 @@ _WORDS = {"fit": Fit, "border": Border, "precision": Precision, "engine": Engine
 
 @dataclass(frozen=True)
 class Options:
-    """How to predict.
+    """Options of a prediction. Raises :class:`UsageError` for a word that is not in its ``Literal``.
 
-    ``axes`` are those of the image file, ``channels`` which of its channels to take, in the model's order: numbers from
-    0 or names, or a text such as ``"DAPI,2"``. ``tile`` has
-    pixels in the order of the model's image axes (z y x), ``None`` chooses. ``threads`` of ``None``
-    takes the processors of this job; ``engine`` is what computes on a CPU; ``memory`` is the budget of the process, a
-    text such as ``4GiB``, ``None`` takes what machine, container and job leave. Raises :class:`UsageError` for a word
-    that is none of those above.
+    Parameters
+    ----------
+    axes
+        Axis letters of the image file; ``None`` takes the file's own metadata.
+    channels
+        Channels of the image in the model's order: numbers from 0 or names, or a text such as ``"DAPI,2"``.
+    tile
+        Pixels of a tile in the order of the model's image axes (z y x); ``None`` lets the program choose.
+    threads
+        Number of threads; ``None`` takes the processors of this job.
+    engine
+        Library that computes on a CPU.
+    memory
+        Budget of the process such as ``4GiB``; ``None`` takes the memory that machine, container and job leave.
     """
 
     axes: str | None = None
@@ -50,7 +58,7 @@ class Options:
 
 
 def parse_channels(text: str) -> tuple[int | str, ...]:
-    """Channels in a list such as ``2,1,0`` or ``DAPI,GFP``: digits are numbers, all else is a name."""
+    """Return the channels in a list such as ``2,1,0`` or ``DAPI,GFP``. Digits are numbers, other texts are names."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise UsageError(f"The channels {text!r} are not understood. Give numbers from 0 or names: 2,1,0 or DAPI,GFP.")

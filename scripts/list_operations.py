@@ -28,11 +28,9 @@ from typing import Any
 import torch
 from operation_networks import Network, networks, same
 
-from bioimage_inference.model.vetting import operator_list
 from bioimage_inference.model.vetting.source_code import NotVetted, vetted_sources
-from bioimage_inference.model.vetting.vetted_loading import kinds, load_vetted
+from bioimage_inference.model.vetting.vetted_loading import OPERATIONS, kinds, load_vetted
 
-LIST = Path(operator_list.__file__).with_name("allowed_operations.tsv")
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("torchvision", "timm", "segmentation_models_pytorch", "monai")
 EXAMPLES = 3  # networks that a line names
@@ -122,8 +120,8 @@ def write_list(seen: Mapping[str, list[str]], missing: list[str]) -> None:
             networks_that_use = lines.pop(operator).split("\t")[2]
             print(f"Left out: {operator}, because it {reason}. It was seen in: {networks_that_use}")
     text = "\n".join([*header(missing), *(lines[operator] for operator in sorted(lines)), ""])
-    LIST.write_text(text, encoding="utf-8")
-    print(f"{LIST.relative_to(ROOT)}: {len(lines)} operators")
+    OPERATIONS.write_text(text, encoding="utf-8")
+    print(f"{OPERATIONS.relative_to(ROOT)}: {len(lines)} operators")
 
 
 def header(missing: Iterable[str]) -> list[str]:
@@ -142,8 +140,8 @@ def header(missing: Iterable[str]) -> list[str]:
 
 def earlier_lines() -> Iterator[tuple[str, str]]:
     """Operators on the list as it is, with their lines."""
-    if LIST.exists():
-        for line in LIST.read_text(encoding="utf-8").splitlines():
+    if OPERATIONS.exists():
+        for line in OPERATIONS.read_text(encoding="utf-8").splitlines():
             if not line.startswith("#"):
                 yield line.split("\t")[0], line
 

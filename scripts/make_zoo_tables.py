@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bioimage_inference.model.description import read_description
 from bioimage_inference.model.spec import Axis, FixedSize, FreeSize, ModelSpec, ReferencedSize, StepSize
-from bioimage_inference.report.tensor_words import input_in_words
+from bioimage_inference.report.describe_model import input_in_words
 from bioimage_inference.zoo.index import BUNDLED, read_index
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from bioimage_inference.image.image import Image
 from bioimage_inference.image.readers.reading import open_image
 from bioimage_inference.provenance.record import to_json
 from bioimage_inference.provenance.record_builder import pixel_sizes
-from bioimage_inference.report.summary import image_line
+from bioimage_inference.report.describe_run import image_line
 
 Array = NDArray[Any]
 MINISBLACK = {"photometric": "minisblack"}

@@ -199,7 +199,7 @@ class TestAxes:
         assert [one.halo for one in out_v0_4.axes] == [0, 0, 8, 4]
 
     def test_with_a_halo_that_is_no_number_are_refused(self) -> None:
-        with pytest.raises(ModelError, match="axis 'x' of tensor 'out' the halo -1"):
+        with pytest.raises(ModelError, match=r"'x' of tensor 'out' cannot have .* and a halo of -1"):
             read(outputs=[tensor("out", axis("space", "x", ref("x"), halo=-1))])
 
     def test_of_an_unknown_unit_lose_it_with_a_remark(self) -> None:
@@ -442,5 +442,5 @@ def test_other_things_than_models_and_unknown_formats_are_refused() -> None:
         read_description({"format_version": "0.5.4", "inputs": [RAW]}, Path())
     with pytest.raises(ModelError, match="input 0 has no list of axes"):
         read([{"id": "raw"}])
-    with pytest.raises(ModelError, match="output 0 is no list of named facts"):
+    with pytest.raises(ModelError, match="output 0 is no mapping of named facts"):
         read_v0_4(outputs=["out"])

@@ -1,4 +1,4 @@
-"""The index page of many images: pictures with the right contrast, texts escaped, links that lead to the files."""
+"""The index page of many images has pictures with the right contrast, escaped texts, and links to the files."""
 
 import base64
 import io
@@ -13,15 +13,15 @@ import tifffile
 from PIL import Image
 
 from bioimage_inference.batch.index_page import write_index
-from bioimage_inference.batch.outcome import Facts, Outcome
-from bioimage_inference.batch.output_files import ImageFiles, Wanted, name_files
+from bioimage_inference.batch.output_files import ImageFiles, name_files
 from bioimage_inference.batch.sample_sheet import Sample
-from bioimage_inference.batch.thumbnails import SIDE, Picture, thumbnails
+from bioimage_inference.batch.tables import Facts, Outcome
+from bioimage_inference.batch.thumbnails import SIDE, Thumbnail, thumbnails
 from bioimage_inference.cli import main
 
 
 class Page(HTMLParser):
-    """Links, pictures and the tags that are not closed of a page."""
+    """Links and pictures of a page, and the tags that are not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -86,8 +86,8 @@ def test_nothing_is_loaded_from_elsewhere(folder: Path) -> None:
     assert "default-src 'none'" in text
 
 
-def test_the_contrast_is_that_of_the_values_whatever_their_type(tmp_path: Path) -> None:
-    """A ramp from left to right is dark left and bright right, be it of few large numbers, negative, or with holes."""
+def test_the_contrast_follows_the_values_of_any_type(tmp_path: Path) -> None:
+    """A ramp is dark on its left and bright on its right: of any type, with negative numbers, with NaN."""
     ramp = np.tile(np.linspace(0, 1, 400), (300, 1))
     holes = ramp.astype("float32")
     holes[0, 0], holes[0, 1] = np.nan, np.inf
@@ -104,7 +104,7 @@ def test_the_contrast_is_that_of_the_values_whatever_their_type(tmp_path: Path) 
         assert abs(columns[80] - 127) < 8, name
 
 
-def first_picture(path: Path) -> tuple[Picture, ...]:
+def first_picture(path: Path) -> tuple[Thumbnail, ...]:
     shape = list(np.load(path, mmap_mode="r").shape)
     facts = {"axes": "yx", "channels": None, "shape": shape, "samples": 1, "iterated_axes": ""}
     output = {"id": "prediction", "axes": "bcyx", "shape": [1, 1, *shape], "npy": str(path), "tiff": None}
@@ -112,7 +112,7 @@ def first_picture(path: Path) -> tuple[Picture, ...]:
 
 
 def test_a_large_image_is_not_loaded(tmp_path: Path) -> None:
-    """Of 800 MB, sparse on the disk, only a few rows are read."""
+    """A few rows are read of 800 MB, which are sparse on the disk."""
     import tracemalloc
 
     path = tmp_path / "large.npy"
@@ -127,11 +127,11 @@ def test_a_large_image_is_not_loaded(tmp_path: Path) -> None:
     (picture,) = first_picture(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (picture.width, picture.height) == (SIDE, SIDE)
+    assert picture.size == (SIDE, SIDE)
     assert peak < path.stat().st_size / 8
 
 
-def test_a_picture_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_has_a_title_with_the_reason(tmp_path: Path) -> None:
     record = {"inputs": [{"axes": "yx", "channels": None}], "outputs": [{}]}
     (picture,) = thumbnails(record, tmp_path / "gone.tif")
     assert picture.webp is None
@@ -141,8 +141,8 @@ def test_a_picture_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_a_thousand_images(tmp_path: Path) -> None:
     """A card takes about 1 kB beside its pictures."""
     samples = [Sample(tmp_path / f"{number}.tif", f"{number}.tif", {"well": "A1"}) for number in range(1000)]
-    named = name_files(samples, tmp_path, Wanted(["prediction"]))
-    picture = Picture("image", bytes(3000), SIDE, SIDE)
+    named = name_files(samples, tmp_path, ["prediction"])
+    picture = Thumbnail("image", bytes(3000), (SIDE, SIDE))
     outcomes = [outcome(sample, files, picture) for sample, files in zip(samples, named, strict=True)]
     write_index(outcomes, "A model", 1000, tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
@@ -150,5 +150,5 @@ def test_a_thousand_images(tmp_path: Path) -> None:
     assert len(text) < 1000 * (4000 + 1000)
 
 
-def outcome(sample: Sample, files: ImageFiles, picture: Picture) -> Outcome:
+def outcome(sample: Sample, files: ImageFiles, picture: Thumbnail) -> Outcome:
     return Outcome(sample, files, "done", facts=Facts("yx", (9, 9), "uint8", 1, 0.1), pictures=(picture,))

@@ -1,4 +1,4 @@
-"""``inspect``: what a model takes, gives and needs, in plain words, as JSON and as a page; nothing of it is run."""
+"""``inspect`` shows inputs, outputs and needs of a model in plain words, as JSON and as a page, and runs none of it."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ SIZE = {"min": 16, "step": 8}
 
 
 def facts(capsys: Output, model: Path, *arguments: str | Path) -> dict[str, Any]:
-    """What ``inspect --json`` prints."""
+    """Return the facts that ``inspect --json`` prints."""
     capsys.readouterr()
     assert main(["inspect", str(model), "--json", *map(str, arguments)]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -37,7 +37,7 @@ def small_model(folder: Path, **more: Any) -> Path:
 
 
 def change(rdf: Path, **values: Any) -> Path:
-    """Replace values of a description, dotted keys reaching inside; ``None`` removes one."""
+    """Replace values of a description; ``__`` in a key leads to a nested value, and ``None`` removes the value."""
     content = yaml.safe_load(rdf.read_text())
     for key, value in values.items():
         *parents, last = key.split("__")

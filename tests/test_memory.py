@@ -42,10 +42,6 @@ class Kernel:
     def proc(self) -> Path:
         return self.folder / "proc"
 
-    @property
-    def usual(self) -> Path:
-        return self.folder / "usual"
-
     def process_in(self, line: str) -> None:
         """A line of ``/proc/self/cgroup``."""
         self.groups.append(line)
@@ -68,15 +64,15 @@ class Kernel:
         file.write_text(content)
 
     def memory(self) -> list[GroupMemory]:
-        return memory_of_groups(self.proc, self.usual)
+        return memory_of_groups(self.proc)
 
     def limits(self, **environment: str) -> dict[str, int]:
         """What the limits of groups and jobs leave, by name; those of the machine at hand are left out."""
-        found = memory_limits(environment, PROCESS, self.proc, self.usual)
+        found = memory_limits(environment, PROCESS, self.proc)
         return {one.source: one.left for one in found if "machine" not in one.source and "ulimit" not in one.source}
 
     def processors(self, affinity: int = 64, **environment: str) -> int:
-        return available_processors(environment, affinity, self.proc, self.usual)
+        return available_processors(environment, affinity, self.proc)
 
 
 @pytest.fixture
@@ -209,18 +205,9 @@ def test_a_mount_point_with_a_space(kernel: Kernel) -> None:
     assert [one.group for one in kernel.memory()] == ["/a"]
 
 
-def test_groups_are_where_they_usually_are_when_no_mounts_are_told(kernel: Kernel, tmp_path: Path) -> None:
-    kernel.process_in("0::/a")
-    kernel.group("usual/a", memory_max=GIB)
-    other = Kernel(tmp_path / "v1")
-    other.process_in("4:memory:/a")
-    other.group("usual/memory/a", memory_limit_in_bytes=GIB)
-    assert [one.limit for one in (*kernel.memory(), *other.memory())] == [GIB, GIB]
-
-
 def test_without_control_groups_nothing_is_limited(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path)
-    assert (kernel.memory(), processors_of_groups(kernel.proc, kernel.usual)) == ([], None)
+    assert (kernel.memory(), processors_of_groups(kernel.proc)) == ([], None)
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
@@ -269,11 +256,11 @@ def test_a_galaxy_job(kernel: Kernel, text: str, expected: int | None) -> None:
 
 def test_the_smallest_limit_counts_and_is_named(v2: Kernel) -> None:
     v2.group("sys/slurm/job_12/step_0", memory_max=1 << 20, memory_current=PROCESS.resident)
-    found = memory_limits({"GALAXY_MEMORY_MB": "2"}, PROCESS, v2.proc, v2.usual)
+    found = memory_limits({"GALAXY_MEMORY_MB": "2"}, PROCESS, v2.proc)
     assert memory_budget(None, found) == MemoryBudget(1 << 20, "limited by the cgroup /slurm/job_12/step_0")
-    found = memory_limits({"GALAXY_MEMORY_MB": "1"}, PROCESS, v2.proc, v2.usual)
+    found = memory_limits({"GALAXY_MEMORY_MB": "1"}, PROCESS, v2.proc)
     v2.group("sys/slurm/job_12/step_0", memory_max="max")
-    found = memory_limits({"GALAXY_MEMORY_MB": "1"}, PROCESS, v2.proc, v2.usual)
+    found = memory_limits({"GALAXY_MEMORY_MB": "1"}, PROCESS, v2.proc)
     assert memory_budget(None, found) == MemoryBudget(1 << 20, "limited by GALAXY_MEMORY_MB")
 
 
@@ -284,7 +271,7 @@ def test_memory_that_is_full_of_cached_files_is_available(monkeypatch: pytest.Mo
     """What the process uses already is part of its budget; the files that it maps are available memory already."""
     machine = psutil.virtual_memory()._replace(total=16 * GIB, available=10 * GIB, free=GIB)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
-    first = memory_limits({}, PROCESS, kernel.proc, kernel.usual)[0]
+    first = memory_limits({}, PROCESS, kernel.proc)[0]
     assert first == MemoryLimit("the memory of this machine", 16 * GIB, 10 * GIB + 200 * MIB)
 
 

@@ -1,4 +1,4 @@
-"""``inspect --html``: a page that is whole, loads nothing, and turns nothing of a description into markup."""
+"""``inspect --html`` writes a complete page that loads nothing and escapes every text of a description."""
 
 import json
 import zlib
@@ -8,8 +8,11 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
 
 from bioimage_inference.cli import main
+from bioimage_inference.report.rendering import environment
 
 from .test_inspect import change, facts, small_model
 
@@ -17,7 +20,7 @@ Output = pytest.CaptureFixture[str]
 
 
 class Page(HTMLParser):
-    """Elements of a page, its text, and whether all are closed in order."""
+    """Elements of a page and its text; a tag that is closed in the wrong order fails."""
 
     VOID = ("meta", "img", "br")
 
@@ -120,3 +123,23 @@ def test_a_huge_cover_is_left_out(tmp_path: Path, capsys: Output) -> None:
     chunk = (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
     (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     assert page_pictures(card(capsys, rdf, tmp_path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("<b> & \"'", "&lt;b&gt; &amp; &#34;&#39;"),
+        ("a\n\x1bb\u202e", "a b"),
+        (None, ""),
+        (Markup("<b>"), "<b>"),
+        (3, "3"),
+    ],
+)
+def test_templates_escape_all_but_markup(value: object, written: str) -> None:
+    assert environment().from_string("{{ value }}").render(value=value) == written
+
+
+def test_a_template_that_misspells_a_name_fails() -> None:
+    for template in ("{{ nmae }}", "{% if nmae %}{% endif %}", "{{ given.nmae }}"):
+        with pytest.raises(UndefinedError):
+            environment().from_string(template).render(name="", given={})

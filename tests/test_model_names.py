@@ -170,6 +170,7 @@ _PASTED = st.builds(
 @testing(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.one_of(st.text(), st.text("abc-/:.%#?=&10"), _PASTED).filter(lambda text: text.strip(" ./~")))
 def test_whatever_is_typed_as_a_model_is_repeated_as_typed(typed: str) -> None:
+    """But for ``~``, which is the home folder."""
     with pytest.raises(BioimageInferenceError) as caught, open_model(typed, offline=True):
         pass
     assert caught.value.exit_code == 2

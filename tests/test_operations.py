@@ -118,6 +118,25 @@ def test_conversions_in_front_of_other_steps_change_no_values(dtype: str) -> Non
     assert apply([cast, last], "raw", array, "yx", {}).dtype == dtype
 
 
+@pytest.mark.parametrize("tile", [None, (32, 48)])
+@pytest.mark.parametrize("name", ["scale_mean_variance", "scale_range"])
+def test_an_output_is_scaled_by_statistics_of_the_input(
+    tmp_path: Path, name: str, tile: tuple[int, int] | None
+) -> None:
+    """They are those of the image before its own processing."""
+    before = [{"id": "scale_linear", "kwargs": {"gain": 3.0, "offset": 5.0}}]
+    after = [{"id": name, "kwargs": {"reference_tensor": "raw", "axes": ["channel", "y", "x"]}}]
+    model = write_model(tmp_path, Identity(), *simple_tensors(preprocessing=before, postprocessing=after))
+    array = np.random.default_rng(0).normal(100, 30, (80, 96)).astype("float32")
+    got = bioimage_inference.predict(model, array, axes="yx", tile=tile).outputs["out"].array
+    exact = array.astype("float64")
+    expected = {
+        "scale_mean_variance": exact,  # back to the mean and deviation of the image
+        "scale_range": (3 * exact + 5 - exact.min()) / (np.ptp(exact) + 1e-6),
+    }
+    np.testing.assert_allclose(got[0, 0], expected[name], rtol=1e-5, atol=1e-4)  # type: ignore[index]
+
+
 # Steps that need the whole sample
 
 

@@ -1,4 +1,4 @@
-"""The report of a run: one page that is whole, loads nothing, shows the truth, and fits phones and paper."""
+"""The report of a run is one complete page. It loads nothing, and it fits phones and paper."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>${content}$ti
 
 
 def run(folder: Path, model: Path, image: Path, *options: str) -> Record:
-    """The record of a run of the command line."""
+    """Predict on the command line, and return the record."""
     assert main(["predict", str(model), str(image), "-o", str(folder), *options]) == 0
     record: Record = json.loads((folder / f"{image.stem}_provenance.json").read_text(encoding="utf-8"))
     return record
@@ -38,14 +38,14 @@ def run(folder: Path, model: Path, image: Path, *options: str) -> Record:
 
 @pytest.fixture(scope="module")
 def tiled(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """Nuclei in twenty tiles."""
+    """Record of nuclei that were predicted in twenty tiles."""
     folder = tmp_path_factory.mktemp("tiled")
     return run(folder, test_data / "demo-model.zip", test_data / "nuclei.tif", "--tile", "128x128")
 
 
 @pytest.fixture
 def record(tiled: Record) -> Record:
-    """The same, to be changed."""
+    """A copy of the record, for tests that change it."""
     return copy.deepcopy(tiled)
 
 
@@ -256,7 +256,7 @@ def test_places_that_cannot_be_written(tiled: Record, tmp_path: Path) -> None:
 
 
 def chromium(*arguments: str) -> str:
-    """What headless Chromium prints."""
+    """Return the output of headless Chromium."""
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next((found for name in names if (found := shutil.which(name))), None)
     if program is None:

@@ -1,4 +1,4 @@
-"""Pictures of images and outputs: the right plane, thinned out in bounded memory, in colours that tell the truth."""
+"""Pictures of images and outputs show the right plane in the right colours, and are read in bounded memory."""
 
 import io
 import json
@@ -18,15 +18,9 @@ from PIL import Image
 from bioimage_inference.cli import main
 from bioimage_inference.image.writers.base import Layout
 from bioimage_inference.image.writers.zarr_writer import create_store
+from bioimage_inference.report.charts import histogram
 from bioimage_inference.report.colours import NO_NUMBER, ORANGE, SKY, contrast, kind_of, number, palette, shades
-from bioimage_inference.report.figures import histogram, overlay, tile_grid
-from bioimage_inference.report.pictures import (
-    Picture,
-    image_picture,
-    image_pictures,
-    output_picture,
-    output_pictures,
-)
+from bioimage_inference.report.pictures import Picture, image_pictures, output_pictures, overlay, tile_grid
 from bioimage_inference.report.planes import Planes, open_output, open_planes, spread_evenly
 
 Array = NDArray[Any]
@@ -41,13 +35,13 @@ def _close_files() -> Iterator[None]:
 
 
 def kept(planes: Planes) -> Planes:
-    """Planes whose file is closed when the test ends."""
+    """Close the file of these planes when the test ends."""
     _OPEN.append(planes)
     return planes
 
 
 def pixels(picture: Picture) -> Array:
-    """Red, green and blue of a picture."""
+    """Return red, green and blue of a picture (axes yxc)."""
     return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"))
 
 
@@ -57,7 +51,7 @@ def saved(array: Array, path: Path, axes: str) -> Planes:
 
 
 def output_of(array: Array, axes: str, path: Path, **more: Any) -> Planes:
-    """An output as a record names it, from a ``.npy`` file."""
+    """Open an array as the output of a record, from a ``.npy`` file."""
     np.save(path, array)
     described = {"id": "out", "axes": axes, "shape": list(array.shape), "npy": str(path), "tiff": None, **more}
     return kept(open_output(described, [], path.parent))
@@ -128,8 +122,7 @@ def test_every_file_of_an_output_shows_the_same_planes(test_data: Path, tmp_path
 def test_output_that_moved_with_its_report(tmp_path: Path) -> None:
     np.save(tmp_path / "out.npy", np.ones((1, 1, 4, 4), np.float32))
     described = {"id": "out", "axes": "bcyx", "shape": [1, 1, 4, 4], "npy": "/gone/out.npy", "tiff": None}
-    picture = output_picture(described, [], tmp_path)
-    assert picture is not None
+    (picture,) = output_pictures(kept(open_output(described, [], tmp_path)), "output1", 10**6)
     assert picture.size == (4, 4)
 
 
@@ -203,7 +196,8 @@ def test_colours_and_channels_of_an_image(tmp_path: Path) -> None:
     pictures = list(image_pictures(kept(open_planes(tmp_path / "c.tif")), "input1", 10**6, [2, 0]))
     assert [one.title for one in pictures] == ["channel 2", "channel 0"]
     assert [one.name for one in pictures] == ["input1_channel2", "input1_channel0"]
-    assert image_picture(tmp_path / "a.png", pixels=64).size[0] <= 8
+    (picture,) = image_pictures(kept(open_planes(tmp_path / "a.png")), "input1", 64)
+    assert picture.size[0] <= 8
 
 
 def test_outlines_over_the_image(tmp_path: Path) -> None:
@@ -212,23 +206,21 @@ def test_outlines_over_the_image(tmp_path: Path) -> None:
     square[0, 0, 10:30, 10:40] = 0.9
     square[0, 1, 40:50, 50:70] = 0.6
     output = output_of(square, "bcyx", tmp_path / "o.npy", channel_names=["in", "edge"])
-    picture = overlay(image, 0, output, "overlay1", 10**6)
-    assert picture is not None
+    (picture,) = overlay(image, 0, output, "overlay1", 10**6)
     shown = pixels(picture)
     assert tuple(shown[10, 20]) == tuple(shown[29, 20]) == tuple(shown[20, 10]) == ORANGE
     assert tuple(shown[40, 60]) == SKY
     assert shown[20, 20].std() == 0  # grey inside
     assert picture.key == ((ORANGE, "in reaches 0.5"), (SKY, "edge reaches 0.5"))
     wide = output_of(np.zeros((1, 1, 60, 20), np.float32), "bcyx", tmp_path / "w.npy")
-    assert overlay(image, 0, wide, "overlay1", 10**6) is None
+    assert list(overlay(image, 0, wide, "overlay1", 10**6)) == []
 
 
 def test_labels_and_values_over_a_coarser_image(tmp_path: Path) -> None:
     image = saved(ramp(30, 40), tmp_path / "a.npy", "yx")
     labels = np.zeros((1, 60, 80), np.int32)
     labels[0, 20:40, 20:40], labels[0, 20:40, 40:60] = 1, 2
-    picture = overlay(image, 0, output_of(labels, "byx", tmp_path / "o.npy"), "overlay1", 10**6)
-    assert picture is not None
+    (picture,) = overlay(image, 0, output_of(labels, "byx", tmp_path / "o.npy"), "overlay1", 10**6)
     assert picture.size == (40, 30)
     rims = (pixels(picture) == ORANGE).all(axis=-1)
     assert rims[15, 19]
@@ -237,8 +229,7 @@ def test_labels_and_values_over_a_coarser_image(tmp_path: Path) -> None:
     ramped = ramp(1, 60, 80, dtype="float32")
     ramped[0, :10] = np.nan
     values = output_of(ramped, "byx", tmp_path / "v.npy")
-    picture = overlay(image, 0, values, "overlay1", 10**6)
-    assert picture is not None
+    (picture,) = overlay(image, 0, values, "overlay1", 10**6)
     assert "In colour where high" in picture.caption
     assert np.abs(pixels(picture)[2].astype(int) - NO_NUMBER).max() <= 8  # of 255 colours, the nearest
 
@@ -252,15 +243,14 @@ def test_the_grid_of_tiles(tmp_path: Path) -> None:
         "tile": {"y": 64, "x": 96},
         "padding": {"y": [0, 4], "x": [0, 8]},
     }
-    picture = tile_grid(image, 0, plan, "tiles", 10**6)
-    assert picture is not None
+    (picture,) = tile_grid(image, 0, plan, "tiles", 10**6)
     assert picture.size == (208, 104)
     shown = pixels(picture)
     lines = (shown[2] == ORANGE).all(axis=-1).nonzero()[0]
     np.testing.assert_array_equal(lines, [76, 132])  # tiles 0-96, 56-152, 112-208 meet in the middle of what they share
     assert tuple(shown[80, 56]) == SKY  # the middle tile, with its halo
     assert picture.caption == "6 tiles: 2 along y, 3 along x."
-    assert tile_grid(image, 0, {**plan, "tiles": 1}, "tiles", 10**6) is None
+    assert list(tile_grid(image, 0, {**plan, "tiles": 1}, "tiles", 10**6)) == []
 
 
 def test_spread_evenly() -> None:

@@ -112,8 +112,8 @@ def test_a_difference_whose_file_is_gone_is_still_told(run: Path, capsys: Output
     assert main(["rerun", str(run), "--json"]) == 7
     told = capsys.readouterr()
     assert json.loads(told.out[told.out.index("{\n") :])["outputs"][1]["largest"] is None
-    assert "by how much cannot be told" in told.err
-    assert "the network itself does not give the same twice" in told.err
+    assert "by how much is unknown" in told.err
+    assert "the network gives different results for the same input" in told.err
 
 
 def test_the_same_numbers_with_other_metadata_are_no_failure(run: Path, capsys: Output) -> None:
@@ -173,6 +173,7 @@ def test_what_is_no_record_is_2(content: str, words: str, tmp_path: Path, capsys
         ("inputs", [], "it names no image"),
         ("plan", {}, "plan.tiles is missing"),
         ("plan.tile", {"y": "many"}, "plan.tile.y is wrong"),
+        ("plan.tile", {"y\n\x1b[31m": "many"}, r"plan.tile.y\n\x1b[31m is wrong"),
         ("plan.tile", None, "plan.tile is wrong"),
         ("inputs.0", "nuclei.tif", "inputs.0 is wrong"),
         ("options", {"tiles": 3}, "there is no option tiles"),
@@ -181,6 +182,7 @@ def test_what_is_no_record_is_2(content: str, words: str, tmp_path: Path, capsys
         ("device.precision", "int8", "precision is wrong"),
         ("outputs.0.id", "mask", "it names mask, which is neither"),
         ("notes", [[]], "notes.0 is wrong"),
+        ("objects", {"labels": None}, "objects.table is missing"),
     ],
 )
 def test_a_damaged_record_is_2(place: str, value: Any, words: str, run: Path, capsys: Output) -> None:

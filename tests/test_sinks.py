@@ -763,7 +763,7 @@ def test_importing_the_sinks_does_not_import_tifffile() -> None:
 
 
 def test_what_an_interruption_left_is_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial_file, "_process", partial_file._OfThisProcess())
+    monkeypatch.setattr(partial_file, "_process", partial_file._ProcessOutputs())
     unfinished = [PartialFile(tmp_path / name) for name in ("a.tif", "b.tif", "c.tif")]
     unfinished[0].commit()
     unfinished[1].abort()

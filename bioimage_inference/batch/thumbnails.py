@@ -1,6 +1,5 @@
-"""Small pictures of an image and of what was made of it, read a few rows at a time whatever its size."""
+"""Small pictures of an image, of its prediction and of its objects, read a few rows at a time whatever the size."""
 
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,84 +7,64 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ImageError, UsageError
-from ..report.colours import Kind, contrast, kind_of, palette, shades
+from ..report.colours import Kind, contrast, encoded, kind_of, palette, shades
+from ..report.pictures import channel_title, middle
 from ..report.planes import Planes, open_output, open_planes
+from ..text import counted
 
 SIDE = 160
-_READ_PIXELS = (4 * SIDE) ** 2  # thinned out while reading, then averaged
+_READ_PIXELS = (4 * SIDE) ** 2  # a plane is read thinned out to this size, then averaged
 _MOST_CHANNELS = 2
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A WebP file of at most ``SIDE`` pixels on a side; ``title`` says what it shows, or why there is none."""
+class Thumbnail:
+    """A WebP file of at most ``SIDE`` pixels on a side; ``title`` names its content, or the reason for no picture."""
 
     title: str
-    webp: bytes | None
-    width: int = 0
-    height: int = 0
+    webp: bytes | None = None
+    size: tuple[int, int] = (0, 0)
 
 
-def thumbnails(record: Mapping[str, Any], image: Path) -> tuple[Picture, ...]:
-    """The image, the first channels of the first output, and the objects found in it.
+def thumbnails(record: Mapping[str, Any], image: Path) -> tuple[Thumbnail, ...]:
+    """Return thumbnails of the image, of the first channels of the first output, and of the objects found in it.
 
-    Of stacks the middle plane is shown, of series the first image.
+    They show the middle plane of a stack, and the first image of a series.
     """
-    return tuple(_pictures(record, image))
+    return tuple(_thumbnails(record, image))
 
 
-def _pictures(record: Mapping[str, Any], image: Path) -> Iterator[Picture]:
+def _thumbnails(record: Mapping[str, Any], image: Path) -> Iterator[Thumbnail]:
     facts, output = record["inputs"][0], record["outputs"][0]
     try:
         with closing(open_planes(image, facts["axes"])) as planes:
-            yield _image(planes, facts["channels"])
+            channels = facts["channels"] or range(planes.channels)
+            is_colour = len(channels) == 3 and planes.image.dtype == np.uint8
+            yield _thumbnail(planes, channels if is_colour else channels[:1], "image", "image")
         with closing(open_output(output, record["inputs"], Path())) as planes:
-            yield from _output(planes, output["id"])
+            for channel in range(min(planes.channels, _MOST_CHANNELS)):
+                yield _thumbnail(planes, [channel], channel_title(planes, channel))
         if "objects" in record:
             with closing(open_planes(Path(record["objects"]["labels"]))) as planes:
-                count = record["objects"]["count"]
-                yield _picture(planes, 0, f"{count} object{'s' * (count != 1)}", "labels")
+                yield _thumbnail(planes, [0], counted(record["objects"]["count"], "object"), "labels")
     except (ImageError, UsageError) as error:
-        yield Picture(f"No picture: {error}", None)
+        yield Thumbnail(f"No picture: {error}")
 
 
-def _image(planes: Planes, channels: list[int] | None) -> Picture:
-    """The image in grey, of the first channel that the model saw; three channels of 8 bits as colours."""
-    chosen = channels or range(planes.channels)
-    if len(chosen) == 3 and planes.image.dtype == np.uint8 and planes.flat:
-        pixels = np.stack([planes.plane(_where(planes, channel), _READ_PIXELS) for channel in chosen], axis=-1)
-        return _small("image", pixels)
-    return _picture(planes, chosen[0], "image", "image")
-
-
-def _output(planes: Planes, name: str) -> Iterator[Picture]:
-    for channel in range(min(planes.channels, _MOST_CHANNELS)):
-        title = planes.channel_names[channel] if planes.channel_names else f"{name} {channel}"
-        yield _picture(planes, channel, title if planes.channels > 1 else name)
-
-
-def _picture(planes: Planes, channel: int, title: str, kind: Kind | None = None) -> Picture:
-    if not planes.flat:
-        return Picture(f"No picture: {title} has no axes y and x", None)
-    plane = planes.plane(_where(planes, channel), _READ_PIXELS)
-    kind = kind or kind_of([plane])
-    colours = np.array(palette(kind), np.uint8)
-    return _small(title, colours[shades(plane, contrast(plane, kind))], averaged=kind != "labels")
-
-
-def _where(planes: Planes, channel: int) -> dict[str, int]:
-    return {"c": channel, "z": planes.depth // 2}
-
-
-def _small(title: str, pixels: NDArray[np.uint8], averaged: bool = True) -> Picture:
-    """``pixels`` have axes yxc; the numbers of labels are not ``averaged``."""
+def _thumbnail(planes: Planes, channels: Any, title: str, kind: Kind | None = None) -> Thumbnail:
+    """Return the picture of a channel, or of three channels as red, green and blue."""
     from PIL import Image
 
+    if not planes.flat:
+        return Thumbnail(f"No picture: {title} has no axes y and x")
+    found = [middle(planes).read(planes, channel, _READ_PIXELS) for channel in channels]
+    pixels = np.stack(found, axis=-1)
+    if len(found) == 1:
+        kind = kind or kind_of(found)
+        pixels = np.array(palette(kind), np.uint8)[shades(found[0], contrast(found[0], kind))]
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.BOX if averaged else Image.Resampling.NEAREST)
-    stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=60)  # half the size of a JPEG that looks the same
-    return Picture(title, stream.getvalue(), picture.width, picture.height)
+    # Averages of labels would be labels of other objects.
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST if kind == "labels" else Image.Resampling.BOX)
+    return Thumbnail(title, encoded(picture, "WEBP", quality=60), picture.size)  # half the size of a similar JPEG

@@ -28,8 +28,8 @@ _PARTIAL = ".partial"
 _SYSTEM_FOLDERS = (Path("/dev"), Path("/proc"))
 
 
-class _OfThisProcess:
-    """Outputs of this process: final places of ``unfinished`` files and folders by partial path; ``committed`` files.
+class _ProcessOutputs:
+    """Outputs of a process: final places of ``unfinished`` files and folders by partial path; ``committed`` files.
 
     After an interruption ``ended`` is true, and no output begins any more.
     """
@@ -41,7 +41,7 @@ class _OfThisProcess:
         self.ended = False
 
 
-_process = _OfThisProcess()
+_process = _ProcessOutputs()
 
 
 class PartialFile:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..array_types import Array, Index
 from ..errors import ImageError, ModelError
-from ..machine.threads import thread_pool
+from ..machine.processors import thread_pool
 from ..model.spec import ModelSpec, TensorSpec
 from ..network.batching import Batches
 from ..network.network import Inputs, Network

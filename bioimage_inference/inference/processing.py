@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..array_types import Array
 from ..errors import ModelError
 from ..model.spec import Operation
-from .operations.base import Context
 from .operations.dtype_conversion import target_dtype
+from .operations.processing_operation import Context
 from .operations.registry import measures_of, operation_of
 from .statistics import Statistics
 

@@ -1,6 +1,6 @@
 """How far a network looks: from which distance a pixel of its input still changes its output, and by how much.
 
-A slab of a noise-like tile is drawn anew, and the change of the output is read off at every distance from the slab.
+A slab of a tile of noise is replaced by other noise. The change of the output is measured at every distance from it.
 """
 
 import time
@@ -19,30 +19,31 @@ from ..tiling.axis_relations import TILED, Link, leading_input, links
 from ..tiling.axis_tiling import legal_size
 from .operations.registry import measures_of, needs_sample, operation_of
 from .processing import apply
+from .trial_inputs import with_following_axes
 
 TOLERANCE = 1e-5
-"""Changes of up to this part of the output's range do not count."""
+"""Changes up to this part of the output's range do not count."""
 
 Links = Mapping[tuple[str, str], Link]
 
-# Where the description leaves it open, tiles are lengthened in these steps, but not beyond so many pixels.
+# If the description leaves the size open, tiles become longer in these steps, up to this number of pixels.
 _LENGTHS = (128, 256, 512, 1024)
-_ENOUGH_PIXELS = 1 << 21
-# Pixels along the other axes of such a tile, by the number of dimensions.
+_MOST_PIXELS = 1 << 21
+# Pixels of these tiles along the other axes, by the number of dimensions.
 _ACROSS = {2: 64, 3: 32}
-# Slabs begin at up to this many neighbouring places, since they differ for networks that pool.
+# Slabs begin at up to this many neighbouring places: networks with pooling give another field at each.
 _PLACES = 32
+# Time for all axes together.
 _SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Field:
-    """The receptive field along one axis of the leading input, in its pixels, on either side.
+    """The receptive field along one axis of the leading input, in pixels of that input, on either side.
 
-    ``changes[n]`` is the largest change of an output farther than ``n`` pixels from what was changed, as part of the
-    output's range, for as many ``n`` as the tile has room for (none where nothing changed); ``largest`` is that of all.
-    They were seen in tiles of ``tile`` pixels along the axis; ``complete`` is false where there was no need or no time
-    to look at all places.
+    ``changes[n]`` is the largest change of an output farther than ``n`` pixels from the slab, as part of the output's
+    range, for as many ``n`` as the tile has room for; it is empty if nothing changed. ``largest`` is the largest change
+    at any distance. Tiles had ``tile`` pixels along the axis. ``complete`` is false if not all places were tried.
     """
 
     letter: str
@@ -53,26 +54,26 @@ class Field:
 
     @property
     def reach(self) -> int | None:
-        """How far any change reaches; ``None`` where that is to the end of the tile."""
+        """Distance that no change exceeds; ``None`` if changes reach the end of the tile."""
         return next((n for n, change in enumerate(self.changes) if change == 0), None)
 
     @property
     def effective(self) -> int | None:
-        """How far changes above :data:`TOLERANCE` reach; ``None`` where that is to the end of the tile."""
+        """Distance that no change above :data:`TOLERANCE` exceeds; ``None`` if these reach the end of the tile."""
         return next((n for n, change in enumerate(self.changes) if change <= TOLERANCE), None)
 
     def beyond(self, pixels: int) -> float | None:
-        """The largest change farther than ``pixels``, or a bound of it; ``None`` where the tile has no room for it."""
+        """Return the largest change farther than ``pixels``, or a bound of it; ``None`` if the tile is too short."""
         if pixels < len(self.changes):
             return self.changes[pixels]
         return self.changes[-1] if self.effective is not None else None
 
 
 def receptive_field(model: ModelSpec, network: Network, inputs: Inputs) -> tuple[Field, ...]:
-    """Measure the field along every axis that an image can be cut along.
+    """Measure the field along every axis that tiles can cut, for up to a minute.
 
-    ``inputs`` are tensors as the network takes them: noise is drawn from their values. It stops after a minute.
-    Raises :class:`ModelError` or :class:`OutOfMemoryError` where the network fails.
+    ``inputs`` are input tensors of the network; the noise is drawn from their values. Raises :class:`ModelError` or
+    :class:`OutOfMemoryError` if the network fails.
     """
     given = {tensor.id: array for tensor, array in zip(model.inputs, inputs, strict=True) if array is not None}
     leading = leading_input(model, given)
@@ -84,7 +85,7 @@ def receptive_field(model: ModelSpec, network: Network, inputs: Inputs) -> tuple
 
 
 def _is_cut(axis: Axis, model: ModelSpec, linked: Links) -> bool:
-    """Whether tiles along the axis can be put together: every output follows it, none lists what the network finds."""
+    """Return whether tiles along the axis can be put together: every output follows it, none is a list of objects."""
     followers = {tensor for (tensor, _), link in linked.items() if link.letter == axis.letter}
     lists = any(isinstance(one.size, FreeSize) and one.letter not in "bc" for out in model.outputs for one in out.axes)
     return axis.size != FixedSize(1) and not lists and followers >= {output.id for output in model.outputs}
@@ -92,7 +93,7 @@ def _is_cut(axis: Axis, model: ModelSpec, linked: Links) -> bool:
 
 @dataclass(frozen=True)
 class _Probe:
-    """Measures along the axis ``letter`` of the leading input; ``given`` are the inputs that are present."""
+    """Measures the field along the axis ``letter`` of the leading input; ``given`` are the inputs that are present."""
 
     model: ModelSpec
     network: Network
@@ -102,7 +103,7 @@ class _Probe:
     letter: str
 
     def measure(self, seconds: float) -> Field:
-        """Lengthen the tile until the end of the field is seen, and look at slabs at all places there."""
+        """Return the field, from slabs at all places of a tile that is long enough to show the end of the field."""
         deadline = time.monotonic() + seconds
         field, late = Field(self.letter, 0, False, 0.0, ()), False
         tiles = list(self._tiles())
@@ -116,38 +117,30 @@ class _Probe:
         return field
 
     def _tiles(self) -> Iterator[dict[str, int]]:
-        """Sizes of tiles that the network takes, longer and longer along the axis; always one."""
+        """Yield sizes of tiles that the network takes, longer and longer along the axis; at least one."""
         before: dict[str, int] = {}
         for length in _LENGTHS:
             sizes = self._sizes(length)
-            if sizes == before or (before and prod(sizes.values()) > _ENOUGH_PIXELS):
+            if sizes == before or (before and prod(sizes.values()) > _MOST_PIXELS):
                 return
             yield sizes
             before = sizes
 
     def _sizes(self, length: int) -> dict[str, int]:
-        """Pixels along each axis of the leading input, about ``length`` along the one that is measured."""
+        """Return the pixels along each axis of the leading input, about ``length`` along the measured axis."""
         axes = [axis for axis in self.leading.axes if axis.letter in TILED]
+        own = next(axis for axis in axes if axis.letter == self.letter)
+        long = {own.id, own.size.axis} if isinstance(own.size, ReferencedSize) else {own.id}
         across = _ACROSS.get(len(axes), 32)
-        wanted = {self.letter}
-        references = {}
-        for axis in axes:
-            if isinstance(axis.size, ReferencedSize):  # to another axis of this tensor
-                size = axis.size
-                reference = next(other.letter for other in axes if other.id == size.axis)
-                references[axis.letter] = Link(reference, size.scale, size.offset)
-                if axis.letter == self.letter:
-                    wanted.add(reference)
         sizes = {
-            axis.letter: legal_size(axis.size, length if axis.letter in wanted else across)
+            axis.letter: legal_size(axis.size, length if axis.id in long else across)
             for axis in axes
-            if axis.letter not in references
+            if not isinstance(axis.size, ReferencedSize)
         }
-        sizes |= {letter: link.size(sizes[link.letter]) for letter, link in references.items()}
-        return sizes
+        return with_following_axes(axes, sizes)
 
     def _fields(self, sizes: Mapping[str, int]) -> Iterator[Field]:
-        """What is known of the field after a slab at one place, after another at a second place, and so on."""
+        """Yield the field as known from a slab at one place, from slabs at two places, and so on."""
         length = sizes[self.letter]
         random = np.random.default_rng(0)
         tile = self._noise(sizes, random)
@@ -155,7 +148,7 @@ class _Probe:
         width = max(1, min(_PLACES, length // 8))
         first = (length - width) // 2 - width // 2
         profile, room = np.zeros(length + 1), length
-        # places that follow each other lie apart, in case that there is no time for all
+        # consecutive places lie apart (steps of the golden ratio), in case there is no time for all
         for number, place in enumerate(sorted(range(first, first + width), key=lambda place: place * 0.618 % 1), 1):
             slab = (place, place + width)
             after = self._compute(self._with_slab(tile, self._noise(sizes, random), *slab))
@@ -170,7 +163,7 @@ class _Probe:
             yield Field(self.letter, length, number == width, beyond[0], tuple(changes))
 
     def _follower(self, output: TensorSpec) -> tuple[str, Link]:
-        """The axis of an output that follows the measured one, and how."""
+        """Return the axis of an output that follows the measured axis, and its link."""
         return next(
             (axis.letter, link)
             for axis in output.axes
@@ -178,7 +171,7 @@ class _Probe:
         )
 
     def _noise(self, sizes: Mapping[str, int], random: np.random.Generator) -> list[Array | None]:
-        """All inputs; those that follow the leading one in the given size, with values drawn from theirs."""
+        """Return all inputs; those that follow the leading input have the given sizes and values drawn at random."""
         tile: list[Array | None] = []
         for tensor in self.model.inputs:
             array = self.given.get(tensor.id)
@@ -193,7 +186,7 @@ class _Probe:
         return tile
 
     def _with_slab(self, tile: Inputs, other: Inputs, start: int, stop: int) -> list[Array | None]:
-        """The tile, with the pixels ``start`` … ``stop`` of another one in all inputs that follow the axis."""
+        """Return the tile with the pixels ``start`` … ``stop`` of another tile in all inputs that follow the axis."""
         mixed = []
         for tensor, array, source in zip(self.model.inputs, tile, other, strict=True):
             for number, letter in enumerate(tensor.letters):
@@ -207,7 +200,7 @@ class _Probe:
         return mixed
 
     def _compute(self, tile: Inputs) -> list[Array]:
-        """All outputs, after the first steps of the postprocessing."""
+        """Return all outputs after the first steps of the postprocessing."""
         blocks = self.network(tile)
         return [
             apply(_smooth_steps(output), output.id, block, output.letters, {})
@@ -227,7 +220,7 @@ def _smooth_steps(output: TensorSpec) -> list[Operation]:
 
 
 def _drawn(array: Array, letters: str, shape: Sequence[int], random: np.random.Generator) -> Array:
-    """Values of an array drawn at random, those of each channel from its own."""
+    """Return an array of random values of ``array``, for each channel from the values of that channel."""
     if "c" not in letters:
         return random.choice(_values(array), shape)
     axis = letters.index("c")
@@ -236,15 +229,16 @@ def _drawn(array: Array, letters: str, shape: Sequence[int], random: np.random.G
 
 
 def _values(array: Array) -> Array:
-    """The values of an array that are numbers; 0 and 1 where they do not differ."""
+    """Return the finite values of an array; 0 and 1 if they do not differ."""
     values = array[np.isfinite(array)]
     return values if values.size and (values != values[0]).any() else np.array([0, 1], array.dtype)
 
 
 def _distances(link: Link, size: int, start: int, stop: int) -> NDArray[np.intp]:
-    """How far each pixel of an output axis lies from the slab ``start`` … ``stop``, in pixels of the leading input.
+    """Return the distance of each pixel of an output axis from the slab ``start`` … ``stop``.
 
-    It is the halo with which a tile that does not see the slab still gives that pixel; 0 where there is none.
+    The distance counts pixels of the leading input. It is the halo of a tile that ends at the slab and gives the pixel;
+    0 if no tile does.
     """
     pixels, scale = np.arange(size), float(link.scale)
     before = start - (pixels - link.offset) / scale
@@ -253,9 +247,9 @@ def _distances(link: Link, size: int, start: int, stop: int) -> NDArray[np.intp]
 
 
 def _changes(before: Array, after: Array, axis: int) -> Array:
-    """The largest change at each place along one axis, as part of the range of all values.
+    """Return the largest change at each pixel along one axis, as part of the range of all values.
 
-    Where a number becomes none, or the other way round, that is a change by the whole range.
+    A change between a finite value and NaN or infinity counts as the whole range.
     """
     before, after = before.astype(np.float64), after.astype(np.float64)
     alike = (before == after) | (np.isnan(before) & np.isnan(after))

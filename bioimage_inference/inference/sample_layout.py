@@ -1,4 +1,4 @@
-"""Where the samples of an output go in its files: stacked along the batch axis, or along the axes of the image."""
+"""Position of the samples of an output in its files: along the batch axis, or along the axes of the image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ from ..tiling.plan import Plan
 class Stack:
     """All samples of one output.
 
-    ``letters`` and ``sizes`` are those of one sample, ``iterated`` and ``samples`` the further axes of the image.
+    ``letters`` and ``sizes`` describe one sample; ``iterated`` and ``samples`` are the letters and sizes of the further
+    axes of the image.
     """
 
     letters: str
@@ -29,18 +30,18 @@ class Stack:
 
     @property
     def tensor_axes(self) -> str:
-        """The model's own axes; samples lie along the batch axis, or before the others where there is none."""
+        """The model's own axes. Samples lie along the batch axis, or before the other axes if there is none."""
         return self.letters if "b" in self.letters else self.picture_axes
 
     @property
     def picture_axes(self) -> str:
-        """The iterated axes of the image, then those of the output without the batch."""
+        """The iterated axes of the image, then those of the output without the batch axis."""
         own = self.letters.replace("b", "")
         spare = [letter for letter in "tpi" if letter not in own + self.iterated]
         return "".join(spare.pop(0) if letter in own else letter for letter in self.iterated) + own
 
     def shape(self, axes: str) -> tuple[int, ...]:
-        """Extents along :attr:`tensor_axes` or :attr:`picture_axes`."""
+        """Return the sizes along :attr:`tensor_axes` or :attr:`picture_axes`."""
         if axes == self.letters and "b" in axes:
             batch = self.sizes["b"] * prod(self.samples)
             return tuple(batch if letter == "b" else self.sizes[letter] for letter in axes)
@@ -48,7 +49,7 @@ class Stack:
 
 
 class StackWriter:
-    """Puts blocks of samples into sinks: ``tensors`` are laid out as the tensor, ``pictures`` as the picture."""
+    """Writes blocks of samples to sinks with the tensor axes (``tensors``) or the picture axes (``pictures``)."""
 
     def __init__(self, stack: Stack, tensors: Sequence[Sink], pictures: Sequence[Sink]) -> None:
         self.stack, self.tensors, self.pictures = stack, tensors, pictures
@@ -60,25 +61,24 @@ class StackWriter:
             letter: slice(*spans.get(letter, (0, size))) for letter, size in zip(letters, block.shape, strict=True)
         }
         picture = block.squeeze(letters.index("b")) if "b" in letters else block
-        rest = tuple(region[letter] for letter in letters if letter != "b")
-        at = tuple(slice(place, place + 1) for place in index)
-        pictured = np.expand_dims(picture, tuple(range(len(index))))
-        for sink in self.pictures:
-            sink.write((*at, *rest), pictured)
-        if "b" not in letters:
+        picture = np.expand_dims(picture, tuple(range(len(index))))
+        picture_region = (
+            *(slice(place, place + 1) for place in index),
+            *(region[letter] for letter in letters if letter != "b"),
+        )
+        for sink in self.pictures if "b" in letters else (*self.pictures, *self.tensors):
+            sink.write(picture_region, picture)
+        if "b" in letters:
+            number = int(np.ravel_multi_index(index, self.stack.samples)) if index else 0
+            region["b"] = slice(number, number + 1)
             for sink in self.tensors:
-                sink.write((*at, *rest), pictured)
-            return
-        number = int(np.ravel_multi_index(index, self.stack.samples)) if index else 0
-        region["b"] = slice(number, number + 1)
-        for sink in self.tensors:
-            sink.write(tuple(region[letter] for letter in letters), block)
+                sink.write(tuple(region.values()), block)
 
 
 def layout(
     stack: Stack, axes: str, dtype: "np.dtype[np.generic]", pixel_size: Mapping[str, PixelSize], names: Sequence[str]
 ) -> Layout:
-    """The layout of a file; channel names are given where there is one for each channel."""
+    """Return the layout of a file. Channel ``names`` are used if there is a name for each channel."""
     shape = stack.shape(axes)
     channels = shape[axes.index("c")] if "c" in axes else 0
     return Layout(
@@ -91,12 +91,12 @@ def layout(
 
 
 def output_pixel_size(output: TensorSpec, plan: Plan, leading: Matched) -> dict[str, PixelSize]:
-    """Pixel size along the axes of an output: the image's, times how much coarser the output is.
+    """Return the pixel size along the axes of an output: that of the image, times the ratio of their resolutions.
 
     An output that is smaller than the image by the offset of its description lies in the middle of the image (spec 0.4,
-    ``ImplicitOutputShape``), which gives the position of its first pixel. Where the pixel size of the image is unknown,
-    an output that is coarser, finer or smaller than the image has sizes and positions in pixels of the image. Axes that
-    the image does not have take the scale that the description declares, where it names a unit.
+    ``ImplicitOutputShape``), which gives the position of its first pixel. If the pixel size of the image is unknown, an
+    output of another resolution or with an offset has sizes and positions in pixels of the image. Axes that the image
+    does not have take the scale of the description, if it names a unit.
     """
     links = next(part.links for part in plan.outputs if part.id == output.id)
     found = {letter: size for letter, size in leading.image.pixel_size.items() if letter in leading.iterated}

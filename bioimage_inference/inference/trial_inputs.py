@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..array_types import Array, Spans
-from ..model.spec import FixedSize, ModelSpec, ReferencedSize, TensorSpec
+from ..model.spec import Axis, FixedSize, ModelSpec, ReferencedSize, TensorSpec
 from ..network.network import Inputs
 from ..tiling.axis_relations import TILED, Link
 from ..tiling.axis_tiling import legal_size
@@ -79,19 +79,24 @@ def trial_tile(model: ModelSpec, prepared: Prepared, times: int) -> dict[str, in
     """
     leading = model.tensor(prepared.plan.leading)
     axes = [axis for axis in leading.axes if axis.letter in TILED and axis.size != FixedSize(1)]
-    lengths = _LENGTHS[len(axes)]
     tile = dict(prepared.plan.tile_shape) | {
         axis.letter: times * length
         if isinstance(axis.size, FixedSize)
         else legal_size(axis.size, times * legal_size(axis.size, length))
-        for axis, length in zip(axes, lengths, strict=True)
+        for axis, length in zip(axes, _LENGTHS[len(axes)], strict=True)
         if not isinstance(axis.size, ReferencedSize)
     }
+    return with_following_axes(axes, tile)
+
+
+def with_following_axes(axes: Sequence[Axis], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return sizes with those of the axes whose size follows another axis of the same tensor."""
+    found = dict(sizes)
     for axis in axes:
-        if isinstance(axis.size, ReferencedSize):  # to another axis of this tensor
+        if isinstance(axis.size, ReferencedSize):
             reference = next(other.letter for other in axes if other.id == axis.size.axis)
-            tile[axis.letter] = Link(reference, axis.size.scale, axis.size.offset).size(tile[reference])
-    return tile
+            found[axis.letter] = Link(reference, axis.size.scale, axis.size.offset).size(sizes[reference])
+    return found
 
 
 def _inputs(

@@ -1,6 +1,6 @@
-"""The control groups (cgroups, versions 1 and 2) of this process: their limits of memory and of processor time.
+"""Memory and processor limits of the control groups (cgroups, versions 1 and 2) of this process.
 
-A limit of a group holds for all groups below it, so every parent counts. Files and units are those of the kernel's
+A limit of a group holds for all groups below it, so every parent counts. Files and units follow the kernel's
 documentation: ``admin-guide/cgroup-v1/memory.rst``, ``scheduler/sched-bwc.rst`` and ``admin-guide/cgroup-v2.rst``.
 """
 
@@ -11,18 +11,16 @@ from pathlib import Path, PurePosixPath
 
 PROC = Path("/proc/self")
 """The folder in which the kernel describes this process."""
-USUAL = Path("/sys/fs/cgroup")
-"""The folder in which groups are mounted where ``mountinfo`` does not tell."""
 # Version 1 writes "no limit" as the largest multiple of the page size below 2**63.
 _NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True)
-class Group:
-    """A control group of this process, or a parent of one.
+class _Group:
+    """A control group of this process, or a parent of such a group.
 
-    ``name`` is its path in the hierarchy, e.g. ``/slurm/job_12``; ``folder`` has its files; ``version`` is 1 or 2;
-    ``top`` is whether no parent of it can be seen from here.
+    ``name`` is its path in the hierarchy, e.g. ``/slurm/job_12``; ``folder`` contains its files; ``version`` is 1 or 2;
+    ``top`` is true where this process sees no parent of the group.
     """
 
     name: str
@@ -33,9 +31,9 @@ class Group:
 
 @dataclass(frozen=True)
 class GroupMemory:
-    """What a group allows: ``limit`` bytes for all of its processes, which use ``used`` bytes now.
+    """Memory of a group in bytes: the ``limit`` of all its processes, and the memory ``used`` now.
 
-    Pages of files that the kernel takes back first (inactive ones) do not count as used.
+    ``used`` leaves out inactive pages of files, which the kernel reclaims first.
     """
 
     group: str
@@ -43,10 +41,10 @@ class GroupMemory:
     used: int
 
 
-def memory_of_groups(proc: Path = PROC, usual: Path = USUAL) -> list[GroupMemory]:
-    """The groups that limit the memory of this process. Files that are missing or unreadable limit nothing."""
+def memory_of_groups(proc: Path = PROC) -> list[GroupMemory]:
+    """Return the groups that limit the memory of this process. A missing or unreadable file is no limit."""
     found = []
-    for group in _groups("memory", proc, usual):
+    for group in _groups("memory", proc):
         limits = list(_memory_limits(group))
         if limits:
             usage = "memory.usage_in_bytes" if group.version == 1 else "memory.current"
@@ -56,15 +54,15 @@ def memory_of_groups(proc: Path = PROC, usual: Path = USUAL) -> list[GroupMemory
     return found
 
 
-def processors_of_groups(proc: Path = PROC, usual: Path = USUAL) -> float | None:
-    """Processors that the tightest quota of processor time amounts to, e.g. 1.5; ``None`` without a quota."""
-    quotas = [quota for group in _groups("cpu", proc, usual) if (quota := _quota(group)) is not None]
+def processors_of_groups(proc: Path = PROC) -> float | None:
+    """Return the processors that the tightest quota of processor time allows, e.g. 1.5; ``None`` without a quota."""
+    quotas = [quota for group in _groups("cpu", proc) if (quota := _quota(group)) is not None]
     return min(quotas, default=None)
 
 
-def _groups(controller: str, proc: Path, usual: Path) -> Iterator[Group]:
-    """The groups of this process under a controller, each followed by its parents."""
-    mounts = list(_mounts(controller, proc, usual))
+def _groups(controller: str, proc: Path) -> Iterator[_Group]:
+    """Yield the groups of this process under a controller, each followed by its parents."""
+    mounts = list(_mounts(controller, proc))
     for line in _lines(proc / "cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -74,24 +72,22 @@ def _groups(controller: str, proc: Path, usual: Path) -> Iterator[Group]:
                 yield from _with_parents(path, root, point, mounted)
 
 
-def _with_parents(path: str, root: str, point: Path, version: int) -> Iterator[Group]:
-    """The group of that path, and its parents up to the mount point.
+def _with_parents(path: str, root: str, point: Path, version: int) -> Iterator[_Group]:
+    """Yield the group of a path, and its parents up to the mount point.
 
-    ``root`` is the part of the hierarchy that is mounted: not all of it in a container. There the path of the process
-    may also be one that is not below the mount point; the group that is mounted is then the only one to be seen.
+    ``root`` is the mounted part of the hierarchy, which is not all of it in a container. In a container the path of the
+    process may also lie outside the mount point; then only the mounted group is visible.
     """
     below = PurePosixPath(path)
     name = PurePosixPath(root)
     relative = below.relative_to(name) if below.is_relative_to(name) and ".." not in below.parts else PurePosixPath()
     for one in (relative, *relative.parents):
-        top = one == PurePosixPath()
-        yield Group(str(name / one), point / one, version, top)
+        yield _Group(str(name / one), point / one, version, top=one == PurePosixPath())
 
 
-def _mounts(controller: str, proc: Path, usual: Path) -> Iterator[tuple[int, str, Path]]:
-    """Version, root and mount point of the hierarchies that may limit by a controller."""
-    lines = _lines(proc / "mountinfo")
-    for line in lines:
+def _mounts(controller: str, proc: Path) -> Iterator[tuple[int, str, Path]]:
+    """Yield version, root and mount point of the hierarchies that may limit by a controller."""
+    for line in _lines(proc / "mountinfo"):
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if len(fields) < 5 or len(kind) < 3:
@@ -101,12 +97,9 @@ def _mounts(controller: str, proc: Path, usual: Path) -> Iterator[tuple[int, str
             yield 2, root, point
         elif kind[0] == "cgroup" and controller in kind[2].split(","):
             yield 1, root, point
-    if not lines:
-        yield 1, "/", usual / controller
-        yield 2, "/", usual
 
 
-def _memory_limits(group: Group) -> Iterator[int]:
+def _memory_limits(group: _Group) -> Iterator[int]:
     names = ["memory.limit_in_bytes"] if group.version == 1 else ["memory.max", "memory.high"]
     limits = [_number(group.folder / name) for name in names]
     if group.version == 1 and group.top:  # includes parents that a container does not see
@@ -114,8 +107,8 @@ def _memory_limits(group: Group) -> Iterator[int]:
     return (limit for limit in limits if limit is not None and limit < _NO_LIMIT)
 
 
-def _quota(group: Group) -> float | None:
-    """Time that the group may compute in a period, over the period; both in microseconds."""
+def _quota(group: _Group) -> float | None:
+    """Return the time that the group may compute per period, divided by the period; both are in microseconds."""
     if group.version == 1:
         quota, period = (_number(group.folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     else:
@@ -124,7 +117,7 @@ def _quota(group: Group) -> float | None:
     return quota / period if quota and period else None
 
 
-def _statistics(group: Group) -> dict[str, int]:
+def _statistics(group: _Group) -> dict[str, int]:
     pairs = (line.partition(" ") for line in _lines(group.folder / "memory.stat"))
     return {name: number for name, _, text in pairs if (number := _integer(text)) is not None}
 
@@ -134,7 +127,7 @@ def _number(file: Path) -> int | None:
 
 
 def _integer(text: str) -> int | None:
-    """A number of at least 0; ``None`` for ``max``, and for -1, which means the same."""
+    """Return a number of at least 0; ``None`` for ``max``, and for -1, which means the same."""
     return int(text) if text.isascii() and text.isdecimal() else None
 
 
@@ -146,5 +139,5 @@ def _lines(file: Path) -> list[str]:
 
 
 def _unescaped(text: str) -> str:
-    """A field of ``mountinfo``, in which a space is written as the octal number ``\\040``."""
+    r"""Return a field of ``mountinfo``, which contains a space as the octal number ``\040``."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

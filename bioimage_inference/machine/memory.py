@@ -1,8 +1,7 @@
-"""How much memory the process may use: what ``--memory`` sets, else what machine, container and job leave to it."""
+"""Memory budget of a process: the size of ``--memory``, else the memory that machine, container and job leave."""
 
 import os
 import re
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,37 +11,30 @@ import psutil
 
 from ..errors import UsageError
 from ..text import byte_size
-from .control_groups import PROC, USUAL, memory_of_groups
+from .control_groups import PROC, memory_of_groups
 
 PROGRAM_BYTES = 320 << 20
-"""Memory of the process without weights and tiles, estimated before torch is imported.
+"""Memory of the process without weights and tiles, used before torch is imported.
 
-Measured with the 2-D demo model, torch 2.13 for CPUs, Python 3.11 on Linux x86-64: 288 MiB once all is imported, and
-306 MiB at most where little more than that is allowed.
+Measured with the 2-D demo model, torch 2.13 for CPUs, Python 3.11 on Linux x86-64: 288 MiB after all imports, and at
+most 306 MiB with a budget that is little more than that.
 """
 PIPELINE_BYTES = 32 << 20
-"""Memory that reading, processing and writing small tiles takes beside the network (same measurement)."""
+"""Memory for reading, processing and writing small tiles, without the network (same measurement)."""
 STACK_BYTES = 48 << 20
-"""Additional memory of 3-D networks, whose convolutions take buffers that are no tensors.
+"""Additional memory of 3-D networks, whose convolutions allocate buffers that are no tensors.
 
 Measured with the 3-D demo model: 8 to 42 MiB with tiles from 9×96×96 to 15×184×136.
 """
-# Address space that is reserved but not used once torch is loaded: 400 MiB (same measurement), and more with CUDA.
 _RESERVED = 400 << 20
+"""Address space that torch reserves but does not use, measured like PROGRAM_BYTES. CUDA reserves more."""
 _UNITS = {
-    "": 1,
-    "k": 10**3,
-    "m": 10**6,
-    "g": 10**9,
-    "t": 10**12,
-    "ki": 1 << 10,
-    "mi": 1 << 20,
-    "gi": 1 << 30,
-    "ti": 1 << 40,
+    **{"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12},
+    **{"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40},
 }
-# Slurm's units are powers of 1024, a number without unit is in megabytes (sbatch(1), --mem).
+# Slurm's units are powers of 1024, and a number without unit is in megabytes (sbatch(1), --mem).
 _SLURM_UNITS = {"K": 1 << 10, "": 1 << 20, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-# Memory per something, with the variables that say how many of these the job has on this node (sbatch(1)).
+# Variables for memory per unit, with the variables for the number of these units on this node (sbatch(1)).
 _SLURM = {
     "SLURM_MEM_PER_NODE": ((), ""),
     "SLURM_MEM_PER_CPU": (("SLURM_CPUS_ON_NODE", "SLURM_CPUS_PER_TASK"), "CPU"),
@@ -52,10 +44,10 @@ _SLURM = {
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """A limit of memory: ``source`` names it, e.g. ``the cgroup /slurm/job_12``.
+    """A memory limit in bytes. ``source`` names it, e.g. ``the cgroup /slurm/job_12``.
 
-    ``allowed`` are the bytes of the limit. Other processes leave ``left`` of them to this process, the bytes that it
-    uses already included.
+    ``allowed`` is the limit. ``left`` is the part that other processes leave to this process, including the memory that
+    this process already uses.
     """
 
     source: str
@@ -67,7 +59,7 @@ class MemoryLimit:
 class MemoryBudget:
     """Bytes for the whole process. ``reason`` names the limit, e.g. ``limited by GALAXY_MEMORY_MB``.
 
-    ``note`` is a remark for the user where the budget is more than a limit.
+    ``note`` warns the user where the budget exceeds a limit.
     """
 
     size: int
@@ -77,7 +69,7 @@ class MemoryBudget:
 
 @dataclass(frozen=True)
 class ProcessMemory:
-    """Bytes of a process: ``resident`` in memory, of which others may use the ``shared`` too, and of address space."""
+    """Memory of a process in bytes: ``resident``, the part of it that is ``shared``, and all its ``addresses``."""
 
     resident: int
     shared: int
@@ -85,7 +77,7 @@ class ProcessMemory:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a text such as ``4GiB``, ``800M`` or ``2.5G``. Raises :class:`UsageError` where it is none."""
+    """Return the bytes of a text such as ``4GiB``, ``800M`` or ``2.5G``. Raises :class:`UsageError`."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
     if found is None or found[2] not in _UNITS:
         raise UsageError(f"--memory {text!r} is not understood. Give a size such as 4GiB or 800MiB.")
@@ -93,10 +85,10 @@ def parse_size(text: str) -> int:
 
 
 def memory_budget(wanted: str | None = None, limits: Sequence[MemoryLimit] | None = None) -> MemoryBudget:
-    """The budget of the process: ``wanted``, a text such as ``4GiB``, else what the tightest limit leaves.
+    """Return the budget of the process: ``wanted``, a text such as ``4GiB``, else what the tightest limit leaves.
 
-    ``limits`` are those of :func:`memory_limits` where they are not given. A remark says where ``wanted`` is more than
-    a limit allows. Raises :class:`UsageError` where ``wanted`` is no size.
+    ``limits`` are by default those of :func:`memory_limits`. A note warns where ``wanted`` exceeds a limit. Raises
+    :class:`UsageError` where ``wanted`` is no size.
     """
     limits = memory_limits() if limits is None else limits
     if wanted is None:
@@ -114,60 +106,61 @@ def memory_budget(wanted: str | None = None, limits: Sequence[MemoryLimit] | Non
 
 
 def memory_limits(
-    environment: Mapping[str, str] = os.environ,
-    process: ProcessMemory | None = None,
-    proc: Path = PROC,
-    usual: Path = USUAL,
+    environment: Mapping[str, str] = os.environ, process: ProcessMemory | None = None, proc: Path = PROC
 ) -> list[MemoryLimit]:
-    """All limits of this process's memory: of the machine, its control groups, the job, and its address space."""
+    """Return all memory limits of this process: of the machine, its control groups, the job, and its address space."""
     process = process or process_memory()
     return [
         _machine_limit(process),
-        *_group_limits(process, proc, usual),
+        *_group_limits(process, proc),
         *_slurm_limits(environment),
         *_galaxy_limits(environment),
-        *_address_limits(process, resource.getrlimit(resource.RLIMIT_AS)[0]),
+        *_address_limits(process),
     ]
 
 
 def process_memory() -> ProcessMemory:
-    """The memory of this process now."""
+    """Return the present memory of this process."""
     found = psutil.Process().memory_info()
     return ProcessMemory(found.rss, getattr(found, "shared", 0), found.vms)
 
 
 def resident_memory() -> int:
-    """Bytes of this process that are in memory now."""
+    """Return the bytes of this process that are in memory now."""
     return process_memory().resident
 
 
 def peak_memory() -> int:
-    """Bytes of memory that this process has used at most."""
+    """Return the largest number of bytes of this process that were in memory. psutil 7 has it only on Windows."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     if found is not None:
         return int(found[1]) << 10
-    # on Linux this may be the peak of the process that started this one
+    import resource
+
+    # On Linux this may be the peak of the process that started this process, so VmHWM comes first.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10
 
 
 def _machine_limit(process: ProcessMemory) -> MemoryLimit:
-    """Available memory includes the page cache. Pages of files that the process maps are part of that already."""
+    """Return the limit of the machine. Its available memory already includes the pages of files, mapped pages too."""
     machine = psutil.virtual_memory()
     left = machine.available + process.resident - process.shared
     return MemoryLimit("the memory of this machine", machine.total, left)
 
 
-def _group_limits(process: ProcessMemory, proc: Path, usual: Path) -> list[MemoryLimit]:
+def _group_limits(process: ProcessMemory, proc: Path) -> list[MemoryLimit]:
     return [
         MemoryLimit(f"the cgroup {one.group}", one.limit, max(0, one.limit - max(0, one.used - process.resident)))
-        for one in memory_of_groups(proc, usual)
+        for one in memory_of_groups(proc)
     ]
 
 
 def _slurm_limits(environment: Mapping[str, str]) -> list[MemoryLimit]:
-    """What a Slurm job may use on this node; 0 means all memory, and variables without a job are wishes for one."""
+    """Return the limits of a Slurm job on this node. 0 means all memory; without a job the variables are defaults."""
     if not environment.get("SLURM_JOB_ID"):
         return []
     found = []
@@ -178,7 +171,7 @@ def _slurm_limits(environment: Mapping[str, str]) -> list[MemoryLimit]:
             continue
         number = counts[0] if counters else 1
         times = f" × {number} {unit}{'s' * (number > 1)}" if counters else ""
-        found.append(_plain_limit(f"{name}{times}", int(size[1]) * _SLURM_UNITS[size[2]] * number))
+        found.append(_job_limit(f"{name}{times}", int(size[1]) * _SLURM_UNITS[size[2]] * number))
     return found
 
 
@@ -186,16 +179,19 @@ def _galaxy_limits(environment: Mapping[str, str]) -> list[MemoryLimit]:
     megabytes = environment.get("GALAXY_MEMORY_MB", "")
     if not megabytes.isdecimal() or not int(megabytes):
         return []
-    return [_plain_limit("GALAXY_MEMORY_MB", int(megabytes) << 20)]
+    return [_job_limit("GALAXY_MEMORY_MB", int(megabytes) << 20)]
 
 
-def _address_limits(process: ProcessMemory, limit: int) -> list[MemoryLimit]:
-    """A process takes more addresses than memory: those that it reserves, now or once torch is loaded, do not count."""
-    if limit == resource.RLIM_INFINITY:
+def _job_limit(source: str, size: int) -> MemoryLimit:
+    return MemoryLimit(source, size, size)
+
+
+def _address_limits(process: ProcessMemory) -> list[MemoryLimit]:
+    """Return the limit of address space. Addresses that torch reserves, now or later, are no usable memory."""
+    if not hasattr(psutil, "RLIMIT_AS"):  # macOS, Windows
+        return []
+    limit, _ = psutil.Process().rlimit(psutil.RLIMIT_AS)
+    if limit == psutil.RLIM_INFINITY:
         return []
     reserved = max(_RESERVED, process.addresses - process.resident)
     return [MemoryLimit("ulimit -v (address space)", limit, max(0, limit - reserved))]
-
-
-def _plain_limit(source: str, size: int) -> MemoryLimit:
-    return MemoryLimit(source, size, size)

@@ -1,47 +1,78 @@
 """Settings of a whole process, for processes of this program's own: the command line, and the workers that it starts.
 
-A call of the Python interface changes none of them.
+The most important is one of glibc's allocator. By default it maps each big buffer anew and unmaps it when it is freed.
+A network allocates the same buffers for every tile, so the same pages are faulted in again and again. The nuclei U-Net
+takes 0.29 s of processor time for a tile of 576×576 by default, 0.35 s if every buffer goes back to the system, and
+0.20 s if buffers stay (1 thread of an Intel Xeon, torch 2.13; the peak memory is the same by default). A call of the
+Python API changes no setting. With other C libraries the functions for the allocator do nothing.
 """
 
+import ctypes
 import logging
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
-from .allocator import keep_big_buffers
-
-_NO_CACHE = "/nonexistent/.cache"  # Debian's name for a home folder that must not exist
+_NO_CACHE = "/nonexistent/.cache"
+"""A cache for users without a home folder. Debian gives this name to a home folder that must not exist."""
+# Parameters of mallopt (malloc.h).
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 
 
 def set_up_process() -> None:
-    """Keep big buffers for the next tile, silence tifffile, and make up for what the process was started without."""
-    keep_big_buffers()
-    # this program gives tifffile's remarks in its own words
+    """Set up a process of this program: its allocator, logging, standard descriptors, access rights, and cache."""
+    _keep_big_buffers()
+    # This program reports tifffile's remarks in its own words.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
-    _occupy_standard_descriptors()
-    _keep_own_rights()
-    _name_cache()
+    _open_standard_descriptors()
+    os.umask(os.umask(0o077) & ~0o700)  # umask 777 would forbid this program to read its own new files
+    try:
+        Path.home()
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        os.environ.setdefault("XDG_CACHE_HOME", _NO_CACHE)  # bioimageio.spec cannot be imported without a cache
 
 
-def _occupy_standard_descriptors() -> None:
-    """Open what the process was started without of descriptors 0 to 2.
+def _open_standard_descriptors() -> None:
+    """Open the descriptors 0 to 2 that were closed when the process started.
 
-    The next file would get the number, and what is printed would be written into that file.
+    The next file would get such a number, and printed text would go into that file.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # it is closed, and the lowest free number is the next one given
+        except OSError:  # it is closed, and the system gives the lowest free number
             os.open(os.devnull, os.O_RDWR)
 
 
-def _keep_own_rights() -> None:
-    """Let the owner read and write new files and folders, which ``umask 777`` would forbid this program as well."""
-    os.umask(os.umask(0o077) & ~0o700)
+def _keep_big_buffers() -> None:
+    """Keep freed buffers in this process from now on."""
+    mallopt = _of_glibc("mallopt")
+    if mallopt is None:
+        return
+    if _address_space_is_limited():
+        # By default each thread reserves 64 MiB of address space, which may exceed the limit.
+        mallopt(_M_ARENA_MAX, 1)
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, -1)
 
 
-def _name_cache() -> None:
-    """Name a cache where the user has no home folder; bioimageio.spec cannot be imported without a name for it."""
-    try:
-        Path.home()
-    except RuntimeError:  # no HOME, and no entry in the list of users
-        os.environ.setdefault("XDG_CACHE_HOME", _NO_CACHE)
+def give_back_buffers() -> None:
+    """Return buffers that are free now to the system."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _address_space_is_limited() -> bool:
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
+def _of_glibc(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

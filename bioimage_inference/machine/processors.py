@@ -1,33 +1,51 @@
-"""How many processors this process may use: not those of the machine, where a job has a part of it."""
+"""Number of processors of this process, and threads."""
 
+import mmap
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from pathlib import Path
 
-from .control_groups import PROC, USUAL, processors_of_groups
+from .control_groups import PROC, processors_of_groups
+
+_THREAD_BYTES = 10 << 20
+"""Address space of a new thread: its stack (8 MiB on Linux, ``ulimit -s``), and its first allocations."""
 
 
 def available_processors(
-    environment: Mapping[str, str] = os.environ, affinity: int | None = None, proc: Path = PROC, usual: Path = USUAL
+    environment: Mapping[str, str] = os.environ, affinity: int | None = None, proc: Path = PROC
 ) -> int:
-    """Processors that this process may use, at least 1: an upper bound for the default number of threads.
+    """Return the processors that this process may use, at least 1: an upper bound for the default number of threads.
 
-    The smallest of three numbers counts: the processors that the system may run the process on (taskset, cpuset,
-    Slurm), the quota of processor time of its control groups (``docker run --cpus``, Kubernetes), rounded up, and
-    ``SLURM_CPUS_PER_TASK`` in a Slurm job, whose site need not enforce it. ``affinity`` stands for the first.
+    This is the smallest of three numbers. The first is ``affinity``, by default the processors that the system may run
+    the process on (taskset, cpuset, Slurm). The second is the quota of processor time of the control groups
+    (``docker run --cpus``, Kubernetes), rounded up. The third is ``SLURM_CPUS_PER_TASK`` in a Slurm job, because not
+    every site enforces it.
     """
     counts = [affinity or _affinity()]
-    quota = processors_of_groups(proc, usual)
+    quota = processors_of_groups(proc)
     if quota is not None:
         counts.append(ceil(quota))
-    asked = environment.get("SLURM_CPUS_PER_TASK", "")
-    if environment.get("SLURM_JOB_ID") and asked.isdecimal():
-        counts.append(int(asked))
+    requested = environment.get("SLURM_CPUS_PER_TASK", "")
+    if environment.get("SLURM_JOB_ID") and requested.isdecimal():
+        counts.append(int(requested))
     return max(1, min(counts))
 
 
 def _affinity() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
+    return os.cpu_count() or 1  # macOS, Windows
+
+
+def thread_pool(threads: int = 1) -> ThreadPoolExecutor:
+    """Return a pool of threads. Raises :class:`MemoryError` where there is no memory for a thread.
+
+    Without this check, Python waits forever for a thread that found no memory for its first steps.
+    """
+    try:
+        mmap.mmap(-1, _THREAD_BYTES).close()  # uses addresses but no memory, because nobody writes to it
+    except OSError as error:
+        raise MemoryError("there is no room for a thread") from error
+    return ThreadPoolExecutor(threads)

@@ -1,8 +1,8 @@
-"""The second wall: a process that is about to load a stranger's network gives up what it does not need.
+"""The second wall: before a process loads an unknown network, it gives up the rights that the job does not need.
 
-Linux's Landlock takes away files: those that the job needs stay, to read or to write. seccomp takes away sockets, new
-programs, and the memory of other processes. Neither needs a privilege, and neither can be undone, so only a process of
-this program's own does so: see :func:`may_be_restricted`. See landlock(7) and seccomp(2).
+Landlock of Linux leaves the process only the files that the job needs, to read or to write. seccomp refuses sockets,
+new programs, and the memory of other processes. Neither needs a privilege and neither can be undone, so only processes
+of this program restrict themselves (:func:`may_be_restricted`). See landlock(7) and seccomp(2).
 """
 
 import ctypes
@@ -21,19 +21,20 @@ from ..files.scratch import folders_in_use, scratch_folder
 
 _PR_SET_NO_NEW_PRIVS = 38
 
-# landlock.h: system calls (the same on all machines) and access rights, by the version that brought them.
+# landlock.h: system calls (the same numbers on all machines), and access rights.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH = 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_DIR, _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 4, 1 << 13, 1 << 14, 1 << 15
-_FIRST_RIGHTS = (1 << 13) - 1
+_FIRST_RIGHTS = (1 << 13) - 1  # of version 1
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
-_TCP = 0b11  # bind and connect
-_SCOPES = 0b11  # abstract sockets and signals stay within the process
+_TCP = 0b11  # bind and connect, since version 4
+_SCOPES = 0b11  # abstract sockets and signals stay within the process, since version 6
+_LATER_RIGHTS = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))  # by the version of Landlock that added them
 
 # System calls by machine: socket, execve, execveat, ptrace, process_vm_readv, process_vm_writev.
 _CALLS = {"x86_64": (41, 59, 322, 101, 310, 311), "aarch64": (198, 221, 281, 117, 270, 271)}
-_IO_URING_SETUP = 425  # would open sockets without a call of socket
+_IO_URING_SETUP = 425  # io_uring opens sockets without the system call socket
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _AF_UNIX, _NO_FAMILY = 1, 0xFFFFFFFF
 _OFFSET_OF_ARCHITECTURE, _OFFSET_OF_ARGUMENT = 4, 16  # in struct seccomp_data
@@ -47,18 +48,16 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/shm", "/dev
 
 @dataclass(frozen=True)
 class Walls:
-    """What a process gave up: ``landlock`` is the version that the kernel offers, 0 where it has none."""
+    """Restrictions of a process. ``landlock`` is the version of the kernel, 0 without Landlock."""
 
     landlock: int = 0
     seccomp: bool = False
     reason: str = ""
 
     def in_words(self) -> str:
-        """For the user."""
-        if not self.landlock and not self.seccomp:
-            return f"none: {self.reason}"
-        found = [f"Landlock {self.landlock}"] if self.landlock else []
-        return " and ".join([*found, *(["seccomp"] if self.seccomp else [])])
+        """Return the restrictions for the user, e.g. ``Landlock 6 and seccomp``."""
+        walls = {f"Landlock {self.landlock}": self.landlock, "seccomp": self.seccomp}
+        return " and ".join(name for name, stands in walls.items() if stands) or f"none: {self.reason}"
 
 
 _own_process = False
@@ -66,21 +65,20 @@ _standing = Walls(reason="this process does not belong to the command line")
 
 
 def may_be_restricted() -> None:
-    """Let :func:`restricted` work in this process; for entry points of this program only."""
+    """Let :func:`restricted` restrict this process. Only for entry points of this program."""
     global _own_process
     _own_process = True
 
 
 def walls() -> Walls:
-    """The walls that stand around this process."""
+    """Return the restrictions of this process."""
     return _standing
 
 
 def advice(error: BaseException) -> str:
-    """What a user can do where these walls may be the reason of an error; else the empty text."""
-    stands = _standing.landlock or _standing.seccomp
-    refused = isinstance(error, PermissionError) or any(text in str(error) for text in _REFUSALS)
-    if not stands or not refused:
+    """Return advice for the user where the restrictions may have caused an error, else an empty text."""
+    is_refusal = isinstance(error, PermissionError) or any(text in str(error) for text in _REFUSALS)
+    if not is_refusal or not (_standing.landlock or _standing.seccomp):
         return ""
     return (
         " The sandbox leaves a model only the files that the run needs, and no network. If you trust the model with "
@@ -90,11 +88,11 @@ def advice(error: BaseException) -> str:
 
 @contextmanager
 def restricted(read: Iterable[Path], write: Iterable[Path], wanted: bool = True) -> Iterator[None]:
-    """Leave the process these files and folders, besides Python's and the system's own, from now on.
+    """Restrict this process to these files and folders, those of Python and the system, and a new temporary folder.
 
-    ``write`` are folders in which it may also make and remove files; one that does not exist cannot be made any more.
-    A folder for temporary files of its own is added. What is restricted stays so after the block; only the temporary
-    folder ends with it.
+    In the folders ``write`` the process may make, change and remove files; a folder that does not exist yet cannot be
+    made later. The restrictions stay after the block; only the temporary folder ends with it. With ``wanted`` false
+    nothing is restricted.
     """
     global _standing
     if not wanted:
@@ -115,9 +113,9 @@ def restricted(read: Iterable[Path], write: Iterable[Path], wanted: bool = True)
 
 
 def _font_cache() -> Path | None:
-    """The folder where matplotlib keeps its list of fonts, if there is such a list."""
+    """Return the folder with matplotlib's list of fonts, if it exists. Its name was tested with matplotlib 3.11.2."""
     named, cache = os.environ.get("MPLCONFIGDIR"), os.environ.get("XDG_CACHE_HOME")
-    with suppress(RuntimeError):  # nobody's home is known
+    with suppress(RuntimeError):  # the user has no home folder
         folder = Path(named) if named else Path(cache or Path.home() / ".cache") / "matplotlib"
         if any(folder.glob("fontlist-*.json")):
             return folder
@@ -125,7 +123,7 @@ def _font_cache() -> Path | None:
 
 
 def _own_files() -> Iterator[Path]:
-    """What Python, its packages and the system's libraries are read from."""
+    """Yield the files and folders of Python, its packages and the libraries of the system."""
     yield from map(Path, (sys.prefix, sys.base_prefix, *_SYSTEM))
     yield from (Path(entry) for entry in sys.path if entry)
     yield Path(__file__).parent
@@ -141,12 +139,12 @@ def _restrict(read: Iterable[Path], write: Sequence[Path]) -> Walls:
 
 
 def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path]) -> int:
-    """Restrict files; the version of Landlock, 0 where there is none."""
+    """Restrict the files of this process. Return the version of Landlock, 0 where the kernel has none."""
     version: int = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return 0
     handled = _FIRST_RIGHTS
-    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV)):
+    for since, right in _LATER_RIGHTS:
         handled |= right if version >= since else 0
     numbers = [handled, _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0]
     attributes = struct.pack("<3Q", *numbers)[: 8 if version < 4 else 16 if version < 6 else 24]
@@ -168,17 +166,17 @@ def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path]) ->
 
 
 def _may_be_removed(folder: Path) -> bool:
-    """Whether the program removes the folder in the end: a temporary one, or a new one in which nothing was written."""
+    """Return whether the program may remove the folder at its end: a temporary folder, or an empty output folder."""
     return folder in folders_in_use() or (folder.is_dir() and next(folder.iterdir(), None) is None)
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except UnicodeEncodeError:  # in an ASCII locale Python cannot open such a name at all
+    except UnicodeEncodeError:  # in an ASCII locale Python cannot open this name at all
         return
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):  # then there is nothing to allow
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):  # nothing to allow
             return
         raise
     try:
@@ -191,9 +189,9 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
 
 
 def _seccomp(libc: ctypes.CDLL) -> bool:
-    """Refuse sockets, programs and other processes' memory with "operation not permitted"; whether that worked.
+    """Refuse sockets, new programs and the memory of other processes (EPERM), and return whether that worked.
 
-    Where there is a GPU of NVIDIA, sockets within the machine stay: CUDA talks to its services by them.
+    On a machine with an NVIDIA GPU, sockets within the machine stay, because CUDA reaches its services through them.
     """
     machine = platform.machine()
     if machine not in _CALLS:

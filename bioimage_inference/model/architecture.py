@@ -1,7 +1,7 @@
 """Runs the Python code that a model brings or names: networks for state dicts, and functions of custom processing.
 
-Of a file, exactly those bytes run whose SHA-256 was judged. From a library, without ``--trust-model-code``, only
-classes of networks (``torch.nn.Module``) in installed distributions are called: a description may name anything, and
+Exactly those bytes of a file run whose SHA-256 was judged. Without ``--trust-model-code``, only classes of networks
+(``torch.nn.Module``) of installed distributions are called from libraries: a description may name anything, and
 ``os.system`` is a callable too.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_CODE_BYTES = 10 * 2**20
 
-# packages that models of the zoo import, where the command to install them is known for certain
+# Packages that models of the zoo import and whose install command is known for certain.
 _HOW_TO_INSTALL = {
     "careamics": "pip install careamics",
     "cellpose": "pip install cellpose",
@@ -41,15 +41,17 @@ _HOW_TO_INSTALL = {
     "plantseg": "conda install -c conda-forge plant-seg",
     "segment_anything": "pip install segment-anything",
     "segmentation_models_pytorch": "pip install segmentation-models-pytorch",
+    "stardist": "pip install stardist",
     "timm": "pip install timm",
     "torchvision": "pip install torchvision",
 }
+# Packages that operations of a description need and that are not installed with this program.
 _counter = itertools.count()
 
 
 @dataclass(frozen=True)
 class Code:
-    """The bytes of a model's Python file, judged as fit to run, and where they were read."""
+    """The bytes of a model's Python file that may run, and where they were read."""
 
     content: bytes
     path: Path
@@ -57,10 +59,10 @@ class Code:
 
 
 def check_code(source: str, expected: str | None, root: Path, policy: TrustPolicy) -> Code:
-    """Read, compare and judge a Python file of the model.
+    """Read a Python file of the model and judge it.
 
-    Raises :class:`ModelError` where the file is missing or has not the ``expected`` SHA-256, :class:`TrustError`
-    where it must not run.
+    Raises :class:`ModelError` where the file is missing or its SHA-256 is not the ``expected`` one, and
+    :class:`TrustError` where it must not run.
     """
     path = package_file(root, source)
     with path.open("rb") as stream:
@@ -76,32 +78,34 @@ def check_code(source: str, expected: str | None, root: Path, policy: TrustPolic
 
 
 def build_network(architecture: Architecture, code: Code | None, policy: TrustPolicy) -> "torch.nn.Module":
-    """Call the architecture's class or function of the model's file, or of a library where ``code`` is ``None``.
+    """Return a network of the architecture, from the model's file or, without ``code``, from a library.
 
-    Raises :class:`ModelError` where a package is missing or the call fails, :class:`TrustError` where what is named
-    is no network of that file or library.
+    Raises :class:`ModelError` where a package is missing or the call fails, and :class:`TrustError` where the
+    description names anything but a network of this file or library.
     """
     import torch
 
+    name = architecture.callable
     if code is not None:
         where, module = code.path.name, _run(code)
     else:
         where = architecture.import_from or ""
         module = _import_library(where, policy)
-    factory = _member(module, architecture.callable, where)
-    is_network = isinstance(factory, type) and issubclass(factory, torch.nn.Module)
-    is_own = code is not None and _is_defined_in(module, factory)
-    if not (is_network or is_own or _any_code(policy)):
-        raise TrustError(_no_part_of_the_model(architecture.callable, where))
-    with running_model_code(f"Building the network {architecture.callable}"):
+
+    def is_network(member: object) -> bool:
+        is_own = code is not None and _is_defined_in(module, member)
+        return is_own or (isinstance(member, type) and issubclass(member, torch.nn.Module))
+
+    factory = _member(module, name, where, policy, is_network)
+    with running_model_code(f"Building the network {name}"):
         network = factory(**architecture.kwargs)
     if not isinstance(network, torch.nn.Module):
-        raise ModelError(f"{architecture.callable} of {where} built a {type(network).__name__}, not a PyTorch network.")
+        raise ModelError(f"{name} of {where} built a {type(network).__name__}, not a PyTorch network.")
     return network
 
 
 def load_function(step: Operation, root: Path, policy: TrustPolicy) -> Callable[..., Any]:
-    """The function from arrays to an array that a ``custom`` step describes.
+    """Return the function from arrays to an array that a ``custom`` step describes.
 
     ``step.kwargs`` has ``callable`` (a class or function of the Python file ``source`` that makes the function),
     ``sha256`` of the file or ``None``, and the ``kwargs`` to make it with. Raises :class:`ModelError` and
@@ -109,33 +113,58 @@ def load_function(step: Operation, root: Path, policy: TrustPolicy) -> Callable[
     """
     name = step.kwargs["callable"]
     code = check_code(step.kwargs["source"], step.kwargs["sha256"], root, policy)
-    module = _run(code)
-    factory = _member(module, name, code.path.name)
-    if not (_is_defined_in(module, factory) or _any_code(policy)):
-        raise TrustError(_no_part_of_the_model(name, code.path.name))
+    where, module = code.path.name, _run(code)
+    factory = _member(module, name, where, policy, lambda member: _is_defined_in(module, member))
     with running_model_code(f"Preparing the custom step {name}"):
         function = factory(**step.kwargs["kwargs"])
     if not callable(function):
-        raise ModelError(f"{name} of {code.path.name} made a {type(function).__name__}, not a function of arrays.")
+        raise ModelError(f"{name} of {where} made a {type(function).__name__}, not a function of arrays.")
     return function  # type: ignore[no-any-return]
 
 
+def _member(
+    module: ModuleType, name: str, where: str, policy: TrustPolicy, is_part: Callable[[object], bool]
+) -> Callable[..., Any]:
+    """Return what a module has by a name; ``is_part`` tells whether the model may call it without more trust."""
+    member = getattr(module, name, None)
+    if not callable(member):
+        raise ModelError(f"{where} has no {name} that can be called, but the model's description names it.")
+    if not (is_part(member) or policy.any_code):
+        raise TrustError(
+            f"{name} of {where} is not called: it is no network class, nor made in the model's own file. "
+            "If you trust the model's authors, add --trust-model-code."
+        )
+    return member  # type: ignore[no-any-return]
+
+
+def _is_defined_in(module: ModuleType, member: object) -> bool:
+    return getattr(member, "__module__", None) == module.__name__
+
+
 @contextmanager
-def running_model_code(what: str) -> Iterator[None]:
-    """Turn whatever a model's code raises into :class:`ModelError`, and keep its prints away from standard output."""
+def running_model_code(doing: str) -> Iterator[None]:
+    """Turn every error of a model's code into :class:`ModelError`, and send its prints to standard error.
+
+    ``doing`` begins the sentence of the message, e.g. "Building the network UNet".
+    """
     try:
         with redirect_stdout(sys.stderr):
             yield
     except ImportError as error:
-        raise ModelError(missing_package(what, error)) from error
+        raise ModelError(missing_package(doing, error)) from error
     except (Exception, SystemExit) as error:
+        refuse_for_memory("The network does not fit into memory.", error)
         text = " ".join(str(error).split())
-        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
-            raise OutOfMemoryError("The network does not fit into memory. Give the program more.") from error
         raise ModelError(
-            f"{what} failed ({type(error).__name__}: {text[:300]}). The model does not work with the versions of the "
+            f"{doing} failed ({type(error).__name__}: {text[:300]}). The model does not work with the versions of the "
             f"packages here, or its description is wrong.{advice(error)}"
         ) from error
+
+
+def refuse_for_memory(found: str, error: BaseException) -> None:
+    """Raise :class:`OutOfMemoryError` with the sentence ``found`` where Python or torch ran out of memory."""
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # torch 2.13 raises RuntimeError on CPUs
+        raise OutOfMemoryError(f"{found} Give the program more.") from error
 
 
 def _run(code: Code) -> ModuleType:
@@ -146,7 +175,7 @@ def _run(code: Code) -> ModuleType:
     try:
         with running_model_code(f"The model's Python file {code.path.name}"):
             source = importlib.util.decode_source(code.content)
-            # torch.jit.script compiles the source that linecache has: the one judged, not what the file holds by then
+            # torch.jit.script compiles the source in linecache: it must be the judged one, not the file's current one
             linecache.cache[module.__file__] = len(source), None, source.splitlines(keepends=True), module.__file__
             exec(compile(source, module.__file__, "exec", dont_inherit=True), module.__dict__)
     except BaseException:
@@ -155,35 +184,13 @@ def _run(code: Code) -> ModuleType:
     return module
 
 
-def _member(module: ModuleType, name: str, where: str) -> Callable[..., Any]:
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise ModelError(f"{where} has no {name} that can be called, but the model's description names it.")
-    return found  # type: ignore[no-any-return]
-
-
-def _is_defined_in(module: ModuleType, member: object) -> bool:
-    return getattr(member, "__module__", None) == module.__name__
-
-
-def _no_part_of_the_model(name: str, where: str) -> str:
-    return (
-        f"{name} of {where} is not called: it is no network class, nor made in the model's own file. "
-        "If you trust the model's authors, add --trust-model-code."
-    )
-
-
-def _any_code(policy: TrustPolicy) -> bool:
-    return policy.trust_model_code and not policy.known_only
-
-
 def _import_library(name: str, policy: TrustPolicy) -> ModuleType:
     if not name or not all(part.isidentifier() for part in name.split(".")):
         raise ModelError(f"The description names {name!r}, which is no Python module, as the network's library.")
     package = name.partition(".")[0]
     if importlib.util.find_spec(package) is None:
         raise ModelError(missing_package("The network", ModuleNotFoundError(name=package)))
-    if not (is_installed(package) or _any_code(policy)):
+    if not (is_installed(package) or policy.any_code):
         raise TrustError(
             f"The description takes its network from the Python module {name}, which belongs to no installed package. "
             "If you trust the model's authors, add --trust-model-code."
@@ -193,7 +200,7 @@ def _import_library(name: str, policy: TrustPolicy) -> ModuleType:
 
 
 def is_installed(package: str) -> bool:
-    """Whether Python would import the package from a distribution that was installed, not from the current folder."""
+    """Return whether Python imports the package from an installed distribution, not from the current folder."""
     spec = importlib.util.find_spec(package)
     places = [*(spec.submodule_search_locations or []), spec.origin] if spec else []
     names = importlib.metadata.packages_distributions().get(package, [])
@@ -202,7 +209,7 @@ def is_installed(package: str) -> bool:
 
 
 def missing_package(what: str, error: ImportError) -> str:
-    """What to tell the user about a package that could not be imported; ``what`` needs it."""
+    """Return a message on a package that could not be imported and that ``what`` needs, with how to install it."""
     missing = error.name or ""
     package = missing.partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or not package:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .reduction import Raw, tensors_v0_4
-from .spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
+from .spec import AXIS_IDS, Axis, FixedSize, FreeSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
 from .tensor_rules import Tensors, declared_range
 
 if TYPE_CHECKING:
     from bioimageio.spec.model import v0_4
-
-_AXIS_IDS = {"b": "batch", "i": "index", "t": "time", "c": "channel"}
 
 
 def read_tensors(content: Mapping[str, Any]) -> Tensors:
@@ -65,7 +63,7 @@ def _output(
 
 def _axes(letters: str, sizes: Sequence[Size], halos: Sequence[int] | None = None) -> tuple[Axis, ...]:
     return tuple(
-        Axis(_AXIS_IDS.get(letter, letter), letter, size, halo)
+        Axis(AXIS_IDS.get(letter, letter), letter, size, halo)
         for letter, size, halo in zip(letters, sizes, halos or [0] * len(sizes), strict=True)
     )
 

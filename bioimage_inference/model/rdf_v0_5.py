@@ -154,15 +154,13 @@ def _notes_on_lists(outputs: Sequence[_DescribedTensor], read: Sequence[TensorSp
 
 
 def _axis(axis: Any, letter: str, halo: Any, references: _References, tensor_id: str) -> Axis:
-    """``halo`` is the declared value: the validator accepts halos only of axes whose size refers to another axis."""
+    """``halo`` is the declared value: the validator takes halos only beside sizes that refer to another axis."""
     where = f"axis {str(axis.id)!r} of tensor {tensor_id!r}"
-    if not isinstance(halo, int) or halo < 0:
-        raise ModelError(f"The description gives {where} the halo {halo!r}; a halo is a number of pixels.")
     return Axis(
         id=str(axis.id),
         letter=letter,
         size=FreeSize() if _is_list(axis, letter) else _size(axis, references, where),
-        halo=int(halo),
+        halo=halo,
         scale=float(axis.scale),
         unit=str(axis.unit) if axis.unit else None,
         channel_names=tuple(str(name) for name in getattr(axis, "channel_names", ())),

@@ -2,8 +2,8 @@
 
 This is the only module that decides what ``bioimageio.spec`` sees. Its classes of whole models also refuse
 descriptions for texts, licences, covers and test files, so each tensor is validated on its own. Its converter from
-format 0.4 to 0.5 is not used: of the 58 older descriptions in ``shared/bioimageio-data`` it refuses 7, for instance
-for a halo beside a fixed size (bioimageio.spec 0.5.12.0).
+format 0.4 to 0.5 is not used: it refuses 7 of 58 published descriptions of formats 0.3 and 0.4, for instance for a
+halo beside a fixed size (bioimageio.spec 0.5.12.0).
 """
 
 import warnings
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from ..errors import ModelError
+from .spec import AXIS_IDS
 
 Raw = Mapping[str, Any]
 Tensors = list[tuple[Any, Raw]]
@@ -21,8 +22,6 @@ DTYPES = (
     *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
 )
 _STEPS = {"input": "preprocessing", "output": "postprocessing"}
-# Short names of axes, which the validator of format 0.5 replaces and reports on standard error.
-_SHORT_IDS = {"b": "batch", "t": "time", "i": "index", "c": "channel"}
 _AXIS_KEYS = ("type", "size", "channel_names", "scale")
 
 
@@ -81,13 +80,14 @@ def _validated(content: Raw, kind: str, descr_class: Any, reduced: Callable[[Any
 
 def _complaint(problem: Any) -> str:
     """Return where a description is not valid and why, without the names that pydantic gives to alternatives."""
-    parts = [str(part) for part in problem["loc"] if isinstance(part, int) or part.isidentifier()]
-    return f"{'.'.join(parts)}: {problem['msg']}" if parts else str(problem["msg"])
+    place = ".".join(str(part) for part in problem["loc"] if isinstance(part, int) or part.isidentifier())
+    reason = problem["msg"].removeprefix("Value error, ")[:300]
+    return f"{place}: {reason}" if place else reason
 
 
 def _reduced_v0_4(raw: Any, kind: str, where: str) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
-        raise ModelError(f"The description of {where} is no list of named facts. Download the model again.")
+        raise ModelError(f"The description of {where} is no mapping of named facts. Download the model again.")
     reduced = {key: raw[key] for key in ("name", "axes", "shape") if key in raw}
     if isinstance(shape := raw.get("shape"), Mapping) and "reference_input" in shape:  # the name in format 0.3
         reduced["shape"] = {**shape, "reference_tensor": shape["reference_input"]}
@@ -132,17 +132,18 @@ def _axis_id(axis: Raw) -> str:
 def _axis_ids(raw: Any, where: str) -> dict[str, str]:
     """Return the validator's id for each id that the description of a tensor uses for an axis.
 
-    An id that means another type of axis to the validator, such as ``b`` of a space axis, gets that type in front.
+    The validator would replace letters by itself, but report each on standard error. An id that means another type of
+    axis to it, such as ``b`` of a space axis, gets its type in front.
     """
     axes = raw.get("axes") if isinstance(raw, Mapping) else None
     if not isinstance(axes, Sequence) or not axes or not all(isinstance(axis, Mapping) for axis in axes):
         raise ModelError(f"The description of {where} has no list of axes. Download the model again.")
-    ids = dict(_SHORT_IDS)
+    ids = dict(AXIS_IDS)
     for axis in axes:
         kind, written = str(axis.get("type")), _axis_id(axis)
-        meant = _SHORT_IDS.get(written, written)
+        meant = AXIS_IDS.get(written, written)
         # bioimageio.spec allows ids of 16 letters
-        ids[written] = f"{kind}_{written}"[:16] if meant in _SHORT_IDS.values() and meant != kind else meant
+        ids[written] = f"{kind}_{written}"[:16] if meant in AXIS_IDS.values() and meant != kind else meant
     return ids
 
 
@@ -154,7 +155,7 @@ def _reduced_axis(
     size = axis.get("size")
     if isinstance(size, Mapping) and "axis_id" in size:
         target = str(size["axis_id"])
-        reduced["size"] = {**size, "axis_id": ids.get(str(size.get("tensor_id")), _SHORT_IDS).get(target, target)}
+        reduced["size"] = {**size, "axis_id": ids.get(str(size.get("tensor_id")), AXIS_IDS).get(target, target)}
     unit = axis.get("unit")
     if unit in _known_units():
         reduced["unit"] = unit

@@ -11,6 +11,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,20 +29,15 @@ MAX_DIRECTORY = 4 * MIB
 MAX_BYTES = 16 * 2**30
 MAX_RATIO = 1000
 
+# What zipfile raises for damaged archives.
 _BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError),
 )
 
 
 class _BoundedReader(io.BufferedReader):
-    """Reads a file in pieces that a sound archive needs: zipfile would believe any size of its directory."""
+    """Reads a file in pieces that a sound archive needs: zipfile itself believes any size of the directory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY:
@@ -58,7 +54,7 @@ class Archive:
     zip_file: zipfile.ZipFile
 
     def read(self, name: str, limit: int) -> bytes:
-        """The content of one member; raises :class:`ModelError` beyond ``limit`` bytes or where it is damaged."""
+        """Return the content of a member. Raises :class:`ModelError` beyond ``limit`` bytes or where it is damaged."""
         member = self.members[name]
         if member.file_size > limit:
             raise ModelError(
@@ -71,7 +67,7 @@ class Archive:
     def unpack(self, names: Iterable[str], scratch: Path) -> Path:
         """Unpack members into a new folder below ``scratch`` and return the folder.
 
-        Raises :class:`ModelError` where a member is damaged or not as long as the directory says, and
+        Raises :class:`ModelError` where a member is damaged or its length is not the one in the directory, and
         :class:`OutputError` where the folder cannot be written.
         """
         try:
@@ -90,7 +86,7 @@ class Archive:
         member = self.members[name]
         target.parent.mkdir(parents=True, exist_ok=True)
         with _damage_as_model_error(self.path), self.zip_file.open(member) as stream, target.open("xb") as sink:
-            # zipfile reads no further than the size that was checked, and compares the CRC at the end
+            # zipfile reads no further than the checked size, and compares the CRC at the end
             shutil.copyfileobj(stream, sink, MIB)
             if sink.tell() != member.file_size:
                 raise zipfile.BadZipFile(f"{name} is shorter than announced")
@@ -98,16 +94,22 @@ class Archive:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a zip file and check its directory; raises :class:`ModelError` for damaged and for hostile ones."""
+    """Open a zip file and check its directory. Raises :class:`ModelError` for damaged and for hostile files."""
     with _BoundedReader(io.FileIO(path)) as stream:
         size = os.fstat(stream.fileno()).st_size
         with _damage_as_model_error(path):
             zip_file = zipfile.ZipFile(stream)
         with zip_file:
             stream.seek(-min(size, END_RECORD_BYTES + len(zip_file.comment)), os.SEEK_END)
-            if stream.read(4) != END_MAGIC:
-                raise _refusal(path, "something is appended to it")
-            yield Archive(path, _checked_members(path, zip_file.infolist(), size), zip_file)
+            infos = zip_file.infolist()
+            fault = "something is appended to it" if stream.read(4) != END_MAGIC else next(_faults(infos, size), None)
+            if fault is not None:
+                raise ModelError(
+                    f"{path.name} is not opened: {fault}. A model package is a zip file of a description and the files "
+                    "that it names; download it again from a source that you trust, or pack it again."
+                )
+            members = {_clean_name(info): info for info in infos if not _is_folder(info)}
+            yield Archive(path, members, zip_file)
 
 
 @contextmanager
@@ -121,7 +123,7 @@ def _damage_as_model_error(path: Path) -> Iterator[None]:
 
 
 def check_content(path: Path) -> None:
-    """Compare the checksum of every member of a zip file; raises :class:`ModelError` where one is damaged.
+    """Compare the checksum of every member of a zip file. Raises :class:`ModelError` where a member is damaged.
 
     A file that is no zip passes.
     """
@@ -129,68 +131,54 @@ def check_content(path: Path) -> None:
         if not file.read(4).startswith(ZIP_MAGIC):
             return
     with open_archive(path) as archive, _damage_as_model_error(path):
-        for member in archive.members.values():
-            with archive.zip_file.open(member) as stream:
-                while stream.read(MIB):
-                    pass
+        damaged = archive.zip_file.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
 
 
-def _checked_members(path: Path, infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
-    """The files of the archive by cleaned name; raises :class:`ModelError` for what no honest archive contains."""
-    _check_sizes(path, infos, size)
-    members: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        _check_kind(path, info)
-        name = _clean_name(path, info.filename)
-        if info.filename.endswith(("/", "\\")):
-            continue
-        if name == ".":
-            raise _refusal(path, "it holds a file without a name")
-        if name in members:
-            raise _refusal(path, f"it holds {name!r} twice, and which of the two is meant cannot be known")
-        members[name] = info
-    for name in members:
-        for parent in PurePosixPath(name).parents:
-            if str(parent) in members:
-                raise _refusal(path, f"it holds {str(parent)!r} as a file and as a folder")
-    return members
-
-
-def _check_sizes(path: Path, infos: list[zipfile.ZipInfo], size: int) -> None:
+def _faults(infos: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
+    """Yield what no honest archive of ``size`` bytes contains."""
     if len(infos) > MAX_MEMBERS:
-        raise _refusal(path, f"it holds {len(infos)} files, more than {MAX_MEMBERS}")
+        yield f"it holds {len(infos)} files, more than {MAX_MEMBERS}"
     unpacked = sum(info.file_size for info in infos)
     if unpacked > MAX_BYTES:
-        raise _refusal(path, f"unpacked it takes {unpacked / 2**30:.1f} GiB, more than {MAX_BYTES // 2**30}")
+        yield f"unpacked it takes {unpacked / 2**30:.1f} GiB, more than {MAX_BYTES // 2**30}"
     for info in infos:
-        if info.file_size > max(MIB, MAX_RATIO * info.compress_size):
-            raise _refusal(path, f"{info.filename!r} grows more than {MAX_RATIO} times when it is unpacked")
-        if info.header_offset < 0 or info.header_offset + info.compress_size > size:
-            raise _refusal(path, f"{info.filename!r} lies outside of the file, which may be cut off")
+        yield from _member_faults(info, size)
     if sum(info.compress_size for info in infos) > size:
-        raise _refusal(path, "its members overlap each other")
+        yield "its members overlap each other"
+    names = Counter(_clean_name(info) for info in infos if not _is_folder(info))
+    if "." in names:
+        yield "it holds a file without a name"
+    for name, count in names.items():
+        if count > 1:
+            yield f"it holds {name!r} twice, and which of the two is meant cannot be known"
+        for parent in map(str, PurePosixPath(name).parents):
+            if parent in names:
+                yield f"it holds {parent!r} as a file and as a folder"
 
 
-def _check_kind(path: Path, info: zipfile.ZipInfo) -> None:
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _refusal(path, f"{info.filename!r} is a link or a device, not a file")
+def _member_faults(info: zipfile.ZipInfo, size: int) -> Iterator[str]:
+    name = info.filename
+    if info.file_size > max(MIB, MAX_RATIO * info.compress_size):
+        yield f"{name!r} grows more than {MAX_RATIO} times when it is unpacked"
+    if info.header_offset < 0 or info.header_offset + info.compress_size > size:
+        yield f"{name!r} lies outside of the file, which may be cut off"
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        yield f"{name!r} is a link or a device, not a file"
     if info.flag_bits & 0x1:
-        raise _refusal(path, f"{info.filename!r} is encrypted")
+        yield f"{name!r} is encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _refusal(path, f"{info.filename!r} is compressed in an unusual way; plain zip (deflate) is read")
+        yield f"{name!r} is compressed in an unusual way; plain zip (deflate) is read"
+    clean = PurePosixPath(_clean_name(info))
+    if clean.is_absolute() or PureWindowsPath(name).drive or ".." in clean.parts:
+        yield f"{name!r} leads out of the package's folder"
 
 
-def _clean_name(path: Path, name: str) -> str:
-    """The name with ``/`` between its parts and no ``.`` among them."""
-    posix = PurePosixPath(name.replace("\\", "/"))
-    if posix.is_absolute() or PureWindowsPath(name).drive or ".." in posix.parts:
-        raise _refusal(path, f"{name!r} leads out of the package's folder")
-    return str(posix)
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith(("/", "\\"))
 
 
-def _refusal(path: Path, found: str) -> ModelError:
-    return ModelError(
-        f"{path.name} is not opened: {found}. A model package is a zip file of a description and the files that it "
-        "names; download it again from a source that you trust, or pack it again."
-    )
+def _clean_name(info: zipfile.ZipInfo) -> str:
+    """Return the name with ``/`` between its parts and no ``.`` among them."""
+    return str(PurePosixPath(info.filename.replace("\\", "/")))

@@ -1,7 +1,7 @@
-"""What a model description says, as frozen facts: tensors, axes, sizes, operations, weights.
+"""The facts of a model as frozen dataclasses: tensors, axes, sizes, operations, weights.
 
-Formats 0.4 and 0.5 are both brought into this one form (see ``description.py``). Nothing in here opens a file
-or imports more than the standard library.
+``description.py`` makes them from descriptions of all formats. This module opens no file, and imports the standard
+library only.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 WeightsFormat = Literal["torchscript", "pytorch_state_dict"]
+
+# Ids of axes by their letters, where the two differ.
+AXIS_IDS: Mapping[str, str] = {"b": "batch", "t": "time", "i": "index", "c": "channel"}
 
 # Names of weights that PyTorch loads, in the order in which they are tried: TorchScript brings no code of its own.
 PYTORCH_FORMATS: Mapping[str, WeightsFormat] = {
@@ -27,7 +30,7 @@ class FixedSize:
     size: int
 
     def describe(self) -> str:
-        """In words, for the user."""
+        """Return the size in words."""
         return f"exactly {self.size}"
 
 
@@ -39,7 +42,7 @@ class StepSize:
     step: int
 
     def describe(self) -> str:
-        """In words, for the user."""
+        """Return the size in words."""
         return f"at least {self.minimum}" + (f" in steps of {self.step}" if self.step > 1 else "")
 
 
@@ -47,8 +50,8 @@ class StepSize:
 class ReferencedSize:
     """``size = floor(size of tensor's axis * scale) + offset``, in pixels of this axis.
 
-    ``scale`` is below 1 where the output is coarser than its reference (spec 0.5, ``SizeReference``:
-    scale of the reference's pixels over this axis's; 0.4, ``ImplicitOutputShape``: offset is doubled there).
+    ``scale`` is below 1 where the output is coarser than its reference. Spec 0.5 (``SizeReference``) has the scales
+    of both axes, the reference's is divided by this axis's. Spec 0.4 (``ImplicitOutputShape``) has half the offset.
     """
 
     tensor: str
@@ -57,20 +60,20 @@ class ReferencedSize:
     offset: int = 0
 
     def describe(self) -> str:
-        """In words, for the user."""
+        """Return the size in words."""
         factor = "" if self.scale == 1 else f"{self.scale} of "
         return f"{factor}{self.tensor}'s {self.axis}" + (f" {self.offset:+d}" if self.offset else "")
 
 
 @dataclass(frozen=True)
 class FreeSize:
-    """Any size: batch axes, and output axes whose size only the data tell."""
+    """Any size within limits: batch axes, and output axes whose size depends on the data."""
 
     minimum: int = 1
     maximum: int | None = None
 
     def describe(self) -> str:
-        """In words, for the user."""
+        """Return the size in words."""
         return "any number"
 
 
@@ -82,8 +85,7 @@ class Axis:
     """One axis of a tensor.
 
     ``letter`` is one of ``b`` batch, ``i`` index, ``p`` index within another, ``t`` time, ``c`` channel, ``z``, ``y``,
-    ``x``; ``halo`` (outputs only) counts pixels of this axis on each side; ``scale`` is the extent of a pixel in
-    ``unit``.
+    ``x``. ``halo`` (outputs only) is a number of pixels on each side. ``scale`` is the extent of a pixel in ``unit``.
     """
 
     id: str
@@ -97,9 +99,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Operation:
-    """One pre- or postprocessing step; ``kwargs["axes"]`` and ``kwargs["axis"]``, where present, are axis letters.
+    """One pre- or postprocessing step.
 
-    ``ensure_dtype`` with ``keep_floats`` converts whole numbers and booleans only.
+    ``kwargs["axes"]`` and ``kwargs["axis"]`` are axis letters. ``ensure_dtype`` with ``keep_floats`` converts integers
+    and booleans only.
     """
 
     name: str
@@ -108,7 +111,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Padding:
-    """What fills pixels beyond the image's border: ``mode`` as in :func:`numpy.pad`, ``value`` for ``constant``."""
+    """The padding beyond the image's border: ``mode`` as in :func:`numpy.pad`, ``value`` for ``constant``."""
 
     mode: Literal["constant", "edge", "reflect", "symmetric"] = "symmetric"
     value: float = 0.0
@@ -116,11 +119,12 @@ class Padding:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output tensor; ``operations`` are its pre- or postprocessing, in order.
+    """One input or output tensor.
 
-    ``dtype`` is what the description declares for the tensor outside of the processing; ``data_range`` the
-    declared (minimum, maximum), ``None`` where it says nothing; ``listed`` is whether it lists all values that there
-    are, as for classes. ``test_tensor`` names the file of the test tensor.
+    ``dtype`` is the declared type of the tensor before preprocessing or after postprocessing. ``operations`` are the
+    pre- or postprocessing steps, in order. ``data_range`` is the declared (minimum, maximum), with ``None`` for an
+    undeclared limit. ``listed`` is true where the description lists all possible values, as for classes.
+    ``test_tensor`` names the file of the test tensor.
     """
 
     id: str
@@ -136,20 +140,20 @@ class TensorSpec:
 
     @property
     def letters(self) -> str:
-        """The axes as one string, e.g. ``bcyx``."""
+        """Return the letters of the axes, e.g. ``bcyx``."""
         return "".join(axis.letter for axis in self.axes)
 
     def axis(self, letter: str) -> Axis | None:
-        """The axis of that letter, or ``None``."""
+        """Return the axis with a letter, or ``None``."""
         return next((axis for axis in self.axes if axis.letter == letter), None)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where the class or function that builds a state dict's network comes from.
+    """The class or function that builds the network of a state dict when it is called with ``kwargs``.
 
-    Either ``source`` (a Python file, with ``sha256`` where declared) or ``import_from`` (a dotted module of an
-    installed library) is set; ``callable`` is called with ``kwargs``.
+    ``callable`` is its name in ``source`` (a Python file, with ``sha256`` where declared) or in ``import_from`` (a
+    module of an installed library, e.g. ``monai.networks.nets``). One of the two is ``None``.
     """
 
     callable: str
@@ -161,9 +165,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class WeightsEntry:
-    """One entry of the weights that PyTorch can load; ``source`` is a path in the package or an address.
+    """One entry of the weights that PyTorch can load.
 
-    ``strict`` is whether the names in a state dict must be exactly those of the network.
+    ``source`` is a path in the package or an address. ``strict`` is true where the names in a state dict must be
+    exactly the names of the network.
     """
 
     format: WeightsFormat
@@ -185,10 +190,10 @@ class Citation:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that inference needs to know of a model, and what its users should know.
+    """The facts of a model that inference needs, and those that users should know.
 
     ``root`` is the folder that file names of the description are relative to. ``other_weights`` names the entries
-    that PyTorch cannot load (onnx, tensorflow …). ``notes`` are remarks for the user that arose while reading.
+    that PyTorch cannot load (onnx, tensorflow …). ``notes`` are remarks for the user on the description.
     """
 
     name: str
@@ -210,7 +215,7 @@ class ModelSpec:
     notes: tuple[str, ...] = ()
 
     def tensor(self, tensor_id: str) -> TensorSpec:
-        """The input or output of that id; raises :class:`KeyError` where there is none."""
+        """Return the input or output with an id. Raises :class:`KeyError` where there is none."""
         for tensor in (*self.inputs, *self.outputs):
             if tensor.id == tensor_id:
                 return tensor

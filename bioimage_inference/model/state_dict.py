@@ -1,12 +1,12 @@
-"""Finds a network's state dict in a file of saved tensors: as it is, under keys, with a prefix, or both.
+"""Finds a network's state dict in a file of saved tensors: at the top level, under keys, with a prefix, or both.
 
-Imports torch, and is imported when a state dict is loaded, not before.
+This module imports torch, so it is imported only when a state dict is loaded.
 """
 
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,18 +19,17 @@ _KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "netwo
 _ATTRIBUTES = ("module", *_KEYS)
 # Modules that torch.compile, FullyShardedDataParallel and activation checkpoints put around any part of a network.
 _AROUND_PARTS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-_DEPTH = 3
-_NAMED = 5
-"""Names that a message lists of each kind."""
+_DEPTH = 3  # levels of mappings that are searched
+_NAMED = 5  # names that a message lists of each kind
 
 
 @dataclass(frozen=True)
 class StateDict:
     """Tensors of a file by the names of the network's parameters.
 
-    ``keys`` lead to them in the file, ``prefix`` was removed from their names, and ``others`` are names in the same
-    mapping without that prefix. ``misfit`` says how they differ from the network, and is ``None`` where every name and
-    shape fits. ``notes`` tell the user what else is in the file.
+    ``keys`` lead to the tensors in the file, ``prefix`` was removed from their names, and ``others`` are tensors in
+    the same mapping without that prefix. ``misfit`` tells how names and shapes differ from the network's, and is
+    ``None`` where all fit. ``notes`` tell the user what else is in the file.
     """
 
     keys: tuple[str, ...]
@@ -42,42 +41,39 @@ class StateDict:
 
     @property
     def place(self) -> str:
-        """Where the tensors are in the file, for a message."""
+        """Return where the tensors are in the file, for a message."""
         parts = [f"under the key {' → '.join(map(repr, self.keys))}"] if self.keys else []
         parts += [f"with the prefix {self.prefix!r}"] if self.prefix else []
         return " ".join(parts) or "at its top level"
 
     @property
     def is_usual(self) -> bool:
-        """Whether keys and prefix are those that training programs use for the network itself."""
-        return all(key in _KEYS for key in self.keys) and all(
-            part in _ATTRIBUTES for part in self.prefix.split(".") if part
-        )
+        """Return whether keys and prefix are those that training programs use for the network itself."""
+        attributes = [part for part in self.prefix.split(".") if part]
+        return all(key in _KEYS for key in self.keys) and all(part in _ATTRIBUTES for part in attributes)
 
 
 def find_state_dict(content: Mapping[str, Any], network: Mapping[str, Any], file: str) -> StateDict:
-    """The part of a weights file that is the state dict of a network whose own state dict is ``network``.
+    """Return the part of a weights file that is the state dict of a network.
 
-    A part fits when it has every name of the network in the right shape, and no other name. Without one, the part with
-    most of the names is returned with its ``misfit``, for networks that load their weights in a way of their own; a
-    file without any of the names is returned whole. Raises :class:`ModelError` where different tensors fit equally
-    well. ``file`` is the name of the file for messages.
+    A part fits when it has every name of ``network``, the network's own state dict, in the right shape, and no other
+    name. Where no part fits, the one with most of the names is returned with its ``misfit``, for networks that load
+    their weights in a way of their own. A file without any of the names is returned whole. Raises
+    :class:`ModelError` where different tensors fit equally well. ``file`` is the name of the file for messages.
     """
     found = list(_candidates(content, network))
     fitting = [one for one in found if _misfit(one.tensors, network) is None]
     if not fitting:
         return _closest(content, found, network, file)
-    best = next((one for one in fitting if not one.keys and not one.prefix), None)
-    if best is None:
-        usual = [one for one in fitting if one.is_usual] or fitting
-        best = usual[0]
-        for other in usual[1:]:
-            if not _equal(best.tensors, other.tensors):
-                raise ModelError(
-                    f"{file} holds several networks that fit the description: {best.place}, and {other.place}. Save "
-                    "the state dict that is meant as a file of its own, and use that."
-                )
-    return StateDict(best.keys, best.prefix, best.tensors, best.others, None, tuple(_notes(best, fitting, file)))
+    whole = [one for one in fitting if not one.keys and not one.prefix]
+    best, *rivals = whole or [one for one in fitting if one.is_usual] or fitting
+    for other in rivals:
+        if not _equal(best.tensors, other.tensors):
+            raise ModelError(
+                f"{file} holds several networks that fit the description: {best.place}, and {other.place}. Save "
+                "the state dict that is meant as a file of its own, and use that."
+            )
+    return replace(best, notes=tuple(_notes(best, fitting, file)))
 
 
 def _notes(best: StateDict, fitting: Sequence[StateDict], file: str) -> Iterator[str]:
@@ -91,57 +87,70 @@ def _notes(best: StateDict, fitting: Sequence[StateDict], file: str) -> Iterator
         yield f"{file} also holds other weights that fit the network, {places}; those {best.place} were used."
 
 
+def _closest(
+    content: Mapping[str, Any], found: Sequence[StateDict], network: Mapping[str, Any], file: str
+) -> StateDict:
+    """Return the part with most names of the network, else the whole file, with what does not fit."""
+    if found:
+        best = max(found, key=lambda one: (len(one.tensors.keys() & network.keys()), one.is_usual))
+        misfit = f"the closest state dict in it is {best.place}. Tensors {_misfit(best.tensors, network)}"
+        return replace(best, misfit=misfit)
+    if not network:
+        return StateDict((), "", content)
+    inside = [f"{StateDict(keys, '', {}).place}: {_listed(list(map(str, one)))}" for keys, one in _mappings(content)]
+    misfit = f"none of its tensors has a name such as {next(iter(network))}. {file} has {'; '.join(inside[:_NAMED])}"
+    return StateDict((), "", content, misfit=misfit)
+
+
 def _candidates(content: Mapping[str, Any], network: Mapping[str, Any]) -> Iterator[StateDict]:
-    """Every mapping of the file with every prefix that leaves names of the network."""
-    wanted = {_plain(name): name for name in network}
-    longest = max((name.count(".") + 1 for name in wanted), default=0)
+    """Yield every mapping of the file with every prefix that leaves names of the network, the most frequent first."""
+    own_names = {_plain(name): name for name in network}
+    longest = max((name.count(".") + 1 for name in own_names), default=0)
     for keys, mapping in _mappings(content):
-        names = {name: _plain(name) for name in mapping if isinstance(name, str)}
+        plain_names = {name: _plain(name) for name in mapping if isinstance(name, str)}
         prefixes: Counter[str] = Counter()
-        for plain in names.values():
+        for plain in plain_names.values():
             parts = plain.split(".")
             for count in range(1, min(longest, len(parts)) + 1):
-                if ".".join(parts[-count:]) in wanted:
-                    prefixes[".".join([*parts[:-count], ""]) if count < len(parts) else ""] += 1
+                if ".".join(parts[-count:]) in own_names:
+                    prefixes["".join(f"{part}." for part in parts[:-count])] += 1
         for prefix, _ in prefixes.most_common():
-            yield _part(keys, prefix, mapping, names, wanted)
+            yield _part(keys, prefix, mapping, plain_names, own_names)
 
 
 def _part(
     keys: tuple[str, ...],
     prefix: str,
     mapping: Mapping[str, Any],
-    names: Mapping[str, str],
-    wanted: Mapping[str, str],
+    plain_names: Mapping[str, str],
+    own_names: Mapping[str, str],
 ) -> StateDict:
-    """The entries of ``mapping`` with a prefix; ``names`` and ``wanted`` are from names to plain ones, and back.
+    """Return the entries of ``mapping`` with a prefix, by the network's names (``own_names``, by the plain ones).
 
-    What is no tensor and unknown to the network is left out: the number of an epoch, say.
+    Entries that are no tensors and unknown to the network, for instance the number of an epoch, are left out.
     """
     tensors: OrderedDict[str, Any] = OrderedDict()
     others = []
-    for name, plain in names.items():
+    for name, plain in plain_names.items():
         own = plain.removeprefix(prefix)
-        if not plain.startswith(prefix):
-            others += [name] if isinstance(mapping[name], torch.Tensor) else []
-        elif own in wanted:
-            tensors[wanted[own]] = mapping[name]
-        elif isinstance(mapping[name], torch.Tensor):
-            tensors[own] = mapping[name]
+        is_tensor = isinstance(mapping[name], torch.Tensor)
+        if plain.startswith(prefix) and (own in own_names or is_tensor):
+            tensors[own_names.get(own, own)] = mapping[name]
+        elif is_tensor:
+            others.append(name)
     versions = getattr(mapping, "_metadata", None)
-    if isinstance(versions, Mapping):  # of modules; by these torch knows how older modules named their tensors
+    if isinstance(versions, Mapping):  # of modules: by these, torch 2.13 knows how older modules named their tensors
         modules = {_plain(f"{name}.") if name else "": version for name, version in versions.items()}
-        own_versions = {
-            name.removeprefix(prefix).removesuffix("."): version
+        vars(tensors)["_metadata"] = OrderedDict(
+            (name.removeprefix(prefix).removesuffix("."), version)
             for name, version in modules.items()
             if name.startswith(prefix)
-        }
-        vars(tensors)["_metadata"] = OrderedDict(own_versions)
+        )
     return StateDict(keys, prefix, tensors, others)
 
 
 def _mappings(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """The file's mapping and those inside of it, each once, usual keys first."""
+    """Yield the file's mapping and the mappings inside it with their keys, each once, usual keys first."""
     seen: set[int] = set()
     level: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [((), content)]
     for _ in range(_DEPTH):
@@ -158,12 +167,12 @@ def _mappings(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Map
 
 
 def _plain(name: str) -> str:
-    """The name that a tensor has without the modules that torch puts around parts of a network."""
+    """Return the name that a tensor has without the modules that torch puts around parts of a network."""
     return _AROUND_PARTS.sub("", name)
 
 
 def _misfit(tensors: Mapping[str, Any], network: Mapping[str, Any]) -> str | None:
-    """How a state dict differs from that of the network in names and shapes, ``None`` where it fits."""
+    """Return how a state dict differs from the network's in names and shapes, ``None`` where it fits."""
     # torch < 0.4.1 counted no batches; torch sets these counts itself
     missing = [name for name in network if name not in tensors and not name.endswith("num_batches_tracked")]
     unknown = [name for name in tensors if name not in network]
@@ -176,7 +185,7 @@ def _misfit(tensors: Mapping[str, Any], network: Mapping[str, Any]) -> str | Non
 
 
 def _size(tensor: Any) -> str | None:
-    """The shape of a tensor in words; ``None`` where there is none, as of parameters that wait for their first input.
+    """Return the shape of a tensor in words; ``None`` for parameters that wait for their first input.
 
     A single number has the same size with and without an axis: torch < 0.4 had no tensors without axes.
     """
@@ -186,33 +195,13 @@ def _size(tensor: Any) -> str | None:
 
 
 def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two state dicts have the same values."""
+    """Return whether two state dicts have the same values."""
 
     def same(left: Any, right: Any) -> bool:
-        if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
-            return torch.equal(left, right)
-        return left is right
+        tensors = isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor)
+        return torch.equal(left, right) if tensors else left is right
 
     return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
-
-
-def _closest(
-    content: Mapping[str, Any], found: Sequence[StateDict], network: Mapping[str, Any], file: str
-) -> StateDict:
-    """The part with most names of the network, else the whole file, with what does not fit."""
-    if not network:
-        return StateDict((), "", content)
-    if not found:
-        inside = [
-            f"{StateDict(keys, '', {}).place}: {_listed(list(map(str, one)))}" for keys, one in _mappings(content)
-        ]
-        held = f"{file} has {'; '.join(inside[:_NAMED])}"
-        return StateDict(
-            (), "", content, (), f"none of its tensors has a name such as {_listed(list(network)[:1])}. {held}"
-        )
-    best = max(found, key=lambda one: (len(one.tensors.keys() & network.keys()), one.is_usual))
-    misfit = f"the closest state dict in it is {best.place}. Tensors {_misfit(best.tensors, network)}"
-    return StateDict(best.keys, best.prefix, best.tensors, best.others, misfit)
 
 
 def _listed(names: Sequence[str]) -> str:

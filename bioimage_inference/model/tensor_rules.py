@@ -31,44 +31,37 @@ def declared_range(value: Any) -> tuple[float | None, float | None]:
 
 
 def check_tensors(tensors: Tensors) -> None:
-    """Raise :class:`ModelError` where names are not unique, a reference leads nowhere, or a size is impossible."""
+    """Raise :class:`ModelError` for names that are not unique, impossible sizes, and operations that do not fit."""
     both = (*tensors.inputs, *tensors.outputs)
     ids = [tensor.id for tensor in both]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
         raise ModelError(f"The description uses the name {twice[0]!r} for more than one tensor; names must differ.")
-    known = {(tensor.id, axis.id) for tensor in both for axis in tensor.axes}
     for tensor in both:
         if len(set(tensor.letters)) != len(tensor.axes):
             raise ModelError(
                 f"Tensor {tensor.id!r} has two axes of one kind ({tensor.letters}); that is not supported."
             )
         for axis in tensor.axes:
-            _check_axis(axis, tensor.id, known)
+            if not _is_possible(axis.size) or not isinstance(axis.halo, int) or axis.halo < 0:
+                raise ModelError(
+                    f"Axis {axis.id!r} of tensor {tensor.id!r} cannot have {axis.size.describe()} pixels and a halo of "
+                    f"{axis.halo}. The description is broken."
+                )
         for operation in tensor.operations:
             _check_operation(operation, tensor, [other.id for other in tensors.inputs])
 
 
-def _check_axis(axis: Axis, tensor: str, known: Collection[tuple[str, str]]) -> None:
-    match axis.size:
-        case FixedSize(size):
-            possible = size > 0
+def _is_possible(size: Size) -> bool:
+    match size:
+        case FixedSize(pixels):
+            return pixels > 0
         case StepSize(minimum, step):
-            possible = minimum > 0 and step > 0
-        case ReferencedSize(other, name, scale, _):
-            possible = scale > 0
-            if (other, name) not in known:
-                raise ModelError(
-                    f"The size of axis {axis.id!r} of tensor {tensor!r} refers to axis {name!r} of {other!r}, which "
-                    "does not exist in the description."
-                )
+            return minimum > 0 and step > 0
+        case ReferencedSize():
+            return size.scale > 0
         case _:
-            possible = True
-    if not possible or axis.halo < 0:
-        raise ModelError(
-            f"Axis {axis.id!r} of tensor {tensor!r} cannot have {axis.size.describe()} pixels and a halo of "
-            f"{axis.halo}. The description is broken."
-        )
+            return True
 
 
 def _check_operation(operation: Operation, tensor: TensorSpec, inputs: Collection[str]) -> None:

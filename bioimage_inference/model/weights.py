@@ -1,20 +1,20 @@
-"""Loads a model's network: TorchScript, or tensors put into the architecture that the description names.
+"""Loads a model's network: TorchScript, or tensors that are put into the architecture of the description.
 
-Weights are never unpickled, and the model's own Python file runs only if the trust policy says so. Torch is imported
-when a network is loaded, not before.
+Weights are never unpickled, and the model's own Python file runs only where the trust policy allows it. Torch is
+imported only when a network is loaded.
 """
 
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import ModelError, OutOfMemoryError, TrustError, UsageError
-from .architecture import build_network, check_code, running_model_code
+from ..errors import ModelError, TrustError, UsageError
+from .architecture import build_network, check_code, refuse_for_memory, running_model_code
 from .package import check_sha256, file_sha256, package_file, weights_kind
-from .safe_zip import check_content
+from .safe_zip import MIB, check_content, open_archive
 from .spec import ModelSpec, WeightsEntry
 from .trust import HASHES_VARIABLE, TrustPolicy
 
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
 _OLDEST_TORCH = (2, 10)
 _LABELS = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
+_CODE = re.compile(r"[^/]+/code/.+\.py")
+_CALL = re.compile(r"\btorch\.(\w+)\(")
+_MOST_CODE = 16 * MIB  # the largest networks of the zoo have less than 1 MiB
 
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A network on the CPU, in evaluation mode and without gradients, and where it came from.
+    """A network on the CPU, in evaluation mode and without gradients, and the weights that it comes from.
 
-    ``entry`` is the weights entry used and ``sha256`` that of its file; ``notes`` say, one line each, why earlier
-    entries were not used and what was unusual with this one.
+    ``entry`` is the weights entry that was used and ``sha256`` the hash of its file. ``notes`` tell, one line each,
+    why earlier entries were not used and what is unusual about this entry.
     """
 
     module: "torch.nn.Module"
@@ -42,24 +45,23 @@ class LoadedWeights:
 def load_weights(model: ModelSpec, policy: TrustPolicy, bare_weights: Path | None = None) -> LoadedWeights:
     """Load the first entry of ``model.weights`` that can be used here.
 
-    ``bare_weights`` is a file given without a package: it stands for the entry whose SHA-256 it has, else for the
-    entry of its kind. Raises :class:`TrustError` where only the trust policy stands in the way of an entry,
-    :class:`ModelError` where none can be used for other reasons, :class:`OutOfMemoryError` where the network does
-    not fit, :class:`UsageError` for a version of PyTorch that weights can harm.
+    ``bare_weights`` is a file given without a package; see :func:`entry_of`. Raises :class:`TrustError` where the
+    trust policy refuses an entry and no other can be used, :class:`ModelError` where none can be used for other
+    reasons, :class:`OutOfMemoryError` where the network does not fit, and :class:`UsageError` for a version of PyTorch
+    that weights can harm.
     """
     check_offered(model, bare_weights)
     _check_torch()
-    entries = model.weights if bare_weights is None else (entry_of(model, bare_weights),)
     failures: list[ModelError | TrustError] = []
     notes: list[str] = []
-    for entry in entries:
+    for entry in model.weights if bare_weights is None else (entry_of(model, bare_weights),):
         try:
             loaded = _load_entry(entry, model, policy, bare_weights)
         except (ModelError, TrustError) as error:
             failures.append(error)
             notes.append(f"The {_LABELS[entry.format]} weights were not used: {error}")
         else:
-            return LoadedWeights(loaded.module, entry, loaded.sha256, (*notes, *loaded.notes))
+            return replace(loaded, notes=(*notes, *loaded.notes))
     if len(failures) == 1:
         raise failures[0]
     kind = TrustError if any(isinstance(failure, TrustError) for failure in failures) else ModelError
@@ -89,7 +91,11 @@ def check_offered(model: ModelSpec, bare_weights: Path | None = None) -> None:
 
 
 def entry_of(model: ModelSpec, bare_weights: Path) -> WeightsEntry:
-    """The entry of the description that a weights file given without its package stands for."""
+    """Return the entry of the description for a weights file that was given without its package.
+
+    It is the entry with the file's SHA-256, else the first of its kind. Raises :class:`ModelError` for a state dict
+    where the description has no entry of this kind.
+    """
     sha256 = file_sha256(bare_weights)
     kind = "torchscript" if weights_kind(bare_weights) == "torchscript" else "pytorch_state_dict"
     same_file = [entry for entry in model.weights if (entry.sha256 or "").lower() == sha256]
@@ -102,6 +108,18 @@ def entry_of(model: ModelSpec, bare_weights: Path) -> WeightsEntry:
         f"{bare_weights.name} holds the weights of a network, but the description of {model.name} names no "
         "architecture to put them into: it has no pytorch_state_dict entry. Use the TorchScript weights of the model."
     )
+
+
+def called_operations(weights: Path) -> tuple[str, ...]:
+    """Return the operations of torch that the code in a TorchScript file calls, in the order of their first call.
+
+    None of the code is run. Raises :class:`ModelError` for a damaged file, and for code longer than any network's.
+    """
+    found: dict[str, None] = {}
+    with open_archive(weights) as archive:
+        for name in filter(_CODE.fullmatch, archive.members):
+            found |= dict.fromkeys(_CALL.findall(archive.read(name, _MOST_CODE).decode(errors="replace")))
+    return tuple(found)
 
 
 def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare_weights: Path | None) -> LoadedWeights:
@@ -123,7 +141,7 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
         raise ModelError(f"{path.name} is listed as TorchScript, but is something else by its content.")
     else:
         module, notes = _load_state_dict(entry, path, model, policy)
-    # the hash was taken of the file, not of the bytes that torch read
+    # The hash is that of the file before torch read it.
     if _identity(path) != before:
         raise ModelError(f"{path.name} was changed while it was read. Run again when nothing writes to it.")
     with running_model_code(f"Preparing the network of {path.name}"):
@@ -134,6 +152,7 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
 
 
 def _identity(path: Path) -> tuple[int, ...]:
+    """Return facts of a file that change when it is written or replaced."""
     try:
         status = path.stat()
     except OSError as error:
@@ -142,13 +161,13 @@ def _identity(path: Path) -> tuple[int, ...]:
 
 
 def _load_torchscript(path: Path, sha256: str, trusted: bool) -> "torch.nn.Module":
-    """The network; one that nobody vouches for only after it was vetted."""
+    """Return the network; where nobody vouches for it, only after it was vetted."""
     import torch
 
     from .vetting.source_code import NotVetted
     from .vetting.vetted_loading import load_vetted
 
-    load: Any = torch.jit.load  # without types in torch
+    load: Any = torch.jit.load  # has no types in torch 2.13
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
         try:
@@ -168,7 +187,13 @@ def _load_torchscript(path: Path, sha256: str, trusted: bool) -> "torch.nn.Modul
 def _load_state_dict(
     entry: WeightsEntry, path: Path, model: ModelSpec, policy: TrustPolicy
 ) -> tuple["torch.nn.Module", tuple[str, ...]]:
-    """The network with its weights, and notes on what else the file holds."""
+    """Return the network with its weights, and notes on what is unusual about them.
+
+    Raises :class:`ModelError` where the weights do not fit the network. Where the entry is not ``strict``, some of the
+    network's tensors may be missing in the file, but not all.
+    """
+    from .state_dict import find_state_dict
+
     architecture = entry.architecture
     if architecture is None:
         raise ModelError(f"The description names no architecture to put the weights of {path.name} into.")
@@ -176,46 +201,34 @@ def _load_state_dict(
     code = None if source is None else check_code(source, architecture.sha256, model.root, policy)
     content = _load_tensors(path)
     network = build_network(architecture, code, policy)
-    return network, _put_weights(content, network, architecture.callable, path.name, entry.strict)
-
-
-def _put_weights(
-    content: Mapping[str, Any], network: "torch.nn.Module", callable: str, file: str, strict: bool
-) -> tuple[str, ...]:
-    """Load the state dict in the content of ``file`` into the network; returns notes on what is unusual with it.
-
-    Raises :class:`ModelError` where it does not fit. Without ``strict`` names may be missing, but not all of them.
-    """
-    from .state_dict import find_state_dict
-
-    putting = f"Putting the weights of {file} into {callable}"
-    with running_model_code(putting):
+    doing = f"Putting the weights of {path.name} into {architecture.callable}"
+    with running_model_code(doing):
         own = network.state_dict()
-    found = find_state_dict(content, own, file)
+    found = find_state_dict(content, own, path.name)
     misfit = (
-        f"The weights {file} do not fit the network {callable} of the description: {found.misfit}. Use the weights "
-        "that belong to the description, or the description of these weights."
+        f"The weights {path.name} do not fit the network {architecture.callable} of the description: {found.misfit}. "
+        "Use the weights that belong to the description, or the description of these weights."
     )
     try:
-        with running_model_code(putting):
+        with running_model_code(doing):
             # strict is the default, and some models' own load_state_dict does not take it
-            result = network.load_state_dict(found.tensors, **({} if strict else {"strict": False}))
+            result = network.load_state_dict(found.tensors, **({} if entry.strict else {"strict": False}))
     except ModelError as error:
         raise (error if found.misfit is None else ModelError(misfit)) from error.__cause__
     missing: list[str] = list(getattr(result, "missing_keys", ()))  # some models' own load_state_dict returns nothing
     if not missing:
-        return found.notes
+        return network, found.notes
     if len(missing) == len(own):
         raise ModelError(misfit)
-    return (
-        *found.notes,
-        f"{file} lacks {len(missing)} of the network's {len(own)} tensors, {missing[0]} for instance. The description "
-        "allows this; these tensors keep the values that the network is built with.",
+    lacking = (
+        f"{path.name} lacks {len(missing)} of the network's {len(own)} tensors, for instance {missing[0]}. The "
+        "description allows this; these tensors keep the values that the network is built with."
     )
+    return network, (*found.notes, lacking)
 
 
 def _load_tensors(path: Path) -> Mapping[str, Any]:
-    """The content of a file of ``torch.save``, read without unpickling anything but tensors and plain containers."""
+    """Return the content of a file of ``torch.save``; only tensors and plain containers are unpickled."""
     import torch
 
     with warnings.catch_warnings():
@@ -237,9 +250,8 @@ def _load_tensors(path: Path) -> Mapping[str, Any]:
 
 
 def _refuse_unreadable(path: Path, error: Exception) -> NoReturn:
+    refuse_for_memory(f"The weights {path.name} do not fit into memory.", error)
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
-        raise OutOfMemoryError(f"The weights {path.name} do not fit into memory. Give the program more.") from error
     raise ModelError(
         f"{path.name} is broken, or made for another version of PyTorch ({text[:200]}). Download it again, or use "
         "other weights of the model."

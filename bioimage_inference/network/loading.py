@@ -1,15 +1,14 @@
 """From an opened model to a network on its device."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..machine.allocator import give_back_buffers
 from ..machine.memory import resident_memory
+from ..machine.process_settings import give_back_buffers
 from ..machine.processors import available_processors
-from ..model.operation_packages import check_packages
-from ..model.spec import ModelSpec, Operation, TensorSpec, WeightsEntry
+from ..model.spec import ModelSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
 from ..options import Options
@@ -54,10 +53,10 @@ class LoadedNetwork:
 def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy, options: Options) -> LoadedNetwork:
     """Load the first weights that can be used, and put the network on its device.
 
-    ``bare_weights`` is the weights file that the user gave as the model, if any. Raises :class:`ModelError`,
-    :class:`TrustError`, or :class:`UsageError` for a device or engine that does not exist here.
+    ``spec`` has the code of its own operations loaded. ``bare_weights`` is the weights file that the user gave as the
+    model, if any. Raises :class:`ModelError`, :class:`TrustError`, or :class:`UsageError` for a device or engine that
+    does not exist here.
     """
-    spec = _with_functions(spec, policy)
     device = choose_device(options.device)
     if options.precision == "float16" and device.name == "cpu":
         raise UsageError(
@@ -80,16 +79,13 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
     )
 
 
-def given_network(network: Network, spec: ModelSpec, policy: TrustPolicy, options: Options) -> LoadedNetwork:
-    """Return the facts of a network that the caller brings in place of the model's weights; nothing is loaded.
-
-    Raises :class:`ModelError` or :class:`TrustError` for the model's own functions.
-    """
+def given_network(network: Network, spec: ModelSpec, options: Options) -> LoadedNetwork:
+    """Return the facts of a network that the caller brings in place of the model's weights; nothing is loaded."""
     on_torch = network if isinstance(network, TorchNetwork) else None
     return LoadedNetwork(
         network=network,
         module=None,
-        spec=_with_functions(spec, policy),
+        spec=spec,
         device=on_torch.device if on_torch is not None else Device("cpu", "CPU, with the caller's network"),
         entry=WeightsEntry("torchscript", "a network of the caller"),
         sha256="0" * 64,
@@ -121,21 +117,3 @@ def _on_engine(module: Any, device: Device, options: Options, threads: int) -> N
         "openvino": "OpenVINO is used on CPUs only",
     }
     return TorchNetwork(module, device, options.precision, reasons[options.engine], threads)
-
-
-def _with_functions(spec: ModelSpec, policy: TrustPolicy) -> ModelSpec:
-    """Check that every operation can be applied, and load the operations that the model brings as Python code."""
-
-    def usable(tensor: TensorSpec) -> TensorSpec:
-        check_packages(tensor.operations)
-        return replace(tensor, operations=tuple(_with_function(step, spec, policy) for step in tensor.operations))
-
-    return replace(spec, inputs=tuple(map(usable, spec.inputs)), outputs=tuple(map(usable, spec.outputs)))
-
-
-def _with_function(step: Operation, spec: ModelSpec, policy: TrustPolicy) -> Operation:
-    if step.name != "custom":
-        return step
-    from ..model.architecture import load_function
-
-    return replace(step, kwargs={**step.kwargs, "function": load_function(step, spec.root, policy)})

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError
-from ..machine.allocator import give_back_buffers
+from ..machine.process_settings import give_back_buffers
 from ..options import Precision
 from .device import torch_settings
 from .network import Engine, Inputs, difference, failed, memory_is_short, too_large

@@ -8,14 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError, UsageError
-from .colours import number as in_words
-from .figures import histogram, overlay, tile_grid
-from .pictures import FEW, MOST_PICTURES, Picture, image_pictures, output_pictures, shown_channels, views
+from .charts import histogram
+from .colours import number as number_in_words
+from .pictures import (
+    FEW,
+    MOST_PICTURES,
+    Picture,
+    image_pictures,
+    output_pictures,
+    overlay,
+    shown_channels,
+    tile_grid,
+    views,
+)
 from .planes import Planes, find_file, open_output, open_planes
 
 Record = Mapping[str, Any]
 
-# A pixel takes at most about a byte in a PNG, and four thirds of that in the page.
+# All pictures of a report together, a picture among few, and a picture among many of an image. A pixel takes at most
+# about a byte in a PNG, and four thirds of that in the page, which stays below 3 MB.
 _ALL_PIXELS = 1_700_000
 _MOST_PIXELS = 500_000
 _SMALL_PIXELS = 60_000
@@ -24,99 +35,99 @@ _MOST_NUMBERS = 20  # rows and columns of an output that is no image
 
 
 @dataclass
-class Shown:
-    """One input or output: its pictures, what is to be said, and its numbers where it is no image."""
+class ImageSection:
+    """What the page shows of an input or output: pictures and remarks; ``numbers`` where it is no image.
+
+    ``planes`` are open while the pictures are made; ``None`` where the file cannot be read. ``channels`` are the
+    channels that the model was given, by default all. ``numbers`` has the heads of columns, and rows.
+    """
 
     title: str
+    planes: Planes | None = None
+    channels: Sequence[int] | None = None
     pictures: list[Picture] = field(default_factory=list)
-    histogram: Picture | None = None
+    histograms: list[Picture] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     numbers: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
 
-
-@dataclass(frozen=True)
-class Overlaid:
-    """The image, and its channel, that others are drawn over."""
-
-    image: Planes
-    channel: int
+    @property
+    def count(self) -> int:
+        """Number of pictures that there will be."""
+        if self.planes is None or not self.planes.flat:
+            return 0
+        return len(shown_channels(self.planes, self.channels)) * len(views(self.planes))
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures of a report."""
+    """All pictures of a report; there is at most one picture of ``tiles`` and of ``objects``."""
 
-    inputs: Sequence[Shown]
-    outputs: Sequence[Shown]
-    overlays: Sequence[Picture]
-    tiles: Picture | None
-    objects: Picture | None
+    inputs: list[ImageSection]
+    outputs: list[ImageSection]
+    overlays: list[Picture] = field(default_factory=list)
+    tiles: list[Picture] = field(default_factory=list)
+    objects: list[Picture] = field(default_factory=list)
 
     def pictures(self) -> Iterator[Picture]:
-        """All of them."""
+        """Yield all pictures."""
         for one in (*self.inputs, *self.outputs):
-            yield from one.pictures
-            if one.histogram is not None:
-                yield one.histogram
-        yield from self.overlays
-        yield from (one for one in (self.tiles, self.objects) if one is not None)
+            yield from (*one.pictures, *one.histograms)
+        yield from (*self.overlays, *self.tiles, *self.objects)
 
 
 def make_gallery(record: Record, folder: Path) -> Gallery:
-    """Make the pictures. Files that are not where the record says are looked for in ``folder``.
+    """Return the pictures of a run. Files that are not where the record says are looked for in ``folder``.
 
-    What cannot be read any more is said instead of shown.
+    An image that cannot be read leaves a remark.
     """
-    given, made = record["inputs"], record["outputs"]
-    inputs, outputs = [Shown(str(one["tensor"])) for one in given], [Shown(str(one["id"])) for one in made]
-    with ExitStack() as stack:
-        images = [
-            _opened(stack, shown, partial(_open_input, one, folder)) for shown, one in zip(inputs, given, strict=True)
-        ]
-        results = [
-            _opened(stack, shown, partial(open_output, one, given, folder))
-            for shown, one in zip(outputs, made, strict=True)
-        ]
-        given_counts = [_count(planes, one["channels"]) for planes, one in zip(images, given, strict=True)]
-        made_counts = [_count(planes, None) for planes in results]
-        pixels, small = _share_pixels([*given_counts, *made_counts])
-        for number, (shown, planes, count) in enumerate(zip(inputs, images, given_counts, strict=True)):
-            if planes is not None:
-                size = pixels if count <= FEW else small
-                _show_input(shown, planes, given[number]["channels"], f"input{number + 1}", size)
-        for number, (shown, planes, count) in enumerate(zip(outputs, results, made_counts, strict=True), 1):
-            if planes is not None:
-                size = pixels if count <= FEW else small
-                _show_output(shown, planes, f"output{number}", size, number <= _MOST_HISTOGRAMS)
-        over = Overlaid(images[0], (given[0]["channels"] or [0])[0]) if inputs[0].pictures and images[0] else None
-        usable = [planes if shown.pictures else None for shown, planes in zip(outputs, results, strict=True)]
-        return Gallery(
-            inputs,
-            outputs,
-            [] if over is None else _overlays(over, usable, pixels),
-            # tiles of a resized image do not lie in the pixels of the one that was given
-            None
-            if over is None or given[0]["resized"]
-            else tile_grid(over.image, over.channel, record["plan"], "tiles", pixels),
-            None if over is None else _objects(stack, over, record.get("objects"), folder, pixels),
-        )
+    given = record["inputs"]
+    inputs = [ImageSection(str(one["tensor"]), channels=one["channels"]) for one in given]
+    outputs = [ImageSection(str(one["id"])) for one in record["outputs"]]
+    gallery = Gallery(inputs, outputs)
+    with ExitStack() as files:
 
+        def opened(planes: Planes) -> Planes:
+            files.callback(planes.close)
+            return planes
 
-def _opened(stack: ExitStack, shown: Shown, opening: Callable[[], Planes]) -> Planes | None:
-    with _said(shown):
-        planes = opening()
-        stack.callback(planes.close)
-        return planes
-    return None
+        for section, one in zip(inputs, given, strict=True):
+            with _remark_on_errors(section):
+                section.planes = opened(_open_input(one, folder))
+        for section, one in zip(outputs, record["outputs"], strict=True):
+            with _remark_on_errors(section):
+                section.planes = opened(open_output(one, given, folder))
+        large, small = _share_pixels([section.count for section in (*inputs, *outputs)])
+        for number, section in enumerate(inputs, 1):
+            size = large if section.count <= FEW else small
+            _add_pictures(section, partial(image_pictures, name=f"input{number}", pixels=size, chosen=section.channels))
+        for number, section in enumerate(outputs, 1):
+            size = large if section.count <= FEW else small
+            _add_pictures(section, partial(output_pictures, name=f"output{number}", pixels=size))
+            if section.planes is not None and section.pictures and number <= _MOST_HISTOGRAMS:
+                with _remark_on_errors(section):
+                    section.histograms.append(histogram(section.planes, f"output{number}_histogram"))
+        image, channel = inputs[0].planes, (given[0]["channels"] or [0])[0]
+        if image is None or not inputs[0].pictures:
+            return gallery
+        for number, section in enumerate(outputs, 1):
+            if section.planes is not None and section.pictures:
+                gallery.overlays.extend(overlay(image, channel, section.planes, f"overlay{number}", large))
+        if not given[0]["resized"]:  # the tiles of a resized image do not lie in the pixels of the given image
+            gallery.tiles.extend(tile_grid(image, channel, record["plan"], "tiles", large))
+        labels = find_file(str((record.get("objects") or {}).get("labels") or ""), folder)
+        if labels is not None:
+            objects = replace(opened(open_planes(labels)), name="objects")
+            gallery.objects.extend(overlay(image, channel, objects, "objects", large))
+    return gallery
 
 
 @contextmanager
-def _said(shown: Shown) -> Iterator[None]:
-    """An image that cannot be read (any more) leaves a remark where it would be shown."""
+def _remark_on_errors(section: ImageSection) -> Iterator[None]:
+    """Turn the error of an image that cannot be read into a remark."""
     try:
         yield
     except (ImageError, UsageError) as error:
-        shown.remarks.append(f"It is not shown here: {error}")
+        section.remarks.append(f"No picture: {error}")
 
 
 def _open_input(one: Record, folder: Path) -> Planes:
@@ -129,9 +140,9 @@ def _open_input(one: Record, folder: Path) -> Planes:
 
 
 def _share_pixels(counts: Sequence[int]) -> tuple[int, int]:
-    """How large a picture may be, and how large where an image has many, so that a page can be sent by e-mail.
+    """Return the pixels of a large and of a small picture, so that the page can be sent by e-mail.
 
-    ``counts`` has the number of pictures of every image and output.
+    ``counts`` has the number of pictures of every image and output; the pictures of many are small.
     """
     many = sum(count for count in counts if count > FEW)
     few = sum(count for count in counts if count <= FEW) + len(counts) + 2  # overlays, tiles, objects
@@ -139,65 +150,29 @@ def _share_pixels(counts: Sequence[int]) -> tuple[int, int]:
     return min(_MOST_PIXELS, (_ALL_PIXELS - small * many) // few), small
 
 
-def _count(planes: Planes | None, channels: Sequence[int] | None) -> int:
-    """Number of pictures of an image or output."""
-    return 0 if planes is None or not planes.flat else len(shown_channels(planes, channels)) * len(views(planes))
-
-
-def _show_input(shown: Shown, planes: Planes, channels: Sequence[int] | None, name: str, pixels: int) -> None:
-    with _said(shown):
+def _add_pictures(section: ImageSection, pictures: Callable[[Planes], Iterator[Picture]]) -> None:
+    planes = section.planes
+    if planes is None:
+        return
+    with _remark_on_errors(section):
         if not planes.flat:
-            shown.numbers = _numbers(planes)
+            section.numbers = _numbers(planes)
             return
-        shown.pictures += image_pictures(planes, name, pixels, channels)
-        total = len(channels) if channels is not None else planes.channels
-        _say_more(shown, total, len(shown_channels(planes, channels)))
-
-
-def _show_output(shown: Shown, planes: Planes, name: str, pixels: int, with_histogram: bool) -> None:
-    with _said(shown):
-        if not planes.flat:
-            shown.numbers = _numbers(planes)
-            return
-        shown.pictures += output_pictures(planes, name, pixels)
-        _say_more(shown, planes.channels, len(shown_channels(planes, None)))
-        if with_histogram:
-            shown.histogram = histogram(planes, f"{name}_histogram")
-
-
-def _say_more(shown: Shown, total: int, pictured: int) -> None:
-    if total > pictured:
-        more = total - pictured
-        shown.remarks.append(
-            f"{more} more channel{'s are' if more > 1 else ' is'} not shown here (of {total}; a report has up to "
-            f"{MOST_PICTURES} pictures of each image)."
-        )
-
-
-def _overlays(over: Overlaid, results: Sequence[Planes | None], pixels: int) -> list[Picture]:
-    made = (
-        overlay(over.image, over.channel, planes, f"overlay{count}", pixels)
-        for count, planes in enumerate(results, 1)
-        if planes is not None
-    )
-    return [picture for picture in made if picture is not None]
-
-
-def _objects(stack: ExitStack, over: Overlaid, objects: Record | None, folder: Path, pixels: int) -> Picture | None:
-    """The outlines of what the segmentation found."""
-    path = find_file(str(objects["labels"] or ""), folder) if objects is not None else None
-    if path is None:
-        return None
-    planes = open_planes(path)
-    stack.callback(planes.close)
-    return overlay(over.image, over.channel, replace(planes, name="objects"), "objects", pixels)
+        section.pictures += pictures(planes)
+        total = len(section.channels) if section.channels is not None else planes.channels
+        more = total - len(shown_channels(planes, section.channels))
+        if more:
+            section.remarks.append(
+                f"{more} more channel{'s are' if more > 1 else ' is'} not shown here (of {total}; a report has up to "
+                f"{MOST_PICTURES} pictures of each image)."
+            )
 
 
 def _numbers(planes: Planes) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Heads of columns and rows of numbers, at most 20 of each, of an output without y and x."""
+    """Return heads of columns and rows of numbers, at most 20 of each, of an output without y and x."""
     image = planes.image
     block = image.read(tuple(slice(0, min(size, _MOST_NUMBERS)) for size in image.shape))
     rows = block.reshape(-1, block.shape[-1])[:_MOST_NUMBERS]
     named = len(planes.channel_names) == image.shape[-1]
     heads = planes.channel_names if named else [str(column) for column in range(image.shape[-1])]
-    return list(heads[:_MOST_NUMBERS]), [[in_words(float(value)) for value in row] for row in rows]
+    return list(heads[:_MOST_NUMBERS]), [[number_in_words(float(value)) for value in row] for row in rows]

@@ -1,26 +1,23 @@
-"""All that ``inspect`` knows of a model, as plain data: printed as JSON, in lines, or on the HTML card."""
+"""The facts that ``inspect`` shows of a model, as plain data: for JSON, for lines on the terminal and for the card."""
 
 import re
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from math import isfinite
 from typing import Any
 
-from ..model.spec import Axis, Citation, FixedSize, ModelSpec, ReferencedSize, StepSize, TensorSpec, WeightsEntry
+from ..model.spec import Axis, Citation, FixedSize, ModelSpec, ReferencedSize, StepSize, TensorSpec
 from ..model.trust import TrustPolicy
 from ..text import one_line
 from ..zoo.resolving import OpenedModel
-from .tensor_words import image_axes, input_in_words, operations_in_words, output_in_words
+from .describe_model import WEIGHTS_NAMES, image_axes, input_in_words, operations_in_words, output_in_words
 from .traps import known_traps
 from .weights_facts import WeightsFacts, processing_problem, weights_facts
 
 Facts = Mapping[str, Any]
 
-WEIGHTS_NAMES = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
-
 
 def model_facts(opened: OpenedModel, policy: TrustPolicy) -> dict[str, Any]:
-    """The facts of a model; every text is plain: one line, without control characters.
+    """Return the facts of a model; every text is plain: one line, without control characters.
 
     =====================  ===========================================================================================
     name, id, version      of the model; ``id`` and ``version`` may be null
@@ -40,93 +37,86 @@ def model_facts(opened: OpenedModel, policy: TrustPolicy) -> dict[str, Any]:
     other_weights          formats that PyTorch cannot load
     runs_here, verdict     whether ``predict`` would run here, and why (not)
     missing_packages       list of ``{package, advice}``
-    traps, notes           lists of texts: what to beware of; what was unusual in reading the description
+    traps, notes           lists of texts: traps of this model; remarks on its description
     =====================  ===========================================================================================
     """
     spec = opened.spec
     entries = weights_facts(opened, policy)
-    processing = processing_problem(spec)
-    usable = (one for one in entries if one.problem is None)
-    used = next(usable, None) if processing is None else None
-    runs_here, verdict = _verdict(spec, entries, used, processing)
-    return {
-        "name": one_line(spec.name),
-        "id": one_line(spec.id),
-        "version": one_line(spec.version),
-        "format_version": one_line(spec.format_version),
-        "sha256": spec.sha256,
-        "description": one_line(spec.description),
-        "licence": one_line(spec.licence),
-        "authors": [one_line(author) for author in spec.authors if author.strip()],
-        "tags": [one_line(tag) for tag in spec.tags],
-        "citations": [_citation(one) for one in spec.citations],
-        "documentation": one_line(spec.documentation),
-        "inputs": [_input(tensor, number == 0) for number, tensor in enumerate(spec.inputs)],
-        "outputs": [_output(tensor) for tensor in spec.outputs],
-        "weights": [_weights(one, one is used) for one in entries],
-        "other_weights": [one_line(name) for name in spec.other_weights],
-        "runs_here": runs_here,
-        "verdict": verdict,
-        "missing_packages": [
-            {"package": one_line(package), "advice": one_line(advice)}
-            for package, advice in {key: text for one in entries for key, text in one.missing.items()}.items()
-        ],
-        "traps": [one_line(trap) for trap in known_traps(spec, used.operations if used is not None else ())],
-        "notes": [one_line(note) for note in spec.notes],
-    }
+    problem = processing_problem(spec)
+    used = next((one for one in entries if one.problem is None), None) if problem is None else None
+    verdict = problem or _verdict(spec, entries, used)
+    missing = {package: advice for one in entries for package, advice in one.missing.items()}
+    facts: dict[str, Any] = _plain(
+        {
+            "name": spec.name,
+            "id": spec.id,
+            "version": spec.version,
+            "format_version": spec.format_version,
+            "sha256": spec.sha256,
+            "description": spec.description,
+            "licence": spec.licence,
+            "authors": [author for author in spec.authors if author.strip()],
+            "tags": spec.tags,
+            "citations": [_citation(one) for one in spec.citations],
+            "documentation": spec.documentation,
+            "inputs": [_input(tensor, tensor is spec.inputs[0]) for tensor in spec.inputs],
+            "outputs": [_output(tensor) for tensor in spec.outputs],
+            "weights": [_weights(one, one is used) for one in entries],
+            "other_weights": spec.other_weights,
+            "runs_here": used is not None and bool(spec.inputs),
+            "verdict": verdict,
+            "missing_packages": [{"package": package, "advice": advice} for package, advice in missing.items()],
+            "traps": known_traps(spec, used.operations if used is not None else ()),
+            "notes": spec.notes,
+        }
+    )
+    return facts
 
 
-def _verdict(
-    spec: ModelSpec, entries: Sequence[WeightsFacts], used: WeightsFacts | None, processing: str | None
-) -> tuple[bool, str]:
-    if processing is not None:
-        return False, one_line(processing)
+def _plain(value: Any) -> Any:
+    """Return data with plain texts, and with ``None`` for numbers that JSON does not know: infinity and NaN."""
+    match value:
+        case str():
+            return one_line(value)
+        case float():
+            return value if isfinite(value) else None
+        case Mapping():
+            return {key: _plain(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+    return value
+
+
+def _verdict(spec: ModelSpec, entries: Sequence[WeightsFacts], used: WeightsFacts | None) -> str:
     if used is not None and not spec.inputs:
-        return False, "Its weights can be loaded, but nothing is known of the image that they take."
+        return "Its weights can be loaded, but nothing is known of the image that they take."
     if used is not None:
-        name = WEIGHTS_NAMES[used.entry.format]
-        return True, one_line(f"It runs here with its {name} weights ({used.trust.reason}).")
+        return f"It runs here with its {WEIGHTS_NAMES[used.entry.format]} weights ({used.trust.reason})."
     if entries:
-        return False, " ".join(dict.fromkeys(one_line(one.problem) for one in entries))
+        return " ".join(dict.fromkeys(one.problem or "" for one in entries))
     offered = f"only {', '.join(spec.other_weights)} weights" if spec.other_weights else "no weights"
-    return False, one_line(f"It has {offered}; this program runs PyTorch weights (torchscript or pytorch_state_dict).")
+    return f"It has {offered}; this program runs PyTorch weights (torchscript or pytorch_state_dict)."
 
 
 def _weights(one: WeightsFacts, used: bool) -> dict[str, Any]:
-    reason = one.problem or ("These are used." if used else "Not needed: the weights above come first.")
+    architecture, names = one.entry.architecture, ("callable", "source", "import_from", "sha256")
     return {
         "format": one.entry.format,
-        "file": one_line(one.entry.source),
-        "sha256": one_line(one.entry.sha256),
-        "pytorch_version": one_line(one.entry.pytorch_version),
-        "architecture": _architecture(one.entry),
+        "file": one.entry.source,
+        "sha256": one.entry.sha256,
+        "pytorch_version": one.entry.pytorch_version,
+        "architecture": None if architecture is None else {name: getattr(architecture, name) for name in names},
         "usable": one.problem is None,
         "used": used,
-        "reason": one_line(reason),
-        "trust": {
-            "allowed": one.trust.allowed,
-            "trusted": one.trust.trusted,
-            "reason": one_line(one.trust.reason),
-            "in_words": one_line(one.trust.in_words),
-        },
-        "missing_packages": [one_line(package) for package in one.missing],
+        "reason": one.problem or ("These are used." if used else "Not needed: the weights above come first."),
+        "trust": {name: getattr(one.trust, name) for name in ("allowed", "trusted", "reason", "in_words")},
+        "missing_packages": list(one.missing),
     }
-
-
-def _architecture(entry: WeightsEntry) -> dict[str, Any] | None:
-    if entry.architecture is None:
-        return None
-    names = ("callable", "source", "import_from", "sha256")
-    return {name: one_line(getattr(entry.architecture, name)) for name in names}
 
 
 def _input(tensor: TensorSpec, first: bool) -> dict[str, Any]:
     give_as = "IMAGE" if first else f"--input {tensor.id}=FILE"
-    return {
-        **_tensor(tensor, input_in_words(tensor)),
-        "optional": tensor.optional,
-        "give_as": one_line(give_as),
-    }
+    return {**_tensor(tensor, input_in_words(tensor)), "optional": tensor.optional, "give_as": give_as}
 
 
 def _output(tensor: TensorSpec) -> dict[str, Any]:
@@ -137,19 +127,17 @@ def _output(tensor: TensorSpec) -> dict[str, Any]:
 def _tensor(tensor: TensorSpec, in_words: str) -> dict[str, Any]:
     axes, channel = image_axes(tensor), tensor.axis("c")
     return {
-        "id": one_line(tensor.id),
-        "description": one_line(tensor.description),
-        "in_words": one_line(in_words),
+        "id": tensor.id,
+        "description": tensor.description,
+        "in_words": in_words,
         "axes": tensor.letters,
-        "dtype": one_line(tensor.dtype),
-        "data_range": [_finite(limit) for limit in tensor.data_range],
+        "dtype": tensor.dtype,
+        "data_range": tensor.data_range,
         "channels": channel.size.size if channel is not None and isinstance(channel.size, FixedSize) else None,
-        "channel_names": [one_line(name) for name in channel.channel_names] if channel is not None else [],
+        "channel_names": channel.channel_names if channel is not None else [],
         "sizes": {axis.letter: _size(axis) for axis in axes},
-        "pixel_size": {
-            axis.letter: {"value": _finite(axis.scale), "unit": one_line(axis.unit)} for axis in axes if axis.unit
-        },
-        "steps": [one_line(words) for words in operations_in_words(tensor)],
+        "pixel_size": {axis.letter: {"value": axis.scale, "unit": axis.unit} for axis in axes if axis.unit},
+        "steps": operations_in_words(tensor),
     }
 
 
@@ -160,24 +148,14 @@ def _size(axis: Axis) -> dict[str, Any]:
         case StepSize(minimum, step):
             return {"minimum": minimum, "step": step}
         case ReferencedSize(tensor, of, scale, offset):
-            return {"tensor": tensor, "axis": of, "scale": _number(scale), "offset": offset}
+            number = scale.numerator if scale.denominator == 1 else float(scale)
+            return {"tensor": tensor, "axis": of, "scale": number, "offset": offset}
         case _:
             return {}
 
 
-def _finite(number: float | None) -> float | None:
-    """JSON knows neither infinity nor NaN."""
-    return number if number is not None and isfinite(number) else None
-
-
-def _number(scale: Fraction) -> int | float:
-    return scale.numerator if scale.denominator == 1 else float(scale)
-
-
-def _citation(citation: Citation) -> dict[str, Any]:
+def _citation(citation: Citation) -> dict[str, str | None]:
     doi = re.search(r"10\.\d{4,9}/\S+", citation.doi or "")
     url = f"https://doi.org/{doi[0]}" if doi else (citation.url or "")
-    return {
-        "text": one_line(citation.text),
-        "url": one_line(url) if re.match(r"https?://[^\s<>\"']+$", url) else None,
-    }
+    is_safe = re.match(r"https?://[^\s<>\"']+$", url)
+    return {"text": citation.text, "url": url if is_safe else None}

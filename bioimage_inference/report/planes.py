@@ -1,4 +1,4 @@
-"""Planes of an image or of an output, made smaller while they are read: a few rows at a time, whatever its size."""
+"""Planes of an image or of an output, thinned out while they are read: a few rows at a time, whatever the size."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,18 +16,18 @@ from ..image.readers.reading import open_image
 Where = Mapping[str, int]
 
 _BAND_BYTES = 16 << 20  # read at once
-_MOST_PLANES = 256  # looked at for a projection
-_MOST_SAMPLED = 64  # planes that values are taken from
+_MOST_PLANES = 256  # that a projection reads
+_MOST_SAMPLED = 64  # planes that :meth:`Planes.values` reads
 
 
 @dataclass(frozen=True)
 class Planes:
-    """An image or output, opened but not loaded, of which planes along y and x are read.
+    """An open image or output, from whose file planes along y and x are read.
 
-    ``sizes`` has the extent along every axis by its letter. An axis of the file may hold several of them one after
-    the other (``folds``: letter in the file → letters, the last one fastest), as the batch axis of a ``.npy`` holds
-    samples. ``sparse`` files give single rows at no cost; of others, whole bands are read. ``coloured`` images have
-    red, green and blue as channels.
+    ``sizes`` has the extent along every axis by its letter. An axis of the file may hold several of these axes, the
+    last one fastest: ``folds`` names them by the letter in the file. The batch axis of a ``.npy`` holds samples so.
+    A single row of a ``sparse`` file is read without its neighbours. ``coloured`` images have red, green and blue as
+    channels.
     """
 
     name: str
@@ -40,30 +40,30 @@ class Planes:
 
     @property
     def flat(self) -> bool:
-        """Whether it has planes at all: both y and x."""
+        """Whether there are planes at all: both y and x."""
         return "y" in self.sizes and "x" in self.sizes
 
     @property
     def series(self) -> dict[str, int]:
-        """Extents beyond channels, z, y and x: time, positions, …"""
+        """Extents along time, positions and further axes beyond channels, z, y and x."""
         return {letter: size for letter, size in self.sizes.items() if letter not in "czyx" and size > 1}
 
     @property
     def channels(self) -> int:
-        """Number of channels, 1 where there is no such axis."""
+        """Number of channels, 1 where there is no channel axis."""
         return self.sizes.get("c", 1)
 
     @property
     def depth(self) -> int:
-        """Number of planes of a stack."""
+        """Number of planes along z, 1 where there is no such axis."""
         return self.sizes.get("z", 1)
 
     def step(self, pixels: int) -> int:
-        """Of how many pixels along y and x one is taken, for a plane of about ``pixels`` at most."""
+        """Return n for a plane of about ``pixels`` at most: one pixel of n×n is taken."""
         return max(1, ceil(sqrt(self.sizes["y"] * self.sizes["x"] / pixels)))
 
     def plane(self, where: Where, pixels: int) -> Array:
-        """The plane (axes yx) at the indices ``where`` (0 for others), thinned out to about ``pixels`` at most.
+        """Return the plane (axes yx) at the indices ``where``, 0 for other axes; of about ``pixels`` at most.
 
         Every n-th pixel of every n-th row is taken. Raises :class:`ImageError` where the file cannot be read.
         """
@@ -75,7 +75,7 @@ class Planes:
         return out
 
     def projection(self, where: Where, pixels: int) -> Array:
-        """The largest value along z; of more than 256 planes, 256 are looked at. NaN is left out where it can be."""
+        """Return the largest value along z, of at most 256 planes; NaN counts only where all values are NaN."""
         planes = (self.plane({**where, "z": z}, pixels) for z in spread_evenly(self.depth, _MOST_PLANES))
         largest = next(planes)
         for plane in planes:
@@ -83,7 +83,7 @@ class Planes:
         return largest
 
     def values(self, channel: int, most: int) -> Array:
-        """About ``most`` values of a channel at most, spread evenly over samples, z, y and x."""
+        """Return about ``most`` values of a channel at most, spread evenly over samples, z, y and x."""
         sizes = {**self.series, "z": self.depth}
         chosen = spread_evenly(prod(sizes.values()), _MOST_SAMPLED)
         found = []
@@ -98,61 +98,53 @@ class Planes:
         self.image.close()
 
     def _bands(self, step: int) -> Iterator[tuple[int, int]]:
-        height = self.sizes["y"]
-        if self.sparse and step > 1:
-            yield from ((row, row + 1) for row in range(0, height, step))
-            return
-        rows = max(1, _BAND_BYTES // (self.sizes["x"] * self.image.dtype.itemsize * step)) * step
-        yield from ((row, min(row + rows, height)) for row in range(0, height, rows))
+        height, rows, stride = self.sizes["y"], 1, step
+        if not self.sparse or step == 1:
+            rows = stride = max(1, _BAND_BYTES // (self.sizes["x"] * self.image.dtype.itemsize * step)) * step
+        yield from ((row, min(row + rows, height)) for row in range(0, height, stride))
 
     def _rows(self, where: Where, start: int, stop: int) -> Array:
-        region = []
-        for letter in self.image.axes:
-            if letter == "y":
-                region.append(slice(start, stop))
-            elif letter == "x":
-                region.append(slice(0, self.sizes["x"]))
-            else:
-                index = self._index(letter, where)
-                region.append(slice(index, index + 1))
+        """Return rows ``start`` … ``stop`` - 1 of a plane, axes yx."""
+        axes, region = self.image.axes, []
+        for letter in axes:
+            index = 0
+            for one in self.folds.get(letter, letter):
+                index = index * self.sizes.get(one, 1) + where.get(one, 0)
+            spans = {"y": slice(start, stop), "x": slice(0, self.sizes["x"])}
+            region.append(spans.get(letter, slice(index, index + 1)))
         band = self.image.read(tuple(region))
-        shape = [size for letter, size in zip(self.image.axes, band.shape, strict=True) if letter in "yx"]
-        band = band.reshape(shape)
-        return band.T if self.image.axes.index("x") < self.image.axes.index("y") else band
-
-    def _index(self, letter: str, where: Where) -> int:
-        index = 0
-        for one in self.folds.get(letter, letter):
-            index = index * self.sizes.get(one, 1) + where.get(one, 0)
-        return index
+        band = band.reshape([size for letter, size in zip(axes, band.shape, strict=True) if letter in "yx"])
+        return band.T if axes.index("x") < axes.index("y") else band
 
 
 def spread_evenly(count: int, most: int) -> Sequence[int]:
-    """At most ``most`` of the numbers 0 … ``count`` - 1, spread evenly."""
+    """Return at most ``most`` of the numbers 0 … ``count`` - 1, spread evenly."""
     return range(count) if count <= most else [round(number * (count - 1) / (most - 1)) for number in range(most)]
 
 
 def open_planes(path: Path, axes: str | None = None) -> Planes:
-    """An image file. ``axes`` are its letters as the record has them; without, the file's own.
+    """Open an image file. ``axes`` are its letters as the record has them, by default the file's own.
 
     Raises :class:`ImageError` or :class:`UsageError` where it cannot be read.
     """
     opened = open_image(path)
-    letters = axes if axes is not None and len(axes) == len(opened.axes) else _named(opened.axes)
-    image = replace(opened, axes=letters)
-    sizes = dict(zip(letters, image.shape, strict=True))
+    letters = opened.axes if "c" in opened.axes else opened.axes.replace("s", "c")  # s: red, green and blue of a pixel
+    if axes is not None and len(axes) == len(opened.axes):
+        letters = axes
+    sizes = dict(zip(letters, opened.shape, strict=True))
     coloured = "s" in opened.axes and sizes.get("c") in (3, 4)
+    image = replace(opened, axes=letters)
     return Planes(opened.name, sizes, image, {}, coloured=coloured, channel_names=opened.channel_names)
 
 
 def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], folder: Path) -> Planes:
-    """An output as the record describes it, of the file that is there: ``.npy``, OME-Zarr or TIFF.
+    """Open the file of an output that is there: ``.npy``, OME-Zarr or TIFF. Both arguments are as in the record.
 
-    Its letters are the axes of the image that the model iterates, then the output's own without the batch.
-    ``folder`` is looked into for files that have moved. Raises :class:`ImageError` where there is none, or the output
-    has no entries.
+    The axes are those of the image that the model iterates, then the output's own without the batch axis. A file that
+    has moved is looked for in ``folder``. Raises :class:`ImageError` where there is no file, or the output has no
+    entries.
     """
-    sizes, samples = output_sizes(output, inputs)
+    sizes, samples = _output_sizes(output, inputs)
     if 0 in sizes.values():
         raise ImageError("It has no entries, because the network found nothing in the image.")
     named = {kind: str(output[kind]) for kind in ("npy", "zarr", "tiff") if output.get(kind)}
@@ -166,14 +158,16 @@ def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], 
     raise ImageError(f"None of its files is here any more ({', '.join(named.values()) or 'none was written'}).")
 
 
-def output_sizes(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], str]:
-    """Extent of an output along each letter, and which of the letters count samples, as the files lay them out."""
+def find_file(name: str, folder: Path) -> Path | None:
+    """Return the file in its own place or, moved together with its report, in ``folder``; ``None`` without a file."""
+    return next((path for path in (Path(name), folder / Path(name).name) if name and path.exists()), None)
+
+
+def _output_sizes(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], str]:
+    """Return the extent of an output along each axis of its files, and which of these axes count samples."""
     own = dict(zip(output["axes"], output["shape"], strict=True))
-    if "b" not in own:
-        return own, ""
-    del own["b"]
     leading = next((one for one in inputs if one["samples"] > 1), None)
-    if leading is None:
+    if own.pop("b", None) is None or leading is None:
         return own, ""
     extents = dict(zip(leading["axes"], leading["shape"], strict=True))
     spare = [letter for letter in "tpi" if letter not in own and letter not in leading["iterated_axes"]]
@@ -181,18 +175,8 @@ def output_sizes(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]])
     return {**samples, **own}, "".join(samples)
 
 
-def find_file(name: str, folder: Path) -> Path | None:
-    """The file, where it was or, moved together with its report, in ``folder``; ``None`` where it is in neither."""
-    return next((path for path in (Path(name), folder / Path(name).name) if name and path.exists()), None)
-
-
-def _named(axes: str) -> str:
-    """Colours are channels."""
-    return axes.replace("s", "c") if "c" not in axes else axes
-
-
 def _folds(image: Image, sizes: Mapping[str, int]) -> dict[str, str]:
-    """Which letters each axis of an output's TIFF or OME-Zarr holds."""
+    """Return which axes each axis of an output's TIFF or OME-Zarr holds."""
     stacked = "".join(letter for letter in sizes if letter not in "zyx")
     target = "t" if image.size("t") > 1 else "b"
     series = "".join(letter for letter in sizes if letter in "bipt" and (letter == target or letter not in image.axes))

@@ -227,8 +227,8 @@ def _failure(error: Exception, name: ZooName, model_id: str, address: str, index
     if not isinstance(error, httpx.HTTPStatusError):
         return (
             f"{_unknown(name, model_id, index)}The model {model_id} is not in the cache and cannot be downloaded: "
-            f"there is no connection to {address} ({str(error) or type(error).__name__}). Check the network, and run "
-            f"again: what has arrived is kept. {_OTHER_WAY}"
+            f"there is no connection to {address} ({str(error) or type(error).__name__}). Check the network, and "
+            f"run again: what has arrived is kept. {_OTHER_WAY}"
         )
     status = error.response.status_code
     if is_model and status in (400, 403, 404, 410):

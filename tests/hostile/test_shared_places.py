@@ -551,7 +551,7 @@ def test_the_longest_names_have_room_for_the_mark(tmp_path: Path, length: int) -
 
 
 def test_an_interruption_removes_unfinished_stores_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial_file, "_process", partial_file._OfThisProcess())
+    monkeypatch.setattr(partial_file, "_process", partial_file._ProcessOutputs())
     store = PartialStore(tmp_path / "o.zarr")
     create_store(store.folder, LAYOUT, {"y": 4, "x": 4})
     partial_file.remove_unfinished()

@@ -20,6 +20,7 @@ import yaml
 
 from bioimage_inference import text
 from bioimage_inference.cli import main
+from bioimage_inference.report.rendering import environment
 from bioimage_inference.terminal import say_json
 from tests.machine import on_terminal
 from tests.models import Identity, simple_tensors, write_model
@@ -57,7 +58,8 @@ def test_each_text_in_each_place(tmp_path: Path, given: str) -> None:
     assert_harmless(written)
     assert json.loads(written) == {"given": given}
     assert text.for_json(given, ascii_only=True).isascii()
-    for element in (f"<p>{text.for_html(given)}</p>", f'<p title="{text.for_html(given)}"></p>'):
+    for template in ("<p>{{ given }}</p>", '<p title="{{ given }}"></p>'):
+        element = environment().from_string(template).render(given=given)
         assert_harmless(element)
         assert [tag for tag, _ in Tags(element).found] == ["p"]
     ElementTree.fromstring(f"<Name>{escape(text.for_xml(given))}</Name>")

@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from bioimage_inference.model.package import weights_kind
-from bioimage_inference.model.vetting.operator_list import allowed_operations
 from bioimage_inference.model.vetting.source_code import NotVetted
-from bioimage_inference.model.vetting.vetted_loading import load_vetted
+from bioimage_inference.model.vetting.vetted_loading import allowed_operations, load_vetted
 
 ROOT = Path(__file__).parents[2]
 

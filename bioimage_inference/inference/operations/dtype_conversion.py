@@ -7,7 +7,7 @@ import numpy as np
 from ...array_types import Array
 from ...errors import ModelError
 from ...model.spec import Operation
-from .base import Context, Kwargs, ProcessingOperation
+from .processing_operation import Context, Kwargs, ProcessingOperation
 
 _NAME = "ensure_dtype"
 

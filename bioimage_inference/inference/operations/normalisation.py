@@ -7,7 +7,7 @@ import numpy as np
 
 from ...array_types import Array
 from ..statistics import Measure, Moments, Quantile
-from .base import EPS, Context, Kwargs, ProcessingOperation, numbers_in_words
+from .processing_operation import EPS, Context, Kwargs, ProcessingOperation, numbers_in_words
 
 
 def _normalise(array: Array, mean: Array, std: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Operations on each pixel alone: ``scale_linear``, ``clip`` and ``binarize``."""
+"""Operations on each pixel: ``scale_linear``, ``clip``, ``binarize``, ``sigmoid`` and ``softmax``."""
 
 from math import isclose
 from typing import Literal
@@ -7,7 +7,7 @@ import numpy as np
 
 from ...array_types import Array
 from ..statistics import Measure, Quantile
-from .base import Context, Kwargs, ProcessingOperation, numbers_in_words
+from .processing_operation import AXIS_NAMES, Context, Kwargs, ProcessingOperation, numbers_in_words
 
 
 def _scale_linear(array: Array, context: Context) -> Array:
@@ -62,6 +62,25 @@ def _binarize(array: Array, context: Context) -> Array:
     return result
 
 
+def _sigmoid(array: Array, context: Context) -> Array:
+    """Return ``1 / (1 + exp(-x))``. For large negative x the exponential is infinite and the result 0."""
+    del context
+    result: Array = 1 / (1 + np.exp(-array))
+    return result
+
+
+def _softmax(array: Array, context: Context) -> Array:
+    axis = context.letters.index(context.kwargs.get("axis", "c"))
+    powers = np.exp(array - array.max(axis=axis, keepdims=True, initial=-np.inf))
+    result: Array = powers / powers.sum(axis=axis, keepdims=True)
+    return result
+
+
+def _softmax_in_words(kwargs: Kwargs) -> str:
+    letter = str(kwargs.get("axis", "c"))
+    return f"softmax (each {AXIS_NAMES.get(letter, letter)}'s share, between 0 and 1)"
+
+
 OPERATIONS = (
     ProcessingOperation(
         name="scale_linear",
@@ -78,5 +97,12 @@ OPERATIONS = (
         apply=_binarize,
         in_words=lambda kwargs: f"above {numbers_in_words(kwargs['threshold'])}, yes or no",
         is_continuous=lambda _: False,
+    ),
+    ProcessingOperation(name="sigmoid", apply=_sigmoid, in_words=lambda _: "sigmoid (between 0 and 1)"),
+    ProcessingOperation(
+        name="softmax",
+        apply=_softmax,
+        in_words=_softmax_in_words,
+        needs_sample=lambda kwargs, cut: kwargs.get("axis", "c") in cut,
     ),
 )

@@ -8,10 +8,10 @@ from ...errors import ModelError
 from ...model.spec import FixedSize, ModelSpec, Operation, TensorSpec
 from ...model.trust import TrustPolicy
 from ..statistics import Measure
-from . import activation, custom_function, dtype_conversion, instance_labels, normalisation, pointwise
-from .base import AXIS_NAMES, ProcessingOperation
+from . import dtype_conversion, normalisation, pointwise, whole_sample
+from .processing_operation import AXIS_NAMES, ProcessingOperation
 
-_FAMILIES = (activation, custom_function, dtype_conversion, instance_labels, normalisation, pointwise)
+_FAMILIES = (pointwise, normalisation, dtype_conversion, whole_sample)
 
 OPERATIONS: Mapping[str, ProcessingOperation] = {
     operation.name: operation for family in _FAMILIES for operation in family.OPERATIONS

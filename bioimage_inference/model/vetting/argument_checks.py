@@ -1,8 +1,8 @@
-"""Puts checks of arguments before operators that crash, or read beyond their tensors, where arguments are wrong.
+"""Inserts argument checks before operators that crash, or read beyond their tensors, for wrong arguments.
 
-Networks need these operators, so they cannot be refused. The compiled graph of a vetted network passes their arguments
-through checks instead, and the network fails with an error where they are wrong. Sound networks compute what they
-computed before. Each fault was found by trying with PyTorch 2.13.
+Networks need these operators, so vetting cannot refuse them. Instead, the compiled graph of a vetted network passes
+their arguments through checks, and the network fails with an error for wrong arguments. The results of other networks
+do not change. Each fault was found by trial with PyTorch 2.13.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,9 @@ import torch
 
 from .source_code import NotVetted
 
-# TorchScript. The parameters have the names that the operators give to their arguments, or are called ``value``.
-# Each check returns its first parameter, and the operator gets what the check returns: PyTorch computes an operator of
-# constants before the statements in front of it, but not before its own arguments.
+# TorchScript. The parameters have the names of the operators' arguments, or the name ``value``. Each check returns its
+# first parameter, and the operator gets the returned value, because PyTorch may compute an operator of constants before
+# the statements in front of it, but never before its own arguments.
 _CHECKS = """
 def whole_division(b: int, a: int) -> int:
     if b == 0 or (b == -1 and a == -9223372036854775807 - 1):
@@ -55,20 +55,6 @@ def attention(value: Tensor, key: Tensor) -> Tensor:
         result = value
     return result
 
-def heads(num_head: int) -> int:
-    if num_head < 1:
-        raise ValueError("The network computes attention without heads.")
-    else:
-        result = num_head
-    return result
-
-def encoder_heads(num_heads: int) -> int:
-    if num_heads < 1:
-        raise ValueError("The network computes attention without heads.")
-    else:
-        result = num_heads
-    return result
-
 def weight_norm(g: Tensor, v: Tensor, dim: int) -> Tensor:
     if (dim == 0 or dim == v.dim() - 1) and g.numel() != v.size(dim):
         raise ValueError("The network normalises weights by a wrong number of magnitudes.")
@@ -100,10 +86,11 @@ def no_scale(value: Optional[float]) -> Optional[float]:
         result = value
     return result
 """
-# Checks of an argument of any operator: what its number must be, and the words for other numbers.
+# Checks of an argument, for every operator that has it: the condition of its number, and words for other numbers.
 _OF_ARGUMENTS: Mapping[str, tuple[str, str]] = {
     "memory_format": ("value >= 0 and value <= 3", "a memory format that PyTorch does not know"),
     "layout": ("value == 0", "tensors that are not dense"),
+    **dict.fromkeys(("num_head", "num_heads"), ("value >= 1", "attention without heads")),
 }
 _ARGUMENT_CHECK = """
 def {name}(value: int) -> int:
@@ -121,24 +108,22 @@ def optional_{name}(value: Optional[int]) -> Optional[int]:
     return result
 """
 _DIVISIONS = ("whole_division", "number_division")
-# Checks of an operator, or of one overload of it. The first is used whose parameters the operator has.
+# Checks of an operator, or of one overload of it. The operator gets the first check whose parameters it has.
 _OF_OPERATORS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("aten::floordiv", "aten::remainder"), _DIVISIONS),
     **dict.fromkeys(("aten::div", "aten::div_"), ("truncated_division",)),
     "aten::scaled_dot_product_attention": ("attention",),
-    "aten::_native_multi_head_attention": ("heads",),
-    "aten::_transformer_encoder_layer_fwd": ("encoder_heads",),
     "aten::_weight_norm": ("weight_norm",),
     **dict.fromkeys(("aten::median", "aten::nanmedian"), ("contiguous",)),
     "aten::to.prim_dtype": ("copied_type",),
 }
-_ALWAYS = ("contiguous",)  # the median along an axis reads beyond expanded tensors, whatever their sizes are
-# Arguments that are not known before the network computes. Where a check passes even with these, it is left out.
+_ALWAYS = ("contiguous",)  # the median along an axis reads beyond expanded tensors of any size
+# Worst values of arguments that are unknown before the network computes. A check that passes with them is left out.
 _WORST: Mapping[str, Any] = {"a": -(2**63), "self": torch.tensor([1]), "other": -1, "copy": True}
 
 
 def add_checks(graph: Any) -> None:
-    """Put checks into a compiled graph. Raises :class:`NotVetted` where an argument has a type that has no check."""
+    """Insert checks into a compiled graph. Raises :class:`NotVetted` for an argument of a type without a check."""
     for node in list(_nodes(graph)):
         for name, places in _checks_of(node):
             check = getattr(_checks(), name)
@@ -155,7 +140,7 @@ def add_checks(graph: Any) -> None:
 
 @cache
 def _checks() -> Any:
-    """The compiled checks."""
+    """Return the compiled checks."""
     of_arguments = [
         _ARGUMENT_CHECK.format(name=name, condition=condition, words=words)
         for name, (condition, words) in _OF_ARGUMENTS.items()
@@ -164,7 +149,7 @@ def _checks() -> Any:
 
 
 def _nodes(block: Any) -> Iterator[Any]:
-    """Every node, those of inner blocks included."""
+    """Yield every node, with the nodes of inner blocks."""
     for node in block.nodes():
         yield node
         for inner in node.blocks():
@@ -172,7 +157,7 @@ def _nodes(block: Any) -> Iterator[Any]:
 
 
 def _checks_of(node: Any) -> Iterator[tuple[str, list[int]]]:
-    """The names of the checks that a node needs, each with the places of the inputs to look at."""
+    """Yield the names of the checks that a node needs, each with the positions of the checked inputs."""
     kind = node.kind()
     if not kind.startswith("aten::"):
         return
@@ -202,13 +187,13 @@ def _argument_names(schema: str) -> tuple[str, ...]:
 
 
 def _fits(check: Any, values: list[Any]) -> bool:
-    """Whether a check accepts the types of the values."""
+    """Return whether a check accepts the types of the values."""
     pairs = zip(values, check.graph.inputs(), strict=True)
     return all(value.type().isSubtypeOf(parameter.type()) for value, parameter in pairs)
 
 
 def _passes(check: Any, values: list[Any]) -> bool:
-    """Whether a check passes with the constants among its values, whatever the other values are."""
+    """Return whether a check passes with the constants among its values and any other values."""
     arguments = []
     for value, name in zip(values, _argument_names(str(check.schema)), strict=True):
         if value.node().kind() == "prim::Constant":

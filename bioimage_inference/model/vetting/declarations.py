@@ -1,8 +1,8 @@
-"""Compares the types that code declares with the values that it gets.
+"""Compares the types that the code declares with the values in the pickles.
 
-PyTorch finds an attribute by its position in the class that the code declares, and does not look which class the object
-has: an object of a smaller class makes it read memory beyond the object. So the objects in the pickle must have the
-classes that the code declares for them, and code may not call an object by the name of another class.
+PyTorch finds an attribute by its position in the declared class, and does not check the class of the object. So it
+reads memory beyond an object of a smaller class. The objects in the pickle must have the classes that the code
+declares, and the code may not cast an object to another class.
 """
 
 import ast
@@ -19,14 +19,14 @@ _PLAIN_KINDS = frozenset(f"{name}Type" for name in (*_PLAIN, "List", "Dict", "Op
 
 @dataclass
 class DeclaredClass:
-    """A class of the file: its base and the types of its attributes, in order."""
+    """A class of the file: its base class and the types of its attributes, in order."""
 
     base: str
     attributes: list[tuple[str, ast.expr]] = field(default_factory=list)
 
 
 def declared_classes(code: Mapping[str, str]) -> dict[str, DeclaredClass]:
-    """The classes in vetted code by their full names. Raises :class:`NotVetted` where two have one name."""
+    """Return the classes in vetted code by full name. Raises :class:`NotVetted` for two classes of the same name."""
     classes: dict[str, DeclaredClass] = {}
     for file, text in code.items():
         place = file.removeprefix("code/").removesuffix(".py").replace("/", ".")
@@ -50,21 +50,21 @@ def _attributes(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
 
 
 def vet_objects(root: Any, classes: Mapping[str, DeclaredClass]) -> None:
-    """Check that all objects have the classes that the code declares. Raises :class:`NotVetted`."""
+    """Raise :class:`NotVetted` for an object of another class than the code declares."""
     _Comparison(classes).object(root)
 
 
 class _Comparison:
-    """Compares values with types; every pair once, because values may hold each other."""
+    """Compares values with types, every pair once, because values may contain each other."""
 
     def __init__(self, classes: Mapping[str, DeclaredClass]) -> None:
         self.classes = classes
         self.seen: dict[tuple[int, int], bool] = {}
 
     def object(self, value: Any) -> None:
-        """Compare the attributes of an object with its class, and theirs."""
+        """Compare the attributes of an object with its class, and the attributes of all objects in them."""
         waiting, seen = [value], set()
-        while waiting:  # no recursion, because the modules of a network may be nested deeply
+        while waiting:  # no recursion, because modules of a network may be nested deeply
             one = waiting.pop()
             if isinstance(one, PickledObject) and id(one) not in seen:
                 seen.add(id(one))
@@ -84,10 +84,10 @@ class _Comparison:
                 waiting += [*one.keys(), *one.values()] if isinstance(one, dict) else one
 
     def fits(self, value: Any, kind: ast.expr) -> bool:
-        """Whether a value may have a type, as far as objects and tuples are concerned."""
+        """Return whether a value fits a type. Only objects and containers matter."""
         pair = (id(value), id(kind))
         if pair not in self.seen:
-            self.seen[pair] = True  # a value that holds itself
+            self.seen[pair] = True  # for a value that contains itself
             self.seen[pair] = self._fits(value, kind)
         return self.seen[pair]
 
@@ -112,7 +112,7 @@ class _Comparison:
             case ast.Subscript(value=ast.Name(id="Tuple"), slice=inner):
                 return self._is_tuple(value, [inner])
             case ast.Name(id="Any"):
-                return True  # nothing can be done with it but a cast, see vet_casts
+                return True  # code can only cast such a value, see vet_casts
             case ast.Name() | ast.Constant():
                 return not isinstance(value, PickledObject | list | tuple | dict)
             case _:
@@ -133,14 +133,14 @@ class _Comparison:
 
 
 def vet_casts(graph: Any) -> None:
-    """Check that a graph does not call a value by the name of another class or tuple. Raises :class:`NotVetted`.
+    """Raise :class:`NotVetted` for a graph that casts a value to another class or tuple.
 
-    PyTorch notices by itself where a number, a tensor, a list or a text is no such thing.
+    PyTorch itself checks a cast to a number, a tensor, a list or a text.
     """
     for node in graph.findAllNodes("prim::unchecked_cast"):
         before, after = node.inputsAt(0).type(), node.output().type()
         is_present = before.kind() == "OptionalType" and after.isSubtypeOf(before.getElementType())
-        is_wider = before.isSubtypeOf(after)  # such as Any, of which nothing can be used
+        is_wider = before.isSubtypeOf(after)  # such as Any, which has no attributes
         if not (is_present or is_wider or _is_plain_type(after)):
             raise NotVetted(f"it uses {before.annotation_str} as {after.annotation_str}")
 

@@ -1,8 +1,8 @@
-"""Vets the pickles in a TorchScript file: which objects they make, and from which bytes tensors are read.
+"""Vets the pickles in a TorchScript file: the objects that they make, and the bytes that their tensors use.
 
-PyTorch reads these pickles with a reader of its own, which knows few names. The reader trusts the sizes that a pickle
-states, so they are compared with the data in the file. Only the instructions that PyTorch writes are allowed: of these
-Python's reader and PyTorch's have the same understanding.
+PyTorch reads these pickles with its own reader, which knows few names. This reader trusts the sizes that a pickle
+states, so vetting compares them with the data in the file. Only the instructions that PyTorch writes are allowed,
+because Python's reader and PyTorch's reader agree on their meaning.
 """
 
 import io
@@ -37,13 +37,13 @@ _CONTAINERS = frozenset(
         *(f"torch.jit._pickle build_{kind}" for kind in ("intlist", "tensorlist", "doublelist", "boollist")),
     }
 )
-_LONGEST = 8  # bytes of a whole number
+_LONGEST = 8  # bytes of an integer
 
 
 def vet_pickle(name: str, content: bytes, sizes: Mapping[str, int]) -> Any:
-    """The value in the pickle ``name``, of inert objects; ``sizes`` are the bytes of each tensor's data by key.
+    """Return the value in the pickle ``name``, made of inert objects. Raises :class:`NotVetted`.
 
-    Raises :class:`NotVetted`.
+    ``sizes`` holds the number of bytes of each tensor's data by key.
     """
     try:
         for instruction, argument, _ in pickletools.genops(content):
@@ -71,13 +71,13 @@ def _check(name: str, instruction: str, argument: Any) -> None:
 
 
 class PickledObject:
-    """An object of one of the file's classes, with its attributes; it does nothing."""
+    """An inert object of one of the file's classes, with its attributes."""
 
     class_name = ""
     attributes: dict[str, Any] | None = None
 
     def __init__(self, *_: Any) -> None:
-        """Members of an enumeration are made with their value."""
+        """Accept the value of a member of an enumeration."""
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict) or self.attributes is not None:  # PyTorch would make a second object
@@ -86,14 +86,14 @@ class PickledObject:
 
 
 class _StandIn:
-    """Stands for a tensor, a function or a type of tensors, and refuses to be changed."""
+    """A stand-in for a tensor, a function or a tensor type. It refuses changes."""
 
     def __setstate__(self, state: Any) -> None:
         raise NotVetted("it changes a tensor or function in an unusual way")
 
 
 class _Function(_StandIn):
-    """A function of PyTorch: it returns its first argument, or a stand-in for the tensor that it makes."""
+    """A stand-in for a function of PyTorch. It returns its first argument, or a stand-in for a tensor."""
 
     def __init__(self, returns_first: bool) -> None:
         self._returns_first = returns_first
@@ -103,14 +103,14 @@ class _Function(_StandIn):
 
 
 class _Storage(_StandIn):
-    """The class of a tensor's data, by its name."""
+    """A stand-in for the class of a tensor's data, with the name of the class."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
 class _Reader(pickle.Unpickler):
-    """Reads a pickle without making any object of it, and compares the sizes of tensors with their data."""
+    """Reads a pickle into inert objects, and compares the sizes of tensors with their data."""
 
     def __init__(self, stream: io.BytesIO, name: str, sizes: Mapping[str, int]) -> None:
         super().__init__(stream)
@@ -118,7 +118,7 @@ class _Reader(pickle.Unpickler):
         self._classes: dict[str, type[PickledObject]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """An inert stand-in for any class or function."""
+        """Return an inert stand-in for any class or function."""
         if module == "torch":
             return _Storage(name)
         if module == "collections":
@@ -133,9 +133,9 @@ class _Reader(pickle.Unpickler):
         return self._classes[full]
 
     def persistent_load(self, pid: Any) -> Any:
-        """The data of a tensor: ``("storage", class, key, device, number of values)``.
+        """Return a stand-in for the data of a tensor: ``("storage", class, key, device, number of values)``.
 
-        PyTorch before 1.5 adds ``None``, which PyTorch's reader does not look at.
+        PyTorch before 1.5 adds ``None``, which PyTorch's reader ignores.
         """
         kind, storage, key, _, count, *more = pid
         if kind != "storage" or not isinstance(storage, _Storage) or type(count) is not int or more not in ([], [None]):

@@ -1,8 +1,8 @@
 """Vets the source code in a TorchScript file.
 
-The code is the small part of Python that PyTorch writes when it saves a network. Everything beyond that part is
-refused, also where it would do no harm: an allow-list has no gaps. Vetted code is written anew from its syntax tree, so
-that PyTorch parses what was checked, without comments and in plain strings.
+PyTorch writes the code of a saved network in a small part of Python. Vetting refuses everything beyond this part, also
+harmless code, because an allow-list has no gaps. It writes the vetted code anew from its syntax tree. So PyTorch parses
+exactly the checked code, without comments and in plain strings.
 """
 
 import ast
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 _BASES = ("Module", "NamedTuple", "Enum")
-# Functions of TorchScript itself that its saved code calls, and the operators that they stand for.
+# Functions of TorchScript in saved code, and the operators that they call.
 _BUILTINS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("annotate", "uninitialized", "getattr", "range"), ()),
     "unchecked_cast": ("prim::unchecked_cast",),
@@ -24,8 +24,8 @@ _BUILTINS: Mapping[str, tuple[str, ...]] = {
     "isinstance": ("prim::isinstance",),
 }
 _TYPED = ("annotate", "unchecked_cast", "uninitialized")  # their first argument is a type
-# PyTorch divides constants while it loads code, and crashes for 1 % 0 and for the smallest whole number by -1.
-# So divisors are hidden from it until the network computes, when argument_checks.py checks them.
+# PyTorch divides constants while it loads code, and crashes for 1 % 0 and for the smallest integer divided by -1.
+# So vetting hides divisors from PyTorch until the network computes. Then argument_checks.py checks them.
 _DIVISIONS = ("floordiv", "remainder")
 _SPECIAL_METHODS = ("__init__", "__len__", "__contains__", "__getitem__", "__call__")
 _CONSTANT = re.compile(r"c\d+")
@@ -33,15 +33,15 @@ _ROOTS = ("torch", "ops", "__torch__", "CONSTANTS")
 
 
 class NotVetted(Exception):
-    """Why TorchScript is not loaded, as a clause: ``it calls torch.save (code/__torch__.py, line 12)``."""
+    """The reason to refuse TorchScript, as a clause: ``it calls torch.save (code/__torch__.py, line 12)``."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What code may refer to.
+    """Names that code may use.
 
-    ``allowed`` are operators such as ``aten::add``; ``is_operator`` tells whether PyTorch has an operator of a name;
-    ``methods`` are the methods that the file itself defines.
+    ``allowed`` holds operators such as ``aten::add``. ``is_operator`` returns whether PyTorch has an operator of a
+    name. ``methods`` holds the methods that the file itself defines.
     """
 
     allowed: Collection[str]
@@ -52,7 +52,7 @@ class Vocabulary:
 def vetted_sources(
     sources: Mapping[str, bytes], allowed: Collection[str], is_operator: Callable[[str], bool]
 ) -> dict[str, str]:
-    """The code of all files by their names, written anew. Raises :class:`NotVetted`."""
+    """Return the code of all files by file name, written anew. Raises :class:`NotVetted`."""
     trees = {name: _parsed(name, content) for name, content in sources.items()}
     vocabulary = Vocabulary(allowed, is_operator)
     for tree in trees.values():
@@ -63,7 +63,7 @@ def vetted_sources(
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text holds printable characters, spaces and line breaks only."""
+    """Return whether a text holds only printable characters, tabs and line breaks."""
     return all(letter.isprintable() or letter in "\n\t" for letter in text)
 
 
@@ -85,14 +85,14 @@ def _vetted(name: str, tree: ast.Module, vocabulary: Vocabulary) -> str:
 
 
 class _Checker:
-    """Checks the nodes of one file; every method raises :class:`NotVetted` where a node is not allowed."""
+    """Checks the nodes of one file. Every method raises :class:`NotVetted` for a node that is not allowed."""
 
     def __init__(self, name: str, vocabulary: Vocabulary) -> None:
         self.name, self.vocabulary = name, vocabulary
-        self.functions: set[str] = set()  # names that stand for functions of the file, within one function
+        self.functions: set[str] = set()  # local names of the file's functions, within one function
 
     def definition(self, node: ast.stmt) -> None:
-        """A class or function at the top of a file."""
+        """Check a class or function at the top of a file."""
         match node:
             case ast.ClassDef(decorator_list=[], keywords=[]) if len(node.bases) <= 1:
                 if any(not isinstance(base, ast.Name) or base.id not in _BASES for base in node.bases):
@@ -102,12 +102,12 @@ class _Checker:
             case ast.FunctionDef():
                 self.function(node)
             case ast.Assign(targets=[ast.Name(id="op_version_set")], value=ast.Constant(value=int())):
-                pass  # the first line of files of PyTorch 1.2
+                pass  # the first line in files of PyTorch 1.2
             case _:
                 self.refuse(node)
 
     def member(self, node: ast.stmt) -> None:
-        """A line in the body of a class."""
+        """Check a line in the body of a class."""
         match node:
             case ast.FunctionDef():
                 self.function(node)
@@ -125,7 +125,7 @@ class _Checker:
                 self.refuse(node)
 
     def function(self, node: ast.FunctionDef) -> None:
-        """A function or method. Default values run while a network is loaded, so they are literals."""
+        """Check a function or method. PyTorch computes default values during loading, so they must be literals."""
         arguments = node.args
         if node.decorator_list or arguments.vararg or arguments.kwarg or arguments.posonlyargs:
             self.refuse(node, f"defines {node.name} in an unusual way")
@@ -142,12 +142,12 @@ class _Checker:
         self.block(node.body)
 
     def block(self, body: Iterable[ast.stmt]) -> None:
-        """Statements of a function."""
+        """Check the statements of a function."""
         for node in body:
             self.statement(node)
 
     def statement(self, node: ast.stmt) -> None:
-        """One statement of a function."""
+        """Check one statement of a function."""
         match node:
             case ast.Assign(targets=[target], value=value):
                 self.target(target)
@@ -178,7 +178,7 @@ class _Checker:
                 self.refuse(node)
 
     def target(self, node: ast.expr) -> None:
-        """What a statement assigns to."""
+        """Check the target of an assignment."""
         match node:
             case ast.Name():
                 if node.id in _ROOTS or node.id in _BUILTINS:
@@ -192,7 +192,7 @@ class _Checker:
                 self.refuse(node)
 
     def expression(self, node: ast.expr) -> None:
-        """A value, or the call of an operator, function or method."""
+        """Check a value, or the call of an operator, function or method."""
         match node:
             case ast.Constant():
                 self.constant(node)
@@ -218,7 +218,7 @@ class _Checker:
                 self.refuse(node)
 
     def attribute(self, node: ast.Attribute) -> None:
-        """A part of a module, a constant of the file, or one of the file's functions."""
+        """Check a part of a module, a constant of the file, or one of the file's functions."""
         dotted = dotted_name(node)
         root, _, rest = dotted.partition(".")
         if root in ("torch", "ops"):
@@ -234,12 +234,12 @@ class _Checker:
             self.expression(node.value)
 
     def own_name(self, node: ast.AST, dotted: str) -> None:
-        """The name of a class or function of the file."""
+        """Check the name of a class or function of the file."""
         if "torch.classes" in dotted:  # classes of C++
             self.refuse(node, f"uses {dotted}")
 
     def call(self, node: ast.Call) -> None:
-        """A call, with its arguments."""
+        """Check a call with its arguments."""
         arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
         if any(keyword.arg is None for keyword in node.keywords):
             self.refuse(node)
@@ -284,18 +284,18 @@ class _Checker:
                 keyword.value = _hidden(keyword.value)
 
     def operators(self, node: ast.AST, called: str, names: Iterable[str]) -> None:
-        """Operators of PyTorch by their full names."""
+        """Check operators of PyTorch by full name."""
         if not all(name in self.vocabulary.allowed for name in names):
             self.refuse(node, f"calls {called}")
 
     def method(self, node: ast.AST, name: str) -> None:
-        """A method of the file's classes; a tensor has operators as methods, too."""
+        """Check a method of the file's classes. Tensors have operators as methods, too."""
         known = name in self.vocabulary.methods
         if not known or (self.vocabulary.is_operator(name) and f"aten::{name}" not in self.vocabulary.allowed):
             self.refuse(node, f"calls the method {name}")
 
     def type(self, node: ast.expr) -> None:
-        """The type of a value, such as ``Optional[Tensor]``."""
+        """Check the type of a value, such as ``Optional[Tensor]``."""
         match node:
             case ast.Name():
                 if node.id in ("torch", "ops"):
@@ -313,7 +313,7 @@ class _Checker:
                 self.refuse(node, f"names the type {ast.unparse(node)[:80]}")
 
     def literal(self, node: ast.expr) -> None:
-        """A value that computes nothing."""
+        """Check a value that computes nothing."""
         match node:
             case ast.Call(func=ast.Name(id="annotate"), args=[kind, value], keywords=[]):
                 self.type(kind)
@@ -329,16 +329,16 @@ class _Checker:
                 self.refuse(node, "has a default value that is no literal")
 
     def parts(self, node: ast.List | ast.Tuple | ast.Dict) -> list[ast.expr]:
-        """The values in a list or tuple; the keys and values of a dictionary."""
+        """Return the values in a list or tuple, or the keys and values of a dictionary."""
         if not isinstance(node, ast.Dict):
             return node.elts
         keys = [key for key in node.keys if key is not None]
-        if len(keys) < len(node.keys):  # another dictionary is unpacked
+        if len(keys) < len(node.keys):  # a key of None unpacks another dictionary
             self.refuse(node)
         return [*keys, *node.values]
 
     def constant(self, node: ast.Constant) -> None:
-        """A number, a truth value, nothing, or a text that is safe to print."""
+        """Check a constant: a number, a truth value, ``None``, or a text that is safe to print."""
         if isinstance(node.value, str):
             if not is_plain(node.value):
                 self.refuse(node, "holds a text with control characters")
@@ -346,26 +346,26 @@ class _Checker:
             self.refuse(node)
 
     def refuse(self, node: ast.AST, does: str | None = None) -> NoReturn:
-        """Say what is not allowed, and where."""
+        """Raise :class:`NotVetted` with the reason and the line."""
         line = getattr(node, "lineno", 0)
         does = does or f"has a statement that networks do not need ({type(node).__name__})"
         raise NotVetted(f"it {does} ({self.name}, line {line})")
 
 
 def _hidden(node: ast.expr) -> ast.expr:
-    """A value taken out of a list. PyTorch does not compute it while it loads code. Literals but 0 are safe."""
+    """Return a value as an element of a list: PyTorch does not compute it during loading. Literals but 0 are safe."""
     if isinstance(node, ast.Constant) and node.value:
         return node
     return ast.Subscript(ast.List([node], ast.Load()), ast.Constant(0), ast.Load())
 
 
 def _is_special(name: str) -> bool:
-    """Whether Python or PyTorch calls a method of that name by itself; PyTorch names getters ``__name_getter``."""
+    """Return whether Python or PyTorch calls a method of this name by itself. PyTorch's getters are ``__x_getter``."""
     return name.startswith("__") and name.endswith("__")
 
 
 def dotted_name(node: ast.AST) -> str:
-    """``a.b.c`` for such an expression, the empty text for any other."""
+    """Return ``a.b.c`` for an expression of this form, an empty text for any other."""
     match node:
         case ast.Name(id=name):
             return name

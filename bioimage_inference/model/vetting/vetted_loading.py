@@ -1,39 +1,47 @@
-"""Loads TorchScript that was checked, from a fresh archive in memory.
+"""Loads vetted TorchScript from a fresh archive in memory.
 
-PyTorch's own reader gives the members of the file, because another reader can see other members in the same file (two
-directories, names that differ in case). The parts of ``torch._C`` that this module uses were tested with torch 2.13.
+PyTorch's own reader gives the members of the file, because another reader can find other members in the same file (two
+directories, names that differ in case). The used parts of ``torch._C`` were tested with torch 2.13.
 """
 
 import io
 import os
 import re
-import resource
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .declarations import declared_classes, vet_casts, vet_objects
-from .operator_list import allowed_operations
 from .pickles import vet_pickle
 from .source_code import NotVetted, vetted_sources
 
 if TYPE_CHECKING:
     import torch
 
+OPERATIONS = Path(__file__).with_name("allowed_operations.tsv")
+"""The list of allowed operators. ``scripts/list_operations.py`` writes it with the source of each operator."""
 _CODE = re.compile(r"code/[\w/]+\.py")
 _PICKLES = {"data.pkl": "data/", "constants.pkl": "constants/"}
-_FACTS = ("version", ".data/version", "byteorder")  # the second where an operator is newer than the file format
+_FACTS = ("version", ".data/version", "byteorder")  # the second for operators that are newer than the file format
 _OFFSET_OF_METHOD, _STORED = 8, b"\0\0"  # in the local header of a zip archive, and "not compressed"
-_MOST_AT_ONCE = 1 << 30  # bytes; a call of the kernel copies less than 2 GiB
-_MOST_CODE = 16 << 20  # bytes; the largest networks of the zoo have less than 1 MiB
+_MOST_AT_ONCE = 1 << 30  # bytes per call of sendfile, which copies less than 2 GiB
+_MOST_CODE = 16 << 20  # bytes; the code of the largest zoo networks has less than 1 MiB
+
+
+@cache
+def allowed_operations() -> frozenset[str]:
+    """Return the names of the allowed operators with their namespaces: ``aten::conv2d``, ``prim::If``."""
+    lines = OPERATIONS.read_text(encoding="utf-8").splitlines()
+    return frozenset(line.split("\t")[0] for line in lines if line and not line.startswith("#"))
 
 
 def load_vetted(path: Path) -> "torch.nn.Module":
-    """The network in a TorchScript file, on the CPU, after every check.
+    """Return the network in a TorchScript file, on the CPU, after all checks.
 
-    Raises :class:`NotVetted` where the file may do anything but compute, and what PyTorch raises for a damaged file.
+    Raises :class:`NotVetted` for a file that may do more than compute, and errors of PyTorch for a damaged file.
     """
     import torch
 
@@ -51,20 +59,23 @@ def load_vetted(path: Path) -> "torch.nn.Module":
 
 
 def _memory() -> BinaryIO:
-    """Memory for the fresh archive: a file without a name, to which the kernel copies, or else a buffer.
+    """Return memory for the fresh archive: an unnamed file, to which the kernel can copy, or else a buffer.
 
-    Only Linux has such files, and a limit on the size of files (``ulimit -f``) would count for them.
+    Only Linux has unnamed files in memory, and a limit of file sizes (``ulimit -f``) also limits them.
     """
-    if sys.platform != "linux" or resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
-        return io.BytesIO()
-    return os.fdopen(os.memfd_create("network"), "w+b")
+    if sys.platform == "linux":
+        import resource
+
+        if resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
+            return os.fdopen(os.memfd_create("network"), "w+b")
+    return io.BytesIO()
 
 
 def _imported(unit: Any, archive: BinaryIO) -> Any:
-    """The network in an archive that :func:`_memory` gave, compiled into ``unit``, on the CPU."""
+    """Return the network in an archive of :func:`_memory`, compiled into ``unit``, on the CPU."""
     import torch
 
-    compiler: Any = torch._C  # its types are wrong
+    compiler: Any = torch._C  # its type hints are wrong
     cpu = torch.device("cpu")
     if isinstance(archive, io.BytesIO):
         return compiler.import_ir_module_from_buffer(unit, archive.getvalue(), cpu, {}, False)
@@ -73,7 +84,7 @@ def _imported(unit: Any, archive: BinaryIO) -> Any:
 
 
 def _write_fresh_archive(path: Path, file: BinaryIO) -> None:
-    """Write the members that a network needs, checked, as a zip archive."""
+    """Check the members that a network needs, and write them as a zip archive."""
     import torch
 
     reader: Any = torch._C.PyTorchFileReader(str(path))
@@ -92,9 +103,8 @@ def _write_fresh_archive(path: Path, file: BinaryIO) -> None:
         for name, folder in _PICKLES.items():
             if name in names:
                 content = reader.get_record(name)
-                objects[name] = vet_pickle(
-                    name, content, {key.removeprefix(folder): size for key, size in sizes.items()}
-                )
+                data = {key.removeprefix(folder): size for key, size in sizes.items()}
+                objects[name] = vet_pickle(name, content, data)
                 archive.writestr(_member(name), content)
         sources = {name: reader.get_record(name) for name in names if _CODE.fullmatch(name)}
         if sum(map(len, sources.values())) > _MOST_CODE:
@@ -108,9 +118,9 @@ def _write_fresh_archive(path: Path, file: BinaryIO) -> None:
 
 
 def _copy_data(name: str, size: int, reader: Any, source: BinaryIO, archive: zipfile.ZipFile) -> None:
-    """Copy the data of a tensor, which may take a gigabyte: by the kernel, if they are not compressed and it can.
+    """Copy the data of a tensor, which may have a gigabyte. The kernel copies uncompressed data to an unnamed file.
 
-    The checksum in the copy is 0 then. PyTorch looks at none.
+    The checksum in such a copy is 0, because PyTorch does not check it.
     """
     file, member = archive.fp, _member(name)
     assert file is not None
@@ -129,16 +139,16 @@ def _copy_data(name: str, size: int, reader: Any, source: BinaryIO, archive: zip
         place += copied
     file.seek(0, os.SEEK_END)
     archive.filelist.append(member)
-    archive.start_dir = file.tell()  # where the next member, or the directory, is written
+    archive.start_dir = file.tell()  # place of the next member, or of the directory
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    """The name of a member in the fresh archive, without the time of day."""
+    """Return the name of a member in the fresh archive, without a time."""
     return zipfile.ZipInfo(f"network/{name}")
 
 
 def _is_operator(name: str) -> bool:
-    """Whether PyTorch knows an operator of that name, which would be a method of tensors, lists or texts."""
+    """Return whether PyTorch has an operator of this name, which is then a method of tensors, lists or texts."""
     import torch
 
     schemas: Any = torch._C._jit_get_schemas_for_operator
@@ -146,7 +156,7 @@ def _is_operator(name: str) -> bool:
 
 
 def _vet_graphs(unit: Any) -> None:
-    """Check what the compiler made of the code. Raises :class:`NotVetted`."""
+    """Raise :class:`NotVetted` for compiled code with an operator or cast that is not allowed."""
     allowed = allowed_operations()
     for function in unit.get_functions():
         vet_casts(function.graph)
@@ -156,7 +166,7 @@ def _vet_graphs(unit: Any) -> None:
 
 
 def kinds(graph: Any) -> Iterator[str]:
-    """The kind of every node of a graph, such as ``aten::add``, those of inner blocks included."""
+    """Yield the kind of every node of a graph, such as ``aten::add``, with the nodes of inner blocks."""
     for node in graph.nodes():
         yield node.kind()
         for block in node.blocks():

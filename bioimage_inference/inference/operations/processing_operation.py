@@ -1,7 +1,6 @@
 """One processing operation as a value: what it measures, computes and needs, and how it is put in words."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ...array_types import Array
-from ...errors import ModelError
 from ...model.spec import Operation
 from ...model.trust import TrustPolicy
 from ..statistics import Measure
@@ -53,11 +51,6 @@ class Context:
         return array.reshape([-1 if letter == axis else 1 for letter in self.letters])
 
 
-def _unchanged(step: Operation, root: Path, policy: TrustPolicy) -> Operation:
-    del root, policy
-    return step
-
-
 @dataclass(frozen=True)
 class ProcessingOperation:
     """An operation that descriptions can name as a step of pre- or postprocessing.
@@ -69,7 +62,7 @@ class ProcessingOperation:
     apply
         Returns the processed array.
     in_words
-        Says what happens to the values, for users. Empty if users need not know.
+        Given the arguments, returns a phrase for users on what happens to the values. Empty if users need not know.
     measures
         Given the arguments and the id of the step's tensor, returns the statistics that the operation needs.
     needs_sample
@@ -98,16 +91,7 @@ class ProcessingOperation:
     trap: Callable[[Kwargs, str], str | None] = lambda *_: None
     needs_floats: bool = True
     package: str | None = None
-    load: Callable[[Operation, Path, TrustPolicy], Operation] = _unchanged
-
-
-@contextmanager
-def failures_of_model(name: str) -> Iterator[None]:
-    """Turn any error of code that is not part of this program into a :class:`ModelError` that names the step."""
-    try:
-        yield
-    except Exception as error:
-        raise ModelError(f"The step {name} of the model failed: {type(error).__name__}: {error}") from error
+    load: Callable[[Operation, Path, TrustPolicy], Operation] = lambda step, *_: step
 
 
 def numbers_in_words(values: Any) -> str:

@@ -1,0 +1,258 @@
+"""A run in plain words, from its provenance record: lines of text for the terminal, rows of tables for the report."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..model.spec import Operation, TensorSpec
+from ..text import byte_size, capitalised, times
+from .describe_model import FEW_NAMES, WEIGHTS_NAMES, operations_in_words
+
+Record = Mapping[str, Any]
+Row = tuple[str, Sequence[str]]
+"""A label, and lines of plain text."""
+
+_FILES = ("tiff", "npy", "zarr")
+_AXES_FROM = {"file": "as the file names them", "user": "as given with --axes", "guess": "guessed from the model"}
+_SERIES = {"t": "time points", "p": "positions", "c": "channels"}
+_BORDERS = {
+    "natural": "The network saw no halo beyond the image's border.",
+    "mirror": "The network saw a halo of mirrored pixels beyond the image's border.",
+}
+
+
+# Lines for the terminal
+
+
+def plan_lines(record: Record) -> Iterator[str]:
+    """Yield images, model, inputs, memory, and in the last line the tiles."""
+    for one in record["inputs"]:
+        yield image_line(one)
+    yield f"  model   {record['model']['name']}"
+    for one in record["inputs"]:
+        line = f"  input   {one['tensor']}: axes {one['tensor_axes'].upper()}"
+        if one["iterated_axes"]:
+            line += f", {one['samples']} samples along {one['iterated_axes'].upper()}"
+        yield line + (f", channels {_listed(one['channels'])}" if one["channels"] is not None else "")
+    yield f"  memory  {byte_size(record['memory']['bytes'])}, {record['memory']['reason']}"
+    yield f"  tiles   {tiles_in_words(record['plan'])}"
+
+
+def image_line(one: Record) -> str:
+    """Return an input of the record in giatools' words: ``[cells.tif] axes TYX (3,512,512) uint16, 0.1 µm/px``."""
+    line = f"[{one['name']}] axes {one['axes'].upper()} ({_listed(one['shape'])}) {one['dtype']}"
+    sizes = {axis: f"{size['value']:.4g} {size['unit']}" for axis, size in one["pixel_size"].items()}
+    if "x" in sizes and sizes.get("y") == sizes["x"]:
+        line += f", {sizes.pop('x')}/px"
+        del sizes["y"]
+    return line + "".join(f", {axis} {sizes[axis]}" for axis in "xyzt" if axis in sizes)
+
+
+def tiles_in_words(plan: Record) -> str:
+    """Return number, size, halo and padding of the tiles of a plan, for example ``4 of 512×512 (y x), halo 32``."""
+    words = f"{plan['tiles']} of {times(plan['tile'].values())} ({' '.join(plan['tile'])})"
+    if plan["batch"] > 1:
+        words += f", up to {plan['batch']} at once"
+    if len(set(plan["halo"].values())) == 1:
+        words += "".join(f", halo {size}" for size in set(plan["halo"].values()))
+    elif plan["halo"]:
+        words += f", halo {', '.join(f'{axis} {size}' for axis, size in plan['halo'].items())}"
+    if plan["padding"]:
+        added = (f"{axis} {before}+{after}" for axis, (before, after) in plan["padding"].items())
+        words += f", padded by {', '.join(added)}"
+    return words + (", border mirrored" if plan["border"] == "mirror" else "")
+
+
+def result_lines(record: Record) -> Iterator[str]:
+    """Yield weights, device, outputs with their files, times and notes."""
+    if "weights" in record:
+        yield f"  weights {record['weights']['format']}"
+    if "device" in record:
+        yield f"  device  {record['device']['reason']}"
+        engine, precision = record["engine"], record["device"]["precision"]
+        if engine["name"] != "torch" or precision != "float32":
+            yield f"  engine  {engine['name']} in {precision}: {engine['reason']}"
+    for output in record["outputs"]:
+        shape = _listed("?" if size is None else size for size in output["shape"])
+        line = f"  output  {output['id']}: {output['axes'].upper()} ({shape}) {output['dtype'] or ''}"
+        names = output.get("channel_names", ())
+        if names:
+            line += f", channels {', '.join(names)}" if len(names) <= FEW_NAMES else f", {len(names)} channels"
+        yield line.rstrip()
+        yield from (f"          {output[kind]}" for kind in _FILES if output.get(kind))
+    if "seconds" in record:
+        stages = (f"{stage} {value:.2f}" for stage, value in record["seconds"].items() if stage != "total")
+        yield f"  time    {record['seconds']['total']:.2f} s ({', '.join(stages)})"
+    for note in record["notes"]:
+        yield f"  note    {note}"
+
+
+# Rows and sentences for the report
+
+
+def work_rows(record: Record) -> list[Row]:
+    """Return images, processing and computation: what was done, with which values."""
+    return [*_image_rows(record), *_processing_rows(record), *_computing_rows(record)]
+
+
+def file_rows(record: Record) -> Iterator[Row]:
+    """Yield the files with their SHA-256."""
+    for one in record["inputs"]:
+        size = f" ({byte_size(one['bytes'])})" if one["bytes"] else ""
+        yield f"Image ({one['tensor']})", [f"{one['file'] or 'an array in memory'}{size}", *_hash(one["sha256"])]
+    for one in record["outputs"]:
+        yield f"Output ({one['id']})", [_array(one), *_files(one, _FILES)]
+    objects = _files(record.get("objects") or {}, ("labels", "table", "overlay"))
+    if objects:
+        yield "Objects", objects
+    yield "Model", [record["model"]["source"], *_hash(record["model"]["sha256"])]
+    yield "Weights", [record["weights"]["file"], *_hash(record["weights"]["sha256"])]
+
+
+def time_rows(record: Record) -> list[Row]:
+    """Return the seconds of each stage, the sum last."""
+    return plain_rows({capitalised(stage): f"{value:.2f} s" for stage, value in record["seconds"].items()})
+
+
+def plain_rows(values: Mapping[str, str]) -> list[Row]:
+    """Return a row for each entry."""
+    return [(label, [value]) for label, value in values.items()]
+
+
+def objects_in_words(objects: Record) -> str:
+    """Return how the segmentation found objects, and their median size where it is known."""
+    minus = "" if str(objects["boundary"]) == "none" else f" minus the boundary (channel {objects['boundary']})"
+    words = (
+        f"Objects grow from where the foreground (channel {objects['foreground']}){minus} is above "
+        f"{objects['threshold']} to where the foreground falls to 0.5. They have at least {objects['min_size']} pixels."
+    )
+    median = objects.get("median_size") or {}
+    if median.get("px") is not None:
+        power = "³" if len(objects.get("spatial", "yx")) == 3 else "²"
+        extent = f" ({median['um']:.4g} µm{power})" if median.get("um") is not None else ""
+        words += f" Their median size is {median['px']:,g} pixels{extent}."
+    return words
+
+
+def start_time(record: Record) -> str:
+    """Return when the run began, for instance ``21 November 2026, 14:03 UTC``."""
+    began = datetime.fromisoformat(record["started"])
+    return f"{began.day} {began:%B %Y, %H:%M} UTC"
+
+
+def field_of_view(one: Record) -> str:
+    """Return pixels along x, y and z, the extent where the pixel size is known, and the lengths of series."""
+    extents = dict(zip(one["axes"], one["shape"], strict=True))
+    if "x" not in extents or "y" not in extents:
+        return ""
+    space = "xyz" if extents.get("z", 1) > 1 else "xy"
+    words = [f"{' × '.join(str(extents[letter]) for letter in space)} pixels"]
+    sizes = one["pixel_size"]
+    if all(letter in sizes for letter in space) and len({sizes[letter]["unit"] for letter in space}) == 1:
+        field = (f"{extents[letter] * sizes[letter]['value']:.4g}" for letter in space)
+        words.append(f"{' × '.join(field)} {sizes['x']['unit']}")
+    words += [f"{extents[letter]} {name}" for letter, name in _SERIES.items() if extents.get(letter, 1) > 1]
+    return ", ".join(words)
+
+
+def along(sizes: Mapping[str, int]) -> str:
+    """Return a number for each axis, for example ``4 along y, 5 along x``."""
+    return ", ".join(f"{size} along {letter}" for letter, size in sizes.items())
+
+
+def grid_in_words(plan: Record) -> str:
+    """Return how many tiles lie along each axis that is cut."""
+    return along({letter: count for letter, count in plan["grid"].items() if count > 1})
+
+
+def _image_rows(record: Record) -> Iterator[Row]:
+    """Yield each image and how it filled the model's input."""
+    for one in record["inputs"]:
+        source = _AXES_FROM.get(one["axes_from"], one["axes_from"])
+        lines = [f"{one['name']}: {_array(one)}, {source}"]
+        if one["pixel_size"]:
+            sizes = (f"{axis} {size['value']:.4g} {size['unit']}" for axis, size in one["pixel_size"].items())
+            lines.append(f"Pixel size {', '.join(sizes)}")
+        lines.append(f"Axes of the model's input {one['tensor_axes'].upper()}")
+        if one["iterated_axes"]:
+            lines.append(f"{one['samples']} samples along {one['iterated_axes'].upper()}, each predicted on its own")
+        if one["channels"] is not None:
+            lines.append(f"Channels {', '.join(map(str, one['channels']))} were given to the model")
+        yield f"Image ({one['tensor']})", lines
+
+
+def _processing_rows(record: Record) -> Iterator[Row]:
+    """Yield pre- and postprocessing of each tensor, with the values that were used."""
+    steps = record["processing"]
+    inputs = [one["tensor"] for one in record["inputs"]]
+    for tensor in dict.fromkeys(step["tensor"] for step in steps):
+        when = "Before the network" if tensor in inputs else "After the network"
+        yield f"{when} ({tensor})", [_step(step) for step in steps if step["tensor"] == tensor]
+
+
+def _computing_rows(record: Record) -> Iterator[Row]:
+    """Yield tiles, weights, engine, device, memory and options."""
+    yield "Tiles", list(_tiles(record["plan"]))
+    weights, engine, device, memory = (record[name] for name in ("weights", "engine", "device", "memory"))
+    yield "Weights", [f"{WEIGHTS_NAMES.get(weights['format'], weights['format'])}, {weights['file']}"]
+    yield "Engine", [f"{engine['name']}: {engine['reason']}"]
+    yield "Device", [f"{device['reason']}; {device['precision']}, {device['threads']} threads", device["processor"]]
+    budget = f"The budget was {byte_size(memory['bytes'])}, {memory['reason']}"
+    yield "Memory", [f"Peak memory {byte_size(memory['peak_bytes'])}", budget]
+    if record["options"]:
+        yield "Options", [f"{name} {value}" for name, value in record["options"].items()]
+
+
+def _step(step: Record) -> str:
+    """Return a step of the processing in words, with its arguments and the statistics that it used."""
+    operation = Operation(step["step"], step["arguments"])
+    words = operations_in_words(TensorSpec(step["tensor"], axes=(), operations=(operation,)))
+    text = capitalised(words[0]) if words else f"Numbers as {step['arguments'].get('dtype')}"
+    arguments = "".join(f", {name} {value}" for name, value in step["arguments"].items() if value is not None)
+    values = "; ".join(f"{one['statistic']} {_values(one['values'])}" for one in step["statistics"])
+    return f"{text} [{step['step']}{arguments}]" + (f": {values}" if values else "")
+
+
+def _values(samples: Sequence[Sequence[float | None]]) -> str:
+    """Return the values of a statistic, one per sample and channel, or their range where there are more than four."""
+    values = [value for sample in samples for value in sample]
+    known = [value for value in values if value is not None]
+    if not known:
+        return "not a number"
+    if len(values) <= 4:
+        return ", ".join("not a number" if value is None else f"{value:.6g}" for value in values)
+    return f"{min(known):.6g} to {max(known):.6g} ({len(values)} values)"
+
+
+def _tiles(plan: Record) -> Iterator[str]:
+    size = f"{times(plan['tile'].values())} pixels ({' '.join(plan['tile'])})"
+    if plan["tiles"] == 1:
+        yield f"One tile of {size}"
+    else:
+        yield f"{plan['tiles']} tiles of {size}: {grid_in_words(plan)}"
+        halo = along(plan["halo"])
+        yield f"Halo in pixels {halo}; it is computed with each tile, then cropped" if halo else "No halo"
+    if plan["padding"]:
+        added = (f"{letter} {before} before and {after} after" for letter, (before, after) in plan["padding"].items())
+        yield f"Padding in pixels, which is cropped again: {', '.join(added)}"
+    yield _BORDERS.get(plan["border"], str(plan["border"]))
+    computed = f"{plan['computed_per_pixel']:.3g}"
+    yield f"{computed} pixel{'s' * (computed != '1')} computed for each pixel of the image"
+
+
+def _array(one: Record) -> str:
+    return f"axes {one['axes'].upper()} ({times(one['shape'])}), {one['dtype']}"
+
+
+def _files(one: Record, kinds: Sequence[str]) -> list[str]:
+    """Return the files of these kinds, each followed by its SHA-256."""
+    hashes = one.get("sha256") or {}
+    return [line for kind in kinds if one.get(kind) for line in (str(one[kind]), *_hash(hashes.get(kind)))]
+
+
+def _hash(sha256: str | None) -> list[str]:
+    return [f"SHA-256 {sha256}"] if sha256 else []
+
+
+def _listed(values: Any) -> str:
+    return ",".join(map(str, values))

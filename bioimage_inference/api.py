@@ -1,10 +1,10 @@
-"""The Python interface: open a model once, predict images with it. The command line and Galaxy call nothing else."""
+"""The Python interface: open a model once, predict images with it. The command line and Galaxy use nothing else."""
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,15 @@ from .errors import OutOfMemoryError
 from .files.overwriting import REPLACED, check_writable
 from .files.scratch import scratch_folder
 from .files.typed_path import input_path, user_path
-from .image.image import Image, PixelSize
+from .image.image import Image
 from .image.labelled_array import data_array_image
-from .image.writers.base import Sink, commit_all
-from .image.writers.memory_writer import MemorySink
-from .image.writers.npy_writer import NpySink
-from .image.writers.tiff_writer import NoTiffSink, TiffSink
 from .inference.operations.registry import with_loaded_code
+from .inference.outputs import OpenedOutput, Outputs
+from .inference.outputs import Target as Target
 from .inference.pipeline import Job, Progress, Record, run
-from .inference.planning import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
-from .inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
+from .inference.planning import ImageLike, Prepared, close, prepare, sources_of
 from .machine.memory import peak_memory
-from .model.spec import ModelSpec, TensorSpec
+from .model.spec import ModelSpec
 from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
@@ -52,60 +49,126 @@ from .zoo.resolving import OpenedModel, open_model_files
 if TYPE_CHECKING:
     from xarray import DataArray
 
-    from .network.loading import Loaded
+    from .inference.calibration import Calibration
+    from .network.loading import LoadedNetwork
+    from .network.network import Network
+    from .report.model_facts import Facts
 
 Planned = Callable[[Mapping[str, Any]], None]
-"""Called with the record so far, once tiles are chosen."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """The files of one output tensor; ``None`` for one that is not wanted."""
-
-    tiff: Path | None = None
-    npy: Path | None = None
+"""A function that is called with the record so far when tiles are chosen."""
 
 
 class Model:
-    """An opened model. Its network is loaded when it is first needed, and then kept.
+    """An opened model, see :func:`open_model`.
 
-    Threads of a process may share a model: predictions with it take turns. Networks of several models compute one tile
-    at a time, because torch's number of threads belongs to the process.
+    The network is loaded for the first prediction, and kept. So are the tiles for each image shape, as long as they fit
+    into memory. Threads of a process may share a model; their predictions take turns. Networks of several models
+    compute one tile at a time, because torch's number of threads belongs to the process.
     """
 
-    def __init__(self, opened: OpenedModel, source: SourceRecord | None = None) -> None:
+    def __init__(
+        self, opened: OpenedModel, source: SourceRecord | None = None, network: "Network | None" = None
+    ) -> None:
         self.opened = opened
         self.source = source or source_record(opened.package.source, None, None, None)
-        self._loaded: dict[tuple[Any, ...], Loaded] = {}
         self.turn = Lock()
+        self._network = network
+        self._loaded: dict[tuple[Any, ...], LoadedNetwork] = {}
+        self._calibrations: dict[tuple[Any, ...], Calibration] = {}
 
     @property
     def spec(self) -> ModelSpec:
-        """What the description says."""
+        """The facts of the model's description."""
         return self.opened.spec
 
+    def predict(self, image: "ImageLike | DataArray", **arguments: Any) -> Prediction:
+        """Predict one image. The arguments, errors and result are those of the function :func:`predict`.
+
+        Examples
+        --------
+        >>> with open_model("demo-model.zip") as model:
+        ...     prediction = model.predict("nuclei.tif", tile=(128, 128))
+        >>> prediction.record["plan"]["tiles"]
+        20
+        """
+        return predict(self, image, **arguments)
+
+    def inspect(self) -> "Facts":
+        """Return what the model is for, what it takes and gives, and whether it runs here; no weights are loaded.
+
+        Returns
+        -------
+        Facts
+            The content of ``bioimage-inference inspect --json``.
+
+        Examples
+        --------
+        >>> with open_model("demo-model.zip") as model:
+        ...     facts = model.inspect()
+        >>> facts["name"], facts["runs_here"]
+        ('Demo U-Net for nuclei', True)
+        """
+        from .report.model_facts import model_facts
+
+        return model_facts(self.opened, trust_policy())
+
     def is_loaded(self, options: Options) -> bool:
-        """Whether the network is there already, as the options want it."""
+        """Return whether the network for these options is loaded."""
         return _network_options(options) in self._loaded
 
     def check_weights(self) -> None:
-        """Raise :class:`ModelError` where the model has no PyTorch weights. Loads nothing."""
+        """Raise :class:`ModelError` if the model has no PyTorch weights. Nothing is loaded."""
         check_offered(self.spec, self.opened.package.bare_weights)
 
-    def load(self, options: Options) -> "Loaded":
-        """The network as the options want it. Raises :class:`ModelError`, :class:`TrustError`, :class:`UsageError`."""
-        from .network.loading import load_network
+    def load(self, options: Options) -> "LoadedNetwork":
+        """Return the network for these options, loaded once.
 
-        wanted = _network_options(options)
-        if wanted not in self._loaded:
-            bare, policy = self.opened.package.bare_weights, trust_policy(options.trust_model_code)
-            self._loaded[wanted] = load_network(with_loaded_code(self.spec, policy), bare, policy, options)
-        return self._loaded[wanted]
+        Raises :class:`ModelError`, :class:`TrustError`, or :class:`UsageError`.
+        """
+        from .network.loading import given_network, load_network
+
+        key = _network_options(options)
+        if key not in self._loaded:
+            policy = trust_policy(options.trust_model_code)
+            spec = with_loaded_code(self.spec, policy)
+            if self._network is not None:
+                self._loaded[key] = given_network(self._network, spec, options)
+            else:
+                self._loaded[key] = load_network(spec, self.opened.package.bare_weights, policy, options)
+        return self._loaded[key]
+
+    def calibration(self, prepared: Prepared, options: Options) -> "Calibration":
+        """Return the plan for the loaded network: made once for each image shape and options, while it fits.
+
+        Raises the errors of :meth:`load`, and :class:`OutOfMemoryError` if the budget is too small for the program.
+        """
+        from .inference.calibration import calibrated
+
+        loaded, key = self.load(options), _plan_key(prepared, options)
+        kept = self._calibrations.get(key)
+        if kept is not None and kept.fits(prepared.budget):
+            return kept.for_image(prepared)
+        self._calibrations[key] = calibrated(prepared, loaded)
+        return self._calibrations[key]
+
+    def smaller_tiles(self, calibration: "Calibration", options: Options) -> "Calibration | None":
+        """Return a plan with smaller tiles after a tile did not fit, and keep it; ``None`` if the model allows none."""
+        smaller = calibration.with_smaller_tiles()
+        if smaller is not None:
+            self._calibrations[_plan_key(smaller.prepared, options)] = smaller
+        return smaller
 
 
 def _network_options(options: Options) -> tuple[Any, ...]:
-    """The options that a loaded network depends on."""
+    """Return the options that a loaded network depends on."""
     return options.device, options.engine, options.threads, options.precision, options.trust_model_code
+
+
+def _plan_key(prepared: Prepared, options: Options) -> tuple[Any, ...]:
+    """Return everything but the memory at hand that a plan depends on."""
+    sizes = tuple((tensor, *sorted(one.sizes.items())) for tensor, one in prepared.matched.items())
+    tile = None if options.tile is None else tuple(options.tile)
+    return *_network_options(options), options.fit, options.border, options.memory, tile, sizes
 
 
 @contextmanager
@@ -116,18 +179,51 @@ def open_model(
     model_axes: str | None = None,
     model_size: str | None = None,
     offline: bool = False,
+    network: "Network | None" = None,
 ) -> Iterator[Model]:
-    """Open a model for as long as the ``with`` block lasts.
+    """Open a model for as long as the ``with`` block lasts. No weights are loaded yet.
 
-    ``model`` is a package (zip, folder or its yaml), a weights file, or the id, title, DOI or page of a model of the
-    zoo, which is downloaded if it is not in the cache, unless ``offline``. ``description``, ``model_axes`` and
-    ``model_size`` are for a TorchScript file that the zoo does not know. Raises :class:`UsageError` or
-    :class:`ModelError`.
+    Parameters
+    ----------
+    model
+        A package (zip, folder or its yaml), a weights file, or the id, title, DOI or page of a model of the BioImage.IO
+        zoo. A model of the zoo is downloaded unless it is in the cache.
+    description
+        The yaml file of the description, for a weights file alone.
+    model_axes
+        The axes of the first input, such as ``"bcyx"``, for TorchScript weights without a description.
+    model_size
+        The size that such weights take, in pixels in the order x, y, z, c, such as ``"256,256,1,1"``.
+    offline
+        Download nothing.
+    network
+        A network that computes tiles in place of the model's weights, for tests and experiments
+        (:class:`~bioimage_inference.network.network.Network`).
+
+    Yields
+    ------
+    Model
+        The opened model.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model.
+    ModelError
+        If the model is broken or not supported.
+
+    Examples
+    --------
+    >>> with open_model("demo-model.zip") as model:
+    ...     predictions = [predict(model, image, axes="yx") for image in (numpy.ones((80, 90)), numpy.ones((64, 64)))]
+    >>> [prediction.outputs["prediction"].shape for prediction in predictions]
+    [(1, 2, 80, 90), (1, 2, 64, 64)]
     """
     yaml = None if description is None else input_path(description)
     with scratch_folder() as scratch:
         opened = open_model_files(model, scratch, yaml, model_axes, model_size, offline)
-        yield Model(opened, source_record(opened.name or user_path(model), yaml, model_axes, model_size))
+        source = source_record(opened.name or user_path(model), yaml, model_axes, model_size)
+        yield Model(opened, source, network)
 
 
 def predict(
@@ -145,15 +241,56 @@ def predict(
 ) -> Prediction:
     """Predict one image.
 
-    ``image`` is a file, an array (name its axes with ``axes="zyx"``), or an xarray DataArray, whose dimensions are the
-    axes (see :func:`~bioimage_inference.image.labelled_array.data_array_image`); ``inputs`` are further input tensors.
-    Without ``targets`` (files per output id) the outputs are arrays in memory. Files that the run reads are never
-    written; other files that exist are replaced where ``overwrite`` is true, or where a record beside them says that
-    they are an earlier result (see :func:`~bioimage_inference.files.overwriting.check_writable`). ``planned`` is called
-    with the record so far (as ``--dry-run`` gives it) before torch is imported and the network loaded, and once more
-    whenever other tiles are chosen; ``progress`` with the numbers of tiles done, first 0, and of all tiles. ``words``
-    are the options of the command line with underscores, as in :class:`Options`. Raises the errors of
-    :mod:`bioimage_inference.errors`, those of the images before torch is imported.
+    Parameters
+    ----------
+    model
+        An opened model, or a model as :func:`open_model` takes it.
+    image
+        A file; or an array of numbers or booleans (name its axes with ``axes="zyx"``); or an xarray DataArray, whose
+        dimensions are the axes and whose coordinates give the pixel size.
+    inputs
+        Further input tensors by their ids.
+    targets
+        The files of the outputs by their ids. Without targets, the outputs are arrays in memory.
+    record
+        The JSON file for the record of the run.
+    overwrite
+        Replace existing files. Otherwise only files that a record beside them names as an earlier result are replaced.
+        Files that the run reads are never replaced.
+    progress
+        Called with the number of tiles done, first 0, and the number of all tiles.
+    planned
+        Called with the record so far, as ``--dry-run`` prints it: before torch is imported and the network is loaded,
+        and again when the network or the memory call for other tiles.
+    options
+        The options of the prediction. Alternatively give them as keyword arguments, with the names of
+        :class:`Options`: ``tile=(256, 256)`` in pixels in the order z, y, x, ``memory="4GiB"``.
+
+    Returns
+    -------
+    Prediction
+        The outputs by their ids, with the model's axes (batch and channel included) and the network's dtype, mostly
+        float32; and the record.
+
+    Raises
+    ------
+    UsageError
+        For options, axes or files that do not exist or contradict each other.
+    ImageError
+        If the image cannot be read or does not fit the model. The image is checked before torch is imported.
+    ModelError, TrustError
+        If the network fails, or would run code that nobody vouched for.
+    OutOfMemoryError
+        If not even the smallest tile fits into memory.
+    OutputError
+        If an output cannot be written.
+
+    Examples
+    --------
+    >>> prediction = predict("demo-model.zip", "nuclei.tif")
+    >>> output = prediction.outputs["prediction"]
+    >>> output.axes, output.array.shape, output.array.dtype.name
+    ('bcyx', (1, 2, 300, 380), 'float32')
     """
     options = options or Options(**words)
     started = now()
@@ -164,14 +301,14 @@ def predict(
         others = {name: _image_like(one) for name, one in (inputs or {}).items()}
         prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
         stack.callback(close, prepared)
-        targets = {name: _expanded(one) for name, one in targets.items()} if targets is not None else None
+        targets = {name: one.expanded() for name, one in targets.items()} if targets is not None else None
         record = user_path(record) if record is not None else None
-        written = [path for one in (targets or {}).values() for path in (one.tiff, one.npy) if path is not None]
+        written = [path for one in (targets or {}).values() for path in one.paths]
         written += [record] if record is not None else []
         replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
         stack.enter_context(model.turn)
-        shown = progress or _silent, planned or _unsaid
+        shown = progress or _ignore, planned or _ignore
         outputs, found = _predict(model, prepared, options, targets, hashes, *shown, started=started)
     if replaced:
         found = replace(found, notes=(*found.notes, REPLACED))
@@ -181,18 +318,14 @@ def predict(
 
 
 def files_read(model: Model, prepared: Prepared, given: Iterable[object]) -> list[Path]:
-    """Every file that a run reads: those of the model, the images as ``given``, and those that these stand for."""
+    """Return every file that a run reads: the model's, the images as ``given``, and the files that these stand for."""
     named = [Path(one) for one in given if isinstance(one, Path | str)]
     images = [Path(one.image.path) for one in prepared.matched.values() if one.image.path]
     return [*model.opened.package.files, *named, *images]
 
 
-def _expanded(target: Target) -> Target:
-    return Target(*(None if path is None else user_path(path) for path in (target.tiff, target.npy)))
-
-
 def _hashable(prepared: Prepared, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
-    """The files and arrays that the inputs come from, without what is neither."""
+    """Return the files and arrays of the inputs, except images that are neither."""
     found: dict[str, Path | NDArray[Any]] = {}
     for tensor, one in prepared.matched.items():
         if one.image.path:
@@ -203,20 +336,14 @@ def _hashable(prepared: Prepared, given: Mapping[str, Any]) -> dict[str, Path | 
 
 
 def _image_like(image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
-    """An xarray DataArray as an image, all else as it is."""
+    """Return an xarray DataArray as an image, and everything else unchanged."""
     if isinstance(image, Path | str):
         return input_path(image)
     return image if isinstance(image, Image | np.ndarray) else data_array_image(image, axes)
 
 
-def _silent(done: int, total: int) -> None:
-    """No progress is shown."""
-    del done, total
-
-
-def _unsaid(record: Mapping[str, Any]) -> None:
-    """The plan is not shown."""
-    del record
+def _ignore(*_: object) -> None:
+    """Show neither progress nor plan."""
 
 
 def _predict(
@@ -229,69 +356,63 @@ def _predict(
     planned: Planned,
     started: str,
 ) -> tuple[dict[str, Output], RunRecord]:
-    """Return the outputs and the record."""
-    from .inference.calibration import calibrated
-    from .machine.process_settings import return_big_buffers
+    """Return the outputs and the record. Tiles become smaller as long as a tile does not fit into memory."""
+    from .machine.process_settings import give_back_buffers
 
     start = time.perf_counter()
     planned(to_json(run_plan(model.spec, prepared, options)))
-    loaded = model.load(options)
-    spec, loading = loaded.spec, time.perf_counter() - start
-    fitting = calibrated(prepared, loaded)
+    model.load(options)
+    loading, shown = time.perf_counter() - start, prepared.plan
+    calibration = model.calibration(prepared, options)
     while True:
-        if fitting.plan != prepared.plan:
-            planned(to_json(run_plan(spec, fitting, options)))
-        prepared = fitting
+        if calibration.prepared.plan != shown:
+            planned(to_json(run_plan(calibration.loaded.spec, calibration.prepared, options)))
+            shown = calibration.prepared.plan
         try:
-            computed, found, outputs = _compute(loaded, prepared, options, targets, hashes, progress)
+            computed, found, outputs, notes = _compute(calibration, options, targets, hashes, progress)
             break
         except (OutOfMemoryError, MemoryError):
-            smaller = with_smaller_tiles(prepared, spec)
+            smaller = model.smaller_tiles(calibration, options)
             if smaller is None:
                 raise
-            fitting = smaller
-        return_big_buffers()  # what the larger tile took must not stand in the way of the smaller one
-    notes = [*spec.notes, *loaded.notes, *prepared.notes, *found.notes]
-    notes += (note for opened in outputs.values() for sink in opened.sinks for note in sink.notes)
+            calibration = smaller
+        give_back_buffers()  # the buffers of the larger tile would leave less room for the smaller one
+    loaded = calibration.loaded
     with found.timed("hashing"):
-        files = with_files((one.computed(), one.files()) for one in (outputs[output.id] for output in spec.outputs))
+        files = with_files((_described(output), vars(output.target)) for output in outputs)
     record = computed.complete(
         started=started,
         source=model.source,
         outputs=files,
         peak_bytes=peak_memory(),
         seconds={"loading": loading, **found.seconds, "total": time.perf_counter() - start},
-        notes=notes,
+        notes=[*loaded.spec.notes, *loaded.notes, *calibration.prepared.notes, *found.notes, *notes],
     )
-    return {output.id: outputs[output.id].result() for output in spec.outputs}, record
+    return {output.spec.id: _result(output) for output in outputs}, record
 
 
 def _compute(
-    loaded: "Loaded",
-    prepared: Prepared,
+    calibration: "Calibration",
     options: Options,
     targets: Mapping[str, Target] | None,
     hashes: InputHashes,
     progress: Progress,
-) -> "tuple[ComputedRun, Record, dict[str, _Opened]]":
-    """Run the pipeline and commit the outputs; whatever ends it early removes them."""
-    outputs: dict[str, _Opened] = {}
+) -> tuple[ComputedRun, Record, list[OpenedOutput], list[str]]:
+    """Run the pipeline and commit the outputs; an error removes incomplete outputs.
+
+    Return the record so far, the findings of the run, the outputs, and the remarks of their writers.
+    """
+    prepared, loaded = calibration.prepared, calibration.loaded
     with ExitStack() as stack:
-        scratch = stack.enter_context(scratch_folder())
-
-        def make_writer(output: TensorSpec, sizes: Mapping[str, int], dtype: "np.dtype[Any]") -> StackWriter:
-            opened = _open_output(output, sizes, dtype, prepared, (targets or {}).get(output.id), options, stack)
-            outputs[output.id] = opened
-            return opened.writer
-
+        outputs = Outputs(prepared, targets, options.tiff_layout, stack)
         job = Job(
             model=loaded.spec,
             network=loaded.network,
             plan=prepared.plan,
             sources=sources_of(loaded.spec, prepared),
             samples=prepared.leading.samples,
-            make_writer=make_writer,
-            scratch=scratch,
+            make_writer=outputs.open,
+            scratch=stack.enter_context(scratch_folder()),
             progress=progress,
             compare_tiles=bool(prepared.over_tile) and len(prepared.plan) > 1,
         )
@@ -301,59 +422,40 @@ def _compute(
         steps = step_records(loaded.spec, tuple(prepared.matched), found.statistics, found.measured)
         planned, network = run_plan(loaded.spec, prepared, options), network_record(loaded, options.precision)
         computed = ComputedRun(planned, network, steps, hashed, sandbox_record())
-        sinks = [sink for opened in outputs.values() for sink in opened.sinks]
-        for sink in sinks:
-            if isinstance(sink, TiffSink):
-                sink.annotate(tiff_facts(computed))
-        commit_all(sinks)
-    return computed, found, outputs
+        notes = outputs.commit(tiff_facts(computed))
+    return computed, found, [outputs.opened[output.id] for output in loaded.spec.outputs], notes
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """An output being written: in files, or in an array where no file is wanted."""
+def _described(output: OpenedOutput) -> ComputedOutput:
+    """Return an output for the record, without its files."""
+    return computed_output(output.spec, output.stack, output.dtype, output.pixel_size)
 
-    spec: TensorSpec
-    stack: Stack
-    dtype: "np.dtype[Any]"
-    writer: StackWriter
-    sinks: Sequence[Sink]
-    target: Target
-    memory: MemorySink | None
-    pixel_size: Mapping[str, PixelSize]
 
-    def computed(self) -> ComputedOutput:
-        """Return the output for the record, without its files."""
-        return computed_output(self.spec, self.stack, self.dtype, self.pixel_size)
-
-    def files(self) -> dict[str, Path | None]:
-        """Return the files of the output by their kinds in the record."""
-        return {"tiff": self.target.tiff, "npy": self.target.npy}
-
-    def result(self) -> Output:
-        """The output, once it is complete."""
-        axis = self.spec.axis("c")
-        array: NDArray[Any] | None = None
-        if self.memory is not None:
-            array = self.memory.array
-        elif self.target.npy is not None:
-            array = _mapped(self.target.npy)
-        return Output(
-            id=self.spec.id,
-            axes=self.stack.tensor_axes,
-            dtype=self.dtype,
-            shape=self.stack.shape(self.stack.tensor_axes),
-            array=array,
-            channel_names=axis.channel_names if axis is not None else (),
-            picture_axes=self.stack.picture_axes,
-            picture_shape=self.stack.shape(self.stack.picture_axes),
-            pixel_size=self.pixel_size,
-            tiff=self.target.tiff,
-            npy=self.target.npy,
-        )
+def _result(output: OpenedOutput) -> Output:
+    """Return a complete output."""
+    axis, stack, target = output.spec.axis("c"), output.stack, output.target
+    array: NDArray[Any] | None = None
+    if output.memory is not None:
+        array = output.memory.array
+    elif target.npy is not None:
+        array = _mapped(target.npy)
+    return Output(
+        id=output.spec.id,
+        axes=stack.tensor_axes,
+        dtype=output.dtype,
+        shape=stack.shape(stack.tensor_axes),
+        array=array,
+        channel_names=axis.channel_names if axis is not None else (),
+        picture_axes=stack.picture_axes,
+        picture_shape=stack.shape(stack.picture_axes),
+        pixel_size=output.pixel_size,
+        tiff=target.tiff,
+        npy=target.npy,
+    )
 
 
 def _mapped(path: Path) -> NDArray[Any] | None:
+    """Return a file's array, mapped; ``None`` if a limit of the address space leaves no room for it."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r")
     except OSError as error:
@@ -361,40 +463,3 @@ def _mapped(path: Path) -> NDArray[Any] | None:
             raise
         return None
     return array
-
-
-def _open_output(
-    output: TensorSpec,
-    sizes: Mapping[str, int],
-    dtype: "np.dtype[Any]",
-    prepared: Prepared,
-    target: Target | None,
-    options: Options,
-    cleanup: ExitStack,
-) -> _Opened:
-    """Open the files of an output, or an array; ``cleanup`` removes what is not complete in the end."""
-    leading = prepared.leading
-    stack = Stack(output.letters, sizes, leading.iterated, leading.samples)
-    axis = output.axis("c")
-    names = axis.channel_names if axis is not None else ()
-    pixel_size = output_pixel_size(output, prepared.plan, leading)
-    facts = layout(stack, stack.tensor_axes, dtype, pixel_size, names)
-    tensors: list[Sink] = []
-    pictures: list[Sink] = []
-    memory = None
-    if target is None or not (facts.nbytes or target.npy):
-        memory = MemorySink(facts)
-        tensors.append(memory)
-    target = target or Target()
-    if target.npy is not None:
-        tensors.append(NpySink(target.npy, facts))
-    if target.tiff is not None and facts.nbytes:
-        as_picture = layout(stack, stack.picture_axes, dtype, pixel_size, names)
-        pictures.append(TiffSink(target.tiff, as_picture, options.tiff_layout))
-    elif target.tiff is not None:
-        pictures.append(NoTiffSink(target.tiff))
-        target = replace(target, tiff=None)
-    for sink in (*tensors, *pictures):
-        cleanup.callback(sink.abort)
-    writer = StackWriter(stack, tensors, pictures)
-    return _Opened(output, stack, dtype, writer, [*tensors, *pictures], target, memory, pixel_size)

@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     import xarray
 
 Layer = tuple[NDArray[Any], dict[str, Any], str]
-"""napari's layer data: the array, what its layer is made with, and the type of the layer."""
+"""napari's layer data: the array, the arguments of the layer, and the type of the layer."""
 
 
 @dataclass(frozen=True)
 class Output:
     """One predicted tensor.
 
-    ``array`` has the model's own axes ``axes``, batch and channel included; the samples of a stack lie along the batch
-    axis (before the others where the output has none). It is mapped from ``npy`` where that was written, and ``None``
-    where only a TIFF was, or a limit of address space leaves no room to map it. ``picture_axes`` are the axes of the
-    image that the model lacks, then the model's own without the batch axis; ``pixel_size`` is known for some of them.
+    ``array`` has the model's axes ``axes``, batch and channel included, and the network's dtype, mostly float32. The
+    samples of a stack lie along the batch axis, or before the other axes if the output has no batch axis. The array is
+    mapped from the file ``npy`` if that was written. It is ``None`` if only a TIFF was written, or if a limit of the
+    address space leaves no room to map the file.
+
+    ``picture_axes`` are the axes of the image that the model lacks, then the model's axes without the batch axis.
+    ``pixel_size`` has the value, the unit and the position of the first pixel, for the axes where they are known.
     """
 
     id: str
@@ -46,11 +49,19 @@ class Output:
     npy: Path | None = None
 
     def to_xarray(self) -> "xarray.DataArray":
-        """The output with named dimensions, channel names along ``c`` and the place of each pixel along the others.
+        """Return the output as an xarray DataArray with the dimensions ``picture_axes``.
 
-        Coordinates are the positions of the pixels' centres in the image: its first pixel is at 0, or where the image's
-        own coordinates begin. The attribute ``units`` has their unit. An axis without a pixel size has no coordinates.
-        Raises :class:`UsageError` where the output was written to a TIFF alone.
+        Returns
+        -------
+        xarray.DataArray
+            Coordinates are channel names along ``c``. Along other axes they are the positions of the pixels' centres,
+            counted from the first pixel of the image or from the image's own coordinates; the attribute ``units`` has
+            their unit. An axis without a pixel size has no coordinates.
+
+        Raises
+        ------
+        UsageError
+            If the output was written only to a TIFF.
         """
         import xarray
 
@@ -79,20 +90,28 @@ class Prediction:
         return record
 
     def to_layers(self) -> list[Layer]:
-        """One layer for each channel of each output that has image axes: labels of whole numbers, else an image.
+        """Return napari's layer data for each channel of each output with image axes.
 
-        ``scale``, ``translate``, ``units`` (``pixel`` where nothing is known) and ``axis_labels`` have one entry per
-        dimension. ``translate`` is the position of the first pixel in the image.
-        Raises :class:`UsageError` for an output that was written to a TIFF alone.
+        Returns
+        -------
+        list of (array, arguments, type)
+            The type is ``labels`` for whole numbers, else ``image``. ``scale``, ``translate``, ``units`` (``pixel`` if
+            the pixel size is not known) and ``axis_labels`` have one entry for each dimension. ``translate`` is the
+            position of the first pixel in the image.
+
+        Raises
+        ------
+        UsageError
+            For an output that was written only to a TIFF.
         """
         pictures = (output for output in self.outputs.values() if {"y", "x"} <= set(output.axes))
         return [layer for output in pictures for layer in _layers(output)]
 
 
 def picture(output: Output) -> NDArray[Any]:
-    """The output with the axes ``picture_axes``: samples lie along the axes of the image that they come from.
+    """Return the output with the axes ``picture_axes``: samples lie along the axes of the image.
 
-    Raises :class:`UsageError` where the output was written to a TIFF alone.
+    Raises :class:`UsageError` if the output was written only to a TIFF.
     """
     if output.array is None:
         raise UsageError(
@@ -120,5 +139,5 @@ def _layers(output: Output) -> Iterator[Layer]:
             "axis_labels": tuple(kept),
         }
         if kind == "image" and len(channels) > 1:
-            layer["blending"] = "additive"  # as napari shows channels: none hides another
+            layer["blending"] = "additive"  # as napari shows channels, so that none hides another
         yield channel, layer, kind

@@ -67,7 +67,7 @@ def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> StandInGPU:
     from bioimage_inference.inference import calibration
     from bioimage_inference.network import loading
     from bioimage_inference.network.device import Device
-    from bioimage_inference.network.tile_tensors import Inputs
+    from bioimage_inference.network.network import Inputs
     from bioimage_inference.network.torch_network import TorchNetwork
 
     seen = StandInGPU()

@@ -1,11 +1,14 @@
 """The Python interface."""
 
+import doctest
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bioimage_inference
+from bioimage_inference import api
 
 
 def test_public_names_are_sorted_and_exist() -> None:
@@ -30,3 +33,11 @@ def test_one_open_model_predicts_many_arrays(test_data: Path) -> None:
 def test_a_word_that_no_option_knows_is_told(name: str) -> None:
     with pytest.raises(bioimage_inference.UsageError, match=f"{name}='bogus' is not known. Give one of "):
         bioimage_inference.Options(**{name: "bogus"})
+
+
+def test_the_examples_of_the_interface_run(test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("demo-model.zip", "nuclei.tif"):
+        shutil.copy(test_data / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(api, extraglobs={"numpy": np})
+    assert (found.attempted > 5, found.failed) == (True, 0)

@@ -13,8 +13,8 @@ from bioimage_inference.inference.calibration import calibrated
 from bioimage_inference.inference.planning import prepare
 from bioimage_inference.machine.memory import PROGRAM_BYTES
 from bioimage_inference.model.spec import Axis, FreeSize, ModelSpec, TensorSpec
-from bioimage_inference.network.batches import Batches
-from bioimage_inference.network.tile_tensors import Inputs
+from bioimage_inference.network.batching import Batches
+from bioimage_inference.network.network import Inputs
 from bioimage_inference.options import Options
 from tests.conftest import StandInGPU
 from tests.models import Blur, simple_tensors, write_model
@@ -141,7 +141,7 @@ def test_the_plan_of_a_gpu(tmp_path: Path, stand_in_gpu: StandInGPU) -> None:
     for package, tile, batch in ((free, {"y": 400, "x": 320}, 1), (fixed, {"y": 64, "x": 64}, 12 * 9)):
         with open_model(package) as opened:
             loaded = opened.load(Options())
-            plan = calibrated(prepare(loaded.spec, image, {}, Options(axes="yx")), loaded).plan
+            plan = calibrated(prepare(loaded.spec, image, {}, Options(axes="yx")), loaded).prepared.plan
         assert (plan.tile_shape, plan.batch) == (tile, batch)
     assert set(stand_in_gpu.devices) == {"cuda:0"}
 
@@ -152,5 +152,5 @@ def test_the_memory_that_the_user_allows_bounds_the_tiles_of_a_gpu_too(tmp_path:
     options = Options(axes="yx", memory=str(PROGRAM_BYTES + (1 << 20)))
     with open_model(package) as opened:
         loaded = opened.load(options)
-        plan = calibrated(prepare(loaded.spec, np.zeros((400, 320), "uint8"), {}, options), loaded).plan
+        plan = calibrated(prepare(loaded.spec, np.zeros((400, 320), "uint8"), {}, options), loaded).prepared.plan
     assert len(plan) > 1

@@ -17,7 +17,6 @@ import torch
 
 from bioimage_inference import open_model
 from bioimage_inference.errors import OutOfMemoryError
-from bioimage_inference.inference import calibration
 from bioimage_inference.inference.calibration import calibrated
 from bioimage_inference.inference.planning import Prepared, prepare
 from bioimage_inference.machine.memory import PROGRAM_BYTES, parse_size
@@ -54,7 +53,7 @@ def planned(
     with open_model(model) as opened:
         loaded = replace(opened.load(options), resident=resident)
         prepared = prepare(loaded.spec, image, {}, options)
-        return prepared, calibrated(prepared, loaded)
+        return prepared, calibrated(prepared, loaded).prepared
 
 
 @pytest.mark.parametrize("channels", [1, 7])
@@ -64,7 +63,7 @@ def test_what_tensors_hold_is_counted(channels: int, scripted: bool, small: int)
     module = torch.jit.script(Wide(channels)) if scripted else Wide(channels)
     network = TorchNetwork(module, Device("cpu", ""))
     pixels = 24 * 32
-    assert network.held([np.zeros((1, 1, 24, 32), "float32")]) == (2 * channels + small) * pixels * 4
+    assert network.tensor_memory([np.zeros((1, 1, 24, 32), "float32")]) == (2 * channels + small) * pixels * 4
 
 
 def test_a_wide_network_gets_smaller_tiles_from_the_same_memory(tmp_path: Path) -> None:
@@ -144,9 +143,8 @@ def test_weights_count_before_they_are_loaded(tmp_path: Path) -> None:
     assert after.request.room == after.budget.size - after.program
 
 
-def test_tiles_shrink_with_the_budget_step_by_step(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_shrink_with_the_budget_step_by_step(test_data: Path) -> None:
     """The demo's image in 300 MiB took 336 tiles of 64×64, which compute 12 times its pixels."""
-    monkeypatch.setattr(calibration, "is_managed", lambda: True)  # as in the command line
     model, image = test_data / "demo-model.zip", tifffile.imread(test_data / "nuclei.tif")
     rooms = [1, 5, 12, 20, 40, 80, 160, 320]
     before, after = zip(*(planned(model, image, str(PROGRAM_BYTES + (room << 20))) for room in rooms), strict=True)
@@ -171,12 +169,11 @@ def test_a_tile_that_cannot_fit_is_computed_with_a_remark(tmp_path: Path) -> Non
     assert not any("Memory is short" in note for note in after.notes)
 
 
-@pytest.mark.parametrize(("halo", "memory", "pixels"), [(4, 1024, 30_000), (40, 700, 40_000)])
+@pytest.mark.parametrize(("halo", "memory", "pixels"), [(4, 1024, 30_000), (40, 700, 18_000)])
 def test_a_wide_network_stays_within_the_memory(halo: int, memory: int, pixels: int, tmp_path: Path) -> None:
     """In a process of its own; the network holds two tensors of all channels at once, of four bytes a value.
 
-    With what is assumed of a U-Net they would take twice as much. With a wide halo tiles are larger, and buffers are
-    returned in order to have the memory for them.
+    With the memory that is assumed of a U-Net they would take twice as much.
     """
     image = np.random.default_rng(0).integers(0, 255, (1200, 1200), "uint8")
     np.save(tmp_path / "image.npy", image)

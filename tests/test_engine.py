@@ -10,9 +10,7 @@ import torch
 
 import bioimage_inference
 from bioimage_inference.errors import ModelError, OutOfMemoryError
-from bioimage_inference.network import loading
-from bioimage_inference.network.tile_dependence import Dependence
-from bioimage_inference.network.torch_network import Engine
+from bioimage_inference.network.network import Engine
 from tests import models
 
 Array = np.ndarray[Any, Any]
@@ -22,7 +20,6 @@ class Fake:
     """Stands for a network: calls a function on the first input, and remembers the shapes that it saw."""
 
     engine = Engine("torch", "as asked")
-    slabs, in_slabs = None, False
 
     def __init__(self, function: Any = lambda array: array) -> None:
         self.function = function
@@ -33,10 +30,6 @@ class Fake:
         self.shapes.append(inputs[0].shape)
         return [self.function(inputs[0])]
 
-    def dependence(self, *_: object) -> Dependence:
-        """It looks at single pixels."""
-        return Dependence((), (np.dtype("float32"),))
-
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -44,65 +37,57 @@ def model(tmp_path: Path) -> Path:
     return models.write_model(tmp_path, models.Identity(), inputs, outputs)
 
 
-@pytest.fixture
-def put(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Replace the network of every model that is loaded."""
-
-    def replace(fake: Fake) -> Fake:
-        monkeypatch.setattr(loading, "TorchNetwork", lambda *_, **__: fake)
-        return fake
-
-    return replace
+def predict_with(network: Fake, model: Path, **words: Any) -> bioimage_inference.Prediction:
+    """Predict the image with a network in place of the model's own."""
+    with bioimage_inference.open_model(model, network=network) as opened:
+        return opened.predict(IMAGE, axes="yx", **words)
 
 
 IMAGE = np.random.default_rng(0).normal(size=(100, 120)).astype("float32")
 
 
-def test_every_tile_has_the_same_shape(model: Path, put: Any) -> None:
-    fake = put(Fake())
-    result = bioimage_inference.predict(model, IMAGE, axes="yx", tile=(32, 40)).outputs["out"].array
+def test_every_tile_has_the_same_shape(model: Path) -> None:
+    fake = Fake()
+    result = predict_with(fake, model, tile=(32, 40)).outputs["out"].array
     np.testing.assert_array_equal(result[0, 0], IMAGE)
     assert set(fake.shapes) == {(1, 1, 32, 40)}
 
 
-def test_tiles_shrink_where_they_do_not_fit_and_the_result_is_the_same(model: Path, put: Any) -> None:
+def test_tiles_shrink_where_they_do_not_fit_and_the_result_is_the_same(model: Path) -> None:
     def limited(array: Array) -> Array:
         if array.size > 2000:
             raise OutOfMemoryError("too large")
         return array
 
-    fake = put(Fake(limited))
-    prediction = bioimage_inference.predict(model, IMAGE, axes="yx")
+    fake = Fake(limited)
+    prediction = predict_with(fake, model)
     np.testing.assert_array_equal(prediction.outputs["out"].array[0, 0], IMAGE)  # type: ignore[index]
     assert np.prod(fake.shapes[-1]) <= 2000
     assert any("did not fit into memory" in note for note in prediction.record["notes"])
 
 
-def test_where_not_even_the_smallest_tile_fits(model: Path, put: Any) -> None:
+def test_where_not_even_the_smallest_tile_fits(model: Path) -> None:
     def never(array: Array) -> Array:
         raise OutOfMemoryError("too large")
 
-    put(Fake(never))
     with pytest.raises(OutOfMemoryError):
-        bioimage_inference.predict(model, IMAGE, axes="yx")
+        predict_with(Fake(never), model)
 
 
 @pytest.mark.parametrize("wrong", [lambda a: a[..., 1:], lambda a: a[0], lambda a: np.repeat(a, 2, axis=1)])
-def test_a_network_that_returns_another_shape(model: Path, put: Any, wrong: Any) -> None:
-    put(Fake(wrong))
+def test_a_network_that_returns_another_shape(model: Path, wrong: Any) -> None:
     with pytest.raises(ModelError, match="but its description promises"):
-        bioimage_inference.predict(model, IMAGE, axes="yx")
+        predict_with(Fake(wrong), model)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_not_a_number_from_the_network_is_kept_and_told(model: Path, put: Any, value: float) -> None:
+def test_not_a_number_from_the_network_is_kept_and_told(model: Path, value: float) -> None:
     def broken(array: Array) -> Array:
         result = array.copy()
         result[..., 20:, 20] = value
         return result
 
-    put(Fake(broken))
-    prediction = bioimage_inference.predict(model, IMAGE, axes="yx", tile=(32, 40))
+    prediction = predict_with(Fake(broken), model, tile=(32, 40))
     result = prediction.outputs["out"].array
     assert result is not None
     assert not np.isfinite(result).all()
@@ -127,9 +112,8 @@ def test_a_network_that_computes_in_place_changes_nothing_else(tmp_path: Path, t
     np.testing.assert_array_equal(image, IMAGE)
 
 
-def test_finite_numbers_are_not_remarked_on(model: Path, put: Any) -> None:
-    put(Fake())
-    assert not any("NaN" in note for note in bioimage_inference.predict(model, IMAGE, axes="yx").record["notes"])
+def test_finite_numbers_are_not_remarked_on(model: Path) -> None:
+    assert not any("NaN" in note for note in predict_with(Fake(), model).record["notes"])
 
 
 def declares_uint8(folder: Path, last: str) -> Path:

@@ -18,9 +18,9 @@ from bioimage_inference.cli import main
 from bioimage_inference.errors import ModelError, OutOfMemoryError, UsageError
 from bioimage_inference.network import loading, openvino_network
 from bioimage_inference.network.device import Device
+from bioimage_inference.network.network import Network, difference, same
 from bioimage_inference.network.openvino_network import OpenVINONetwork
-from bioimage_inference.network.tile_tensors import difference, same
-from bioimage_inference.network.torch_network import Network, TorchNetwork
+from bioimage_inference.network.torch_network import TorchNetwork
 from tests.conftest import StandInGPU
 from tests.models import Blur, simple_tensors, write_model
 

@@ -21,13 +21,32 @@ from PIL import Image
 
 from bioimage_inference import open_model, predict
 from bioimage_inference.cli import main
-from bioimage_inference.machine import process_settings
 from bioimage_inference.network import loading
 from bioimage_inference.network.cpu_kernels import SameForAnyThreads
 from bioimage_inference.network.interruptions import late_interruptions
 from tests.models import Identity, simple_tensors, write_model
 
 ROOT = Path(__file__).parents[1]
+
+
+class AllocatorFacts(ctypes.Structure):
+    """What glibc's ``mallinfo2`` returns."""
+
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names.split())
+
+
+def maps_big_buffers() -> bool | None:
+    """Whether the C library maps a big buffer by itself, as glibc does by default; ``None`` without glibc 2.33."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallinfo2"):
+        return None
+    libc.mallinfo2.restype, libc.malloc.restype, libc.free.argtypes = AllocatorFacts, ctypes.c_void_p, [ctypes.c_void_p]
+    before = libc.mallinfo2().hblks
+    buffer = libc.malloc(ctypes.c_size_t(1 << 30))
+    mapped = libc.mallinfo2().hblks > before
+    libc.free(buffer)
+    return bool(mapped)
 
 
 def state() -> dict[str, Any]:
@@ -46,7 +65,7 @@ def state() -> dict[str, Any]:
         "floats": np.geterr(),
         "environment": dict(os.environ),
         "folder": Path.cwd(),
-        "allocator": process_settings.is_managed(),
+        "allocator": maps_big_buffers(),
     }
 
 

@@ -17,13 +17,13 @@ from bioimage_inference.inference.calibration import calibrated
 from bioimage_inference.inference.planning import prepare
 from bioimage_inference.machine.memory import PROGRAM_BYTES
 from bioimage_inference.network.device import Device
-from bioimage_inference.network.footprint import Held
 from bioimage_inference.network.slabs import NotInSlabs
 from bioimage_inference.network.slabs.layers import Convolution
 from bioimage_inference.network.slabs.recording import record
 from bioimage_inference.network.slabs.schedule import schedule
 from bioimage_inference.network.slabs.slab_network import SlabNetwork
 from bioimage_inference.network.torch_network import TorchNetwork
+from bioimage_inference.network.torch_operations import TensorMemory
 from bioimage_inference.options import Options
 from tests.models import simple_tensors, write_model
 
@@ -391,9 +391,9 @@ def test_a_fraction_of_the_memory_is_held(norm: str, part: float) -> None:
     network = SlabNetwork(module, tensor.numel() // 16)
     with torch.inference_mode():
         network(tensor)  # so that what it records is not counted
-        with Held() as slabs:
+        with TensorMemory() as slabs:
             network(tensor)
-        with Held() as whole:
+        with TensorMemory() as whole:
             module(tensor)
     assert slabs.most < part * whole.most
     assert 0.5 < network.held([tensor.numpy()]) / slabs.most < 2
@@ -417,11 +417,11 @@ def test_large_stacks_are_computed_in_slabs(tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(size=(64, 160, 164)).astype("float32")
     options = Options(axes="zyx", memory="16GiB")
     with open_model(stack_model(tmp_path, module)) as model:
-        found = predict(model, image, options=options).outputs["out"].array
-        loaded = model.load(options)
-        assert "slab by slab" in loaded.engine.reason
+        found = predict(model, image, options=options)
+        assert "slab by slab" in found.record["engine"]["reason"]
     with torch.inference_mode():
-        np.testing.assert_allclose(found, module(torch.from_numpy(image[None, None])), atol=1e-6)
+        whole = module(torch.from_numpy(image[None, None]))
+    np.testing.assert_allclose(found.outputs["out"].array, whole, atol=1e-6)
 
 
 @pytest.mark.parametrize(("words", "slabs"), [({}, True), ({"precision": "bfloat16"}, False)])
@@ -432,10 +432,9 @@ def test_less_memory_gives_smaller_tiles_still_in_slabs(words: Any, slabs: bool,
         for memory in (str(PROGRAM_BYTES + (200 << 20)), "16GiB"):
             options = Options(axes="zyx", memory=memory, **words)
             loaded = model.load(options)
-            plan = calibrated(prepare(model.spec, image, {}, options), loaded).plan
-            assert loaded.torch is not None
-            assert loaded.torch.in_slabs == slabs
-            pixels.append(prod(plan.tile_shape.values()))
+            found = calibrated(prepare(model.spec, image, {}, options), loaded)
+            assert ("slab by slab" in found.loaded.engine.reason) == slabs
+            pixels.append(prod(found.prepared.plan.tile_shape.values()))
     assert pixels[0] < pixels[1]
 
 
@@ -457,16 +456,13 @@ def test_small_images_and_other_networks_are_computed_whole(tmp_path: Path) -> N
         with open_model(stack_model(tmp_path / name, module)) as model:
             options = Options(axes="zyx", memory="16GiB")
             loaded = model.load(options)
-            calibrated(prepare(model.spec, np.zeros(shape, "uint8"), {}, options), loaded)
-            assert loaded.torch is not None
-            assert not loaded.torch.in_slabs
+            found = calibrated(prepare(model.spec, np.zeros(shape, "uint8"), {}, options), loaded)
+            assert "slab by slab" not in found.loaded.engine.reason
 
 
 def test_tiles_in_slabs_and_whole_tiles_by_turns() -> None:
     network, tile = TorchNetwork(unet(2), Device("cpu", "")), noise(1, 1, 700, 640).numpy()
     (whole,) = network([tile])
-    network.in_slabs = True
-    (slabs,) = network([tile])
-    network.in_slabs = False
+    (slabs,) = network.slabwise()([tile])
     np.testing.assert_allclose(slabs, whole, atol=1e-6)
     np.testing.assert_array_equal(network([tile])[0], whole)

@@ -14,7 +14,7 @@ from torch import nn
 import bioimage_inference
 from bioimage_inference.cli import main
 from bioimage_inference.machine.memory import PROGRAM_BYTES
-from bioimage_inference.network.tile_dependence import dependence
+from bioimage_inference.network.trials import dependence
 from tests.models import simple_tensors, write_model
 
 WEIGHT = torch.randn(3, 2, 3, 3, generator=torch.Generator().manual_seed(0))

@@ -11,10 +11,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bioimage_inference.model.spec import Axis, FixedSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
-from bioimage_inference.tiling.axis import AxisTiling, candidates, kept_parts, legal_size, spread, stride_of
-from bioimage_inference.tiling.border import border_indices
-from bioimage_inference.tiling.choice import BYTES_PER_PIXEL, Request
+from bioimage_inference.tiling.axis_tiling import (
+    AxisTiling,
+    border_indices,
+    candidates,
+    kept_parts,
+    legal_size,
+    spread,
+    stride_of,
+)
 from bioimage_inference.tiling.plan import Plan, make_plan
+from bioimage_inference.tiling.tile_size import BYTES_PER_PIXEL, Request
 
 steps = st.builds(StepSize, st.integers(1, 70), st.integers(1, 40))
 sizes = st.one_of(steps, st.builds(FixedSize, st.integers(1, 200)))

@@ -26,14 +26,14 @@ from ..array_types import Index
 from ..errors import ModelError, UsageError
 from ..files.scratch import leave_nothing, scratch_folder
 from ..inference.calibration import over_tile_in_words, tile_dependence
-from ..inference.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, remarks_of
+from ..inference.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, preprocessors_of, remarks_of
 from ..inference.planning import Prepared, close, prepare, sources_of
 from ..inference.sample_reader import Source
 from ..machine.memory import peak_memory
 from ..machine.process_settings import set_up_process
 from ..machine.sandbox import may_be_restricted, restricted
 from ..model.spec import TensorSpec
-from ..network.loading import Loaded
+from ..network.loading import LoadedNetwork
 from ..options import Options
 from ..provenance.record_builder import network_record, sandbox_record
 from ..terminal import own_output
@@ -151,7 +151,7 @@ def _measure(opened: _Opened, work: Work, indices: list[Index], pooled: bool) ->
     image, record, cpu = _open_image(opened, work), Record(), time.process_time()
     with record.timed("statistics"):
         notes = remarks_of(opened.model.spec, image.sources, indices) if pooled else []
-        statistics = measure_samples(opened.model.spec, image.sources, indices, pooled)
+        statistics = measure_samples(preprocessors_of(opened.model.spec, image.sources), indices, pooled)
     return Measured(statistics, tuple(notes), record.seconds, time.process_time() - cpu)
 
 
@@ -193,12 +193,12 @@ def _compute(opened: _Opened, work: Work, block: Block, pooled: Measured, own: M
         )
 
 
-def _over_tile(opened: _Opened, work: Work, prepared: Prepared, loaded: Loaded) -> tuple[str, ...]:
+def _over_tile(opened: _Opened, work: Work, prepared: Prepared, loaded: LoadedNetwork) -> tuple[str, ...]:
     """A remark where the network looks at whole tiles, and there are several."""
     if work.id not in opened.over_tile:
         remarks: tuple[str, ...] = ()
         if len(prepared.plan) > 1 and (found := tile_dependence(prepared, loaded)).operations:
-            words = over_tile_in_words(found, prepared)
+            words = over_tile_in_words(found, prepared.plan)
             remarks = (f"{words} Without --dask it is computed as one tile where that fits into memory.",)
         opened.over_tile = {work.id: remarks}
     return opened.over_tile[work.id]

@@ -18,7 +18,7 @@ from itertools import product
 from math import ceil, floor, prod
 
 from ..errors import UsageError
-from ..tiling.axis import AxisTiling, Kept
+from ..tiling.axis_tiling import AxisTiling, Kept
 from ..tiling.plan import OutputPlan, Plan, Tile
 
 # Tiles are put together to blocks as long as this many tasks remain, and a block has no more pixels than this.

@@ -1,303 +1,306 @@
-"""Tiles for the network and device at hand, by what the network's tensors take: computed whole, or slab by slab."""
+"""The plan for a loaded network: tiles that fit into memory, whole or in slabs; one tile if tiles cannot be joined.
+
+Small trials measure the network: the memory of its tensors, whether slabs give the same result, whether the result
+depends on the tile. They run only if the plan depends on their outcome.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from math import ceil, inf, prod
+from functools import cached_property
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from ..machine.process_settings import is_managed, keep_big_buffers, return_big_buffers
-from ..model.spec import FixedSize
+from ..machine.memory import MemoryBudget
+from ..model.spec import FixedSize, ModelSpec
 from ..network.device import free_memory
-from ..network.loading import Loaded
+from ..network.loading import LoadedNetwork
+from ..network.network import Inputs
 from ..network.slabs import NotInSlabs
-from ..network.tile_tensors import Inputs
+from ..network.torch_network import TorchNetwork
 from ..text import byte_size
-from ..tiling.choice import BYTES_PER_PIXEL, dimensions_of, held_pixels
-from .planning import Prepared, beside_network, planned, with_program
+from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, dimensions_of, held_pixels
+from .planning import Prepared, beside_network, tiling_for, with_program, with_smaller_tiles, with_tiling
 from .postprocess import numbers_objects
-from .trial_inputs import blank, noise, part_of_image, trial_sizes
+from .trial_inputs import blank, noise, part_of_image, trial_tile
 
 if TYPE_CHECKING:
-    from ..network.tile_dependence import Dependence
+    from ..network.trials import Dependence
 
-# A network may take this many times what is assumed of a U-Net; where there is more memory, nothing is measured.
+# A network may take eight times the memory of a U-Net. If the budget allows that, nothing is measured.
 _PLENTY = 8
-# Pixels of the tile that is measured: what a pixel takes does not depend on it.
-_SMALL = 1 << 15
-# Memory of the process over that of its tensors, where free buffers are kept (those of slabs are smaller), or returned
-# to the system; on a GPU torch keeps them.
-_KEPT, _KEPT_OF_SLABS, _RETURNED, _ON_GPU = 4.5, 2.5, 1.4, 1.5
-# Tiles in memory beside the network: one is read, one goes in, one comes out, one is written. Values have 32 bits.
-_IN_PIPELINE, _BYTES_PER_VALUE = 4, 4
-# Time that a pixel takes where buffers are returned, over that where they are kept.
-_SLOWER = 1.5
-# Time that a pixel takes in slabs, over that in whole tiles, by the number of dimensions; more where a network
-# normalises by the values of the whole tile.
-_IN_SLABS, _NORMALISED = {2: 1.3, 3: 1.1}, 1.4
-# From so much memory for a whole tile on, slabs may take so many times as long.
-_MODEST, _LITTLE_LONGER = 1 << 30, 1.3
-# Fewer bytes than a pixel takes of any network.
-_LITTLE = 1.0
-# More bytes than any machine has.
-_PLENTY_OF_ROOM = 1 << 60
-# The memory of the program is rounded up to multiples of this, many times what differs from run to run.
+# Pixels of the tile that the memory per pixel is measured with; it hardly depends on the tile.
+_TRIAL_PIXELS = 1 << 15
+# Growth of the process over the peak of the network's tensors. The allocator keeps freed buffers, so it is above 1:
+# 2.0 to 2.9 for the nuclei U-Net (tiles of 256² to 1024²), 3.7 for a network of 512 channels, 4.6 for the 3-D demo
+# U-Net (24×192×192), 1.2 for the nuclei U-Net in slabs (2048×512); 1 thread of an Intel Xeon, torch 2.13.
+_OVERHEAD, _OVERHEAD_IN_SLABS = 4.5, 2.5
+# torch's allocator on a GPU keeps buffers too; without a measurement at hand, half as much again is assumed.
+_OVERHEAD_ON_GPU = 1.5
+# Bytes for each pixel and channel besides the network: four float32 tiles are read, computed, returned and written.
+_BESIDE_NETWORK = 4 * 4
+# Upper bounds of the time for a pixel in slabs over the time in whole tiles. A 3-D U-Net took 0.96
+# (docs/benchmarks.md), the nuclei U-Net 0.9 to 1.0 of the processor time. Networks that
+# normalise over the tile pass through it several times.
+_SLOWDOWN_IN_SLABS, _SLOWDOWN_NORMALISED = {2: 1.3, 3: 1.1}, 1.4
+# Slabs may take 1.3 times as long if a whole tile takes more than 1 GiB, and any time if it does not fit into memory.
+_MODEST, _ACCEPTED_SLOWDOWN = 1 << 30, 1.3
+# The memory of the program differs by some MiB from run to run. It is rounded up, so that tiles do not.
 _ROUNDED = 32 << 20
-# What memory costs in pixels computed is said from here on.
-_WORTH_SAYING = 1.25
-
-Held = Callable[[Prepared], float]
-"""Bytes that all tensors hold at once, at most, while a tile is computed."""
-
-
-def calibrated(prepared: Prepared, loaded: Loaded) -> Prepared:
-    """The same with tiles that fit the network and its device, and the network and the allocator set up for them.
-
-    Tiles that the user asked for stay as they are, but for the number computed at once. Where memory for all that the
-    network takes is far from scarce, so do others that are not computed in slabs. An image of which tiles cannot be put
-    together is one tile where it fits. Raises :class:`ModelError` where the network fails,
-    :class:`OutOfMemoryError` where the budget is too small for the program with its network.
-    """
-    keep_big_buffers()
-    best = _on_gpu
-    if loaded.device.name == "cpu":
-        best = _on_cpu
-        program = _program(loaded)
-        if program > prepared.program:
-            prepared = with_program(prepared, loaded.spec, program)
-    way = best(prepared, loaded)
-    if len(way.prepared.plan) > 1:
-        way = _undivided(way, loaded, best)
-    loaded.use_slabs(way.slabs)
-    if way.returned:
-        return_big_buffers()
-    return way.prepared if way.held is None or loaded.device.name != "cpu" else _with_advice(way, way.held, loaded)
+# From so many times the computed pixels on, the user learns how much memory would save them.
+_WORTH_A_REMARK = 1.25
+_UNBOUNDED = 1 << 60
 
 
 @dataclass(frozen=True)
-class _Way:
-    """A way to compute the image: ``pixel`` is the time that a pixel takes, over that in whole tiles.
+class Calibration:
+    """Images with the plan for a loaded network, and the network that computes this plan.
 
-    A process takes ``kept`` times the memory that tensors hold; ``held`` is ``None`` where that is known to be enough.
-    Buffers may be ``returned`` to the system, so that it takes less. Tiles are computed in ``slabs``, or at once.
+    ``needed`` is the memory of the process for the plan, in bytes.
     """
 
     prepared: Prepared
-    pixel: float = 1.0
-    kept: float = _KEPT
-    held: Held | None = None
-    returned: bool = False
+    loaded: LoadedNetwork
+    needed: float
+
+    def fits(self, budget: MemoryBudget) -> bool:
+        """Return whether the plan stays within a budget, or the budget is no smaller than the plan was made for."""
+        return budget.size >= min(self.needed, self.prepared.budget.size)
+
+    def for_image(self, prepared: Prepared) -> "Calibration":
+        """Return the same plan for another image of the same shape."""
+        kept = self.prepared
+        image = replace(prepared, request=kept.request, plan=kept.plan, program=kept.program, over_tile=kept.over_tile)
+        return replace(self, prepared=image)
+
+    def with_smaller_tiles(self) -> "Calibration | None":
+        """Return the same with tiles of at most half the pixels; ``None`` if the model allows none."""
+        smaller = with_smaller_tiles(self.loaded.spec, self.prepared)
+        if smaller is None:
+            return None
+        part = smaller.plan.pixels / self.prepared.plan.pixels
+        return replace(self, prepared=smaller, needed=smaller.program + (self.needed - smaller.program) * part)
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """A way to compute the image: its tiles, chosen for ``request``, whole or in ``slabs``.
+
+    ``slowdown`` is the time for a pixel over the time in whole tiles. ``size`` returns the memory of the process for a
+    tile in bytes; ``None`` if memory is plenty, so that nothing was measured.
+    """
+
+    request: Request
+    tiling: Tiling
+    size: Callable[[Tiling], float] | None = None
+    slowdown: float = 1.0
     slabs: bool = False
 
     @property
     def time(self) -> float:
-        """The time for a pixel of the image, over that of the network for one."""
-        return self.prepared.plan.computed * self.pixel * (_SLOWER if self.returned else 1)
+        """Time for a pixel of the image, over the network's time for a pixel."""
+        return self.tiling.computed * self.slowdown
+
+    @cached_property
+    def bytes(self) -> float:
+        """Memory of the process for a tile, measured or else assumed."""
+        return self.tiling.pixels * _assumed(self.tiling) if self.size is None else self.size(self.tiling)
 
 
-def _program(loaded: Loaded) -> int:
-    """Memory of the process without the tiles, from what it took when the network was loaded.
+def calibrated(prepared: Prepared, loaded: LoadedNetwork) -> Calibration:
+    """Return the plan for a loaded network and its device.
 
-    It is rounded up: it differs by some MiB from run to run, but the same budget is to give the same tiles.
+    Tiles that the user asked for stay. Raises :class:`ModelError` if the network fails, :class:`OutOfMemoryError` if
+    the budget is too small for the program with its network.
     """
-    return ceil((loaded.resident + beside_network(loaded.spec)) / _ROUNDED) * _ROUNDED
+    on_cpu = loaded.device.name == "cpu"
+    if on_cpu:
+        program = ceil((loaded.resident + beside_network(loaded.spec)) / _ROUNDED) * _ROUNDED
+        if program > prepared.program:
+            prepared = with_program(loaded.spec, prepared, program)
+    trials = _Trials(loaded.spec, prepared, loaded, loaded.on_torch)
+    way = trials.best(prepared.request)
+    notes: list[str] = []
+    if len(way.tiling) > 1:
+        way, prepared, notes = _undivided(way, trials)
+    if on_cpu and way.size is not None:
+        notes += _advice(way, way.size, trials)
+    if way.slabs and isinstance(loaded.network, TorchNetwork):
+        loaded = replace(loaded, network=loaded.network.slabwise())
+    prepared = with_tiling(loaded.spec, prepared, way.request, way.tiling, notes)
+    return Calibration(prepared, loaded, prepared.program + way.bytes)
 
 
-def _undivided(tiles: _Way, loaded: Loaded, best: Callable[[Prepared, Loaded], _Way]) -> _Way:
-    """The image as one tile where tiles of it cannot be put together and it fits; else the tiles, with a remark.
+@dataclass(frozen=True)
+class _Trials:
+    """Trials of a network; ``network`` is its module on torch, ``None`` if there is none."""
 
-    Labels are refused later, when tiles of them are there.
+    spec: ModelSpec
+    prepared: Prepared
+    loaded: LoadedNetwork
+    network: TorchNetwork | None
+
+    def tiling(self, request: Request) -> Tiling:
+        """Return the tiles for a request."""
+        return tiling_for(self.spec, self.prepared, request)
+
+    def best(self, request: Request) -> _Execution:
+        """Return the fastest way within the memory."""
+        if self.loaded.device.name != "cpu":
+            room = min(request.room, free_memory(self.loaded.device))
+            return self._whole(replace(request, gpu=True, room=room))
+        whole = self._whole(request)
+        return self._in_slabs(request, whole) or whole
+
+    def _whole(self, request: Request) -> _Execution:
+        """Return the execution in whole tiles."""
+        tiling = self.tiling(request)
+        tensors = self._bytes_of_tensors(request, tiling)
+        if tensors is None:
+            return _Execution(request, tiling)
+        overhead, beside = _OVERHEAD, self._bytes_beside_network()
+        if request.gpu:
+            overhead, beside = _OVERHEAD_ON_GPU, 0
+        by_pixel = overhead * tensors + beside
+        request = replace(request, bytes_per_pixel=by_pixel)
+        return _Execution(request, self.tiling(request), lambda one: by_pixel * one.pixels)
+
+    def _bytes_of_tensors(self, request: Request, tiling: Tiling) -> float | None:
+        """Return the peak memory of tensors per pixel of a whole tile; ``None`` if the tiles do not depend on it."""
+        enough = tiling.pixels * _assumed(tiling) * _PLENTY
+        if self.network is None or request.tile is not None or enough <= request.room:
+            return None
+        shortest, longest = (self.tiling(replace(request, room=room)).tile_shape for room in (0, _UNBOUNDED))
+        if shortest == longest and not request.whole:
+            return None
+        small = self.tiling(replace(request, whole=False, pixels=_TRIAL_PIXELS))
+        return self.network.tensor_memory(blank(self.spec, self.prepared, small.tile_shape)) / small.pixels
+
+    def _bytes_beside_network(self) -> int:
+        tensors = (*self.spec.inputs, *self.spec.outputs)
+        sizes = (axis.size for tensor in tensors if (axis := tensor.axis("c")) is not None)
+        return _BESIDE_NETWORK * sum(size.size if isinstance(size, FixedSize) else 1 for size in sizes)
+
+    def _in_slabs(self, request: Request, whole: _Execution) -> _Execution | None:
+        """Return the execution in slabs; ``None`` if the network does not allow slabs, or if whole tiles are better."""
+        slabs = self.network.slabs if self.network is self.loaded.network and self.network is not None else None
+        accepted = whole.time * (_ACCEPTED_SLOWDOWN if whole.bytes > _MODEST else 1)
+        if whole.bytes > request.room:
+            accepted = inf
+        request = replace(request, slabs=True)
+        roomy = self.tiling(replace(request, room=_UNBOUNDED))
+        slowdown = _SLOWDOWN_IN_SLABS[dimensions_of(list(roomy.tile_shape.values()))]
+        if slabs is None or roomy.computed * slowdown >= accepted or not slabs.large(self._blank(roomy)):
+            return None
+
+        def size(tiling: Tiling) -> float:
+            return _OVERHEAD_IN_SLABS * slabs.held(self._blank(tiling)) + self._bytes_beside_network() * tiling.pixels
+
+        try:
+            assert self.network is not None
+            small = self.tiling(replace(request, tile=None, whole=False, pixels=_TRIAL_PIXELS))
+            self.network.check_slabs(self._small_tiles(small))
+            request, tiling = self._shrunk(request, roomy, size)
+            if slabs.normalises(self._blank(tiling)):
+                slowdown *= _SLOWDOWN_NORMALISED
+        except NotInSlabs:
+            return None
+        way = _Execution(request, tiling, size, slowdown, slabs=True)
+        return way if way.time < accepted else None
+
+    def _shrunk(self, request: Request, tiling: Tiling, size: Callable[[Tiling], float]) -> tuple[Request, Tiling]:
+        """Return smaller tiles until a tile fits, with their request. A small tile may take more for each pixel."""
+        while (needed := size(tiling)) > request.room:
+            at_once = held_pixels(list(tiling.tile_shape.values()), request)
+            request = replace(request, bytes_per_pixel=needed / at_once)
+            smaller = self.tiling(request)
+            if smaller.pixels >= tiling.pixels:
+                break
+            tiling = smaller
+        return request, tiling
+
+    def _blank(self, tiling: Tiling) -> Inputs:
+        return blank(self.spec, self.prepared, tiling.tile_shape)
+
+    def _small_tiles(self, tiling: Tiling) -> Iterator[Inputs]:
+        """Yield a tile of noise, and a tile of the user's image: a clamp at 8, say, changes large values only."""
+        yield noise(self.spec, self.prepared, tiling.tile_shape)
+        part = part_of_image(self.spec, self.prepared, tiling)
+        if part is not None:
+            yield part
+
+
+def _undivided(tiles: _Execution, trials: _Trials) -> tuple[_Execution, Prepared, list[str]]:
+    """Return the image as one tile if tiles cannot be joined and it fits; else the tiles, with a remark.
+
+    Labels are refused later, when the network returns them.
     """
-    found = tile_dependence(tiles.prepared, loaded)
-    if not found.operations and not any(map(numbers_objects, loaded.spec.outputs, found.dtypes)):
-        return tiles
-    prepared = replace(tiles.prepared, over_tile=found.operations)
-    image = planned(prepared, loaded.spec, replace(prepared.request, whole=True))
+    prepared, spec = trials.prepared, trials.spec
+    if trials.network is None:
+        return tiles, prepared, []
+    found = tile_dependence(prepared, trials.loaded, tiles.tiling)
+    if not found.operations and not any(map(numbers_objects, spec.outputs, found.dtypes)):
+        return tiles, prepared, []
+    prepared = replace(prepared, over_tile=found.operations)
+    request = replace(prepared.request, whole=True)
     advice = "The model takes tiles of a fixed size only."
-    if prepared.request.tile is not None:
+    if request.tile is not None:
         advice = "Leave --tile out to have the image computed as one tile where it fits into memory."
-    elif len(image.plan) == 1:
-        one = best(image, loaded)
-        size = 0.0 if one.held is None else _size(one, one.held, loaded)
-        if size <= one.prepared.request.room:
-            return one
-        needed = ceil((prepared.program + size) / (1 << 20))
+    elif len(trials.tiling(request)) == 1:
+        one = trials.best(request)
+        if one.size is None or one.bytes <= one.request.room:
+            return one, prepared, []
+        needed = ceil((prepared.program + one.bytes) / (1 << 20))
         advice = f"--memory {needed}MiB would be enough for one tile (it is {_budget(prepared)})."
-    if found.operations:
-        prepared = _with_note(prepared, f"{over_tile_in_words(found, prepared)} {advice}")
-    return replace(tiles, prepared=prepared)
+    notes = [f"{over_tile_in_words(found, tiles.tiling)} {advice}"] if found.operations else []
+    return tiles, prepared, notes
 
 
-def tile_dependence(prepared: Prepared, loaded: Loaded) -> "Dependence":
-    """What of the result depends on the tile, seen with noise in small tiles, or in one where these are not taken.
+def tile_dependence(prepared: Prepared, loaded: LoadedNetwork, tiling: Tiling | None = None) -> "Dependence":
+    """Return the operations whose result depends on the tile, found with noise in small tiles.
 
-    Raises :class:`ModelError` where the network fails.
+    A network that refuses these sizes computes a tile of the ``tiling`` (default: of the plan). Raises
+    :class:`ModelError` if it fails.
     """
-    small, large = (noise(loaded.spec, prepared, trial_sizes(loaded.spec, prepared, times)) for times in (1, 2))
+    network, spec = loaded.on_torch, loaded.spec
+    assert network is not None
+    small, large = (noise(spec, prepared, trial_tile(spec, prepared, times)) for times in (1, 2))
     try:
-        return loaded.dependence(small, large)
-    except ModelError:  # the network takes other sizes than those
-        return loaded.dependence(noise(loaded.spec, prepared), None)
+        return network.dependence(small, large)
+    except ModelError:  # the network takes other sizes
+        return network.dependence(noise(spec, prepared, (tiling or prepared.plan).tile_shape), None)
 
 
-def over_tile_in_words(found: "Dependence", prepared: Prepared) -> str:
-    """What it means that some operations of the network look at the whole tile."""
+def over_tile_in_words(found: "Dependence", tiling: Tiling) -> str:
+    """Return for the user what it means that some operations depend on the whole tile."""
     return (
         f"The network looks at the tile as a whole ({', '.join(found.operations)}), so its result depends on the size "
-        f"of the tiles, and the image is computed in {len(prepared.plan)}."
+        f"of the tiles, and the image is computed in {len(tiling)}."
     )
 
 
-def _on_gpu(prepared: Prepared, loaded: Loaded) -> _Way:
-    room = min(prepared.request.room, free_memory(loaded.device))
-    prepared = planned(prepared, loaded.spec, replace(prepared.request, gpu=True, room=room))
-    by_pixel = _held_by_pixel(prepared, loaded)
-    if by_pixel is None:
-        return _Way(prepared)
-    prepared = planned(prepared, loaded.spec, replace(prepared.request, bytes_per_pixel=_ON_GPU * by_pixel))
-    return _Way(prepared, kept=_ON_GPU, held=lambda one: by_pixel * _pixels(one))
-
-
-def _on_cpu(prepared: Prepared, loaded: Loaded) -> _Way:
-    """Tiles that are computed at once, or slab by slab where that is better."""
-    whole = _whole(prepared, loaded)
-    return _in_slabs(prepared, loaded, whole) or whole
-
-
-def _whole(prepared: Prepared, loaded: Loaded) -> _Way:
-    """Tiles that are computed at once, each as large as memory allows."""
-    by_pixel = _held_by_pixel(prepared, loaded)
-    if by_pixel is None:
-        return _Way(prepared)
-    roomy = planned(prepared, loaded.spec, replace(prepared.request, bytes_per_pixel=_LITTLE))
-    return _fitted(_Way(roomy), loaded, lambda one: by_pixel * _pixels(one))
-
-
-def _in_slabs(prepared: Prepared, loaded: Loaded, whole: _Way) -> _Way | None:
-    """Tiles that are computed slab by slab; ``None`` where they cannot be, or where whole tiles are better."""
-    longest = _longest(whole, loaded)
-    dimensions = dimensions_of(list(prepared.plan.tile_shape.values()))
-    request = replace(prepared.request, slabs=True)
-    roomy = planned(prepared, loaded.spec, replace(request, bytes_per_pixel=_LITTLE))
-    way = _Way(roomy, _IN_SLABS[dimensions], _KEPT_OF_SLABS, slabs=True)
-    if loaded.slabs is None or way.time >= longest or not loaded.slabs.large(blank(loaded.spec, roomy)):
-        return None
-    slabs = loaded.slabs
-    try:
-        small = planned(prepared, loaded.spec, replace(request, tile=None, whole=False, pixels=_SMALL))
-        loaded.check_slabs(_trials(small, loaded))
-        way = _fitted(way, loaded, lambda one: slabs.held(blank(loaded.spec, one)))
-        if slabs.normalises(blank(loaded.spec, way.prepared)):
-            way = replace(way, pixel=way.pixel * _NORMALISED)
-    except NotInSlabs:
-        return None
-    return way if way.time < longest else None
-
-
-def _longest(whole: _Way, loaded: Loaded) -> float:
-    """The time that slabs may take instead of whole tiles: any, where these do not fit into memory."""
-    size = _pixels(whole.prepared) * _assumed(whole.prepared)
-    if whole.held is not None:
-        size = _size(whole, whole.held, loaded)
-    if size > whole.prepared.request.room:
-        return inf
-    return whole.time * (_LITTLE_LONGER if size > _MODEST else 1)
-
-
-def _fitted(way: _Way, loaded: Loaded, held: Held) -> _Way:
-    """The same with tiles that fit into memory; buffers are returned where nothing else fits or it spares computing."""
-    ways = [
-        replace(way, prepared=_fitting(way.prepared, loaded, held, factor), held=held, returned=factor == _RETURNED)
-        for factor in ((way.kept, _RETURNED) if is_managed() else (way.kept,))
-    ]
-    return min(ways, key=lambda one: (_size(one, held, loaded) > one.prepared.request.room, one.time))
-
-
-def _size(way: _Way, held: Held, loaded: Loaded) -> float:
-    """Bytes that a tile takes of the process."""
-    return _tile_size(way.prepared, loaded, held, _RETURNED if way.returned else way.kept)
-
-
-def _tile_size(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> float:
-    """Bytes of the network, of which a process takes ``factor`` times the tensors, and of the tiles in the pipeline."""
-    tensors = (*loaded.spec.inputs, *loaded.spec.outputs)
-    sizes = (axis.size for tensor in tensors if (axis := tensor.axis("c")) is not None)
-    channels = sum(size.size if isinstance(size, FixedSize) else 1 for size in sizes)
-    return factor * held(prepared) + _IN_PIPELINE * _BYTES_PER_VALUE * channels * _pixels(prepared)
-
-
-def _fitting(prepared: Prepared, loaded: Loaded, held: Held, factor: float) -> Prepared:
-    """Smaller tiles until one fits, since the smaller a tile is, the more it may take per pixel."""
-    while True:
-        size = _tile_size(prepared, loaded, held, factor)
-        if size <= prepared.request.room:
-            return prepared
-        held_at_once = held_pixels(list(prepared.plan.tile_shape.values()), prepared.request)
-        request = replace(prepared.request, bytes_per_pixel=size / held_at_once)
-        smaller = planned(prepared, loaded.spec, request)
-        if _pixels(smaller) >= _pixels(prepared):
-            return prepared
-        prepared = smaller
-
-
-def _with_advice(way: _Way, held: Held, loaded: Loaded) -> Prepared:
-    """The same with a remark where not even this tile fits, or where more memory would spare much computing."""
-    prepared = way.prepared
-    size = _size(way, held, loaded)
-    if size > prepared.request.room:
-        return _with_note(
-            prepared,
+def _advice(way: _Execution, size: Callable[[Tiling], float], trials: _Trials) -> list[str]:
+    """Return a remark if not even these tiles fit, or if more memory would save much computing."""
+    prepared, tiling = trials.prepared, way.tiling
+    if way.bytes > way.request.room:
+        return [
             f"Memory is short: with the smallest tile that is possible here, the program takes about "
-            f"{byte_size(int(prepared.program + size))}; it may use {_budget(prepared)}.",
-        )
-    plenty = planned(prepared, loaded.spec, replace(prepared.request, room=_PLENTY_OF_ROOM))
-    plan = prepared.plan
-    if plan.computed <= _WORTH_SAYING * plenty.plan.computed:
-        return prepared
-    wanted = prepared.program + _tile_size(plenty, loaded, held, way.kept)
-    return _with_note(
-        prepared,
-        f"Memory bounds the tiles: {plan.computed:.1f} pixels are computed for each one of the image. With about "
-        f"{byte_size(int(wanted))} (it is {_budget(prepared)}) it would be {plenty.plan.computed:.1f}.",
-    )
+            f"{byte_size(int(prepared.program + way.bytes))}; it may use {_budget(prepared)}."
+        ]
+    roomy = trials.tiling(replace(way.request, room=_UNBOUNDED))
+    if tiling.computed <= _WORTH_A_REMARK * roomy.computed:
+        return []
+    return [
+        f"Memory bounds the tiles: {tiling.computed:.1f} pixels are computed for each one of the image. With about "
+        f"{byte_size(int(prepared.program + size(roomy)))} (it is {_budget(prepared)}) it would be "
+        f"{roomy.computed:.1f}."
+    ]
 
 
 def _budget(prepared: Prepared) -> str:
     return f"{byte_size(prepared.budget.size)}, {prepared.budget.reason}"
 
 
-def _with_note(prepared: Prepared, note: str) -> Prepared:
-    return replace(prepared, plan=replace(prepared.plan, notes=(*prepared.plan.notes, note)))
-
-
-def _held_by_pixel(prepared: Prepared, loaded: Loaded) -> float | None:
-    """Bytes of the network's tensors per pixel of a whole tile; ``None`` where tiles do not depend on it."""
-    request = prepared.request
-    enough = _pixels(prepared) * _assumed(prepared) * _PLENTY
-    if request.tile is not None or enough <= request.room:
-        return None
-    shortest, longest = (
-        planned(prepared, loaded.spec, replace(request, room=room)).plan.tile_shape for room in (0, _PLENTY_OF_ROOM)
-    )
-    if shortest == longest and not request.whole:
-        return None
-    small = planned(prepared, loaded.spec, replace(request, whole=False, pixels=_SMALL))
-    return loaded.held(blank(loaded.spec, small)) / _pixels(small)
-
-
-def _assumed(prepared: Prepared) -> float:
-    """Bytes per pixel of a whole tile, until they are counted."""
-    return BYTES_PER_PIXEL[dimensions_of(list(prepared.plan.tile_shape.values()))]
-
-
-def _pixels(prepared: Prepared) -> int:
-    """Pixels of a tile."""
-    return prod(prepared.plan.tile_shape.values())
-
-
-def _trials(prepared: Prepared, loaded: Loaded) -> Iterator[Inputs]:
-    """Tiles of noise, and of the user's image: an operation may do something at its values only, a clamp at 8 say."""
-    yield noise(loaded.spec, prepared)
-    part = part_of_image(loaded.spec, prepared)
-    if part is not None:
-        yield part
+def _assumed(tiling: Tiling) -> float:
+    """Return the memory of the process per pixel of a whole tile, until it is measured."""
+    return BYTES_PER_PIXEL[dimensions_of(list(tiling.tile_shape.values()))]

@@ -15,9 +15,8 @@ from ..array_types import Array, Index
 from ..errors import ImageError, ModelError
 from ..machine.processors import thread_pool
 from ..model.spec import ModelSpec, TensorSpec
-from ..network.batches import Batches
-from ..network.tile_tensors import Inputs
-from ..network.torch_network import Network
+from ..network.batching import Batches
+from ..network.network import Inputs, Network
 from ..tiling.plan import Plan, Tile
 from .operations.registry import needs_sample
 from .postprocess import MakeWriter, Postprocessor, needs_all, numbers_objects
@@ -35,10 +34,10 @@ Result = TypeVar("Result")
 class Job:
     """Everything needed to compute one image.
 
-    ``sources`` has an entry per input that is present, ``samples`` the number of samples along each iterated axis;
-    ``make_writer`` is called once per output, when its shape and dtype are known; ``scratch`` is a folder for
-    intermediate results; ``progress`` is called with the numbers of tiles done, first 0, and of all tiles;
-    ``compare_tiles`` is for networks that look at the whole tile: how much overlapping tiles differ becomes a remark.
+    ``sources`` has a reader for each input that is present. ``samples`` is the number of samples along each iterated
+    axis. ``make_writer`` is called once for each output, when the first tile shows its dtype. ``scratch`` is a folder
+    for intermediate results. ``progress`` is called with the numbers of tiles done, first 0, and of all tiles.
+    ``compare_tiles`` adds a remark on the difference between overlapping tiles.
     """
 
     model: ModelSpec
@@ -54,9 +53,9 @@ class Job:
 
 @dataclass
 class Record:
-    """What a run found out: seconds per stage, remarks for the user, statistics of every sample.
+    """Findings of a run: seconds for each stage, remarks for the user, statistics of every sample.
 
-    ``statistics`` are those of the inputs; ``measured`` those of the outputs, by output and number of the step.
+    ``statistics`` belong to the inputs, ``measured`` to the outputs, by output and number of the step.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -82,9 +81,9 @@ class Record:
 def run(job: Job) -> Record:
     """Compute all samples of an image and hand the results to the writers.
 
-    While the network computes a tile (or a batch of them), the next one is read and preprocessed, and the one before
-    postprocessed and written, each in a thread of its own. Raises :class:`ModelError` where the network fails or does
-    not return what its description promises.
+    While the network computes a tile or a batch, one thread reads and preprocesses the next, and another thread
+    postprocesses and writes the previous one. Raises :class:`ModelError` if the network fails, or if its outputs
+    contradict the description.
     """
     record = Record()
     stages = Stages(job, record)
@@ -93,10 +92,10 @@ def run(job: Job) -> Record:
     job.progress(0, total)
     with record.timed("statistics"):
         record.notes += remarks_of(job.model, job.sources, indices)
-        pooled = measure_samples(job.model, job.sources, indices, pooled=True)
+        pooled = measure_samples(stages.preprocessors, indices, pooled=True)
     for index in indices:
         with record.timed("statistics"):
-            statistics = {**pooled, **measure_samples(job.model, job.sources, [index], pooled=False)}
+            statistics = {**pooled, **measure_samples(stages.preprocessors, [index], pooled=False)}
         record.statistics.append(statistics)
         stages.compute(index, statistics, job.plan.tiles(), lambda: job.progress(next(counter), total))
     if stages.seams is not None:
@@ -105,22 +104,20 @@ def run(job: Job) -> Record:
 
 
 def remarks_of(model: ModelSpec, sources: Mapping[str, Source], indices: Sequence[Index]) -> list[str]:
-    """What the user should know of the values of these samples."""
+    """Return remarks for the user on the values of these samples."""
     return [text for tensor in _present(model, sources) for text in remarks(tensor, sources[tensor.id], indices)]
 
 
-def measure_samples(
-    model: ModelSpec, sources: Mapping[str, Source], indices: Sequence[Index], pooled: bool
-) -> Statistics:
-    """Statistics of these samples: those that pool the samples of the image, or those of a sample alone."""
+def measure_samples(preprocessors: Mapping[str, Preprocessor], indices: Sequence[Index], pooled: bool) -> Statistics:
+    """Return the statistics of these samples that are pooled over the image, or that belong to a single sample."""
     found: dict[Measure, tuple[Array, ...]] = {}
-    for preprocessor in _preprocessors(model, sources).values():
+    for preprocessor in preprocessors.values():
         found.update(preprocessor.measure(indices, pooled))
     return found
 
 
 def needs_whole_samples(model: ModelSpec, plan: Plan) -> bool:
-    """Whether a step of pre- or postprocessing cannot be applied to some of the tiles of a sample."""
+    """Return whether a step of pre- or postprocessing needs all tiles of a sample."""
     return any(
         needs_sample(step, plan.inputs.get(tensor.id, ())) for tensor in model.inputs for step in tensor.operations
     ) or any(
@@ -134,16 +131,17 @@ def _present(model: ModelSpec, sources: Mapping[str, Source]) -> list[TensorSpec
     return [tensor for tensor in model.inputs if tensor.id in sources]
 
 
-def _preprocessors(model: ModelSpec, sources: Mapping[str, Source]) -> dict[str, Preprocessor]:
+def preprocessors_of(model: ModelSpec, sources: Mapping[str, Source]) -> dict[str, Preprocessor]:
+    """Return the preprocessor of each input that is present."""
     return {tensor.id: Preprocessor(tensor, sources[tensor.id], model) for tensor in _present(model, sources)}
 
 
 class Stages:
-    """The stages of a job, for :func:`run` and for a cluster, whose workers compute some of the tiles each."""
+    """The stages of a job, for :func:`run` and for the workers of a cluster, each of which computes some tiles."""
 
     def __init__(self, job: Job, record: Record) -> None:
         self.job, self.record = job, record
-        self.preprocessors = _preprocessors(job.model, job.sources)
+        self.preprocessors = preprocessors_of(job.model, job.sources)
         self.postprocessors = [
             Postprocessor(output, plan, job.plan.tile_shape, job.make_writer, job.scratch)
             for output, plan in zip(job.model.outputs, job.plan.outputs, strict=True)
@@ -152,9 +150,9 @@ class Stages:
         self.seams = Seams(job.plan) if job.compare_tiles else None
 
     def compute(self, index: Index, statistics: Statistics, tiles: Iterable[Tile], done: Callable[[], None]) -> None:
-        """Compute tiles of one sample and write them; ``done`` is told of each.
+        """Compute tiles of one sample and write them; call ``done`` after each tile.
 
-        They must be all of its tiles where a postprocessing step needs the whole output.
+        ``tiles`` must be all tiles of the sample if a postprocessing step needs the whole output.
         """
         sample = _Sample(self, index, statistics)
         written: Future[None] | None = None
@@ -174,14 +172,14 @@ class Stages:
 
 
 def _batches(tiles: Iterable[Tile], size: int) -> Iterator[Sequence[Tile]]:
-    """Tiles in groups of ``size``; the last may be smaller."""
+    """Yield tiles in groups of ``size``. The last group may be smaller."""
     following = iter(tiles)
     while batch := tuple(islice(following, size)):
         yield batch
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results of ``work``, each begun while the one before is in use."""
+    """Yield the results of ``work``. Each begins while the previous result is in use."""
     begun: Future[Result] | None = None
     for item in items:
         following = pool.submit(work, item)
@@ -194,14 +192,14 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iter
 
 @dataclass(frozen=True)
 class _Sample:
-    """One sample on its way: its tiles are read, computed and written, in different threads."""
+    """One sample: its tiles are read, computed and written in different threads."""
 
     stages: Stages
     index: Index
     statistics: Statistics
 
     def read(self, batch: Sequence[Tile]) -> tuple[Sequence[Tile], list[Inputs]]:
-        """All inputs of some tiles, preprocessed; ``None`` for an optional one that is absent."""
+        """Return some tiles and their preprocessed inputs; ``None`` for an absent optional input."""
         preprocessors, inputs = self.stages.preprocessors, self.stages.job.model.inputs
         with self.stages.record.timed("reading and preprocessing"):
             return batch, [
@@ -215,7 +213,7 @@ class _Sample:
             ]
 
     def compute(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
-        """What the network returns for the outputs of the description."""
+        """Return the network's outputs for some tiles, as many as the description names."""
         job, record = self.stages.job, self.stages.record
         with record.timed("network"):
             try:
@@ -235,7 +233,7 @@ class _Sample:
         return [blocks[:expected] for blocks in computed]
 
     def _check_labels(self, blocks: Sequence[Array]) -> None:
-        """Labels of tiles are put together only where the user wants tiles, and with a remark."""
+        """Raise :class:`ImageError` for labels in several tiles, unless the user chose the tiles: then add a remark."""
         plan = self.stages.job.plan
         for output, block in zip(self.stages.job.model.outputs, blocks, strict=False):
             if len(plan) == 1 or not numbers_objects(output, block.dtype):
@@ -275,7 +273,7 @@ class _Sample:
             )
 
     def finish(self) -> None:
-        """What needs the whole sample."""
+        """Apply the steps that need the whole sample."""
         with self.stages.record.timed("postprocessing and writing"):
             self.stages.record.measured.append(
                 {
@@ -287,13 +285,13 @@ class _Sample:
 
 
 def _finite(block: Array) -> bool:
-    """Whether all values are finite numbers; minimum and maximum are NaN where any value is."""
+    """Return whether all values are finite numbers. Minimum and maximum are NaN if any value is."""
     return block.dtype.kind != "f" or bool(np.isfinite(block.min()) and np.isfinite(block.max()))
 
 
 def _absent(job: Job) -> str:
-    """Which inputs the user may still give, for a network that failed without them."""
+    """Return a hint on optional inputs that are absent, for a network that failed without them."""
     absent = [tensor.id for tensor in job.model.inputs if tensor.id not in job.sources]
     if not absent:
         return ""
-    return f" It also takes {', '.join(absent)}; give what it needs of these, for instance --input {absent[0]}=FILE."
+    return f" It also takes {', '.join(absent)}; give the inputs that it needs, for instance --input {absent[0]}=FILE."

@@ -1,4 +1,4 @@
-"""From a model and its images to a plan: open, match axes, choose tiles. Computes nothing and needs no torch."""
+"""From a model and its images to a plan: open, match axes, choose tiles. Nothing is computed, torch is not needed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +21,10 @@ from ..machine.memory import PIPELINE_BYTES, PROGRAM_BYTES, STACK_BYTES, MemoryB
 from ..model.spec import Axis, FixedSize, ModelSpec, StepSize, TensorSpec
 from ..options import Options
 from ..text import byte_size
-from ..tiling.axis import legal_size
-from ..tiling.choice import BYTES_PER_PIXEL, Request, dimensions_of
-from ..tiling.links import TILED
+from ..tiling.axis_relations import TILED, links
+from ..tiling.axis_tiling import legal_size
 from ..tiling.plan import Plan, make_plan
+from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, choose_tiles, dimensions_of
 from .sample_reader import Source
 
 ImageLike = Image | NDArray[np.generic] | Path | str
@@ -32,10 +32,10 @@ ImageLike = Image | NDArray[np.generic] | Path | str
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images matched to the inputs of a model, and the plan for each of their samples, made as ``request`` wants it.
+    """Images matched to the inputs of a model, and the plan for each of their samples, chosen for ``request``.
 
-    Of the ``budget`` of the process, ``program`` bytes are for all but the tiles. ``over_tile`` names operations of the
-    network that look at the whole tile, so that the result depends on its size.
+    The program takes ``program`` bytes of the ``budget``; the rest is for tiles. ``over_tile`` names operations of the
+    network that depend on the whole tile, so that the result depends on the tile size.
     """
 
     matched: Mapping[str, Matched]
@@ -52,14 +52,17 @@ class Prepared:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks for the user, of reading, matching and planning."""
+        """Remarks for the user from reading, matching and planning."""
         found = [note for one in self.matched.values() for note in (*one.image.notes, *one.notes)]
         if self.budget.note is not None:
             found.append(self.budget.note)
         return (*dict.fromkeys(found), *self.plan.notes)
 
     def domain(self, tensor: str) -> Spans:
-        """What statistics of an input are of: the image, with its mirrored border where the network sees that."""
+        """Return the region of an input that statistics are measured in, as (start, stop) by axis letter.
+
+        It is the image, or the image with its mirrored border.
+        """
         domain = {}
         tilings = {axis.letter: axis for axis in self.plan.axes}
         for letter, link in self.plan.inputs[tensor].items():
@@ -71,8 +74,8 @@ class Prepared:
 def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], options: Options) -> Prepared:
     """Open the image and further inputs, match their axes, choose the tiles.
 
-    Raises :class:`UsageError` for options that cannot be, :class:`ImageError` for images that cannot be read or do not
-    fit, :class:`OutOfMemoryError` where the budget is too small for the program, or for a piece of an image.
+    Raises :class:`UsageError` for impossible options, :class:`ImageError` for images that cannot be read or do not fit
+    the model, :class:`OutOfMemoryError` if the budget is too small for the program, or for a piece of an image.
     """
     _check_inputs(spec, others)
     given = {spec.inputs[0].id: image, **others}
@@ -88,9 +91,9 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
                 _check_piece(opened[-1], budget, program)
                 matched[tensor.id] = _match(opened[-1], tensor, options, options.channels if first else None)
         request = _request(spec, options, budget.size - program)
-        prepared = Prepared(matched, request, _plan(spec, matched, request), budget, program)
+        prepared = Prepared(matched, request, make_plan(spec, _sizes(matched), request), budget, program)
         _check_samples(prepared)
-        _check_room(prepared)
+        _check_room(spec, prepared)
     except BaseException:
         for one in opened:
             one.close()
@@ -98,37 +101,48 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     return prepared
 
 
-def planned(prepared: Prepared, spec: ModelSpec, request: Request) -> Prepared:
-    """The same with other tiles. Raises what :func:`~bioimage_inference.tiling.plan.make_plan` raises."""
-    return replace(prepared, request=request, plan=_plan(spec, prepared.matched, request))
+def tiling_for(spec: ModelSpec, prepared: Prepared, request: Request) -> Tiling:
+    """Return the tiles for another request. Raises the errors of :func:`~bioimage_inference.tiling.plan.make_plan`."""
+    leading = spec.tensor(prepared.plan.leading)
+    return choose_tiles(spec, leading, links(spec, leading), prepared.leading.sizes, request)
 
 
-def with_program(prepared: Prepared, spec: ModelSpec, program: int) -> Prepared:
-    """The same for a program that takes ``program`` bytes without the tiles.
+def with_tiling(
+    spec: ModelSpec, prepared: Prepared, request: Request, tiling: Tiling, notes: Sequence[str] = ()
+) -> Prepared:
+    """Return the same with other tiles and further remarks. The plan stays if it has these tiles."""
+    plan = prepared.plan
+    if (plan.axes, plan.batch) != (tiling.axes, tiling.batch):
+        plan = make_plan(spec, _sizes(prepared.matched), request, tiling)
+    return replace(prepared, request=request, plan=replace(plan, notes=(*plan.notes, *notes)))
 
-    Raises :class:`OutOfMemoryError` where the budget is too small for that.
+
+def with_program(spec: ModelSpec, prepared: Prepared, program: int) -> Prepared:
+    """Return the same for a program that takes ``program`` bytes besides the tiles. The plan stays as it is.
+
+    Raises :class:`OutOfMemoryError` if the budget is too small for the program.
     """
     request = replace(prepared.request, room=prepared.budget.size - program)
-    found = planned(replace(prepared, program=program), spec, request)
-    _check_room(found)
+    found = replace(prepared, program=program, request=request)
+    _check_room(spec, found)
     return found
 
 
-def with_smaller_tiles(prepared: Prepared, spec: ModelSpec) -> Prepared | None:
-    """The same with tiles of at most half the pixels, after one did not fit; ``None`` where the model allows none."""
-    before = prod(prepared.plan.tile_shape.values())
-    smaller = planned(prepared, spec, replace(prepared.request, tile=None, whole=False, pixels=before // 2))
-    plan = smaller.plan
-    if prod(plan.tile_shape.values()) >= before:
+def with_smaller_tiles(spec: ModelSpec, prepared: Prepared) -> Prepared | None:
+    """Return the same with tiles of at most half the pixels; ``None`` if the model allows none."""
+    before = prepared.plan
+    request = replace(prepared.request, tile=None, whole=False, pixels=before.pixels // 2)
+    smaller = tiling_for(spec, prepared, request)
+    if smaller.pixels >= before.pixels:
         return None
-    shape = "×".join(str(size) for size in prepared.plan.tile_shape.values())
+    shape = "×".join(str(size) for size in before.tile_shape.values())
     note = f"Tiles of {shape} did not fit into memory; smaller ones were used"
     note += "." if prepared.over_tile else ", which changes nothing of the result."
-    return replace(smaller, plan=replace(plan, notes=(*plan.notes, note)))
+    return with_tiling(spec, prepared, request, smaller, [note])
 
 
 def sources_of(spec: ModelSpec, prepared: Prepared) -> dict[str, Source]:
-    """The inputs that are present, as the engine reads them."""
+    """Return readers of the inputs that are present."""
     return {
         tensor.id: Source(prepared.matched[tensor.id], tensor.padding, prepared.domain(tensor.id))
         for tensor in spec.inputs
@@ -167,21 +181,22 @@ def _open(image: ImageLike, axes: str | None) -> Image:
 
 
 def beside_network(spec: ModelSpec) -> int:
-    """Bytes that the process takes while it computes, without the loaded network and the tensors of tiles."""
+    """Return the memory of the process while it computes, without the loaded network and its tensors, in bytes."""
     return PIPELINE_BYTES + (STACK_BYTES if "z" in spec.inputs[0].letters else 0)
 
 
 def _weights_size(spec: ModelSpec) -> int:
-    """Bytes of the first weights, which take as much memory; 0 where their file is not in the package."""
+    """Return the size of the first weights file, which takes as much memory; 0 if it is not in the package."""
     files = [spec.root / entry.source for entry in spec.weights[:1]]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _check_room(prepared: Prepared) -> None:
-    """Raise :class:`OutOfMemoryError` where the budget does not even hold the program."""
-    budget, tile = prepared.budget, list(prepared.plan.tile_shape.values())
+def _check_room(spec: ModelSpec, prepared: Prepared) -> None:
+    """Raise :class:`OutOfMemoryError` if the budget does not even hold the program."""
+    budget = prepared.budget
     if budget.size > prepared.program:
         return
+    tile = list(tiling_for(spec, prepared, prepared.request).tile_shape.values())
     needed = prepared.program + prod(tile) * BYTES_PER_PIXEL[dimensions_of(tile)]
     raise OutOfMemoryError(
         f"The budget of {byte_size(budget.size)}, {budget.reason}, is too small: the program takes about "
@@ -236,7 +251,7 @@ def _minimum(axis: Axis) -> int:
 
 
 def _nearest(axis: Axis, pixels: int) -> int:
-    """The legal size that is closest to the image's."""
+    """Return the legal size that is closest to the size of the image."""
     above = legal_size(axis.size, pixels)
     if isinstance(axis.size, StepSize):
         below = max(axis.size.minimum, above - axis.size.step)
@@ -244,8 +259,9 @@ def _nearest(axis: Axis, pixels: int) -> int:
     return above
 
 
-def _plan(spec: ModelSpec, matched: Mapping[str, Matched], request: Request) -> Plan:
-    return make_plan(spec, {key: one.sizes for key, one in matched.items()}, request)
+def _sizes(matched: Mapping[str, Matched]) -> dict[str, Mapping[str, int]]:
+    """Return the pixels of a sample along each axis, by input."""
+    return {tensor: one.sizes for tensor, one in matched.items()}
 
 
 def _request(spec: ModelSpec, options: Options, room: int) -> Request:
@@ -264,7 +280,7 @@ def _request(spec: ModelSpec, options: Options, room: int) -> Request:
 
 
 def _check_samples(prepared: Prepared) -> None:
-    """Further inputs are one for all samples of the image, or one for each."""
+    """Raise :class:`ImageError` unless further inputs have one sample for all, or one for each sample of the image."""
     leading = prepared.leading
     for tensor, one in prepared.matched.items():
         if one.samples not in ((), leading.samples):

@@ -14,7 +14,7 @@ from ..array_types import Array, Index, Spans
 from ..errors import ImageError, ModelError
 from ..files.scratch import scratch_array
 from ..model.spec import FixedSize, Operation, TensorSpec
-from ..tiling.axis import Kept
+from ..tiling.axis_tiling import Kept
 from ..tiling.plan import OutputPlan
 from .operations.dtype_conversion import target_dtype
 from .operations.registry import measures_of, needs_sample

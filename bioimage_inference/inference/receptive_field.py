@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from ..array_types import Array
 from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, Operation, ReferencedSize, TensorSpec
-from ..network.tile_tensors import Inputs
-from ..network.torch_network import Network
-from ..tiling.axis import legal_size
-from ..tiling.links import TILED, Link, leading_input, links
+from ..network.network import Inputs, Network
+from ..tiling.axis_relations import TILED, Link, leading_input, links
+from ..tiling.axis_tiling import legal_size
 from .operations.registry import measures_of, needs_sample, operation_of
 from .processing import apply
 from .trial_inputs import with_following_axes

@@ -7,7 +7,7 @@ import numpy as np
 from ..array_types import Array, Index, Spans
 from ..image.axis_mapping import Matched
 from ..model.spec import Padding
-from ..tiling.border import OUTSIDE, border_indices
+from ..tiling.axis_tiling import OUTSIDE, border_indices
 from .processing import Place
 
 # A sample up to this many bytes is read once and kept; a larger one is read region by region.

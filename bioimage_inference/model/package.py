@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..errors import ModelError, UsageError
 from .safe_yaml import MAX_BYTES, load_yaml
-from .safe_zip import ZIP_MAGIC, open_archive
+from .safe_zip import ZIP_MAGIC, Archive, open_archive
 from .spec import PYTORCH_FORMATS
 
 WeightsKind = Literal["torchscript", "state_dict"]
@@ -90,18 +90,19 @@ class Package:
         return [self.source, *(path for path in named if os.path.isfile(path))]  # noqa: PTH113
 
 
-def open_package(source: Path, scratch: Path, description: Path | None = None) -> Package:
+def open_package(source: Path, scratch: Path, description: Path | None = None, sha256: str | None = None) -> Package:
     """Open a model; a zip package is unpacked into a new folder below ``scratch``.
 
-    ``description`` is the YAML file for bare weights. A zip is unpacked as far as PyTorch needs it: the files that the
-    description names, without the weights for other frameworks. Raises :class:`UsageError` where nothing readable is
-    at ``source``, and :class:`ModelError` where it is no model, damaged, ambiguous or hostile.
+    ``description`` is the YAML file for bare weights, ``sha256`` the hash of the file, if known. A zip is unpacked
+    as far as PyTorch needs it: the files that the description names, without the weights for other frameworks. Raises
+    :class:`UsageError` where nothing readable is at ``source``, and :class:`ModelError` where it is no model, damaged,
+    ambiguous or hostile.
     """
     try:
         if source.is_dir():
             package = _open_folder(source)
         elif source.is_file():
-            package = _open_file(source, scratch, description)
+            package = _open_file(source, scratch, description, sha256)
         elif source.exists():
             raise UsageError(f"{source} is neither a file nor a folder. {WHAT_IS_A_MODEL}")
         else:
@@ -180,7 +181,17 @@ def weights_kind(path: Path) -> WeightsKind | None:
     if not head.startswith(ZIP_MAGIC):
         return "state_dict" if head.startswith(_PICKLE_MAGIC) else None
     with open_archive(path) as archive:
-        names = list(archive.members)
+        return _archive_kind(archive)
+
+
+def may_be_weights(path: Path) -> bool:
+    """Return whether the first bytes of a file allow it to hold weights. A package in a zip begins like them."""
+    with path.open("rb") as stream:
+        return stream.read(4).startswith((*ZIP_MAGIC, *_PICKLE_MAGIC))
+
+
+def _archive_kind(archive: Archive) -> WeightsKind | None:
+    names = list(archive.members)
     # PyTorch packs everything into one folder
     if len({name.partition("/")[0] for name in names}) != 1:
         return None
@@ -190,23 +201,27 @@ def weights_kind(path: Path) -> WeightsKind | None:
     return "state_dict" if "data.pkl" in inside else None
 
 
-def _open_file(source: Path, scratch: Path, description: Path | None) -> Package:
-    kind = weights_kind(source)
+def _open_file(source: Path, scratch: Path, description: Path | None, sha256: str | None) -> Package:
+    with source.open("rb") as stream:
+        head = stream.read(1024)
+    if head.startswith(ZIP_MAGIC):
+        with open_archive(source) as archive:
+            kind = _archive_kind(archive)
+            if kind is None:
+                return _open_zip(archive, scratch, sha256)
+    else:
+        kind = "state_dict" if head.startswith(_PICKLE_MAGIC) else None
     if kind is not None and description is not None:
         described = _open_yaml(description)
         names = described.description, described.description_name
-        return Package(described.root, *names, source, file_sha256(source), source)
+        return Package(described.root, *names, source, sha256 or file_sha256(source), source)
     if kind == "state_dict":
         raise ModelError(
             f"{source.name} holds the weights of a network, but not the network: it is no TorchScript. Give the "
             "model's package (zip or folder), or name its description with --description rdf.yaml."
         )
     if kind == "torchscript":
-        return Package(source.absolute().parent, None, None, source, file_sha256(source), source)
-    with source.open("rb") as stream:
-        head = stream.read(1024)
-    if head.startswith(ZIP_MAGIC):
-        return _open_zip(source, scratch)
+        return Package(source.absolute().parent, None, None, source, sha256 or file_sha256(source), source)
     _refuse_other_files(source, head)
     return _open_yaml(source)
 
@@ -228,19 +243,19 @@ def _open_folder(source: Path) -> Package:
     return Package(path.parent, data, path.name, None, hashlib.sha256(content).hexdigest(), source)
 
 
-def _open_zip(source: Path, scratch: Path) -> Package:
-    with open_archive(source) as archive:
-        if _ZARR_NAMES & archive.members.keys():
-            raise ModelError(_swapped(source, "an OME-Zarr image"))
-        if not archive.members:
-            raise ModelError(f"The zip file {source.name} is empty. {WHAT_IS_A_MODEL}")
-        name, _, data = _find_description(
-            archive.members, lambda member: archive.read(member, MAX_BYTES), f"The zip file {source.name}"
-        )
-        inside = PurePosixPath(name).parent
-        wanted = {str(inside / file) for file in _named_files(data)}
-        folder = archive.unpack(sorted((wanted & archive.members.keys()) | {name}), scratch)
-    return Package(folder / inside, data, PurePosixPath(name).name, None, file_sha256(source), source)
+def _open_zip(archive: Archive, scratch: Path, sha256: str | None) -> Package:
+    source = archive.path
+    if _ZARR_NAMES & archive.members.keys():
+        raise ModelError(_swapped(source, "an OME-Zarr image"))
+    if not archive.members:
+        raise ModelError(f"The zip file {source.name} is empty. {WHAT_IS_A_MODEL}")
+    name, _, data = _find_description(
+        archive.members, lambda member: archive.read(member, MAX_BYTES), f"The zip file {source.name}"
+    )
+    inside = PurePosixPath(name).parent
+    wanted = {str(inside / file) for file in _named_files(data)}
+    folder = archive.unpack(sorted((wanted & archive.members.keys()) | {name}), scratch)
+    return Package(folder / inside, data, PurePosixPath(name).name, None, sha256 or file_sha256(source), source)
 
 
 def _yaml_bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Kernels that give the same values with any number of CPU threads, in place of those that torch chooses.
+"""Kernels that give the same values with any number of CPU threads, in place of the kernels that torch chooses.
 
 Two choices of torch depend on the number of threads. A 1×1 convolution of fewer than 16 samples runs on oneDNN, but
 not with one thread (``ConvParams::use_mkldnn`` in ``aten/src/ATen/native/Convolution.cpp``). Group normalisation of
@@ -12,47 +12,85 @@ from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from .channel_moments import ChannelMoments
+from .torch_operations import Operation, OperationMode
 
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""Memory formats in which the channels of a place lie together, by the number of axes."""
+"""Memory formats in which the channels of a pixel lie together, by the number of axes of the tensor."""
 
+# Values added up in float32 before their sum is added up in float64. Sums of 256 values of a U-Net lose no more than
+# the result's own rounding: tests/test_cpu_kernels.py compares with float64.
+_SUMMED = 256
 _aten: Any = torch.ops.aten
 
 
-class SameForAnyThreads(TorchDispatchMode):
-    """Within this context, convolutions run on oneDNN, and normalisations of channels-last tensors sum in float64.
+class ChannelMoments:
+    """Mean and variance of each channel of one sample, in float64, added up from some rows at a time.
 
-    Both concern float32 on a CPU; all other operations are torch's. Looking at an operation takes about 15 µs: 0.7 ms
-    of the 90 ms that a U-Net of 45 operations takes for 512×512 pixels (2 cores, torch 2.13).
+    Partial results are combined after Chan, Golub and LeVeque (1983, The American Statistician 37, 242).
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        self._count = 0
+        self._mean = self._squares = torch.zeros(())
+
+    def add(self, rows: torch.Tensor) -> None:
+        """Take more rows, a tensor of the axes b (one sample), c and the spatial axes."""
+        values = rows.movedim(1, -1).reshape(-1, rows.shape[1])
+        count = len(values)
+        mean = _sum(values) / count
+        rounded = mean.to(values.dtype)
+        squares = _sum((values - rounded).square_()) - count * (mean - rounded) ** 2
+        if self._count:
+            total, apart = self._count + count, mean - self._mean
+            squares = self._squares + squares + apart**2 * (self._count * count / total)
+            mean = self._mean + apart * (count / total)
+        self._count, self._mean, self._squares = self._count + count, mean, squares
+
+    def of_groups(self, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return for each channel the mean and the variance of the group that it belongs to."""
+        channels = len(self._mean)
+        means, variances = (one.reshape(groups, -1) for one in (self._mean, self._squares / self._count))
+        mean = means.mean(1, keepdim=True)
+        variance = (variances + (means - mean) ** 2).mean(1, keepdim=True)
+        repeats = channels // groups
+        return mean.expand(-1, repeats).reshape(-1), variance.expand(-1, repeats).reshape(-1)
+
+
+def _sum(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum along the first of two axes in float64.
+
+    A matrix product adds up blocks of values in float32, several times faster than ``sum`` in float64.
+    """
+    whole = len(values) // _SUMMED * _SUMMED
+    parts = values.new_ones(_SUMMED) @ values[:whole].reshape(-1, _SUMMED, values.shape[1])
+    return parts.sum(0, dtype=torch.float64) + values[whole:].sum(0, dtype=torch.float64)
+
+
+class SameForAnyThreads(OperationMode):
+    """A context in which convolutions run on oneDNN and normalisations of channels-last tensors sum in float64.
+
+    Both concern float32 on a CPU; torch's own kernels run all other operations. Dispatch takes about 15 µs for each
+    operation: 0.7 ms of the 90 ms that a U-Net of 45 operations takes for 512×512 pixels (2 cores, torch 2.13).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self._raised: Exception | None = None
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and to say so would import the compiler
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Compute an operation."""
-        del types
+    def operation(self, function: Operation, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run one operation."""
         try:
-            if func in _COMPOSITE:  # in inference mode these arrive whole; their parts come back here
+            if function in _COMPOSITE:  # in inference mode these arrive whole; their parts come back here
                 with self:
-                    return func.decompose(*args, **(kwargs or {}))  # type: ignore[attr-defined]
-            return _KERNELS.get(func, func)(*args, **(kwargs or {}))
+                    return function.decompose(*args, **kwargs)  # type: ignore[attr-defined]
+            return _KERNELS.get(function, function)(*args, **kwargs)
         except Exception as error:
             self._raised = error
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        """Raise what an operation raised: TorchScript turns it into an error of its own."""
+        """Raise the operation's own error: TorchScript wraps it into another one."""
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         if self._raised is not None and isinstance(error, RuntimeError) and error is not self._raised:
             raise self._raised from None
@@ -70,7 +108,7 @@ def _convolution(
     groups: int,
     *settings: bool,
 ) -> torch.Tensor:
-    """``aten::convolution``, or ``aten::_convolution``, which has four more ``settings`` for cuDNN."""
+    """Run ``aten::convolution``, or ``aten::_convolution``, which has four more ``settings`` for cuDNN."""
     if not transposed and _for_onednn(tensor, weight, bias):
         onednn: Any = torch.mkldnn_convolution
         result: torch.Tensor = onednn(tensor, weight, bias, padding, stride, dilation, groups)
@@ -98,7 +136,10 @@ def _group_norm(
     groups: int,
     eps: float,
 ) -> tuple[torch.Tensor, ...]:
-    """``aten::native_group_norm``: the result, and mean and reciprocal deviation of each group, axes b and group."""
+    """Run ``aten::native_group_norm``.
+
+    Return the result, and mean and reciprocal standard deviation of each group with the axes b and group.
+    """
     if not _is_channels_last(tensor):
         usual: tuple[torch.Tensor, ...] = _aten.native_group_norm.default(
             tensor, weight, bias, samples, channels, places, groups, eps
@@ -114,7 +155,7 @@ def _group_norm(
 def _normalised(
     sample: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, groups: int, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One sample, its batch axis included."""
+    """Normalise one sample; the tensor has the batch axis."""
     moments = ChannelMoments()
     moments.add(sample)
     mean, variance = moments.of_groups(groups)
@@ -134,7 +175,7 @@ def _batch_norm(
     eps: float,
     cudnn: bool,
 ) -> torch.Tensor:
-    """``aten::batch_norm``; by the values of the batch where ``training`` is true and no moments are kept."""
+    """Run ``aten::batch_norm``. It uses the moments of the batch if ``training`` is true and none are stored."""
     if training and mean is None and variance is None and _is_channels_last(tensor):
         moments = ChannelMoments()
         moments.add(tensor)

@@ -1,20 +1,28 @@
-"""Where to compute: the device that was asked for, or the best there is, and why."""
+"""Where torch computes, and the settings of the process for that time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import RLock
+from typing import Any
 
 from ..errors import UsageError
+from .interruptions import late_interruptions
+
+# The number of threads and the settings of cuDNN belong to the process, so one of its threads computes at a time.
+_COMPUTING = RLock()
 
 
 @dataclass(frozen=True)
 class Device:
-    """``name`` as torch calls it; ``reason`` says in words why it was chosen."""
+    """``name`` is torch's name of the device; ``reason`` tells the user why it was chosen."""
 
     name: str
     reason: str
 
 
 def free_memory(device: Device) -> int:
-    """Bytes of a GPU's memory that nobody uses."""
+    """Return the free memory of a GPU in bytes."""
     import torch
 
     free, _ = torch.cuda.mem_get_info(device.name)
@@ -22,9 +30,9 @@ def free_memory(device: Device) -> int:
 
 
 def choose_device(wanted: str = "auto") -> Device:
-    """``auto`` takes the first GPU that torch can use, else the CPU.
+    """Return the device for ``--device``; ``auto`` takes the first GPU that torch can use, else the CPU.
 
-    Raises :class:`UsageError` for a device that is not there.
+    Raises :class:`UsageError` for a device that torch does not see.
     """
     import torch
 
@@ -43,3 +51,27 @@ def choose_device(wanted: str = "auto") -> Device:
     if int(number or 0) >= count:
         raise UsageError(f"--device {wanted} asks for a GPU, but torch sees {count}. Use --device auto or cpu.")
     return Device(f"cuda:{number or 0}", f"GPU {torch.cuda.get_device_name(int(number or 0))}, as asked")
+
+
+@contextmanager
+def torch_settings(threads: int, on_gpu: bool = False) -> Iterator[None]:
+    """Compute with ``threads`` CPU threads, and on a GPU in full float32 by the fastest algorithms.
+
+    The settings are restored at the end of the block. Other threads of the process that compute wait until then.
+    Setting and restoring takes less than a microsecond, so each tile does it.
+    """
+    import torch
+
+    with late_interruptions(), _COMPUTING:
+        cudnn: Any = torch.backends.cudnn
+        before = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32
+        torch.set_num_threads(threads)
+        if on_gpu:
+            cudnn.benchmark = True  # tiles have few shapes, so that the comparison of all algorithms soon pays off
+            cudnn.allow_tf32 = False  # TF32 has the precision of float16
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before[0])
+            if on_gpu:
+                cudnn.benchmark, cudnn.allow_tf32 = before[1:]

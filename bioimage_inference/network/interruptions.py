@@ -1,4 +1,4 @@
-"""Interruptions, Ctrl-C and SIGTERM: none is lost, and they take effect once a network has computed its tile."""
+"""Interruptions by Ctrl-C and SIGTERM: none is lost, and they take effect after a network has computed its tile."""
 
 import signal
 import sys

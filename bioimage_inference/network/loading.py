@@ -1,9 +1,8 @@
 """From an opened model to a network on its device."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import UsageError
 from ..machine.memory import resident_memory
@@ -14,28 +13,21 @@ from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
 from ..options import Options
 from .device import Device, choose_device
+from .network import Engine, Network
 from .openvino_network import OpenVINONetwork, openvino_installed
-from .slabs import NotInSlabs
-from .tile_tensors import Inputs
-from .torch_network import Engine, TorchNetwork
-
-if TYPE_CHECKING:
-    from .slabs.slab_network import SlabNetwork
-    from .tile_dependence import Dependence
+from .torch_network import TorchNetwork
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A network that is ready to compute, and what the record says of it.
+class LoadedNetwork:
+    """A network that is ready to compute, and its facts for the record.
 
-    ``torch`` is the network where torch computes it, ``module`` the network as it was loaded;
-    ``spec`` is the model's, its own functions among the operations loaded;
-    ``entry`` is the weights entry that was used, ``sha256`` that of its file; ``threads`` is the number of CPU threads;
-    ``resident`` is the memory of the process in bytes once the network is loaded.
+    ``module`` is the PyTorch module, ``None`` if the caller brought a network of another kind. ``spec`` is the model's,
+    with the model's own functions loaded. ``entry`` is the weights entry in use and ``sha256`` the hash of its file.
+    ``threads`` is the number of CPU threads. ``resident`` is the memory of the process in bytes after loading.
     """
 
-    network: TorchNetwork | OpenVINONetwork
-    torch: TorchNetwork | None
+    network: Network
     module: Any
     spec: ModelSpec
     device: Device
@@ -47,45 +39,23 @@ class Loaded:
 
     @property
     def engine(self) -> Engine:
-        """What computed the latest tiles, and why."""
-        engine = self.network.engine
-        if self.torch is None or not self.torch.in_slabs:
-            return engine
-        return replace(engine, reason=f"{engine.reason}; large tiles are computed slab by slab")
+        """The library that computed the latest tiles, and why."""
+        return self.network.engine
 
     @property
-    def slabs(self) -> "SlabNetwork | None":
-        """The network slab by slab; ``None`` where it is always computed whole."""
-        return self.torch.slabs if self.torch is not None else None
-
-    def use_slabs(self, on: bool) -> None:
-        """Compute large tiles slab by slab from now on, or all of them whole."""
-        if self.torch is not None:
-            self.torch.in_slabs = on
-
-    def held(self, inputs: Inputs) -> int:
-        """Bytes that all tensors of the network hold at once, at most, while torch computes a tile."""
-        return TorchNetwork(self.module, self.device, threads=self.threads).held(inputs)
-
-    def dependence(self, small: Inputs, large: Inputs | None) -> "Dependence":
-        """What of the result depends on the tile as a whole; see :func:`.tile_dependence.dependence`.
-
-        Raises :class:`ModelError` where the network fails, :class:`OutOfMemoryError` where a tile does not fit.
-        """
-        return TorchNetwork(self.module, self.device, threads=self.threads).dependence(small, large)
-
-    def check_slabs(self, tiles: Iterable[Inputs]) -> None:
-        """Compare slabs and whole tiles. Raises :class:`~.slabs.NotInSlabs` where they differ, or there are none."""
-        if self.torch is None:
-            raise NotInSlabs("torch does not compute it")
-        self.torch.check_slabs(tiles)
+    def on_torch(self) -> TorchNetwork | None:
+        """The module on torch in float32, for trials; ``None`` without a module."""
+        if isinstance(self.network, TorchNetwork) and self.network.precision == "float32":
+            return self.network
+        return None if self.module is None else TorchNetwork(self.module, self.device, threads=self.threads)
 
 
-def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy, options: Options) -> Loaded:
+def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy, options: Options) -> LoadedNetwork:
     """Load the first weights that can be used, and put the network on its device.
 
-    ``spec`` has the code of its own operations loaded. ``bare_weights`` is the file that the user gave as the model, if
-    it is one. Raises :class:`ModelError`, :class:`TrustError` or, for a device that is not there, :class:`UsageError`.
+    ``spec`` has the code of its own operations loaded. ``bare_weights`` is the weights file that the user gave as the
+    model, if any. Raises :class:`ModelError`, :class:`TrustError`, or :class:`UsageError` for a device or engine that
+    does not exist here.
     """
     device = choose_device(options.device)
     if options.precision == "float16" and device.name == "cpu":
@@ -94,11 +64,10 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
         )
     loaded = load_weights(spec, policy, bare_weights)
     threads = options.threads or _default_threads()
-    network, on_torch = _on_engine(loaded.module, device, options, threads)
-    give_back_buffers()  # of an earlier prediction, which the tiles of the next one take again
-    return Loaded(
+    network = _on_engine(loaded.module, device, options, threads)
+    give_back_buffers()  # loading leaves free buffers, which would count as memory of the program
+    return LoadedNetwork(
         network=network,
-        torch=on_torch,
         module=loaded.module,
         spec=spec,
         device=device,
@@ -110,28 +79,41 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
     )
 
 
+def given_network(network: Network, spec: ModelSpec, options: Options) -> LoadedNetwork:
+    """Return the facts of a network that the caller brings in place of the model's weights; nothing is loaded."""
+    on_torch = network if isinstance(network, TorchNetwork) else None
+    return LoadedNetwork(
+        network=network,
+        module=None,
+        spec=spec,
+        device=on_torch.device if on_torch is not None else Device("cpu", "CPU, with the caller's network"),
+        entry=WeightsEntry("torchscript", "a network of the caller"),
+        sha256="0" * 64,
+        notes=("The caller's network computed the prediction, not the weights of the model.",),
+        threads=on_torch.threads if on_torch is not None else options.threads or 1,
+        resident=resident_memory(),
+    )
+
+
 def _default_threads() -> int:
-    """As many as torch would take (``OMP_NUM_THREADS``, or the cores), within what this process may use."""
+    """Return torch's number of threads (``OMP_NUM_THREADS``, or the cores), within the processors of this process."""
     import torch
 
     return min(torch.get_num_threads(), available_processors())
 
 
-def _on_engine(
-    module: Any, device: Device, options: Options, threads: int
-) -> tuple[TorchNetwork | OpenVINONetwork, TorchNetwork | None]:
-    """Return the network on the engine that computes it, and the same where that is torch."""
+def _on_engine(module: Any, device: Device, options: Options, threads: int) -> Network:
+    """Return the module on the engine that the options and the device call for."""
     if options.engine == "openvino" and device.name == "cpu":
         if not openvino_installed():
             raise UsageError(
                 "--engine openvino needs OpenVINO, which is not installed. Install it with "
                 'pip install "bioimage_inference[openvino]", or leave --engine out.'
             )
-        return OpenVINONetwork(module, options.precision, threads), None
+        return OpenVINONetwork(module, options.precision, threads)
     reasons = {
         "auto": "the engine of the weights",
         "torch": "as asked",
         "openvino": "OpenVINO is used on CPUs only",
     }
-    on_torch = TorchNetwork(module, device, options.precision, reasons[options.engine], threads)
-    return on_torch, on_torch
+    return TorchNetwork(module, device, options.precision, reasons[options.engine], threads)

@@ -1,4 +1,4 @@
-"""The network on OpenVINO, an engine for CPUs that is installed on request (the extra ``openvino``)."""
+"""The network on OpenVINO, an engine for CPUs that users install on request (the extra ``openvino``)."""
 
 import sys
 from collections.abc import Iterator
@@ -12,24 +12,25 @@ from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError
 from ..machine.process_settings import give_back_buffers
 from ..options import Precision
-from .tile_tensors import Inputs, difference
-from .torch_network import Engine, failed, memory_is_short, too_large
+from .device import torch_settings
+from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
 from .tracing import trace
 
 _MISSING = object()
-# Compiled networks that are kept, each for its own shapes and with buffers of its own.
+# Compiled networks in memory, one for each combination of input shapes. Each has its own buffers; an image in tiles
+# has one shape, or two with optional inputs, so that eight serve images of several sizes by turns.
 _KEPT = 8
 _PRECISION = "INFERENCE_PRECISION_HINT"
 
 
 def openvino_installed() -> bool:
-    """Whether OpenVINO can be asked for."""
+    """Return whether OpenVINO is installed."""
     return find_spec("openvino") is not None
 
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Import OpenVINO as if its telemetry, which reports every import to its makers, were not installed."""
+    """Hide OpenVINO's telemetry, which reports every import to its makers, during the import."""
     before = sys.modules.get("openvino_telemetry", _MISSING)
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
@@ -42,10 +43,10 @@ def _without_telemetry() -> Iterator[None]:
 
 
 class OpenVINONetwork:
-    """A PyTorch module converted to OpenVINO, for each shape of the inputs when that first comes.
+    """A PyTorch module, converted to OpenVINO when an input shape first occurs.
 
-    Raises :class:`ModelError` where OpenVINO cannot run the network, :class:`OutOfMemoryError` where a tile does not
-    fit.
+    A call raises :class:`ModelError` if OpenVINO cannot run the network, :class:`OutOfMemoryError` if a tile does not
+    fit into memory.
     """
 
     def __init__(self, module: Any, precision: Precision, threads: int) -> None:
@@ -58,12 +59,12 @@ class OpenVINONetwork:
         self._module = module
         self._compiled: dict[Any, _Compiled] = {}
         self._settings = {
-            # the default is what the CPU does fastest, which may be less than float32
+            # the default is the fastest precision of the CPU, which may be less than float32
             _PRECISION: "bf16" if precision == "bfloat16" else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            "ENABLE_HYPER_THREADING": True,  # threads are as many as told, whatever the cores
-            "ENABLE_CPU_PINNING": False,  # or processes side by side would share a core
+            "ENABLE_HYPER_THREADING": True,  # otherwise OpenVINO takes no more threads than cores
+            "ENABLE_CPU_PINNING": False,  # otherwise processes side by side share a core
         }
         self.engine = Engine("openvino", "as asked")
         self._remark = ""
@@ -71,7 +72,7 @@ class OpenVINONetwork:
             self._remark = "; in float32, because this CPU computes no bfloat16"
 
     def __call__(self, inputs: Inputs) -> list[Array]:
-        """Compute one tile; outputs have the types that torch gives them."""
+        """Compute one tile. Outputs have the dtypes that torch gives them."""
         shapes = tuple(None if array is None else (array.shape, array.dtype) for array in inputs)
         try:
             if shapes not in self._compiled:
@@ -92,10 +93,8 @@ class OpenVINONetwork:
             raise failed(inputs, error) from error
 
     def _compile(self, inputs: Inputs) -> "tuple[_Compiled, list[Array]]":
-        """The network for inputs of these shapes, and what torch gives for these inputs."""
+        """Return the network compiled for inputs of these shapes, and torch's outputs for these inputs."""
         present = [array for array in inputs if array is not None]
-        from .torch_settings import torch_settings
-
         try:
             with torch_settings(self._threads):
                 traced, expected = trace(self._module, inputs)
@@ -110,7 +109,7 @@ class OpenVINONetwork:
             if memory_is_short(error):
                 raise
             raise _not_convertible(str(error)) from error
-        give_back_buffers()  # torch needs none of them from here on
+        give_back_buffers()  # torch does not need its buffers from here on
         if model.is_dynamic():
             raise _not_convertible("the shapes of its results depend on the values of its inputs")
         if len(model.outputs) != len(expected):
@@ -119,7 +118,7 @@ class OpenVINONetwork:
         return _Compiled(request, [array.dtype for array in expected]), expected
 
     def _compiled_for_cpu(self, model: Any) -> Any:
-        """The model compiled in the precision asked for, or in float32 where OpenVINO cannot compile it in less."""
+        """Compile the model in the chosen precision, or in float32 if OpenVINO cannot compile it in less."""
         try:
             return self._core.compile_model(model, "CPU", self._settings)
         except RuntimeError as error:
@@ -133,13 +132,13 @@ class OpenVINONetwork:
 
 
 class _Compiled:
-    """A network for one shape of each input; ``dtypes`` are those of the outputs."""
+    """A network compiled for one shape of each input. ``dtypes`` belong to the outputs."""
 
     def __init__(self, request: Any, dtypes: "list[np.dtype[Any]]") -> None:
         self._request, self._dtypes = request, dtypes
 
     def __call__(self, inputs: Inputs) -> list[Array]:
-        # copies, since tiles are parts of the image, and nothing promises that OpenVINO only reads its inputs
+        # copies: tiles are views of the image, and OpenVINO does not promise to leave its inputs unchanged
         present = [np.array(array, order="C") for array in inputs if array is not None]
         self._request.infer(present, share_inputs=True)
         tensors = (self._request.get_output_tensor(number) for number in range(len(self._dtypes)))

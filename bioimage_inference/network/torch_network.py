@@ -1,55 +1,30 @@
-"""The network as the engine sees it: arrays in, arrays out. Tests put their own function here."""
+"""The network on torch: a PyTorch module on a device, computed whole or slab by slab."""
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..array_types import Array
-from ..errors import ModelError, OutOfMemoryError
-from ..machine.sandbox import advice
 from ..options import Precision
-from .device import Device
+from .device import Device, torch_settings
+from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
 from .slabs import NotInSlabs
-from .tile_tensors import Inputs, difference, flat
 
 if TYPE_CHECKING:
-    from .tile_dependence import Dependence
+    from .trials import Dependence
 
 Result = TypeVar("Result")
-# How torch's allocator on a CPU, oneDNN, C++ and OpenVINO say that memory is short.
-_OUT_OF_MEMORY = (
-    *("can't allocate memory", "could not create a primitive", "could not create a memory"),
-    *("bad_alloc", "Failed to allocate"),
-)
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What computes: ``torch`` or ``openvino``, and in words why."""
-
-    name: Literal["torch", "openvino"]
-    reason: str
-
-
-class Network(Protocol):
-    """Anything that maps input tensors to output tensors."""
-
-    def __call__(self, inputs: Inputs) -> list[Array]:
-        """Compute one tile; arrays have the axes of the description."""
-        ...
 
 
 class TorchNetwork:
     """A PyTorch module on a device.
 
-    ``slabs`` computes the same slab by slab, ``None`` where that is not to be: on a GPU, or where torch decides which
-    operations take less than float32. It does so for large tiles while ``in_slabs`` is true.
-    On a CPU it computes with ``threads``, and the values depend on their number by rounding alone.
-    Raises :class:`OutOfMemoryError` where a tile does not fit, :class:`ModelError` where the module fails otherwise.
+    ``slabs`` computes the same slab by slab. It is ``None`` on a GPU and in reduced precision, where torch decides
+    which operations take less than float32. On a CPU, values depend on the number of ``threads`` by rounding alone.
     """
 
     def __init__(
@@ -64,40 +39,99 @@ class TorchNetwork:
 
         from .cpu_kernels import FORMATS, SameForAnyThreads
         from .slabs.slab_network import SlabNetwork
-        from .torch_settings import torch_settings
 
-        self.engine = Engine("torch", reason)
+        self.device, self.precision, self.threads = device, precision, threads
+        self._reason, self._remark = reason, ""
         self._torch = torch
-        self._device = torch.device(device.name)
-        self._precision = precision
-        self._on_gpu = self._device.type == "cuda"
-        self._settings = partial(torch_settings, threads, self._device)
+        self._on = torch.device(device.name)
+        self._on_gpu = self._on.type == "cuda"
+        self._settings = partial(torch_settings, threads, self._on_gpu)
         self._kernels = nullcontext if self._on_gpu else SameForAnyThreads
-        self._reduced = torch.float16 if precision == "float16" else torch.bfloat16
-        self._compared = False
-        self._module = module.to(self._device)
         self._formats = FORMATS
+        self._module = module.to(self._on)
         self._use_channels_last()
-        self.slabs = None if self._on_gpu or precision != "float32" else SlabNetwork(self._module)
-        self.in_slabs = False
+        self.slabs: SlabNetwork | None = None
+        if not self._on_gpu and precision == "float32":
+            self.slabs = SlabNetwork(self._module)
+        self._slabwise = False
+
+    @property
+    def engine(self) -> Engine:
+        """Torch, why it computes, and how: in which precision, in slabs."""
+        slabwise = "; large tiles are computed slab by slab" if self._slabwise else ""
+        return Engine("torch", f"{self._reason}{self._remark}{slabwise}")
+
+    def slabwise(self) -> "TorchNetwork":
+        """Return this network as one that computes large tiles slab by slab."""
+        network = copy(self)
+        network._slabwise = True
+        return network
 
     def __call__(self, inputs: Inputs) -> list[Array]:
-        """Compute one tile on the device; results come back in float32 where the network computed in less."""
-        return self._told(inputs, lambda: self._computed(inputs))
+        """Compute one tile on the device. Results come back in float32 if the network computed in less.
+
+        Raises :class:`OutOfMemoryError` if the tile does not fit, :class:`ModelError` if the module fails otherwise.
+        """
+        return self._with_errors(inputs, lambda: self._computed(inputs))
+
+    def tensor_memory(self, inputs: Inputs) -> int:
+        """Return the peak memory of all tensors while a tile is computed, in bytes. Raises the errors of a call."""
+        from .torch_operations import TensorMemory
+
+        with TensorMemory() as memory:
+            self(inputs)
+        return int(memory.most)
+
+    def dependence(self, small: Inputs, large: Inputs | None) -> "Dependence":
+        """Return which operations depend on the tile as a whole, see :func:`.trials.dependence`.
+
+        Raises the errors of a call.
+        """
+        from .trials import dependence
+
+        def compute() -> "Dependence":
+            with self._settings():
+                tiles = [None if one is None else self._tensors(one, shared=False) for one in (small, large)]
+                assert tiles[0] is not None
+                return dependence(self._module, tiles[0], tiles[1])
+
+        return self._with_errors(small, compute)
+
+    def check_slabs(self, tiles: Iterable[Inputs]) -> None:
+        """Compare slabs and whole tiles, once for each network.
+
+        Raises :class:`~.slabs.NotInSlabs` if their results differ, or if the network cannot be computed in slabs.
+        """
+        if self.slabs is None:
+            raise NotInSlabs("it is computed whole")
+        with self._settings(), self._kernels():
+            self.slabs.check(tiles)
 
     def _computed(self, inputs: Inputs) -> list[Array]:
-        if self._precision == "float32":
-            return self._compute(inputs, reduced=False)
+        if self.precision == "float32":
+            return self._compute(inputs)
         outputs = self._compute(inputs, reduced=True)
-        if not self._compared:
-            self._compared = True
-            apart = difference(outputs, self._compute(inputs, reduced=False))
-            words = f"its first tile differs from float32 by {apart:.1g} of the range of values"
-            self.engine = Engine("torch", f"{self.engine.reason}; {words}")
+        if not self._remark:
+            apart = difference(outputs, self._compute(inputs))
+            self._remark = f"; its first tile differs from float32 by {apart:.1g} of the range of values"
         return outputs
 
-    def _told(self, inputs: Inputs, compute: Callable[[], Result]) -> Result:
-        """What a computation returns; what torch raises in it comes as an error for the user."""
+    def _compute(self, inputs: Inputs, reduced: bool = False) -> list[Array]:
+        """Compute one tile, in float32 or in ``reduced`` precision."""
+        from .torch_operations import flat
+
+        torch = self._torch
+        dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
+        with self._settings(), torch.inference_mode():
+            slabs = self.slabs if self._slabwise and self.slabs is not None and self.slabs.large(inputs) else None
+            tensors = self._tensors(inputs, slabs is not None)
+            network, kernels = (slabs, nullcontext) if slabs is not None else (self._module, self._kernels)
+            with torch.autocast(self._on.type, dtype, enabled=reduced), kernels():
+                outputs = flat(network(*tensors))
+            return [self._array(tensor) for tensor in outputs]
+
+    def _with_errors(self, inputs: Inputs, compute: Callable[[], Result]) -> Result:
+        """Return the result of a computation. Torch's errors become errors for the user."""
         torch = self._torch
         try:
             return compute()
@@ -110,69 +144,32 @@ class TorchNetwork:
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise failed(inputs, error) from error
 
-    def held(self, inputs: Inputs) -> int:
-        """Bytes that all tensors hold at once, at most, while a tile is computed. Raises what a call raises."""
-        from .footprint import Held
-
-        with Held() as held:
-            self(inputs)
-        return int(held.most)
-
-    def dependence(self, small: Inputs, large: Inputs | None) -> "Dependence":
-        """What of the result depends on the tile as a whole, see there. Raises what a call raises."""
-        from .tile_dependence import dependence
-
-        def compute() -> "Dependence":
-            with self._settings():
-                tiles = [None if one is None else self._tensors(one, shared=False) for one in (small, large)]
-                assert tiles[0] is not None
-                return dependence(self._module, tiles[0], tiles[1])
-
-        return self._told(small, compute)
-
-    def _compute(self, inputs: Inputs, reduced: bool) -> list[Array]:
-        """Compute one tile, ``reduced`` in the precision asked for."""
-        torch = self._torch
-        with self._settings(), torch.inference_mode():
-            slabs = self.slabs if self.in_slabs and self.slabs is not None and self.slabs.large(inputs) else None
-            tensors = self._tensors(inputs, slabs is not None)
-            network, kernels = (slabs, nullcontext) if slabs is not None else (self._module, self._kernels)
-            with torch.autocast(self._device.type, self._reduced, enabled=reduced), kernels():
-                outputs = flat(network(*tensors))
-            return [self._array(tensor) for tensor in outputs]
-
-    def _tensors(self, inputs: Inputs, shared: bool) -> list[Any]:
-        """The inputs on the device; absent optional ones at the end keep their defaults."""
-        tensors: list[Any] = [None if array is None else self._tensor(array, shared) for array in inputs]
-        while tensors and tensors[-1] is None:
-            tensors.pop()
-        return tensors
-
-    def check_slabs(self, tiles: Iterable[Inputs]) -> None:
-        """See, once, whether slabs give for small tiles what the module gives.
-
-        Raises :class:`~.slabs.NotInSlabs` where they do not, or where nothing can be computed in slabs.
-        """
-        if self.slabs is None:
-            raise NotInSlabs("it is computed whole")
-        with self._settings(), self._kernels():
-            self.slabs.check(tiles)
-
     def _use_channels_last(self) -> None:
-        """Convolutions are about 1.6 times faster on a CPU when channels lie together, and no slower on a GPU."""
+        """Store weights with their channels together.
+
+        Convolutions are 1.6 times faster then on a CPU (U-Net of 512×512 pixels, 2 cores of an Intel Xeon, torch 2.13),
+        and no slower on a GPU.
+        """
         with self._torch.no_grad():
             for parameter in self._module.parameters():
                 if parameter.dim() in self._formats:
                     parameter.data = parameter.data.contiguous(memory_format=self._formats[parameter.dim()])
 
+    def _tensors(self, inputs: Inputs, shared: bool) -> list[Any]:
+        """Return the inputs on the device. Absent optional inputs at the end keep their defaults."""
+        tensors: list[Any] = [None if array is None else self._tensor(array, shared) for array in inputs]
+        while tensors and tensors[-1] is None:
+            tensors.pop()
+        return tensors
+
     def _tensor(self, array: Array, shared: bool) -> Any:
-        """The array on the device; ``shared`` with it for slabs, which do not change their inputs."""
-        # else a copy: networks may compute in place, and tiles are parts of the image, which others need as it is
+        """Return the array on the device; ``shared`` memory is for slabs, which do not change their inputs."""
+        # otherwise a copy: networks may compute in place, and a tile may be a view of the image
         array = np.require(array, requirements=["C", "W"]) if shared else np.array(array, order="C")
         tensor = self._torch.from_numpy(array)
-        if self._on_gpu:  # from pinned memory the copy goes on while this process does
+        if self._on_gpu:  # from pinned memory the copy to the GPU runs while this process goes on
             tensor = tensor.pin_memory()
-        tensor = tensor.to(self._device, non_blocking=True)
+        tensor = tensor.to(self._on, non_blocking=True)
         if tensor.dim() in self._formats and tensor.is_floating_point():
             tensor = tensor.contiguous(memory_format=self._formats[tensor.dim()])
         return tensor
@@ -182,30 +179,3 @@ class TorchNetwork:
             tensor = tensor.float()
         array: Array = tensor.cpu().numpy()
         return array
-
-
-def _shapes(inputs: Inputs) -> str:
-    return ", ".join("nothing" if array is None else "×".join(map(str, array.shape)) for array in inputs)
-
-
-def memory_is_short(error: Exception) -> bool:
-    """Whether an error of a library, which has no type of its own, says that there is not enough memory."""
-    return any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-def too_large(inputs: Inputs, reason: str) -> OutOfMemoryError:
-    """The error for a tile that does not fit into memory."""
-    return OutOfMemoryError(
-        f"A tile of {_shapes(inputs)} does not fit into memory ({reason.splitlines()[0][:200]}). Give more memory, or "
-        "choose a smaller tile with --tile or --memory."
-    )
-
-
-def failed(inputs: Inputs, error: Exception) -> ModelError:
-    """The error for a network that fails on a tile."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1][:300] if lines else type(error).__name__
-    return ModelError(
-        f"The network failed on an input of {_shapes(inputs)}: {last}. The description and the weights may not belong "
-        f"together, or the size is not one that the network takes.{advice(error)}"
-    )

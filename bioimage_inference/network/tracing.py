@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..array_types import Array
-from .tile_tensors import Inputs, flat
-from .torch_network import memory_is_short
+from .network import Inputs, memory_is_short
 
-# Operations that ask a tensor for something other than its values.
+# Operations that read facts of a tensor other than its values.
 _METADATA = {
     "aten::__is__",
     "aten::__isnot__",
@@ -28,16 +27,18 @@ _NUMBERS = {"IntType", "FloatType", "BoolType", "NumberType", "ComplexType"}
 
 
 def trace(module: Any, inputs: Inputs) -> tuple[Any, list[Array]]:
-    """The network's operations on these inputs as TorchScript without branches or loops, and its outputs.
+    """Return the network's operations on these inputs as TorchScript without branches or loops, and its outputs.
 
-    ``None`` stands for an optional input that is absent; the graph has the others only. Raises what torch raises where
-    the network fails, :class:`RuntimeError` where its branches depend on the values of the inputs.
+    ``None`` stands for an optional input that is absent; the graph has the other inputs only. Raises torch's errors if
+    the network fails, and :class:`RuntimeError` if its branches depend on the values of the inputs.
     """
     import torch
 
+    from .torch_operations import flat
+
     found: list[Any] = []
 
-    def tensors() -> tuple[Any, ...]:  # anew for each use: networks may compute in place
+    def tensors() -> tuple[Any, ...]:  # new for each use: networks may compute in place
         return tuple(torch.from_numpy(np.array(array, order="C")) for array in inputs if array is not None)
 
     def network(*tensors: Any) -> Any:
@@ -48,7 +49,7 @@ def trace(module: Any, inputs: Inputs) -> tuple[Any, list[Array]]:
         return tuple(found)
 
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns of constants, which is what they are here
+        warnings.simplefilter("ignore")  # tracing warns about sizes that become constants, as they should here
         scripted = _scripted(module, len(tensors()))
         interpreted = _interpreted(scripted) if scripted is not None else None
         if scripted is not None and interpreted is None and not any(map(_branches, _nodes(scripted.graph))):
@@ -59,7 +60,7 @@ def trace(module: Any, inputs: Inputs) -> tuple[Any, list[Array]]:
 
 
 def _scripted(module: Any, arguments: int) -> Any:
-    """A TorchScript module with constant weights, ``None`` for other modules, or where it takes more arguments."""
+    """Return a TorchScript module with constant weights; ``None`` for other modules, and for more arguments."""
     import torch
 
     if not isinstance(module, torch.jit.ScriptModule):
@@ -69,21 +70,21 @@ def _scripted(module: Any, arguments: int) -> Any:
 
 
 def _interpreted(scripted: Any) -> Callable[..., Any] | None:
-    """What a module computes, one operation after the other: called as it is, its branches would be traced as such.
+    """Return a function that runs a module's graph operation by operation, so that tracing follows its branches.
 
-    The interpreter has no public name, and spares the 1 s that the import of :func:`_recorded` takes. ``None`` where
-    it is not there, or where branches may depend on values.
+    It spares the 1 s that the import in :func:`_recorded` takes. ``None`` if this version of torch has no interpreter,
+    or if branches may depend on values.
     """
-    import torch
+    from .torch_operations import graph_interpreter
 
-    interpret = getattr(torch._C, "_jit_interpret_graph", None)
+    interpret = graph_interpreter()
     if interpret is None or any(map(_reads_values, _nodes(scripted.graph))):
         return None
     return lambda *tensors: interpret(scripted.graph, (scripted._c, *tensors))
 
 
 def _recorded(network: Callable[..., Any], tensors: Sequence[Any]) -> Callable[..., Any]:
-    """The operations of any network that asks no tensor for its values."""
+    """Return the operations of any network that does not branch on values."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     try:
@@ -96,7 +97,7 @@ def _recorded(network: Callable[..., Any], tensors: Sequence[Any]) -> Callable[.
 
 
 def _arguments(inputs: Inputs, tensors: Sequence[Any]) -> list[Any]:
-    """Tensors in the places of the inputs that are present; absent ones at the end keep their defaults."""
+    """Return the tensors at the positions of the present inputs. Absent inputs at the end keep their defaults."""
     following = iter(tensors)
     arguments = [None if array is None else next(following) for array in inputs]
     while arguments and arguments[-1] is None:
@@ -112,12 +113,12 @@ def _nodes(block: Any) -> Iterator[Any]:
 
 
 def _branches(node: Any) -> bool:
-    """Whether an operation is a branch or a loop."""
+    """Return whether an operation is a branch or a loop."""
     return bool(list(node.blocks()))
 
 
 def _reads_values(node: Any) -> bool:
-    """Whether an operation makes a number of a tensor's values, on which branches and shapes may then depend."""
+    """Return whether an operation turns a tensor's values into a number, on which branches and shapes may depend."""
     if node.kind() in _METADATA or _branches(node):
         return False
     return any("Tensor" in str(value.type()) for value in node.inputs()) and any(
@@ -126,5 +127,5 @@ def _reads_values(node: Any) -> bool:
 
 
 def _element(kind: Any) -> Any:
-    """The type of what a list holds, or the type itself."""
+    """Return the type of a list's elements, or the type itself."""
     return _element(kind.getElementType()) if kind.kind() == "ListType" else kind

@@ -30,7 +30,7 @@ from .record import SCHEMA, RunPlan, RunRecord, to_json
 
 if TYPE_CHECKING:
     from ..inference.sample_layout import Stack
-    from ..network.loading import Loaded
+    from ..network.loading import LoadedNetwork
 
 _LIBRARIES = ("torch", "numpy", "bioimageio.core", "bioimageio.spec", "tifffile")
 
@@ -163,7 +163,7 @@ def plan_record(plan: Plan) -> parts.PlanRecord:
     )
 
 
-def network_record(loaded: "Loaded", precision: str) -> parts.NetworkRecord:
+def network_record(loaded: "LoadedNetwork", precision: str) -> parts.NetworkRecord:
     """Return weights, device and engine as they were used."""
     return parts.NetworkRecord(
         weights=parts.WeightsRecord(format=loaded.entry.format, file=loaded.entry.source, sha256=loaded.sha256),

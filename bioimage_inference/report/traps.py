@@ -6,7 +6,7 @@ import numpy as np
 
 from ..inference.operations.registry import measures_of, operation_of
 from ..model.spec import FixedSize, ModelSpec, TensorSpec
-from ..tiling.links import leading_input, links
+from ..tiling.axis_relations import leading_input, links
 from .describe_model import image_axes, sizes_in_words
 
 _TILE_NORMALISING = ("group_norm", "instance_norm")  # a network that calls them does so in every run

@@ -22,7 +22,7 @@ from ..provenance.hashing import path_hash
 from ..provenance.record import RunRecord, from_json, read_record, to_json, write_record
 from ..provenance.record_builder import plan_record
 from ..provenance.ro_crate import CRATE
-from ..tiling.links import TILED
+from ..tiling.axis_relations import TILED
 from ..zoo.names import recorded_name
 from .comparison import largest_difference
 

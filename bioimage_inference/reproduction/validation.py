@@ -29,9 +29,9 @@ from ..model.package import check_sha256, package_file
 from ..model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
 from ..options import Options
 from ..text import for_file_name
-from ..tiling.choice import Request, choose_tiles, declared_halo
-from ..tiling.links import TILED, leading_input, links
+from ..tiling.axis_relations import TILED, leading_input, links
 from ..tiling.plan import Plan
+from ..tiling.tile_size import Request, choose_tiles, declared_halo
 from .comparison import Comparison, compare
 from .tolerance import Tolerance, tolerance_of
 

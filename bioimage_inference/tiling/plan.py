@@ -1,24 +1,23 @@
-"""From image size, model and memory to a plan: which tiles, with which halo and padding."""
+"""The plan of one sample: what to read for each tile of every input, and what to keep of every output."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import prod
 
 from ..errors import ImageError
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Border
-from .axis import AxisTiling, Kept, kept_parts, legal_size
-from .choice import Request, Sizes, choose_tiles
-from .links import Link, leading_input, links
+from .axis_relations import Link, leading_input, links
+from .axis_tiling import AxisTiling, Kept, kept_parts, legal_size
+from .tile_size import Request, Sizes, Tiling, choose_tiles
 
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """One output tensor: its letters, the final size of each linked axis, and what is kept of each tile.
+    """One output tensor: its axes, the final size of each linked axis, and the kept part of each tile.
 
-    ``kept[letter]`` has one entry per tile along the leading axis ``links[letter].letter``; an axis that is missing
-    there is written whole.
+    ``kept[letter]`` has one entry per tile along the leading axis ``links[letter].letter``. The network returns all
+    other axes whole.
     """
 
     id: str
@@ -32,7 +31,7 @@ class OutputPlan:
 class Tile:
     """One tile: its place in the grid, what to read of every input, what to keep of every output.
 
-    ``read[tensor][letter]`` is (start, stop) in pixels of that input, beyond the image where it is to be padded.
+    ``read[tensor][letter]`` is (start, stop) in pixels of that input. Pixels beyond the image are padding.
     """
 
     place: Mapping[str, int]
@@ -40,48 +39,28 @@ class Tile:
     kept: Mapping[str, Mapping[str, Kept]]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How one sample is computed, ``batch`` tiles at once.
-
-    ``halo`` is in pixels of the leading input; ``asked`` is whether the user chose the size of the tiles.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Plan(Tiling):
+    """Everything needed to compute one sample in tiles. ``asked`` tells whether the user chose the tile size."""
 
     leading: str
-    axes: tuple[AxisTiling, ...]
     inputs: Mapping[str, Mapping[str, Link]]
     outputs: tuple[OutputPlan, ...]
-    halo: Sizes
     border: Border
-    batch: int = 1
-    notes: tuple[str, ...] = ()
     asked: bool = False
 
-    def __len__(self) -> int:
-        return prod(len(axis.starts) for axis in self.axes)
-
-    @property
-    def tile_shape(self) -> Sizes:
-        """Pixels that the network sees of the leading input."""
-        return {axis.letter: axis.tile for axis in self.axes}
-
-    @property
-    def computed(self) -> float:
-        """Pixels computed over pixels of the image."""
-        return prod(len(axis.starts) * axis.tile / axis.size for axis in self.axes)
-
     def tiles(self) -> Iterator[Tile]:
-        """All tiles, the last axis fastest."""
+        """Yield all tiles, the last axis fastest."""
         for place in product(*(range(len(axis.starts)) for axis in self.axes)):
             yield self.tile(dict(zip((axis.letter for axis in self.axes), place, strict=True)))
 
     def tile(self, place: Mapping[str, int]) -> Tile:
-        """The tile with this number along each axis."""
+        """Return the tile with this number along each axis."""
         starts = {axis.letter: (axis.starts[place[axis.letter]], axis.tile) for axis in self.axes}
         return Tile(
             place=place,
             read={
-                tensor: {letter: _linked_span(link, *starts[link.letter]) for letter, link in own.items()}
+                tensor: {letter: link.span(*starts[link.letter]) for letter, link in own.items()}
                 for tensor, own in self.inputs.items()
             },
             kept={
@@ -91,21 +70,16 @@ class Plan:
         )
 
 
-def _linked_span(link: Link, start: int, length: int) -> tuple[int, int]:
-    first = int(start * link.scale)
-    return first, first + link.size(length)
+def make_plan(model: ModelSpec, sizes: Mapping[str, Sizes], request: Request, tiling: Tiling | None = None) -> Plan:
+    """Plan the tiles of one sample, or complete the plan of a ``tiling`` that was chosen for the same request.
 
-
-def make_plan(model: ModelSpec, sizes: Mapping[str, Sizes], request: Request) -> Plan:
-    """Plan the tiles of one sample.
-
-    ``sizes`` gives, for every input tensor that is present, the pixels of the sample along each of its axes.
-    Raises :class:`ImageError` where the image cannot be brought into a legal size, :class:`UsageError` where the
-    user's tile cannot be used.
+    ``sizes`` are the pixels of the sample along each axis, for every input tensor that is present.
+    Raises :class:`ImageError` if the image cannot be brought into a legal size, :class:`UsageError` if the user's tile
+    cannot be used.
     """
     leading = leading_input(model, sizes)
     linked = links(model, leading)
-    choice = choose_tiles(model, leading, linked, sizes[leading.id], request)
+    tiling = tiling or choose_tiles(model, leading, linked, sizes[leading.id], request)
     inputs = {
         tensor.id: {
             axis.letter: linked[tensor.id, axis.letter] for axis in tensor.axes if (tensor.id, axis.letter) in linked
@@ -113,19 +87,19 @@ def make_plan(model: ModelSpec, sizes: Mapping[str, Sizes], request: Request) ->
         for tensor in model.inputs
         if tensor.id in sizes
     }
-    tilings = {axis.letter: axis for axis in choice.axes}
+    tilings = {axis.letter: axis for axis in tiling.axes}
     for tensor in model.inputs:
         if tensor.id in sizes:
             _check_input(tensor, sizes[tensor.id], inputs[tensor.id], leading, tilings)
     return Plan(
+        axes=tiling.axes,
+        halo={axis.letter: tiling.halo[axis.letter] for axis in tiling.axes if len(axis.starts) > 1},
+        batch=tiling.batch,
+        notes=(*tiling.notes, *_padding_notes(model, linked, tiling.axes)),
         leading=leading.id,
-        axes=choice.axes,
         inputs=inputs,
-        outputs=tuple(_output_plan(output, linked, tilings, choice.halo) for output in model.outputs),
-        halo={axis.letter: choice.halo[axis.letter] for axis in choice.axes if len(axis.starts) > 1},
+        outputs=tuple(_output_plan(output, linked, tilings, tiling.halo) for output in model.outputs),
         border=request.border,
-        batch=choice.batch,
-        notes=(*choice.notes, *_padding_notes(model, linked, choice.axes)),
         asked=request.tile is not None,
     )
 
@@ -133,7 +107,7 @@ def make_plan(model: ModelSpec, sizes: Mapping[str, Sizes], request: Request) ->
 def _padding_notes(
     model: ModelSpec, linked: Mapping[tuple[str, str], Link], axes: Sequence[AxisTiling]
 ) -> Iterator[str]:
-    """A remark on outputs that cannot be cropped where the image was padded."""
+    """Yield a remark on outputs that cannot be cropped although the image is padded."""
     padded = {axis.letter for axis in axes if axis.stop - axis.size > -axis.start}
     uncropped = [
         repr(output.id)
@@ -143,8 +117,8 @@ def _padding_notes(
     ]
     if uncropped:
         yield (
-            f"The image was padded along {', '.join(sorted(padded))} to a size that the model takes. What it returns "
-            f"as {', '.join(uncropped)} cannot be cropped there: it is of the padded image."
+            f"The image was padded along {', '.join(sorted(padded))} to a size that the model takes. Its output "
+            f" {', '.join(uncropped)} cannot be cropped there: it belongs to the padded image."
         )
 
 
@@ -167,7 +141,7 @@ def _output_plan(
 def _check_input(
     tensor: TensorSpec, sizes: Sizes, own: Mapping[str, Link], leading: TensorSpec, tilings: Mapping[str, AxisTiling]
 ) -> None:
-    """Every further input must show the same place, and axes that are never tiled must have a legal size."""
+    """Raise :class:`ImageError` unless an input shows the same place as the leading one, in a legal size."""
     for axis in tensor.axes:
         link = own.get(axis.letter)
         pixels = sizes[axis.letter]

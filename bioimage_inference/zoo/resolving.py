@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ModelError, UsageError
 from ..files.typed_path import is_address, user_path
 from ..model.description import bare_spec, read_description, sizes_from_text
-from ..model.package import WHAT_IS_A_MODEL, Package, file_sha256, open_package, weights_kind
+from ..model.package import WHAT_IS_A_MODEL, Package, file_sha256, may_be_weights, open_package, weights_kind
 from ..model.spec import FixedSize, ModelSpec, StepSize
 from .index import Entry, Index, load_index
 from .names import ZooName, did_you_mean, typed_name
@@ -66,9 +66,10 @@ def open_model_files(
 
         source = zoo_model(name, index, offline)
         notes += _name_notes(name, source.parent.name, index)
-    published = _published(source, index) if description is None else None
+    sha256 = _hash_of_weights(source)
+    published = _published(source, sha256, index) if description is None and sha256 is not None else None
     if published is None:
-        package = open_package(source, scratch, description)
+        package = open_package(source, scratch, description, sha256)
     else:
         package, note = published
         notes.append(note)
@@ -115,23 +116,26 @@ def _name_notes(name: ZooName, model_id: str, index: Index) -> list[str]:
     return notes
 
 
-def _published(source: Path, index: Index) -> tuple[Package, str] | None:
+def _hash_of_weights(source: Path) -> str | None:
+    """Return the SHA-256 of a file that may hold weights, or be a package in a zip; ``None`` for others."""
+    try:
+        return file_sha256(source) if source.is_file() and may_be_weights(source) else None
+    except OSError:  # opening the package gives the reason
+        return None
+
+
+def _published(source: Path, sha256: str, index: Index) -> tuple[Package, str] | None:
     """Return a weights file that the zoo published as a package with its description, and a note for the user.
 
     Raises :class:`ModelError` where the file holds only tensors, and the code of their network is not beside it.
     """
-    try:
-        kind = weights_kind(source) if source.is_file() else None
-        sha256 = file_sha256(source) if kind is not None else ""
-    except OSError:  # opening the package gives the reason
-        return None
     found = index.with_weights(sha256)
     if not found:
         return None
     entry, root = found[0], source.absolute().parent
     weights = next(one for one in entry.weights.values() if one.get("sha256") == sha256)
     code = weights.get("architecture", {}).get("source")
-    if kind == "state_dict" and code is not None and not (root / code).is_file():
+    if weights_kind(source) == "state_dict" and code is not None and not (root / code).is_file():
         raise ModelError(
             f"{source.name} holds the weights of the model {entry.id} ({entry.name}), but not the network: the network "
             f"is made by {code}, which belongs beside it. Give {entry.id} as the model to download all its files, or "

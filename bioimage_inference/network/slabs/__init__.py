@@ -1,10 +1,10 @@
-"""Computes a network slab by slab: of every layer a few rows at a time, which are kept while they are needed.
+"""Computes a network slab by slab: a few rows of every layer at a time, which are kept only while they are needed.
 
-The result is that of the network on the whole tile, the memory a fraction. ``recording`` lists what the network does to
-a tile of a given shape, with ``operations`` from torch's calls to ``layers``, which know the rows that each of them
-reads; ``schedule`` says in which order rows are computed and how long they are kept, and ``slab_network`` does so.
+The result is the result on the whole tile, in a fraction of the memory. ``recording`` lists the operations of a network
+on a tile of a given shape. ``slab_operations`` turns torch's calls into ``layers``, which know the rows that they read.
+``schedule`` orders the computation, and ``slab_network`` runs it.
 """
 
 
 class NotInSlabs(Exception):
-    """A network, or an operation of one, that cannot be computed in slabs; says why."""
+    """A network, or one of its operations, cannot be computed in slabs. The text names the reason."""

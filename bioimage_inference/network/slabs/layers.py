@@ -1,7 +1,7 @@
-"""The operations of a network along the rows of a tensor: which rows of its inputs each one reads, and how it computes.
+"""The operations of a network along the rows of a tensor: the rows of its inputs that each reads, and its computation.
 
-A row is all that lies at one place along the first spatial axis: a line of a 2-D tile, a plane of a 3-D one. Tensors
-have the axes b, c and the spatial ones. Every layer gives for some of its rows what the operation gives there for
+A row holds all values at one position of the first spatial axis: a line of a 2-D tile, a plane of a 3-D tile. Tensors
+have the axes b, c and the spatial axes. Every layer computes some of its rows with the same result as the operation on
 the whole tensor.
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
-from ..channel_moments import ChannelMoments
+from ..cpu_kernels import ChannelMoments
 
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """An operation on the values with the numbers ``inputs``, or an input of the network, which has none.
+    """An operation on the values with the numbers ``inputs``; an input of the network has no such numbers.
 
-    ``shape`` and ``dtype`` are those of the result.
+    ``shape`` and ``dtype`` belong to the result.
     """
 
     inputs: tuple[int, ...]
@@ -31,50 +31,50 @@ class Layer:
 
     @property
     def rows(self) -> int:
-        """How many rows the result has."""
+        """Number of rows of the result."""
         return self.shape[2]
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row of the result."""
+        """Memory of one row of the result in bytes."""
         return prod(self.shape) // self.rows * self.dtype.itemsize
 
     @property
     def pixels(self) -> int:
-        """Places in the result, each with all channels."""
+        """Number of pixels of the result; a pixel has all channels."""
         return prod(self.shape[2:])
 
     @property
     def cheap(self) -> bool:
-        """Whether rows are rather computed again than kept."""
+        """Whether computing rows again is better than keeping them."""
         return True
 
     def reads(self, span: Span) -> Span:
-        """The rows of every input that the given rows of the result depend on; they may lie beyond the edges."""
+        """Return the rows of every input that these rows of the result depend on. They may lie beyond the edges."""
         return span
 
     def compute(self, parts: Sequence[torch.Tensor], span: Span) -> torch.Tensor:
-        """The given rows, from those of the inputs that :meth:`reads` names and that there are."""
+        """Return these rows, computed from the rows of the inputs that :meth:`reads` returns and that exist."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Pointwise(Layer):
-    """Each row of the result from the same row of every input.
+    """Each row of the result depends on the same row of every input.
 
-    ``into`` does what ``call`` does, and puts the result into the tensor ``out``, where torch has that.
+    ``into`` is the variant of ``call`` that writes its result into the tensor ``out``, if torch has one.
     """
 
     call: Callable[..., torch.Tensor]
     into: Callable[..., torch.Tensor] | None = None
 
     def compute(self, parts: Sequence[torch.Tensor], span: Span) -> torch.Tensor:
-        """One call with all parts, which have the rows of the result."""
+        """Call the operation with the rows of all inputs."""
         del span
         return self.call(*parts)
 
     def fill(self, out: torch.Tensor, parts: Sequence[torch.Tensor]) -> None:
-        """Put rows of the result, from the same rows of the inputs, into a tensor."""
+        """Write rows of the result, computed from the same rows of the inputs, into a tensor."""
         if self.into is not None:
             self.into(*parts, out=out)
         else:
@@ -83,9 +83,9 @@ class Pointwise(Layer):
 
 @dataclass(frozen=True)
 class Window(Layer):
-    """Along each spatial axis windows of ``size`` places, ``dilation`` apart, that advance by ``stride``.
+    """Windows of ``size`` pixels along each spatial axis, ``dilation`` apart, that advance by ``stride``.
 
-    ``padding`` is what is added on both sides; ``length`` is the number of rows of the input.
+    ``padding`` is added on both sides. ``length`` is the number of rows of the input.
     """
 
     size: tuple[int, ...]
@@ -96,17 +96,17 @@ class Window(Layer):
 
     @property
     def cheap(self) -> bool:
-        """Not for a convolution; a pool has fewer rows to keep."""
+        """No: a convolution takes long, and a pool has few rows to keep."""
         return False
 
     def reads(self, span: Span) -> Span:
-        """From the first place of the first window to the last place of the last."""
+        """Return the rows from the first row of the first window to the last row of the last window."""
         first = span[0] * self.stride[0] - self.padding[0]
         last = (span[1] - 1) * self.stride[0] - self.padding[0] + self.dilation[0] * (self.size[0] - 1)
         return first, last + 1
 
     def _padded(self, part: torch.Tensor, span: Span, value: float) -> torch.Tensor:
-        """The rows that :meth:`reads` names, those beyond the edges filled with a value."""
+        """Return the rows of :meth:`reads`, with a value in the rows beyond the edges."""
         start, stop = self.reads(span)
         beyond = max(0, -start), max(0, stop - self.length)
         if beyond == (0, 0):
@@ -116,14 +116,14 @@ class Window(Layer):
 
 @dataclass(frozen=True)
 class Convolution(Window):
-    """A convolution; the padding is zeros."""
+    """A convolution with zeros as padding."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     groups: int
 
     def compute(self, parts: Sequence[torch.Tensor], span: Span) -> torch.Tensor:
-        """By oneDNN, as the whole tensor would be: torch takes something slower for tensors of few rows."""
+        """Convolve by oneDNN, as torch does for the whole tensor. For few rows torch takes a slower kernel."""
         part, padding = self._padded(parts[0], span, 0.0), [0, *self.padding[1:]]
         if torch.backends.mkldnn.is_available() and part.dtype == torch.float32:
             oned: Any = torch.mkldnn_convolution
@@ -144,12 +144,12 @@ class Convolution(Window):
 
 @dataclass(frozen=True)
 class Pooling(Window):
-    """The largest value of each window, or the mean of windows without padding along the rows."""
+    """The largest value of each window, or the mean of each window without padding along the rows."""
 
     call: Callable[..., torch.Tensor]
 
     def compute(self, parts: Sequence[torch.Tensor], span: Span) -> torch.Tensor:
-        """The padding is lower than any value."""
+        """Pool the windows. The padding is lower than any value."""
         return self.call(self._padded(parts[0], span, -torch.inf), (0, *self.padding[1:]))
 
 
@@ -168,22 +168,22 @@ class TransposedConvolution(Layer):
 
     @property
     def cheap(self) -> bool:
-        """It is a convolution."""
+        """No: a convolution takes long."""
         return False
 
     def reads(self, span: Span) -> Span:
-        """All rows of which one of the given ones gets a share, and at least one."""
+        """Return all rows that contribute to these rows, and at least one row."""
         begin, end = span[0] + self.padding[0], span[1] - 1 + self.padding[0]
         reach = self.dilation[0] * (self.weight.shape[2] - 1)
-        # between the shares of two rows there may be rows without any
+        # some rows of the result may get no contribution
         first = min(-((reach - begin) // self.stride[0]), begin // self.stride[0], self.length - 1)
         return first, max(first, end // self.stride[0]) + 1
 
     def compute(self, parts: Sequence[torch.Tensor], span: Span) -> torch.Tensor:
-        """All that the rows of the input give, and of that the rows wanted."""
+        """Compute all rows that the rows of the input contribute to, and return these rows of them."""
         first = max(0, self.reads(span)[0]) * self.stride[0] - self.padding[0]
         given = (parts[0].shape[2] - 1) * self.stride[0] + self.dilation[0] * (self.weight.shape[2] - 1) + 1
-        missing = max(0, span[1] - first - given)  # rows that have the bias alone
+        missing = max(0, span[1] - first - given)  # rows of the bias alone
         result = torch.convolution(
             parts[0],
             self.weight,
@@ -211,14 +211,14 @@ class Upsampling(Layer):
     length: int
 
     def reads(self, span: Span) -> Span:
-        """The rows that lie at the given ones, or on either side of them (without ``align_corners``)."""
+        """Return the rows at the position of these rows, or on either side of it (without ``align_corners``)."""
         if not self.linear:
             return span[0] // self.scale, (span[1] - 1) // self.scale + 1
         first, last = ((row + 0.5) / self.scale - 0.5 for row in (span[0], span[1] - 1))
         return floor(first), floor(last) + 2
 
     def compute(self, parts: Sequence[torch.Tensor], span: Span) -> torch.Tensor:
-        """All that lies at the rows of the input, and of that the rows wanted."""
+        """Interpolate all rows of the input, and return these rows of the result."""
         first = max(0, self.reads(span)[0]) * self.scale
         result = self.call(parts[0], [parts[0].shape[2] * self.scale, *self.shape[3:]])
         return result.narrow(2, span[0] - first, span[1] - span[0])
@@ -226,7 +226,7 @@ class Upsampling(Layer):
 
 @dataclass(frozen=True)
 class Normalisation(Layer):
-    """Group or instance normalisation: groups of channels to mean 0 and variance 1, then ``weight`` and ``bias``."""
+    """Group or instance normalisation: mean 0 and variance 1 in each channel group, then ``weight`` and ``bias``."""
 
     groups: int
     weight: torch.Tensor | None
@@ -234,7 +234,7 @@ class Normalisation(Layer):
     eps: float
 
     def normalise(self, part: torch.Tensor, moments: ChannelMoments) -> torch.Tensor:
-        """Some rows, from the moments of all of them."""
+        """Normalise some rows with the moments of all rows."""
         mean, variance = moments.of_groups(self.groups)
         mean, variance = mean.to(part.dtype), variance.to(part.dtype)
         return functional.batch_norm(part, mean, variance, self.weight, self.bias, eps=self.eps)

@@ -1,4 +1,4 @@
-"""In which order the rows of all layers are computed, slab by slab, and how long they are kept."""
+"""The order in which the rows of all layers are computed, slab by slab, and how long they are kept."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from .recording import Recorded
 
 @dataclass(frozen=True)
 class Step:
-    """Compute the rows ``span`` of a value; after that, rows of others are needed only from those in ``below`` on."""
+    """Compute the rows ``span`` of a value. Afterwards rows of other values before ``below`` are not needed."""
 
     value: int
     span: Span
@@ -18,10 +18,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Pass:
-    """One way through the rows of the tile.
+    """One pass through the rows of the tile.
 
-    Of the values in ``kept`` all rows are kept; from those in ``measured`` moments are taken for the passes that
-    follow; ``last`` are kept values that no later pass needs.
+    All rows of the values in ``kept`` are kept. The moments of the values in ``measured`` are measured for later
+    passes. ``last`` are kept values that no later pass needs.
     """
 
     steps: tuple[Step, ...]
@@ -32,16 +32,16 @@ class Pass:
 
 @dataclass(frozen=True)
 class Schedule:
-    """All passes; ``most_bytes`` is what values take at once, at most, apart from the inputs."""
+    """All passes. ``most_bytes`` is the peak memory of the values without the inputs, in bytes."""
 
     passes: tuple[Pass, ...]
     most_bytes: int
 
 
 def schedule(recorded: Recorded, pixels: int) -> Schedule:
-    """Compute about so many pixels of the largest layer at a time.
+    """Return a schedule that computes about ``pixels`` pixels of the largest layer at a time.
 
-    A normalisation by the values of the whole tile comes in a later pass than what it normalises.
+    A normalisation with the moments of the tile runs in a later pass than the layer that it normalises.
     """
     stages = _stages(recorded)
     needed, kept = _kept(recorded, stages)
@@ -60,7 +60,7 @@ def schedule(recorded: Recorded, pixels: int) -> Schedule:
 
 
 def _stages(recorded: Recorded) -> list[int]:
-    """The first pass in which each value can be computed."""
+    """Return the first pass in which each value can be computed."""
     stages: list[int] = []
     for layer in recorded.layers:
         before = max((stages[one] for one in layer.inputs), default=0)
@@ -69,16 +69,16 @@ def _stages(recorded: Recorded) -> list[int]:
 
 
 def _normalised(recorded: Recorded, stages: Sequence[int], stage: int) -> Iterator[int]:
-    """The values of a pass that are normalised later, by their moments."""
+    """Yield the values of a pass that a later pass normalises."""
     for layer in recorded.layers:
         if isinstance(layer, Normalisation) and stages[layer.inputs[0]] == stage:
             yield layer.inputs[0]
 
 
 def _kept(recorded: Recorded, stages: Sequence[int]) -> tuple[list[tuple[set[int], set[int]]], set[int]]:
-    """What each pass computes, what of that for itself and not for a layer that follows, and which values are kept.
+    """Return the values that each pass computes, with its targets among them; and the values that are kept.
 
-    Later passes compute again what is cheap, from what they find kept.
+    Targets are values that a pass keeps or measures. Later passes compute cheap values again from kept values.
     """
     kept = set(recorded.outputs)
     needed: list[tuple[set[int], set[int]]] = []
@@ -101,15 +101,15 @@ def _kept(recorded: Recorded, stages: Sequence[int]) -> tuple[list[tuple[set[int
 
 
 def _reads(recorded: Recorded, values: Collection[int], value: int) -> bool:
-    """Whether a pass that computes some values reads another one that is kept."""
+    """Return whether a pass that computes some values reads a kept value."""
     return any(value in recorded.layers[one].inputs for one in values)
 
 
 def _slabs(
     recorded: Recorded, values: Set[int], targets: Set[int], pixels: int
 ) -> Iterator[tuple[dict[int, Span], dict[int, int]]]:
-    """For each slab the rows to compute of each value, and the first row that is read of each."""
-    if not values:  # of the inputs, moments alone are wanted
+    """Yield for each slab the rows of each value to compute, and the first row of each value that it reads."""
+    if not values:  # only moments of the inputs are needed
         return
     layers = recorded.layers
     done = dict.fromkeys(values, 0)
@@ -137,10 +137,10 @@ def _slabs(
 
 
 def _steps(recorded: Recorded, slabs: Sequence[tuple[Mapping[int, Span], Mapping[int, int]]]) -> list[Step]:
-    """The steps of all slabs: each value is let go of after the last layer of a slab that reads it."""
+    """Return the steps of all slabs. Rows of a value are dropped after the last layer of a slab that reads it."""
     layers = recorded.layers
     steps: list[Step] = []
-    needed: dict[int, int] = {}  # from which row on each value is needed after this slab
+    needed: dict[int, int] = {}  # the first row of each value that later slabs need
     for spans, firsts in reversed(slabs):
         reader = {one: value for value in spans for one in layers[value].inputs}
         steps[:0] = [
@@ -160,7 +160,7 @@ def _steps(recorded: Recorded, slabs: Sequence[tuple[Mapping[int, Span], Mapping
 
 
 def _most_bytes(recorded: Recorded, passes: Sequence[Pass]) -> int:
-    """Bytes of the rows of all values that are held at once, at most."""
+    """Return the peak memory of the rows of all values in bytes."""
     layers = recorded.layers
     most, kept = 0, 0
     for one in passes:

@@ -1,4 +1,4 @@
-"""A network that is computed slab by slab, in place of the module that it is made of."""
+"""A network that computes its tiles slab by slab, with the result of the module on whole tiles."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -7,25 +7,26 @@ from typing import Any
 
 import torch
 
-from ..channel_moments import ChannelMoments
-from ..cpu_kernels import FORMATS
-from ..tile_tensors import Inputs, difference, flat, same
+from ..cpu_kernels import FORMATS, ChannelMoments
+from ..network import Inputs, difference, same
+from ..torch_operations import flat
 from . import NotInSlabs
 from .layers import Layer, Normalisation, Pointwise, Span
 from .recording import Recorded, record
 from .schedule import Pass, Schedule, schedule
 
-# Pixels of a slab at full resolution, by the number of axes of the tensor.
+# Pixels of a slab at full resolution, by the number of axes of the tensor. Larger slabs take more memory and no less
+# time: with these, a 3-D U-Net was as fast as in whole tiles (docs/benchmarks.md).
 _PIXELS = {4: 100_000, 5: 300_000}
-# Below so many slabs there is little to gain; in so many is a small tile computed to see whether that gives the same.
+# Slabs save little memory in a tile of fewer than four. The comparison with the module computes a small tile in five.
 _FEWEST_SLABS, _SLABS_TRIED = 4, 5
 
 
 class SlabNetwork:
-    """Computes what ``module`` computes, in slabs of about ``pixels``.
+    """Computes ``module`` in slabs of about ``pixels`` pixels, on the CPU.
 
-    Values are the same but for rounding where the network normalises by mean and variance of the tile. Inputs are
-    arrays b, c, then two or three spatial axes, on the CPU.
+    Values are equal, except for rounding if the network normalises by mean and variance of the tile. Inputs are arrays
+    with the axes b, c and two or three spatial axes.
     """
 
     def __init__(self, module: Callable[..., Any], pixels: int | None = None) -> None:
@@ -35,19 +36,19 @@ class SlabNetwork:
         self._refusal = ""
 
     def __call__(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
-        """The outputs. Raises :class:`NotInSlabs`."""
+        """Return the outputs. Raises :class:`NotInSlabs` if the network cannot be computed in slabs."""
         recorded, planned = self._planned(tensors)
         return _Computation(recorded, tensors).run(planned)
 
     def large(self, inputs: Inputs) -> bool:
-        """Whether a tile of such inputs, all present, has enough rows for slabs."""
+        """Return whether a tile of these inputs, all present, has enough rows for slabs."""
         shapes = [array.shape for array in inputs if array is not None]
         if len(shapes) < len(inputs) or any(len(shape) not in _PIXELS or shape[0] != 1 for shape in shapes):
             return False
         return max(prod(shape[2:]) for shape in shapes) >= _FEWEST_SLABS * self._slab(shapes[0])
 
     def check(self, tiles: Iterable[Inputs]) -> None:
-        """See, once, whether the module and slabs give the same for small tiles. Raises :class:`NotInSlabs`."""
+        """Compare slabs with the module on small tiles, once. Raises :class:`NotInSlabs` if they differ."""
         if not self._checked:
             try:
                 for inputs in tiles:
@@ -59,12 +60,12 @@ class SlabNetwork:
             raise NotInSlabs(self._refusal)
 
     def held(self, inputs: Inputs) -> int:
-        """Bytes of all tensors held at once for a tile of such inputs, at most. Raises :class:`NotInSlabs`."""
+        """Return the peak memory of all tensors for a tile of these inputs, in bytes. Raises :class:`NotInSlabs`."""
         recorded, planned = self._planned(_tensors(inputs))
         return planned.most_bytes + recorded.outer_bytes
 
     def normalises(self, inputs: Inputs) -> bool:
-        """Whether the network normalises by the values of the whole tile. Raises :class:`NotInSlabs`."""
+        """Return whether the network normalises by the values of the whole tile. Raises :class:`NotInSlabs`."""
         return len(self._planned(_tensors(inputs))[1].passes) > 1
 
     def _slab(self, shape: Sequence[int]) -> int:
@@ -84,7 +85,7 @@ class SlabNetwork:
         try:
             with torch.inference_mode():
                 found, expected = ([one.numpy() for one in flat(network(*tensors))] for network in networks)
-        except RuntimeError as error:  # if it is the module that fails, it will do so again, and be told of
+        except RuntimeError as error:  # a module that fails will fail again on the image, with an error for the user
             raise NotInSlabs(str(error)) from error
         if not same(found, expected):
             apart = difference(found, expected)
@@ -99,11 +100,11 @@ def _tensors(inputs: Inputs) -> list[torch.Tensor]:
 
 
 class _Computation:
-    """One tile on its way through the passes."""
+    """The computation of one tile."""
 
     def __init__(self, recorded: Recorded, tensors: Sequence[torch.Tensor]) -> None:
         self._layers, self._outputs = recorded.layers, recorded.outputs
-        # the rows there are of each value, in pieces: the first row of each, and the rows
+        # the rows of each value that exist, in pieces: the number of the first row, and the rows
         self._pieces: dict[int, list[tuple[int, torch.Tensor]]] = {
             value: [(0, tensor)] for value, tensor in enumerate(tensors)
         }
@@ -111,10 +112,10 @@ class _Computation:
         self._moments: dict[int, ChannelMoments] = {}
 
     def run(self, planned: Schedule) -> list[torch.Tensor]:
-        """All outputs, whole."""
+        """Return all outputs, whole."""
         for one in planned.passes:
             self._pass(one)
-        # the caller's arrays lie behind the inputs, and every output may be changed by itself
+        # inputs are the caller's arrays, and the caller may change an output
         found = [self._pieces[value][0][1] for value in self._outputs]
         shared = [bool(not self._layers[one].inputs or one in self._outputs[:n]) for n, one in enumerate(self._outputs)]
         return [rows.clone() if twice else rows for rows, twice in zip(found, shared, strict=True)]
@@ -127,18 +128,18 @@ class _Computation:
             self._kept.add(value)
         for value in one.measured:
             self._moments[value] = ChannelMoments()
-            if not self._layers[value].inputs:  # an input, of which all rows are there
+            if not self._layers[value].inputs:  # all rows of an input exist
                 self._moments[value].add(self._pieces[value][0][1])
         for step in one.steps:
             rows = self._computed(step.value, step.span)
             if step.value in one.measured:
                 self._moments[step.value].add(rows)
             for value, below in step.below.items():
-                self._let_go(value, below)
+                self._drop(value, below)
         self._kept -= one.last
 
     def _computed(self, value: int, span: Span) -> torch.Tensor:
-        """New rows, put where all are kept, or in one piece with a few before them, since to join pieces is to copy."""
+        """Return new rows: in the tensor of all rows, or in one piece with few rows before them."""
         layer, count = self._layers[value], span[1] - span[0]
         if value in self._kept:
             rows = self._read(value, span)
@@ -160,7 +161,7 @@ class _Computation:
         return rows
 
     def _fill(self, room: torch.Tensor, layer: Layer, span: Span) -> None:
-        """Compute rows and put them into a tensor."""
+        """Compute rows and write them into a tensor."""
         if not isinstance(layer, Pointwise):
             room.copy_(self._rows_of(layer, span))
             return
@@ -177,7 +178,7 @@ class _Computation:
         return layer.compute(parts, span)
 
     def _read(self, value: int, span: Span) -> torch.Tensor:
-        """Some rows of a value."""
+        """Return some rows of a value."""
         found = []
         for first, rows in self._pieces[value]:
             start, stop = max(span[0], first), min(span[1], first + rows.shape[2])
@@ -185,8 +186,8 @@ class _Computation:
                 found.append(rows.narrow(2, start - first, stop - start))
         return found[0] if len(found) == 1 else torch.cat(found, 2)
 
-    def _let_go(self, value: int, below: int) -> None:
-        """Drop rows; a piece of which only few are needed is replaced by these."""
+    def _drop(self, value: int, below: int) -> None:
+        """Drop the rows before ``below``. A piece with few rows left is copied, so that its memory is freed."""
         if value in self._kept:
             return
         left = []
@@ -201,6 +202,6 @@ class _Computation:
 
 
 def _room(layer: Layer, rows: int) -> torch.Tensor:
-    """A tensor for some rows of what a layer makes, its channels together."""
+    """Return an empty tensor for some rows of a layer's result, with its channels together."""
     shape = (*layer.shape[:2], rows, *layer.shape[3:])
     return torch.empty(shape, dtype=layer.dtype, memory_format=FORMATS[len(shape)])

@@ -1,4 +1,4 @@
-"""From the operations that torch is called with to layers; what is not listed here cannot be computed in slabs."""
+"""Layers for the operations of torch. Operations that are not listed here cannot be computed in slabs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from ..torch_operations import operation_name, overload_name
 from . import NotInSlabs
 from .layers import Convolution, Layer, Normalisation, Pointwise, Pooling, TransposedConvolution, Upsampling
 
 
 @dataclass(frozen=True)
 class Call:
-    """An operation and its arguments by name; ``number`` tells which value a tensor stands for.
+    """An operation and its arguments by name; ``number`` returns the number of the value that a tensor stands for.
 
-    Tensors on the ``meta`` device, which have no values yet, stand for values; all others are constants.
+    Tensors on the ``meta`` device stand for values that are computed later. All other tensors are constants.
     """
 
     function: Any
@@ -28,41 +29,41 @@ class Call:
 
     @property
     def name(self) -> str:
-        """As torch calls it, without the mark of an operation in place."""
-        return str(self.function._schema.name).removeprefix("aten::").removesuffix("_")
+        """Torch's name of the operation, without the mark of an operation in place."""
+        return operation_name(self.function)
 
     @property
     def tensor(self) -> torch.Tensor:
-        """What the operation is mainly on."""
+        """The main argument of the operation."""
         tensor: torch.Tensor = self.arguments["self"] if "self" in self.arguments else self.arguments["input"]
         return tensor
 
     @property
     def inputs(self) -> tuple[int]:
-        """The number of that tensor's value, for a layer that reads no other."""
+        """The number of the main argument's value, for a layer that reads no other."""
         return (self.number(self.tensor),)
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Its spatial sizes."""
+        """The spatial sizes of the main argument."""
         return tuple(self.tensor.shape[2:])
 
     def each(self, name: str) -> tuple[int, ...]:
-        """A setting for each spatial axis, where one may stand for all."""
+        """Return a setting for each spatial axis; torch allows a single number for all axes."""
         setting = self.arguments[name]
         every = (setting,) if isinstance(setting, int) else tuple(setting)
         return every * len(self.lengths) if len(every) == 1 else every
 
     def pointwise(self, call: Callable[..., torch.Tensor], **changes: Any) -> Pointwise:
-        """A layer on that tensor alone, whose result is like it but for changes of its shape or type."""
+        """Return a layer on the main argument alone. Its result has the same shape and dtype but for ``changes``."""
         form = {"shape": tuple(self.tensor.shape), "dtype": self.tensor.dtype, **changes}
         return Pointwise(self.inputs, **form, call=call)
 
 
 def layer_of(call: Call) -> Layer | int:
-    """The layer that an operation is, or the number of the value that it hands on as it is.
+    """Return the layer of an operation, or the number of the value that it hands on unchanged.
 
-    Raises :class:`NotInSlabs`.
+    Raises :class:`NotInSlabs` for an operation that cannot be computed in slabs.
     """
     if call.name not in _BUILDERS:
         raise NotInSlabs(call.name)
@@ -70,7 +71,7 @@ def layer_of(call: Call) -> Layer | int:
 
 
 def _elementwise(call: Call) -> Layer:
-    """Values from those at the same place; constants have one row, so that they are the same for all."""
+    """Return a layer that reads each pixel by itself. Constants have one row, so they are the same for all rows."""
     tensors = {key: one for key, one in call.arguments.items() if isinstance(one, torch.Tensor)}
     values = {key: one for key, one in tensors.items() if one.is_meta}
     dimensions = max(one.dim() for one in values.values())
@@ -95,7 +96,7 @@ def _elementwise(call: Call) -> Layer:
 
 
 def _spread(key: str, tensor: torch.Tensor, dimensions: int) -> tuple[int, ...]:
-    """The shape of a tensor as it is broadcast; the weights of a PReLU are one for each channel."""
+    """Return the shape that a tensor is broadcast with. A PReLU has one weight for each channel."""
     if key == "weight":
         return (1, tensor.numel(), *[1] * (dimensions - 2))
     if not tensor.is_meta and tensor.dim() >= dimensions - 2 and tensor.shape[2 - dimensions] != 1:
@@ -104,18 +105,18 @@ def _spread(key: str, tensor: torch.Tensor, dimensions: int) -> tuple[int, ...]:
 
 
 def _variants(call: Call) -> tuple[Any, Any]:
-    """The operation neither in place nor into a tensor, and the one into a tensor, ``None`` where there is none."""
-    packet, overload = getattr(torch.ops.aten, call.name), call.function._overloadname
+    """Return the operation with a new result, and the variant that writes into a tensor, ``None`` if there is none."""
+    packet, overload = getattr(torch.ops.aten, call.name), overload_name(call.function)
     plain = getattr(packet, overload)
-    if call.name == "gelu":  # whose variant ignores how the tensor lies in memory
+    if call.name == "gelu":  # its variant ignores the memory format of the tensor
         return plain, None
-    if call.name == "relu":  # which has no variant of its own; this is how it is computed
+    if call.name == "relu":  # torch has no variant of relu, and computes relu as clamp_min
         return plain, lambda out, **given: torch.clamp_min(given["self"], 0, out=out)
     return plain, getattr(packet, "out" if overload in ("default", "Tensor") else f"{overload}_out", None)
 
 
 def _same(call: Call) -> Layer | int:
-    """The same values in other memory, or of another type."""
+    """Return the values in other memory, or converted to another dtype."""
     if "dropout" in call.name and call["train"]:
         raise NotInSlabs(f"{call.name} in training")
     device, dtype = call.arguments.get("device"), call.arguments.get("dtype") or call.tensor.dtype
@@ -127,7 +128,7 @@ def _same(call: Call) -> Layer | int:
 
 
 def _reshaped(call: Call) -> int:
-    """Another shape, which as networks of one sample use it is often the same."""
+    """Accept a reshape to the same shape, as networks often do for one sample."""
     shape = call.tensor.shape
     sizes = call.arguments.get("size", call.arguments.get("shape", ()))
     if len(sizes) != len(shape) or any(one not in (-1, size) for one, size in zip(sizes, shape, strict=True)):
@@ -136,14 +137,14 @@ def _reshaped(call: Call) -> int:
 
 
 def _padded(call: Call) -> int:
-    """Padding, which as networks use it to make sizes equal is often none."""
+    """Accept padding by no pixels, as networks often do to make sizes equal."""
     if any(call["pad"]):
         raise NotInSlabs(call.name)
     return call.number(call.tensor)
 
 
 def _slice(call: Call) -> Layer | int:
-    """Some channels, or all that there is."""
+    """Return some channels, or accept a slice of everything."""
     axis, tensor = call["dim"], call.tensor
     start, stop, step = slice(call["start"], call["end"], call["step"]).indices(tensor.shape[axis])
     if (start, stop, step) == (0, tensor.shape[axis], 1):
@@ -176,7 +177,7 @@ def _softmax(call: Call) -> Layer:
 
 
 def _batch_norm(call: Call) -> Layer:
-    """With the moments of the training, or with those of the one sample that there is."""
+    """Normalise with the stored moments, or with the moments of the sample."""
     mean, variance, weight, bias, eps = (call[key] for key in ("running_mean", "running_var", "weight", "bias", "eps"))
     if not call.arguments.get("training", call.arguments.get("use_input_stats")):
         return call.pointwise(lambda part: functional.batch_norm(part, mean, variance, weight, bias, eps=eps))
@@ -191,7 +192,7 @@ def _normalisation(call: Call, groups: int) -> Layer:
 
 
 def _convolution(call: Call) -> Layer:
-    """Any of torch's convolutions, transposed or not."""
+    """Return the layer of any of torch's convolutions, transposed or not."""
     weight, bias, groups = call["weight"], call["bias"], call["groups"]
     if isinstance(call["padding"], str) or call.tensor.dtype != weight.dtype or weight.is_meta:
         raise NotInSlabs("a convolution with named padding, or with a weight that is computed")
@@ -247,7 +248,7 @@ def _pooling(call: Call, window: tuple[tuple[int, ...], ...], pool: Callable[...
 def _windows(
     lengths: Sequence[int], size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
 ) -> tuple[int, ...]:
-    """How many windows there are along each axis."""
+    """Return the number of windows along each axis."""
     each = zip(lengths, size, stride, padding, dilation, strict=True)
     return tuple((length + 2 * pad - apart * (width - 1) - 1) // step + 1 for length, width, step, pad, apart in each)
 

@@ -1,4 +1,4 @@
-"""Several tiles in one call of the network, which keeps a GPU busier than one by one."""
+"""Several tiles in one call of the network, which keeps a GPU busier than single tiles."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,14 @@ import numpy as np
 from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError, OutOfMemoryError
 from ..model.spec import ModelSpec, TensorSpec
-from .tile_tensors import Inputs, same
-from .torch_network import Network
+from .network import Inputs, Network, same
 
 
 class Batches:
-    """Computes tiles up to ``most`` at a time, along the batch axes of the model.
+    """Computes up to ``most`` tiles at a time, along the batch axes of the model.
 
-    The first two tiles are computed one by one as well: unless both ways give the same, all others are one by one too,
-    as for a network that normalises over all that it is given. Where a batch does not fit into
-    memory, smaller ones are taken.
+    The first two tiles are also computed one by one. If the results differ, for instance because the network
+    normalises over the batch, all tiles are computed one by one. A batch that does not fit into memory is halved.
     """
 
     def __init__(self, network: Network, model: ModelSpec, most: int) -> None:
@@ -26,7 +24,7 @@ class Batches:
         self._compared = False
 
     def __call__(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
-        """The outputs of every tile. Raises what the network raises for a single tile."""
+        """Return the outputs of every tile. Raises the network's errors for a single tile."""
         if self._compared or min(self._most, len(tiles)) == 1:
             return self._compute(tiles)
         self._compared = True
@@ -38,13 +36,13 @@ class Batches:
     def _agrees(self, tiles: Sequence[Inputs], expected: Sequence[Sequence[Array]]) -> bool:
         try:
             found = self._at_once(tiles)
-        except BioimageInferenceError:  # a network for one at a time
+        except BioimageInferenceError:  # the network takes single tiles only
             return False
         named = (outputs[: len(self._outputs)] for outputs in expected)
         return all(map(same, found, named))
 
     def _compute(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
-        """The outputs of every tile, as many at once as fit into memory."""
+        """Return the outputs of every tile, computed as many at once as fit into memory."""
         found: list[list[Array]] = []
         while len(found) < len(tiles):
             part = tiles[len(found) : len(found) + self._most]
@@ -63,7 +61,7 @@ class Batches:
             None if arrays[0] is None else np.concatenate(arrays, axis)
             for axis, arrays in zip(self._inputs, zip(*tiles, strict=True), strict=True)
         ]
-        # outputs that the description does not name are not used
+        # the description may name only the first of the outputs
         outputs = list(zip(self._outputs, self._network(joined), strict=False))
         if any(array.shape[axis] != len(tiles) for axis, array in outputs):
             raise ModelError(f"The network does not return {len(tiles)} tiles for {len(tiles)} of them.")

@@ -1,4 +1,4 @@
-"""Which tile size to take, and how many tiles at once: the fewest pixels computed within the memory that there is."""
+"""The choice of the tile size, and of the number of tiles at once: the fewest pixels computed within the memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,40 +9,47 @@ from typing import Literal
 from ..errors import ImageError, UsageError
 from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
 from ..options import Border
-from .axis import AxisTiling, candidates, legal_size, spread, stride_of
-from .links import TILED, Link
+from .axis_relations import TILED, Link
+from .axis_tiling import AxisTiling, candidates, legal_size, spread, stride_of
 
 Sizes = Mapping[str, int]
 
 BYTES_PER_PIXEL = {2: 1300, 3: 850}
-"""Memory that a U-Net takes per pixel of a tile, by the number of dimensions, until it is measured."""
-# Tiles, or batches of them, beyond this many pixels gain nothing: on a CPU, in 2-D, caches matter more than halos.
-# In slabs they are those that are held, and what is around the network takes more memory from there on.
+"""Memory of the process per pixel of a tile, by the number of dimensions, assumed until the network is measured.
+
+The peak of the process grew by 430 to 750 bytes per pixel of tiles of 256² to 1024² (nuclei and demo U-Net) and by 200
+to 850 bytes per pixel of tiles of 16×96×96 to 32×256×256 (3-D demo U-Net); 2 cores of an Intel Xeon, torch 2.13.
+"""
+# Pixels of the largest useful tile, or batch of tiles. On a CPU, 2-D tiles of 512² computed the nuclei U-Net at 2.2
+# Mpx/s with a halo of 32; tiles of 1536² gained a fifth of the network's time, and lost it again in the whole process
+# (caches, page faults; 2 cores of an Intel Xeon). In 3-D slabs the number counts the pixels in memory at once: tiles of
+# 128×272×272 were 6 % faster than the chosen 128×152x272, and took 1366 MiB in place of 860 (docs/benchmarks.md).
 _ENOUGH_PIXELS = {
     "cpu": {2: 600 * 600, 3: 128 * 232 * 232},
     "slabs": {2: 2048 * 1088, 3: 64 * 206 * 206},
     "gpu": {2: 2048 * 2048, 3: 256 * 256 * 256},
 }
+# Pixels of the largest tile in slabs: input and output of the network are whole tiles also there.
 _ENOUGH_IN_SLABS = 1 << 24
-# About so many planes of a tile are held at once in slabs, as far as the network looks.
+# Planes of a 3-D tile in slabs that are in memory at once: about the receptive field of a 3-D U-Net.
 _HELD_PLANES = 64
-# What starting one more tile costs, in pixels computed.
+# The cost of one more tile, in pixels computed. It decides between tilings that compute almost the same pixels.
 _TILE_COST = 20_000
-# Without a declared halo tiles overlap by this many pixels on each side, or a quarter of a short tile; in y and x not
-# by less than the field of a small U-Net, where the tile has room for it.
+# The halo for a description without one, in pixels: up to a quarter of a short tile. In y and x it is at least the
+# receptive field of a small U-Net, if the tile has room for it. The nuclei U-Net looks 58 pixels far.
 _DEFAULT_HALO = {"y": 64, "x": 64, "z": 16, "t": 16}
 _LEAST_HALO = {"y": 24, "x": 24, "z": 0, "t": 0}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user may say about tiling.
+    """Conditions for the tiles.
 
-    ``exact`` allows neither padding nor tiles; ``tile`` maps axis letters to lengths; ``room`` is the memory for a tile
-    in bytes, without the memory of the program itself; a pixel of a tile takes ``bytes_per_pixel`` where that is known;
-    ``pixels`` bounds a tile further, after a larger one did not fit; ``whole`` asks for one tile of the whole image
-    where the model allows that size; a ``gpu`` takes larger tiles, and several at once, and what is computed in
-    ``slabs`` other ones.
+    ``exact`` allows neither padding nor tiles. ``tile`` maps axis letters to the lengths that the user chose. ``room``
+    is the memory for a tile in bytes, without the memory of the program. ``bytes_per_pixel`` is the memory for a pixel
+    of a tile, ``None`` until it is measured. ``pixels`` is an upper bound of the tile. ``whole`` asks for a single tile
+    if the model allows that size. A ``gpu`` takes larger tiles, and several at once. Tiles in ``slabs`` may be larger
+    than whole tiles.
     """
 
     exact: bool = False
@@ -57,10 +64,10 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The tiles along every axis of the leading input, the halo between tiles in its pixels, remarks.
+class Tiling:
+    """The tiles along every axis of the leading input; the network computes ``batch`` tiles at once.
 
-    ``batch`` is the number of tiles that the network is to compute at once.
+    ``halo`` is the halo between tiles in pixels of the leading input. ``notes`` are remarks for the user.
     """
 
     axes: tuple[AxisTiling, ...]
@@ -68,10 +75,28 @@ class Choice:
     batch: int
     notes: tuple[str, ...]
 
+    def __len__(self) -> int:
+        return prod(len(axis.starts) for axis in self.axes)
+
+    @property
+    def tile_shape(self) -> Sizes:
+        """Pixels of a tile of the leading input, by axis letter."""
+        return {axis.letter: axis.tile for axis in self.axes}
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a tile of the leading input."""
+        return prod(axis.tile for axis in self.axes)
+
+    @property
+    def computed(self) -> float:
+        """Pixels computed for each pixel of the image."""
+        return prod(len(axis.starts) * axis.tile / axis.size for axis in self.axes)
+
 
 @dataclass(frozen=True)
 class _Line:
-    """One axis of the leading input before its tile is chosen; ``tileable`` if every output follows it."""
+    """One axis of the leading input before its tile is chosen; ``tileable`` means that every output follows it."""
 
     letter: str
     size: Size
@@ -87,10 +112,10 @@ class _Line:
 
 def choose_tiles(
     model: ModelSpec, leading: TensorSpec, linked: Mapping[tuple[str, str], Link], sizes: Sizes, request: Request
-) -> Choice:
+) -> Tiling:
     """Choose the tiles of an image of ``sizes`` pixels along each axis of the leading input.
 
-    Raises :class:`ImageError` where it has no legal size, :class:`UsageError` for a tile that cannot be used.
+    Raises :class:`ImageError` if the image cannot have a legal size, :class:`UsageError` for an impossible tile.
     """
     notes: list[str] = []
     axes = [axis for axis in leading.axes if axis.letter in TILED]
@@ -117,11 +142,11 @@ def choose_tiles(
             "needs more of them is measured by bioimage-inference validate MODEL --halo."
         )
     halo = {line.letter: line.halo for line in lines}
-    return Choice(tilings, halo, _batch(model, tilings, request), tuple(notes))
+    return Tiling(tilings, halo, _batch(model, tilings, request), tuple(notes))
 
 
 def declared_halo(model: ModelSpec, linked: Mapping[tuple[str, str], Link], letter: str) -> int:
-    """The largest halo that outputs declare along an axis, in pixels of the leading input; 0 where there is none."""
+    """Return the largest halo that outputs declare along an axis, in pixels of the leading input; 0 without a halo."""
     return max((ceil(axis.halo / link.scale) for axis, link in _followers(model, linked, letter)), default=0)
 
 
@@ -171,7 +196,7 @@ def _line(
 
 
 def _followers(model: ModelSpec, linked: Mapping[tuple[str, str], Link], letter: str) -> list[tuple[Axis, Link]]:
-    """The axes of outputs that follow an axis of the leading input, and how."""
+    """Return the axes of outputs that follow an axis of the leading input, with their links."""
     return [
         (axis, linked[output.id, axis.letter])
         for output in model.outputs
@@ -181,9 +206,9 @@ def _followers(model: ModelSpec, linked: Mapping[tuple[str, str], Link], letter:
 
 
 def _default_halo(letter: str, size: Size, wanted: int | None, followers: Sequence[tuple[Axis, Link]]) -> int:
-    """Without a declared halo: less for a short tile, never so much that tiles cannot advance.
+    """Return a halo for a description without one: smaller for a short tile, so that tiles can advance.
 
-    Pixels that the network crops itself need not be cut off again.
+    Pixels that the network itself crops are not cropped again.
     """
     cropped = max((ceil(-link.offset / link.scale / 2) for _, link in followers), default=0)
     halo = _DEFAULT_HALO[letter]
@@ -195,12 +220,12 @@ def _default_halo(letter: str, size: Size, wanted: int | None, followers: Sequen
 
 
 def _coarsest(followers: Sequence[tuple[Axis, Link]]) -> int:
-    """Tiles start on multiples of this, so that none starts between two pixels of a coarser output."""
+    """Return the step of tile starts with which no tile starts between two pixels of a coarser output."""
     return lcm(*(link.scale.denominator for _, link in followers))
 
 
 def _is_list(output: TensorSpec) -> bool:
-    """Whether an output has as many entries as the network finds, of objects say: those of tiles cannot be joined."""
+    """Return whether an output is a list, for instance of objects. Lists of several tiles cannot be joined."""
     return any(isinstance(axis.size, FreeSize) and axis.letter not in "bc" for axis in output.axes)
 
 
@@ -209,7 +234,7 @@ def _links_of(output: TensorSpec, linked: Mapping[tuple[str, str], Link]) -> lis
 
 
 def _extent(letter: str, size: Size, pixels: int, mirrored: int, coarsest: int, request: Request) -> int:
-    """Pixels that the network sees along an axis: the image, the mirrored border, and padding to a legal size."""
+    """Return the pixels that the network sees along an axis: image, mirrored border, and padding to a legal size."""
     wanted = pixels + 2 * mirrored
     legal = legal_size(size, wanted)
     if request.exact and legal != wanted:
@@ -217,19 +242,19 @@ def _extent(letter: str, size: Size, pixels: int, mirrored: int, coarsest: int, 
             f"The image has {pixels} pixels along {letter}; the model takes {size.describe()}, and --fit exact allows "
             "neither padding nor tiles. Leave --fit away to pad or tile the image."
         )
-    # beyond a fixed size several tiles are needed, of which the last may not start between two output pixels
+    # an image beyond a fixed size needs several tiles, and the last must not start between two output pixels
     return legal if legal >= wanted else legal + ceil((wanted - legal) / coarsest) * coarsest
 
 
 def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[str, int]:
-    """The tile along each axis: within the budget the fewest pixels computed, else the smallest tile."""
+    """Return the tile along each axis that computes the fewest pixels within the budget, else the smallest tile."""
     budget = _most_pixels([line.extent for line in lines], request)
     best: tuple[tuple[float, ...], tuple[int, ...]] | None = None
     for combination in product(*(_options(line, request, notes) for line in lines)):
         tiles = [tile for tile, _ in combination]
         pixels, count = prod(tiles), prod(number for _, number in combination)
         over = max(0, held_pixels(tiles, request) - budget, pixels - (request.pixels or _ENOUGH_IN_SLABS))
-        # of equal costs, the longest rows: the last axis lies together in memory
+        # of equal costs, the longest rows: pixels along the last axis are neighbours in memory
         score = (over, count * (pixels + _TILE_COST), *(-tile for tile, _ in reversed(combination)))
         if best is None or score < best[0]:
             best = score, tuple(tile for tile, _ in combination)
@@ -238,7 +263,7 @@ def _best(lines: Sequence[_Line], request: Request, notes: list[str]) -> dict[st
 
 
 def _most_pixels(extents: Sequence[int], request: Request) -> int:
-    """How many pixels the network may see at once, of an image of such extents."""
+    """Return how many pixels of an image of these extents the network may see at once."""
     dimensions = dimensions_of(extents)
     budget = max(1, int(request.room / (request.bytes_per_pixel or BYTES_PER_PIXEL[dimensions])))
     where = "gpu" if request.gpu else "slabs" if request.slabs else "cpu"
@@ -246,19 +271,19 @@ def _most_pixels(extents: Sequence[int], request: Request) -> int:
 
 
 def held_pixels(tile: Sequence[int], request: Request) -> int:
-    """Pixels of a tile that take memory at once: in 3-D slabs those of some planes."""
+    """Return the pixels of a tile that take memory at once: in 3-D slabs the pixels of some planes."""
     if request.slabs and dimensions_of(tile) == 3:
         return min(tile[0], _HELD_PLANES) * prod(tile[1:])
     return prod(tile)
 
 
 def dimensions_of(extents: Sequence[int]) -> Literal[2, 3]:
-    """Whether an image of such extents is computed as one of two dimensions or of more."""
+    """Return 3 for an image of more than two dimensions, else 2. Axes of one pixel do not count."""
     return 3 if sum(extent > 1 for extent in extents) > 2 else 2
 
 
 def _batch(model: ModelSpec, axes: Sequence[AxisTiling], request: Request) -> int:
-    """Tiles at once: as many as a GPU needs to be busy. On a CPU several at once take as long as one by one."""
+    """Return how many tiles to compute at once: as many as keep a GPU busy. On a CPU, batches gain nothing."""
     if not request.gpu or not all(_takes_batches(tensor.axis("b")) for tensor in (*model.inputs, *model.outputs)):
         return 1
     room = _most_pixels([axis.stop - axis.start for axis in axes], request) // prod(axis.tile for axis in axes)
@@ -270,7 +295,7 @@ def _takes_batches(axis: Axis | None) -> bool:
 
 
 def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int, int]]:
-    """Pairs of tile length and number of tiles that are open to the choice."""
+    """Return the pairs of tile length and number of tiles to choose from."""
     wanted = (request.tile or {}).get(line.letter)
     if request.whole and legal_size(line.size, line.extent) == line.extent:
         return [(line.extent, 1)]

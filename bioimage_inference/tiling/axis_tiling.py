@@ -1,4 +1,4 @@
-"""Geometry along one axis: where tiles start, and which part of each tile's output is kept.
+"""Geometry along one axis: where tiles start, which part of each output is kept, which pixels fill the padding.
 
 ::
 
@@ -15,8 +15,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..model.spec import FixedSize, FreeSize, Size, StepSize
+
+OUTSIDE = -1
+"""Index of a pixel that the image does not have, see :func:`border_indices`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class AxisTiling:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a tile: ``start`` … ``stop`` in the whole output, from ``offset`` on in the tile's output."""
+    """The kept part of a tile: ``start`` … ``stop`` in the whole output, from ``offset`` on in the tile's output."""
 
     start: int
     stop: int
@@ -53,7 +60,7 @@ class Kept:
 
 
 def legal_size(size: Size, pixels: int) -> int:
-    """The smallest legal size that holds ``pixels``; the fixed size where it is smaller than that."""
+    """Return the smallest legal size of at least ``pixels``, or the fixed size, which may be smaller."""
     match size:
         case FixedSize(fixed):
             return fixed
@@ -66,10 +73,10 @@ def legal_size(size: Size, pixels: int) -> int:
 
 
 def stride_of(size: Size, overlap: int) -> int:
-    """Tiles start on multiples of this, so that pooling grids agree from tile to tile.
+    """Return the step of tile starts with which the pooling grids of all tiles agree.
 
-    It is the step of the sizes; a fixed size does not tell, and the largest power of two up to 32 that divides it
-    (and with which tiles still advance beyond their ``overlap``) is what networks of that size have.
+    It is the step of the legal sizes. A fixed size has no step: networks halve it up to five times, so the largest
+    power of two up to 32 that divides it is taken, if tiles then still advance beyond their ``overlap``.
     """
     match size:
         case StepSize(_, step):
@@ -82,10 +89,10 @@ def stride_of(size: Size, overlap: int) -> int:
 
 
 def spread(extent: int, tile: int, overlap: int, stride: int) -> tuple[int, ...]:
-    """Starts of the fewest tiles that cover ``extent`` with neighbours sharing at least ``overlap`` pixels.
+    """Return the starts of the fewest tiles that cover ``extent``; neighbours share at least ``overlap`` pixels.
 
     The first and the last tile are flush with the ends; the others lie evenly, on multiples of ``stride``.
-    Raises :class:`ValueError` where tiles are too short to advance.
+    Raises :class:`ValueError` if tiles are too short to advance.
     """
     if tile >= extent:
         return (0,)
@@ -98,7 +105,7 @@ def spread(extent: int, tile: int, overlap: int, stride: int) -> tuple[int, ...]
 
 
 def candidates(size: Size, extent: int, overlap: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Pairs of tile length and number of tiles that cover ``extent``, from one whole tile down to the shortest."""
+    """Yield pairs of tile length and number of tiles that cover ``extent``, from one whole tile to the shortest."""
     tile = legal_size(size, extent)
     if isinstance(size, FixedSize):
         yield tile, len(spread(extent, tile, overlap, stride))
@@ -110,17 +117,17 @@ def candidates(size: Size, extent: int, overlap: int, stride: int) -> Iterator[t
         if len(starts) > count:
             count = len(starts)
             yield tile, count
-        # the shortest tile for one more tile than now
+        # the shortest tile that needs one more tile than now
         wanted = legal_size(size, ceil((extent + count * overlap) / (count + 1)))
         tile = wanted if wanted < tile else tile - stride
 
 
 def kept_parts(tiling: AxisTiling, scale: Fraction, offset: int, halo: int) -> tuple[Kept, ...]:
-    """What to keep of each tile of an output axis with ``output = input * scale + offset`` and ``halo`` output pixels.
+    """Return the kept part of each tile along an output axis with ``output = input * scale + offset``.
 
-    A tile that begins at input pixel ``a`` yields output pixels from ``a * scale`` on, as the whole image does from 0
-    on; ``offset`` (below 0 where the network crops) shortens both at the far end.
-    Raises :class:`ValueError` where a tile starts between two output pixels.
+    ``halo`` is in output pixels. A tile that begins at input pixel ``a`` yields output pixels from ``a * scale`` on;
+    ``offset`` (below 0 if the network crops) shortens tiles and the whole image at the far end.
+    Raises :class:`ValueError` if a tile starts between two output pixels.
     """
     whole = floor(tiling.size * scale) + offset
     begins = [start * scale for start in tiling.starts]
@@ -134,3 +141,22 @@ def kept_parts(tiling: AxisTiling, scale: Fraction, offset: int, halo: int) -> t
         cuts.append((lowest + highest) // 2)
     cuts.append(whole)
     return tuple(Kept(begin, end, begin - first) for first, begin, end in zip(firsts, cuts, cuts[1:], strict=False))
+
+
+def border_indices(
+    start: int, stop: int, size: int, mode: Literal["constant", "edge", "reflect", "symmetric"]
+) -> NDArray[Any]:
+    """Return indices into an axis of ``size`` pixels for the pixels ``start`` … ``stop``, which may lie beyond it.
+
+    ``symmetric`` mirrors at the border (…, 1, 0 | 0, 1, …), ``reflect`` at the outermost pixel (…, 2, 1 | 0, 1, …),
+    repeatedly if the padding is longer than the image. ``edge`` repeats the outermost pixel, ``constant`` gives
+    :data:`OUTSIDE`. The result is that of :func:`numpy.pad` on the whole axis.
+    """
+    places = np.arange(start, stop)
+    if mode == "constant":
+        return np.where((places >= 0) & (places < size), places, OUTSIDE)
+    if mode == "edge" or size == 1:
+        return places.clip(0, size - 1)
+    period = 2 * size if mode == "symmetric" else 2 * size - 2
+    places = places % period
+    return np.minimum(places, period - places - (mode == "symmetric"))

@@ -1,4 +1,4 @@
-"""How every axis of a model's tensors follows the axes of one leading input."""
+"""How the axes of a model's tensors follow the axes of the leading input, which the tiles are chosen for."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -20,12 +20,17 @@ class Link:
     offset: int = 0
 
     def size(self, leading: int) -> int:
-        """Pixels along the linked axis for ``leading`` pixels of the leading one."""
+        """Return the pixels along the linked axis for ``leading`` pixels of the leading axis."""
         return floor(leading * self.scale) + self.offset
+
+    def span(self, start: int, length: int) -> tuple[int, int]:
+        """Return (start, stop) along the linked axis for ``length`` pixels from ``start`` on along the leading axis."""
+        first = int(start * self.scale)
+        return first, first + self.size(length)
 
 
 def leading_input(model: ModelSpec, given: Collection[str]) -> TensorSpec:
-    """The first of the given inputs whose axes depend on no other tensor."""
+    """Return the first of the given inputs whose axes depend on no other tensor."""
     present = [tensor for tensor in model.inputs if tensor.id in given]
     for tensor in present:
         references = {axis.size.tensor for axis in tensor.axes if isinstance(axis.size, ReferencedSize)}
@@ -35,7 +40,7 @@ def leading_input(model: ModelSpec, given: Collection[str]) -> TensorSpec:
 
 
 def links(model: ModelSpec, leading: TensorSpec) -> Mapping[tuple[str, str], Link]:
-    """From (tensor id, axis letter) to the link, for every tileable axis that has one."""
+    """Return the link of every tileable axis that has one, by (tensor id, axis letter)."""
     found: dict[tuple[str, str], Link] = {}
     for tensor in (*model.inputs, *model.outputs):
         for axis in tensor.axes:
@@ -58,7 +63,7 @@ def _link(model: ModelSpec, leading: TensorSpec, tensor: TensorSpec, axis: Axis,
             return None
         scale = axis.size.scale
         return Link(link.letter, link.scale * scale, floor(link.offset * scale) + axis.size.offset)
-    # inputs of independent sizes show the same place: the same axis means the same pixels
+    # inputs of independent sizes show the same place, so the same axis means the same pixels
     is_input = any(other.id == tensor.id for other in model.inputs)
     own = leading.axis(axis.letter)
     if is_input and own is not None and (not isinstance(axis.size, FixedSize) or axis.size == own.size):

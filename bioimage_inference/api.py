@@ -4,7 +4,7 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,10 @@ from .errors import OutOfMemoryError
 from .files.overwriting import REPLACED, check_writable
 from .files.scratch import scratch_folder
 from .files.typed_path import input_path, user_path
+from .image.array_images import data_array_image
 from .image.image import Image, PixelSize
-from .image.labelled_array import data_array_image
-from .image.writers.base import Sink, commit_all
-from .image.writers.memory_writer import MemorySink
-from .image.writers.npy_writer import NpySink
-from .image.writers.tiff_writer import NoTiffSink, TiffSink
+from .image.writers.base import MemoryWriter, Writer, commit_all
+from .image.writers.output_formats import FILE_FORMATS
 from .inference.pipeline import Job, Progress, run
 from .inference.planning import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
 from .inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
@@ -53,6 +51,12 @@ class Target:
 
     tiff: Path | None = None
     npy: Path | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files by the keys of their formats (:data:`~bioimage_inference.image.writers.output_formats.FORMATS`)."""
+        named = {form.key: getattr(self, form.key) for form in FILE_FORMATS}
+        return {key: path for key, path in named.items() if path is not None}
 
 
 class Model:
@@ -135,7 +139,7 @@ def predict(
     """Predict one image.
 
     ``image`` is a file, an array (name its axes with ``axes="zyx"``), or an xarray DataArray, whose dimensions are the
-    axes (see :func:`~bioimage_inference.image.labelled_array.data_array_image`); ``inputs`` are further input tensors.
+    axes (see :func:`~bioimage_inference.image.array_images.data_array_image`); ``inputs`` are further input tensors.
     Without ``targets`` (files per output id) the outputs are arrays in memory. Files that the run reads are never
     written; other files that exist are replaced where ``overwrite`` is true, or where a record beside them says that
     they are an earlier result (see :func:`~bioimage_inference.files.overwriting.check_writable`). ``planned`` is called
@@ -155,7 +159,7 @@ def predict(
         stack.callback(close, prepared)
         targets = {name: _expanded(one) for name, one in targets.items()} if targets is not None else None
         record = user_path(record) if record is not None else None
-        written = [path for one in (targets or {}).values() for path in (one.tiff, one.npy) if path is not None]
+        written = [path for one in (targets or {}).values() for path in one.files.values()]
         written += [record] if record is not None else []
         replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
@@ -177,7 +181,7 @@ def files_read(model: Model, prepared: Prepared, given: Iterable[object]) -> lis
 
 
 def _expanded(target: Target) -> Target:
-    return Target(*(None if path is None else user_path(path) for path in (target.tiff, target.npy)))
+    return Target(**{key: user_path(path) for key, path in target.files.items()})
 
 
 def _hashable(prepared: Prepared, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
@@ -239,7 +243,8 @@ def _predict(
                 raise
             fitting = smaller
         return_big_buffers()  # what the larger tile took must not stand in the way of the smaller one
-    notes = (*record["notes"], *(note for opened in outputs.values() for sink in opened.sinks for note in sink.notes))
+    writers = [writer for opened in outputs.values() for writer in opened.writers]
+    notes = (*record["notes"], *(note for writer in writers for note in writer.notes))
     hashing = time.perf_counter()
     record |= {
         "model": {**record["model"], **model.source},
@@ -291,11 +296,10 @@ def _compute(
         with found.timed("hashing"):
             hashed = hashes.results()
         record = describe_computed(loaded, prepared, options, found, hashed)
-        sinks = [sink for opened in outputs.values() for sink in opened.sinks]
-        for sink in sinks:
-            if isinstance(sink, TiffSink):
-                sink.annotate(facts_of(record))
-        commit_all(sinks)
+        writers = [writer for opened in outputs.values() for writer in opened.writers]
+        for writer in writers:
+            writer.annotate(facts_of(record))
+        commit_all(writers)
     return record, outputs
 
 
@@ -307,14 +311,14 @@ class _Opened:
     stack: Stack
     dtype: "np.dtype[Any]"
     writer: StackWriter
-    sinks: Sequence[Sink]
+    writers: Sequence[Writer]
     target: Target
-    memory: MemorySink | None
+    memory: MemoryWriter | None
     pixel_size: Mapping[str, PixelSize]
 
     def describe(self) -> dict[str, Any]:
         """For the record."""
-        files = {"tiff": self.target.tiff, "npy": self.target.npy}
+        files = {form.key: self.target.files.get(form.key) for form in FILE_FORMATS}
         return describe_output(self.spec, self.stack, self.dtype, self.pixel_size, files)
 
     def result(self) -> Output:
@@ -335,8 +339,7 @@ class _Opened:
             picture_axes=self.stack.picture_axes,
             picture_shape=self.stack.shape(self.stack.picture_axes),
             pixel_size=self.pixel_size,
-            tiff=self.target.tiff,
-            npy=self.target.npy,
+            **self.target.files,
         )
 
 
@@ -365,23 +368,22 @@ def _open_output(
     axis = output.axis("c")
     names = axis.channel_names if axis is not None else ()
     pixel_size = output_pixel_size(output, prepared.plan, leading)
-    facts = layout(stack, stack.tensor_axes, dtype, pixel_size, names)
-    tensors: list[Sink] = []
-    pictures: list[Sink] = []
-    memory = None
-    if target is None or not (facts.nbytes or target.npy):
-        memory = MemorySink(facts)
-        tensors.append(memory)
-    target = target or Target()
-    if target.npy is not None:
-        tensors.append(NpySink(target.npy, facts))
-    if target.tiff is not None and facts.nbytes:
-        as_picture = layout(stack, stack.picture_axes, dtype, pixel_size, names)
-        pictures.append(TiffSink(target.tiff, as_picture, options.tiff_layout))
-    elif target.tiff is not None:
-        pictures.append(NoTiffSink(target.tiff))
-        target = replace(target, tiff=None)
-    for sink in (*tensors, *pictures):
-        cleanup.callback(sink.abort)
-    writer = StackWriter(stack, tensors, pictures)
-    return _Opened(output, stack, dtype, writer, [*tensors, *pictures], target, memory, pixel_size)
+    layouts = {
+        "tensor": layout(stack, stack.tensor_axes, dtype, pixel_size, names),
+        "picture": layout(stack, stack.picture_axes, dtype, pixel_size, names),
+    }
+    nbytes, files = layouts["tensor"].nbytes, target.files if target is not None else {}
+    written = {form.key: files[form.key] for form in FILE_FORMATS if form.key in files and (nbytes or form.holds_empty)}
+    writers: dict[str, list[Writer]] = {"tensor": [], "picture": []}
+    memory = MemoryWriter(layouts["tensor"]) if target is None or not (nbytes or written) else None
+    if memory is not None:
+        writers["tensor"].append(memory)
+    for form in FILE_FORMATS:
+        if form.key in files:
+            opened = form.open(files[form.key], layouts[form.axes], options.tiff_layout)
+            cleanup.callback(opened.abort)
+            writers[form.axes].append(opened)
+    writer = StackWriter(stack, writers["tensor"], writers["picture"])
+    return _Opened(
+        output, stack, dtype, writer, [*writers["tensor"], *writers["picture"]], Target(**written), memory, pixel_size
+    )

@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
-from bioimage_inference.image.arrays import array_image
+from bioimage_inference.image.array_images import array_image
 from bioimage_inference.segmentation.growing import grow_seeds
 from bioimage_inference.segmentation.label_blocks import Grid, cut
 from bioimage_inference.segmentation.label_file import LabelFile

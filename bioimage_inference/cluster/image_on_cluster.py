@@ -12,7 +12,7 @@ from typing import Any
 from ..api import Model, Target
 from ..array_types import Index
 from ..errors import UsageError
-from ..image.writers.zarr_writer import PartialStore, set_range, stored_bytes
+from ..image.writers.zarr_writer import PartialZarr, set_range, stored_bytes
 from ..inference.pipeline import Progress, needs_whole_samples
 from ..inference.planning import Prepared, close, prepare
 from ..model.spec import ModelSpec
@@ -87,7 +87,7 @@ def predict_tiles(
         )
         stores = {}
         for name, path in names.items():
-            stores[name] = PartialStore(path)
+            stores[name] = PartialZarr(path)
             stack.callback(stores[name].abort)
         folders = {name: store.folder for name, store in stores.items()}
         with as_ours(cluster):
@@ -108,7 +108,7 @@ def predict_tiles(
     return {"schema": SCHEMA, "started": started, "ended": now(), **record}
 
 
-def _commit(stores: Mapping[str, PartialStore], found: _Found) -> None:
+def _commit(stores: Mapping[str, PartialZarr], found: _Found) -> None:
     """Give all stores their names, once all of them are complete."""
     for name, store in stores.items():
         if name in found.ranges:

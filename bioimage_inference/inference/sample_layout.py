@@ -7,10 +7,10 @@ from math import prod
 import numpy as np
 
 from ..array_types import Array, Index, Spans
-from ..image.axis_mapping import Matched
+from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
 from ..image.units import pixel_size
-from ..image.writers.base import Layout, Sink
+from ..image.writers.base import Layout, Writer
 from ..model.spec import TensorSpec
 from ..tiling.plan import Plan
 
@@ -48,9 +48,9 @@ class Stack:
 
 
 class StackWriter:
-    """Puts blocks of samples into sinks: ``tensors`` are laid out as the tensor, ``pictures`` as the picture."""
+    """Puts blocks of samples into writers: ``tensors`` are laid out as the tensor, ``pictures`` as the picture."""
 
-    def __init__(self, stack: Stack, tensors: Sequence[Sink], pictures: Sequence[Sink]) -> None:
+    def __init__(self, stack: Stack, tensors: Sequence[Writer], pictures: Sequence[Writer]) -> None:
         self.stack, self.tensors, self.pictures = stack, tensors, pictures
 
     def write(self, index: Index, spans: Spans, block: Array) -> None:
@@ -63,16 +63,16 @@ class StackWriter:
         rest = tuple(region[letter] for letter in letters if letter != "b")
         at = tuple(slice(place, place + 1) for place in index)
         pictured = np.expand_dims(picture, tuple(range(len(index))))
-        for sink in self.pictures:
-            sink.write((*at, *rest), pictured)
+        for writer in self.pictures:
+            writer.write((*at, *rest), pictured)
         if "b" not in letters:
-            for sink in self.tensors:
-                sink.write((*at, *rest), pictured)
+            for writer in self.tensors:
+                writer.write((*at, *rest), pictured)
             return
         number = int(np.ravel_multi_index(index, self.stack.samples)) if index else 0
         region["b"] = slice(number, number + 1)
-        for sink in self.tensors:
-            sink.write(tuple(region[letter] for letter in letters), block)
+        for writer in self.tensors:
+            writer.write(tuple(region[letter] for letter in letters), block)
 
 
 def layout(
@@ -90,7 +90,7 @@ def layout(
     )
 
 
-def output_pixel_size(output: TensorSpec, plan: Plan, leading: Matched) -> dict[str, PixelSize]:
+def output_pixel_size(output: TensorSpec, plan: Plan, leading: AxisMapping) -> dict[str, PixelSize]:
     """Pixel size along the axes of an output: the image's, times how much coarser the output is.
 
     An output that is smaller than the image by the offset of its description lies in the middle of the image (spec 0.4,

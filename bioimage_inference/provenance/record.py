@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import OutputError
 from ..files.partial_file import write_whole
-from ..image.axis_mapping import Matched
+from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
 from ..machine.threads import thread_pool
 from ..model.spec import ModelSpec, TensorSpec
@@ -61,7 +61,7 @@ def describe_source(
     }
 
 
-def describe_input(tensor: str, one: Matched) -> dict[str, Any]:
+def describe_input(tensor: str, one: AxisMapping) -> dict[str, Any]:
     """An image and how it fills a tensor; its path is absolute, ``None`` for an array in memory."""
     image = one.resized_from or one.image
     return {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..files.partial_file import PartialFile
 from ..image.image import PixelSize, Region
 from ..image.writers.base import Layout
-from ..image.writers.tiff_writer import TiffSink
+from ..image.writers.tiff_writer import TiffWriter
 from .intensity import Intensities
 from .label_blocks import cut
 from .label_file import LabelFile
@@ -68,10 +68,10 @@ def write_files(labels: Path | None, table: Path | None, overlay: Path | None, f
             complete.append(file.commit)
 
         if labels is not None:
-            sink = TiffSink(labels, _layout(found), "labelled")
-            stack.callback(sink.abort)
-            _write_labels(sink, found)
-            complete.append(sink.commit)
+            writer = TiffWriter(labels, _layout(found), "labelled")
+            stack.callback(writer.abort)
+            _write_labels(writer, found)
+            complete.append(writer.commit)
         if table is not None:
             write(table, lambda stream: write_table(stream, table, found.numbered.objects, found.columns))
         if overlay is not None:
@@ -87,13 +87,13 @@ def _layout(found: Found) -> Layout:
     return Layout(axes, (*samples.counts, *samples.shape), found.numbered.dtype, sizes)
 
 
-def _write_labels(sink: TiffSink, found: Found) -> None:
+def _write_labels(writer: TiffWriter, found: Found) -> None:
     samples = found.maps.samples
     for index in samples.indices():
         for block in cut(samples.shape, 0):
             region = (*(slice(place, place + 1) for place in index), *block.core)
-            sink.write(region, found.labels(region))
-    sink.flush()
+            writer.write(region, found.labels(region))
+    writer.flush()
 
 
 def _write_overlay(stream: IO[bytes], found: Found) -> None:

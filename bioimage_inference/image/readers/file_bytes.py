@@ -1,7 +1,7 @@
-"""Reading bytes and regions of plainly stored arrays from a file that is never mapped nor loaded as a whole.
+"""Bytes and regions of uncompressed arrays, read from a file that is never mapped nor loaded as a whole.
 
-Explicit reads instead of memory maps: a file that shrinks while it is read is an error then, not the end of the
-process, and what was read does not stay in the memory that the system accounts to it.
+Explicit reads replace memory maps for two reasons. A file that shrinks during reading raises an error, and does not
+kill the process. Bytes that were read do not count as memory of the process.
 """
 
 import threading
@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...array_types import Array
 from ...errors import ImageError
 from ..image import Region
 
-# Read on through pixels outside the region rather than jump, when runs are shorter than this or little is wasted.
+# A run of bytes also covers pixels outside the region if the run would be shorter than _SHORT_RUN bytes otherwise, or
+# if it is at most _WASTE times as long as needed: one long read is faster than many short ones.
 _SHORT_RUN = 512
 _WASTE = 4
 _BUFFER = 8 << 20
-
+# Smaller claims of a header need no check: reading them takes little memory.
 _PLAUSIBLE = 1 << 28
 
 
@@ -33,19 +35,19 @@ class FileBytes:
         self.size = self._file.seek(0, 2)
 
     def read(self, offset: int, count: int) -> bytes:
-        """``count`` bytes from ``offset`` on. Raises ImageError when the file ends before."""
-        # Asked before anything is allocated: a header may claim any number.
+        """Return ``count`` bytes from ``offset`` on. Raises ImageError if the file is too short."""
+        # Checked before memory is allocated: a header may claim any number.
         if offset + count > self.size:
-            raise self._ends_early()
+            raise self._too_short()
         buffer = bytearray(count)
         with self._lock:
             self._fill(offset, memoryview(buffer))
         return bytes(buffer)
 
     def read_runs(self, offset: int, stride: int, runs: NDArray[np.uint8]) -> None:
-        """Fill each row of ``runs`` (C-ordered, 2-D) with bytes of the file, where rows are ``stride`` bytes apart.
+        """Fill each row of ``runs`` (C-ordered, 2-D) from the file, in which rows are ``stride`` bytes apart.
 
-        Raises ImageError when the file ends before.
+        Raises ImageError if the file is too short.
         """
         size = runs.shape[1]
         view = runs.reshape(-1).data
@@ -63,11 +65,11 @@ class FileBytes:
         count = self._file.readinto(view)
         while count != len(view):
             if not count:
-                raise self._ends_early()
+                raise self._too_short()
             view = view[count:]
             count = self._file.readinto(view)
 
-    def _ends_early(self) -> ImageError:
+    def _too_short(self) -> ImageError:
         return ImageError(
             f"{self.path.name} is damaged: it ends before the pixels that it announces. It is truncated, as after an "
             "interrupted copy, download or acquisition. Copy or export the image again."
@@ -76,15 +78,15 @@ class FileBytes:
 
 def read_region(
     file: FileBytes, offset: int, shape: tuple[int, ...], dtype: np.dtype[np.generic], region: Region
-) -> NDArray[np.generic]:
-    """One region of the C-ordered array of ``shape`` and stored ``dtype`` that begins at ``offset``.
+) -> Array:
+    """Return a region, in native byte order, of the C-ordered array of ``shape`` and ``dtype`` at ``offset``.
 
-    ``region`` has one slice with start, stop and step 1 per dimension. The result is in native byte order.
+    ``region`` has one slice with start, stop and step 1 per dimension.
     """
-    # A first axis of one, so that there always is one for the runs to be counted along.
+    # The first axis of size 1 ensures that there is an axis in front of the one along which runs are read.
     shape, region = (1, *shape), (slice(0, 1), *region)
     counts = tuple(part.stop - part.start for part in region)
-    out: NDArray[np.generic] = np.empty(counts, dtype.newbyteorder("="))
+    out: Array = np.empty(counts, dtype.newbyteorder("="))
     axis, inner = _run_axis(shape, counts, dtype.itemsize)
     size = inner * dtype.itemsize
     stride = shape[axis] * size
@@ -105,7 +107,7 @@ def read_region(
 
 
 def _run_axis(shape: Sequence[int], counts: Sequence[int], itemsize: int) -> tuple[int, int]:
-    """The axis along which one read runs, and the elements behind one step of it (axes behind it are read whole)."""
+    """Return the axis along which one run is read, and the elements per step along it; inner axes are read whole."""
     axis, inner, waste = len(shape) - 1, 1, 1.0
     while axis > 1:
         waste *= shape[axis] / counts[axis]
@@ -117,9 +119,9 @@ def _run_axis(shape: Sequence[int], counts: Sequence[int], itemsize: int) -> tup
 
 
 def check_plausible(name: str, claimed: int, stored: int, ratio: int) -> None:
-    """Refuse a file whose header claims more than ``ratio`` times the bytes stored, before memory is asked for.
+    """Raise ImageError if a header claims more than ``ratio`` times the bytes stored, and at least 256 MiB.
 
-    Raises ImageError. Claims of less than 256 MiB pass.
+    Call it before memory is allocated.
     """
     if claimed > _PLAUSIBLE and claimed > ratio * stored:
         raise ImageError(

@@ -1,0 +1,45 @@
+"""The list of output formats: their suffixes, their axes, and how they are opened.
+
+A new format is a module with a writer and a line in :data:`FILE_FORMATS`. Its key names the field of ``Target``, the
+option of the command line, and the entry in the record of a run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .base import Layout, Writer
+from .npy_writer import NpyWriter
+from .tiff_writer import TiffLayout, open_tiff_writer
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """A format in which outputs are written.
+
+    ``axes`` is ``tensor`` for files with the axes of the model's tensor, in which samples are stacked along the batch,
+    and ``picture`` for files with the axes of the image. ``holds_empty``: the format stores arrays without entries.
+    """
+
+    key: str
+    title: str
+    suffix: str
+    axes: Literal["tensor", "picture"]
+    holds_empty: bool = True
+
+
+@dataclass(frozen=True)
+class FileFormat(OutputFormat):
+    """A format of single files, which one process writes."""
+
+    open: Callable[[Path, Layout, TiffLayout], Writer] = open_tiff_writer
+
+
+FILE_FORMATS = (
+    FileFormat("tiff", "TIFF", ".tif", "picture", False, open_tiff_writer),
+    FileFormat("npy", ".npy", ".npy", "tensor", True, lambda path, layout, _: NpyWriter(path, layout)),
+)
+ZARR = OutputFormat("zarr", "OME-Zarr", ".ome.zarr", "picture")
+"""Written chunk by chunk by the workers of a cluster, see :mod:`~bioimage_inference.image.writers.zarr_writer`."""
+FORMATS: tuple[OutputFormat, ...] = (*FILE_FORMATS, ZARR)

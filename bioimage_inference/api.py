@@ -55,7 +55,7 @@ class Target:
     @property
     def files(self) -> dict[str, Path]:
         """The files by the keys of their formats (:data:`~bioimage_inference.image.writers.output_formats.FORMATS`)."""
-        named = {form.key: getattr(self, form.key) for form in FILE_FORMATS}
+        named = {key: getattr(self, key) for key in FILE_FORMATS}
         return {key: path for key, path in named.items() if path is not None}
 
 
@@ -318,7 +318,7 @@ class _Opened:
 
     def describe(self) -> dict[str, Any]:
         """For the record."""
-        files = {form.key: self.target.files.get(form.key) for form in FILE_FORMATS}
+        files = {key: self.target.files.get(key) for key in FILE_FORMATS}
         return describe_output(self.spec, self.stack, self.dtype, self.pixel_size, files)
 
     def result(self) -> Output:
@@ -373,16 +373,15 @@ def _open_output(
         "picture": layout(stack, stack.picture_axes, dtype, pixel_size, names),
     }
     nbytes, files = layouts["tensor"].nbytes, target.files if target is not None else {}
-    written = {form.key: files[form.key] for form in FILE_FORMATS if form.key in files and (nbytes or form.holds_empty)}
+    written = {key: path for key, path in files.items() if nbytes or FILE_FORMATS[key].holds_empty}
     writers: dict[str, list[Writer]] = {"tensor": [], "picture": []}
     memory = MemoryWriter(layouts["tensor"]) if target is None or not (nbytes or written) else None
     if memory is not None:
         writers["tensor"].append(memory)
-    for form in FILE_FORMATS:
-        if form.key in files:
-            opened = form.open(files[form.key], layouts[form.axes], options.tiff_layout)
-            cleanup.callback(opened.abort)
-            writers[form.axes].append(opened)
+    for key, path in files.items():
+        opened = FILE_FORMATS[key].open(path, layouts[FILE_FORMATS[key].axes], options.tiff_layout)
+        cleanup.callback(opened.abort)
+        writers[FILE_FORMATS[key].axes].append(opened)
     writer = StackWriter(stack, writers["tensor"], writers["picture"])
     return _Opened(
         output, stack, dtype, writer, [*writers["tensor"], *writers["picture"]], Target(**written), memory, pixel_size

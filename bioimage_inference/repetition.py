@@ -16,6 +16,7 @@ from .errors import ImageError, ModelError, UsageError
 from .files.overwriting import check_writable
 from .image.image import Region
 from .image.readers.reading import files_beside, open_image
+from .image.writers.output_formats import FILE_FORMATS
 from .inference.pipeline import Progress
 from .inference.planning import close, prepare
 from .machine.sandbox import restricted
@@ -135,7 +136,7 @@ def _targets(recorded: Recorded, folder: Path) -> dict[str, Target]:
         )
     targets: dict[str, Target] = {}
     for (output, kind), file in recorded.outputs.items():
-        if kind not in ("tiff", "npy"):
+        if kind not in FILE_FORMATS:
             raise UsageError(
                 f"The record {recorded.path} is of a run on a cluster, which wrote {file.name}; such runs are repeated "
                 "with predict and --dask."

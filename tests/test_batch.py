@@ -65,7 +65,7 @@ def test_a_prediction_is_kept_where_its_objects_cannot_be_found(
     np.save(images / "holes.npy", values)
     command = ["predict", str(model), str(images / "holes.npy"), "-o", str(tmp_path / "out"), "--report"]
     assert main([*command, "--segment", "--boundary", "none"]) == 5
-    assert "no numbers (NaN or infinite)" in capsys.readouterr().err
+    assert "holds NaN or infinite values" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "holes_out.npy", "holes_out.tif", "holes_provenance.json",
     }  # fmt: skip

@@ -62,9 +62,11 @@ def test_galaxy_says_what_the_exit_codes_for_outputs_mean() -> None:
 
 
 def test_the_package_is_shipped_with_the_tools() -> None:
-    assert (TOOL / "bioimage_inference").resolve() == Path(bioimage_inference.__file__).parent.resolve()
-    shed = yaml.safe_load((TOOL / ".shed.yml").read_text())
-    assert {"source": "../../bioimage_inference/**", "strip_components": 2} in shed["include"]
+    shed = yaml.safe_load((ROOT / ".shed.yml").read_text())
+    tools = {"source": "tools/bioimage_inference/**", "strip_components": 2}
+    assert shed["include"] == [tools, {"source": "bioimage_inference/**"}]
+    assert (ROOT / "bioimage_inference").resolve() == Path(bioimage_inference.__file__).parent.resolve()
+    assert not [path for path in TOOL.rglob("*") if path.is_symlink() and path.is_dir()]
     pattern = NAMED["requirements"].find("required_files/include").attrib["path"]  # type: ignore[union-attr]
     for file in ("collect_outputs.py", "bioimage_inference/cli.py", "bioimage_inference/report/model_card.html"):
         assert re.match(pattern, file)

@@ -11,13 +11,10 @@ from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
 from bioimage_inference.image.array_images import array_image
-from bioimage_inference.segmentation.growing import grow_seeds
-from bioimage_inference.segmentation.label_blocks import Grid, cut
-from bioimage_inference.segmentation.label_file import LabelFile
-from bioimage_inference.segmentation.maps import Maps
+from bioimage_inference.segmentation.label_blocks import Grid, LabelFile, cut
 from bioimage_inference.segmentation.measuring import Meter
-from bioimage_inference.segmentation.samples import Samples
-from bioimage_inference.segmentation.seeds import find_seeds
+from bioimage_inference.segmentation.prediction_maps import Maps, Samples
+from bioimage_inference.segmentation.watershed import find_seeds, grow_seeds
 
 
 def blobs(seed, shape, sigma=3.0):

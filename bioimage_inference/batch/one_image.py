@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Planned, Target, describe_run, predict
 from ..errors import ImageError
+from ..image.writers.output_formats import FILE_FORMATS
 from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..options import Options
@@ -53,7 +54,7 @@ def dry_run(task: Task, sample: Sample, targets: Mapping[str, Target]) -> Record
     record = describe_run(task.model.spec, prepared, task.options)
     for output in record["outputs"]:
         target = targets[output["id"]]
-        output |= {"tiff": _text(target.tiff), "npy": _text(target.npy)}
+        output |= {key: _text(target.files.get(key)) for key in FILE_FORMATS}
     return record
 
 
@@ -119,7 +120,7 @@ class Summary:
         self._say_plan(record)
         lines = [*result_lines(record)]
         if "objects" in record:
-            from ..segmentation.object_summary import objects_lines
+            from ..segmentation.segmenting import objects_lines
 
             lines += objects_lines(record["objects"])
         if files is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..api import Target
 from ..errors import UsageError, cannot_write
 from ..files.overwriting import RECORD_END, make_folder
+from ..image.writers.output_formats import FILE_FORMATS
 from ..text import for_file_name
 from .sample_sheet import Sample
 
@@ -37,14 +38,14 @@ class ImageFiles:
     def predicted(self) -> Iterator[Path]:
         """The predicted tensors and the record."""
         for target in self.targets.values():
-            yield from (path for path in (target.tiff, target.npy) if path is not None)
+            yield from target.files.values()
         yield self.record
 
     def outputs(self) -> Iterator[Path]:
         """The predicted tensors, then what the segmentation found."""
         yield from (path for path in self.predicted() if path != self.record)
         if self.objects is not None:
-            yield from self.objects.wanted
+            yield from self.objects.paths
 
     def all(self) -> list[Path]:
         """Every file."""
@@ -156,7 +157,10 @@ def _image_files(start: Path, wanted: Wanted) -> ImageFiles:
 
         objects = SegmentFiles(named("labels.tif"), named("objects.csv"), named("overlay.png"))
     return ImageFiles(
-        targets={one: Target(*(named(for_file_name(one) + end) for end in (".tif", ".npy"))) for one in wanted.ids},
+        targets={
+            one: Target(**{form.key: named(for_file_name(one) + form.suffix) for form in FILE_FORMATS.values()})
+            for one in wanted.ids
+        },
         record=named("provenance.json"),
         report=named("report.html") if wanted.report else None,
         objects=objects,

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
+from ..image.writers.output_formats import FILE_FORMATS
 from ..model.package import file_sha256, package_file
 from ..options import Options
 from ..provenance.hashing import path_hash
@@ -123,15 +124,15 @@ class Resuming:
 def _changed_outputs(record: Record, files: ImageFiles) -> Iterator[str]:
     for output in record["outputs"]:
         target = _written(output, files)
-        for kind, path in (("tiff", target.tiff), ("npy", target.npy)):
-            if path is not None:
-                yield from changed(path, output["sha256"][kind])
+        for kind, path in target.files.items():
+            yield from changed(path, output["sha256"][kind])
 
 
 def _written(output: Record, files: ImageFiles) -> Target:
     """The files of an output; one without entries has no TIFF."""
     target = files.targets[output["id"]]
-    return target if prod(output["shape"]) else replace(target, tiff=None)
+    filled = bool(prod(output["shape"]))
+    return Target(**{key: path for key, path in target.files.items() if filled or FILE_FORMATS[key].holds_empty})
 
 
 def changed(path: Path, sha256: str | None) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from ..api import Model, Target
 from ..array_types import Index
 from ..errors import UsageError
+from ..image.writers.output_formats import FILE_FORMATS, ZARR
 from ..image.writers.zarr_writer import PartialZarr, set_range, stored_bytes
 from ..inference.pipeline import Progress, needs_whole_samples
 from ..inference.planning import Prepared, close, prepare
@@ -122,7 +123,7 @@ def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Found) -> list[
     assert found.first is not None
     start = time.perf_counter()
     outputs = with_output_hashes(
-        {**found.first.outputs[output.id], "tiff": None, "npy": None, "zarr": str(names[output.id])}
+        {**found.first.outputs[output.id], **dict.fromkeys(FILE_FORMATS), ZARR.key: str(names[output.id])}
         for output in spec.outputs
     )
     found.add_seconds({"hashing": time.perf_counter() - start})
@@ -138,7 +139,7 @@ def _store_names(job: ImageJob) -> dict[str, Path]:
     """Where the OME-Zarr of every output goes. Raises :class:`UsageError` where only some files are wanted."""
     found = {}
     for name, target in job.targets.items():
-        if target.tiff is None or target.npy is None:
+        if target.files.keys() != FILE_FORMATS.keys():
             raise UsageError(
                 "On a cluster a single image is written as OME-Zarr, not as TIFF or .npy: with --dask, name the folder "
                 "of the outputs with -o."
@@ -150,7 +151,7 @@ def _store_names(job: ImageJob) -> dict[str, Path]:
 def store_of(target: Target) -> Path:
     """The OME-Zarr that stands for the files of an output."""
     assert target.tiff is not None
-    return target.tiff.with_name(f"{target.tiff.stem}.ome.zarr")
+    return target.tiff.with_name(f"{target.tiff.stem}{ZARR.suffix}")
 
 
 def _blocks(spec: ModelSpec, prepared: Prepared, job: ImageJob) -> Blocks:

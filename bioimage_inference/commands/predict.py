@@ -85,7 +85,7 @@ def _segment_options(arguments: argparse.Namespace, output: TensorSpec) -> "Segm
     """How to find objects. Raises :class:`UsageError` for channels that the output does not have."""
     if not arguments.segment:
         return None
-    from ..segmentation.maps import Channels, choose_channels
+    from ..segmentation.prediction_maps import Channels, choose_channels
     from .segment import segment_options
 
     options, axis = segment_options(arguments), output.axis("c")

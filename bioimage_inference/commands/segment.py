@@ -8,8 +8,7 @@ from pathlib import Path
 from ..batch.output_files import output_folder, stem_of
 from ..errors import UsageError
 from ..options import parse_channels
-from ..segmentation.object_summary import objects_lines
-from ..segmentation.segmenting import SegmentFiles, SegmentOptions, segment_file
+from ..segmentation.segmenting import SegmentFiles, SegmentOptions, objects_lines, segment_file
 from ..terminal import say, say_json
 
 
@@ -60,6 +59,6 @@ def _files(arguments: argparse.Namespace) -> SegmentFiles:
         raise UsageError(
             "-o names a folder for all outputs, --labels, --table and --overlay name files; give one or the other."
         )
-    if len({path.resolve() for path in named.wanted}) < len(named.wanted):
+    if len({path.resolve() for path in named.paths}) < len(named.paths):
         raise UsageError("Two of --labels, --table and --overlay name the same file. Give each a name of its own.")
     return named

@@ -62,6 +62,11 @@ def letter_of(word: str, letters: str = LETTERS) -> str | None:
     return letter if letter is not None and letter in letters else None
 
 
+def axis_id(letter: str) -> str:
+    """Return the id of an axis in descriptions of models (bioimage.io): the letter along space, else the name."""
+    return letter if letter in SPACE else AXES[letter].name
+
+
 def spatial(axes: str) -> str:
     """Return those of z, y and x that ``axes`` contains, in this order."""
     return "".join(letter for letter in SPACE if letter in axes)

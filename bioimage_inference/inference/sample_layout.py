@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from ..array_types import Array, Index, Spans
+from ..image.axes import SCALED, SERIES
 from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
 from ..image.units import pixel_size
@@ -36,7 +37,7 @@ class Stack:
     def picture_axes(self) -> str:
         """The iterated axes of the image, then those of the output without the batch."""
         own = self.letters.replace("b", "")
-        spare = [letter for letter in "tpi" if letter not in own + self.iterated]
+        spare = [letter for letter in SERIES if letter not in own + self.iterated]
         return "".join(spare.pop(0) if letter in own else letter for letter in self.iterated) + own
 
     def shape(self, axes: str) -> tuple[int, ...]:
@@ -107,7 +108,7 @@ def output_pixel_size(output: TensorSpec, plan: Plan, leading: AxisMapping) -> d
             if size is not None or link.scale != 1 or link.offset:
                 start = float(-link.offset / link.scale / 2)
                 found[axis.letter] = (size or PixelSize(1.0, "pixel")).resampled(float(link.scale), start)
-        elif axis.unit is not None and axis.letter in "zyxt":
+        elif axis.unit is not None and axis.letter in SCALED:
             declared = pixel_size(axis.letter, axis.scale, axis.unit)
             if declared is not None:
                 found[axis.letter] = declared

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from ..errors import UsageError
+from ..image.axes import axis_id
 from .spec import Axis, FixedSize, FreeSize, ModelSpec, Operation, ReferencedSize, TensorSpec, WeightsEntry
-
-_IDS = {"b": "batch", "c": "channel"}
 
 
 def sizes_from_text(text: str) -> dict[str, int]:
@@ -36,7 +35,11 @@ def bare_spec(weights: Path, axes: str | None, size: str | None) -> ModelSpec:
     if "z" not in letters and sizes["z"] != 1:
         raise UsageError(f"--model-size {size} gives {sizes['z']} planes in z, but --model-axes {axes} has no z axis.")
     inputs = tuple(
-        Axis(_IDS.get(letter, letter), letter, FreeSize() if letter == "b" else FixedSize(sizes[letter]))
+        Axis(
+            axis_id(letter),
+            letter,
+            FreeSize() if letter == "b" else FixedSize(sizes[letter]),
+        )
         for letter in letters
     )
     outputs = tuple(

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import ModelError
+from ..image.axes import SPACE, letter_of
 from .spec import TensorSpec
-
-_BY_TYPE = {"batch": "b", "channel": "c", "time": "t"}
-_DIRECTIONS = {"x": "x", "y": "y", "z": "z", "width": "x", "height": "y", "depth": "z", "w": "x", "h": "y", "d": "z"}
 
 
 def axis_letters(described: Sequence[Any], tensor_id: str, inputs: Sequence[TensorSpec] = ()) -> dict[str, str]:
@@ -20,15 +18,15 @@ def axis_letters(described: Sequence[Any], tensor_id: str, inputs: Sequence[Tens
     letters: dict[str, str] = {}
     for axis in described:
         own = str(axis.id)
-        letter = _BY_TYPE.get(axis.type)
+        letter = letter_of(axis.type, "bct")
         if axis.type == "space":
-            letter = _DIRECTIONS.get(own) or _followed(axis, inputs)
+            letter = letter_of(own, SPACE) or _followed(axis, inputs)
         if letter is not None and letter not in letters.values():
             letters[own] = letter
     unnamed = [axis for axis in described if str(axis.id) not in letters]
     directions = [axis for axis in unnamed if axis.type == "space" and not inputs]
     _give([axis for axis in unnamed if axis.type == "index"], "ip", letters, tensor_id)
-    _give(reversed(directions), "xyz", letters, tensor_id)
+    _give(reversed(directions), SPACE[::-1], letters, tensor_id)
     _give([axis for axis in unnamed if axis.type == "space" and inputs], "icp", letters, tensor_id)
     twice = next((axis for axis in described if str(axis.id) not in letters), None)
     if twice is not None:
@@ -38,7 +36,7 @@ def axis_letters(described: Sequence[Any], tensor_id: str, inputs: Sequence[Tens
 
 def is_list(axis: Any, letter: str) -> bool:
     """Whether an axis that is declared as a direction in space is a list."""
-    return axis.type == "space" and letter not in "xyz"
+    return axis.type == "space" and letter not in SPACE
 
 
 def _followed(axis: Any, inputs: Sequence[TensorSpec]) -> str | None:
@@ -46,7 +44,7 @@ def _followed(axis: Any, inputs: Sequence[TensorSpec]) -> str | None:
     tensor_id, axis_id = getattr(axis.size, "tensor_id", None), getattr(axis.size, "axis_id", axis.id)
     for tensor in inputs:
         for other in tensor.axes:
-            if other.id == str(axis_id) and tensor_id in (None, tensor.id) and other.letter in "zyx":
+            if other.id == str(axis_id) and tensor_id in (None, tensor.id) and other.letter in SPACE:
                 return other.letter
     return None
 

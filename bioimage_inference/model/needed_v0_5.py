@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from ..errors import ModelError
+from ..image.axes import axis_id
 from .tensor_rules import declared_dtype, needed_steps
 
 Raw = Mapping[str, Any]
 
-_TYPES = {"b": "batch", "t": "time", "i": "index", "c": "channel"}
+_TYPES = {letter: axis_id(letter) for letter in "btic"}
 _DEFAULT_IDS = {"batch": "batch", "channel": "channel", "index": "index", "time": "time", "space": "x"}
 _AXIS_KEYS = ("type", "size", "halo", "channel_names", "scale")
 

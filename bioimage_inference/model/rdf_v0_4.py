@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
+from ..image.axes import axis_id
 from .spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
 from .tensor_rules import Tensors, declared_dtype, declared_range, needed_steps
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from bioimageio.spec.model import v0_4
 
 Validate = Callable[[Callable[[Any], Any], Any, str], Any]
-
-_AXIS_IDS = {"b": "batch", "i": "index", "t": "time", "c": "channel"}
 
 
 def read_tensors(content: Mapping[str, Any], validated: Validate) -> Tensors:
@@ -139,7 +138,7 @@ def _implicit_size(shape: "v0_4.ImplicitOutputShape", number: int, letter: str, 
 
 
 def _axis(letter: str, size: Size, halo: int = 0) -> Axis:
-    return Axis(id=_AXIS_IDS.get(letter, letter), letter=letter, size=size, halo=halo)
+    return Axis(id=axis_id(letter), letter=letter, size=size, halo=halo)
 
 
 def _check_rank(name: Any, axes: str, shape: Any) -> None:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..errors import ModelError
+from ..image.axes import SCALED
 from .spec import FixedSize, ReferencedSize, Size, StepSize, TensorSpec
 
 DTYPES = (
@@ -108,7 +109,7 @@ def _relations(output: TensorSpec, inputs: Sequence[TensorSpec]) -> Iterator[tup
     The input is the first that is always given and has such an axis.
     """
     for axis in output.axes:
-        if axis.letter not in "zyxt" or not isinstance(axis.size, FixedSize):
+        if axis.letter not in SCALED or not isinstance(axis.size, FixedSize):
             continue
         tensor = next((one for one in inputs if not one.optional and one.axis(axis.letter) is not None), None)
         own = tensor.axis(axis.letter) if tensor is not None else None

@@ -16,6 +16,7 @@ from ..errors import OutputError
 from ..files.partial_file import write_whole
 from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
+from ..image.writers.output_formats import FORMATS
 from ..machine.threads import thread_pool
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Options
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from ..network.loading import Loaded
 
 SCHEMA = "urn:bioimage_inference:provenance:1"
-FILES = ("tiff", "npy", "zarr")
-"""Keys of an output that name files of its values."""
 
 _LIBRARIES = ("torch", "numpy", "bioimageio.core", "bioimageio.spec", "tifffile")
 
@@ -107,7 +106,7 @@ def describe_output(
     pixel_size: Mapping[str, PixelSize],
     files: Mapping[str, Path | None],
 ) -> dict[str, Any]:
-    """An output that is complete; ``files`` are those of its values, by the keys :data:`FILES`."""
+    """An output that is complete; ``files`` are those of its values, by the keys :data:`FORMATS`."""
     axis = output.axis("c")
     return {
         "id": output.id,
@@ -164,7 +163,7 @@ def with_output_hashes(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, A
     Raises :class:`OutputError` where one of them cannot be read.
     """
     described = [dict(output) for output in outputs]
-    named = [(output, key) for output in described for key in FILES if output.get(key) is not None]
+    named = [(output, key) for output in described for key in FORMATS if output.get(key) is not None]
     with thread_pool(2) as pool:
         hashes = pool.map(path_hash, [Path(output[key]) for output, key in named])
         try:
@@ -175,7 +174,7 @@ def with_output_hashes(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, A
                 "that they have no record. Check the disk."
             ) from error
     for output in described:
-        output["sha256"] = {key: found.get((output["id"], key)) for key in FILES if key in output}
+        output["sha256"] = {key: found.get((output["id"], key)) for key in FORMATS if key in output}
     return described
 
 

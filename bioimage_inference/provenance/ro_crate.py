@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError, cannot_write
 from ..files.overwriting import make_folder
 from ..files.partial_file import PartialFile, write_whole
+from ..image.writers.output_formats import FORMATS
 from ..text import for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
 from .citation import methods, references
-from .record import FILES
 
 if TYPE_CHECKING:
     from rocrate.model.entity import Entity
@@ -191,7 +191,7 @@ class _Writer:
     def _results(self, record: Record, number: int) -> list["Entity"]:
         found = []
         for output in record["outputs"]:
-            for kind in FILES:
+            for kind in FORMATS:
                 if output.get(kind) is not None:
                     words = f"Output {output['id']}, axes {output['axes'].upper()}, {output['dtype']}."
                     facts = {"sha256": output["sha256"][kind], "description": words}
@@ -321,7 +321,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _record_file(record: Record) -> Path | None:
     """The record's own file beside the outputs, where there is one."""
-    paths = [Path(output[kind]) for output in record["outputs"] for kind in FILES if output.get(kind)]
+    paths = [Path(output[kind]) for output in record["outputs"] for kind in FORMATS if output.get(kind)]
     if not paths:
         return None
     end = "provenance.json"

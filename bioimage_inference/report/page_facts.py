@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from ..image.axes import AXES
+from ..image.writers.output_formats import FORMATS
 from ..model.spec import Operation, TensorSpec
 from ..text import byte_size
 from .model_facts import WEIGHTS_NAMES
@@ -14,7 +16,6 @@ Row = tuple[str, Sequence[str]]
 
 _AXES_FROM = {"file": "as the file names them", "user": "as given with --axes", "guess": "guessed from the model"}
 _OBJECTS = ("labels", "table", "overlay")
-_SERIES = {"t": "time points", "p": "positions", "c": "channels"}
 _BORDERS = {
     "natural": "At the image's border the network saw the image as it is.",
     "mirror": "At the image's border the network saw the image mirrored.",
@@ -79,7 +80,7 @@ def file_rows(record: Record) -> Iterator[Row]:
         yield f"Image ({one['tensor']})", [f"{one['file'] or 'an array in memory'}{size}", *_hash(one.get("sha256"))]
     for one in record["outputs"]:
         lines = [f"axes {one['axes'].upper()} ({_times(one['shape'])}), {one['dtype']}"]
-        for kind in ("tiff", "npy", "zarr"):
+        for kind in FORMATS:
             if one.get(kind):
                 lines += [str(one[kind]), *_hash((one.get("sha256") or {}).get(kind))]
         yield f"Output ({one['id']})", lines
@@ -133,7 +134,7 @@ def field_of_view(one: Record) -> str:
     if len({sizes[letter]["unit"] if letter in sizes else letter for letter in space}) == 1:
         field = (f"{extents[letter] * sizes[letter]['value']:.4g}" for letter in space)
         words.append(f"{' × '.join(field)} {sizes['x']['unit']}")
-    words += [f"{extents[letter]} {name}" for letter, name in _SERIES.items() if extents.get(letter, 1) > 1]
+    words += [f"{extents[letter]} {AXES[letter].entry}s" for letter in "tpc" if extents.get(letter, 1) > 1]
     return ", ".join(words)
 
 

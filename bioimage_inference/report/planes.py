@@ -10,6 +10,7 @@ import numpy as np
 
 from ..array_types import Array
 from ..errors import ImageError
+from ..image.axes import SERIES, SPACE
 from ..image.image import Image
 from ..image.readers.reading import open_image
 
@@ -176,7 +177,7 @@ def output_sizes(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]])
     if leading is None:
         return own, ""
     extents = dict(zip(leading["axes"], leading["shape"], strict=True))
-    spare = [letter for letter in "tpi" if letter not in own and letter not in leading["iterated_axes"]]
+    spare = [letter for letter in SERIES if letter not in own and letter not in leading["iterated_axes"]]
     samples = {(spare.pop(0) if one in own else one): extents[one] for one in leading["iterated_axes"]}
     return {**samples, **own}, "".join(samples)
 
@@ -193,7 +194,7 @@ def _named(axes: str) -> str:
 
 def _folds(image: Image, sizes: Mapping[str, int]) -> dict[str, str]:
     """Which letters each axis of an output's TIFF or OME-Zarr holds."""
-    stacked = "".join(letter for letter in sizes if letter not in "zyx")
+    stacked = "".join(letter for letter in sizes if letter not in SPACE)
     target = "t" if image.size("t") > 1 else "b"
     series = "".join(letter for letter in sizes if letter in "bipt" and (letter == target or letter not in image.axes))
     return {"?": stacked, target: series}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..image.writers.output_formats import FORMATS
 from ..text import byte_size
 
 Record = Mapping[str, Any]
@@ -42,7 +43,7 @@ def result_lines(record: Record) -> Iterator[str]:
         if engine["name"] != "torch" or precision != "float32":
             yield f"  engine  {engine['name']} in {precision}: {engine['reason']}"
     for output in record["outputs"]:
-        files = [output[kind] for kind in ("tiff", "npy", "zarr") if output.get(kind)]
+        files = [output[kind] for kind in FORMATS if output.get(kind)]
         shape = _comma("?" if size is None else size for size in output["shape"])
         names = _channels(output.get("channel_names", ()))
         yield f"  output  {output['id']}: {output['axes'].upper()} ({shape}) {output['dtype'] or ''}{names}".rstrip()

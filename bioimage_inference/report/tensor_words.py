@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from ..image.axes import AXES, SCALED, SPACE
 from ..inference.statistics import measures_of
 from ..model.spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, StepSize, TensorSpec
 
-IMAGE_AXES = "tzyx"
 _NORMALISING = ("fixed_zero_mean_unit_variance", "scale_linear", "scale_range", "zero_mean_unit_variance")
 _MANY_NAMES = 8
 _NUMBERED = re.compile(r"(channel|ch|c)?[ _-]?\d*", re.IGNORECASE)  # names that say nothing
@@ -46,7 +46,7 @@ def _geometry(tensor: TensorSpec) -> str:
 def _channels(tensor: TensorSpec) -> str:
     axis = tensor.axis("c")
     if axis is None:
-        return "one channel" if any(letter in IMAGE_AXES for letter in tensor.letters) else "one number each"
+        return "one channel" if any(letter in SCALED for letter in tensor.letters) else "one number each"
     match axis.size:
         case FixedSize(1):
             count = "one channel"
@@ -66,7 +66,7 @@ def _channels(tensor: TensorSpec) -> str:
 
 def dimensions_in_words(tensor: TensorSpec) -> str:
     """``2-D``, ``3-D over time`` and the like."""
-    space = sum(letter in "zyx" for letter in tensor.letters)
+    space = sum(letter in SPACE for letter in tensor.letters)
     words = f"{space}-D" if space else "no image"
     if "t" in tensor.letters:
         words += " over time"
@@ -106,7 +106,7 @@ def _one_size(axis: Axis) -> str:
 
 def image_axes(tensor: TensorSpec) -> list[Axis]:
     """The axes of time and space, in the order t z y x."""
-    return [axis for letter in IMAGE_AXES if (axis := tensor.axis(letter)) is not None]
+    return [axis for letter in SCALED if (axis := tensor.axis(letter)) is not None]
 
 
 def _steps(sizes: Sequence[StepSize], order: str) -> str:
@@ -141,9 +141,6 @@ def _numbers(values: Any) -> str:
     return shown[0] if len(set(shown)) == 1 else ", ".join(shown)
 
 
-_SINGULAR = {"c": "channel", "z": "plane", "t": "time point", "y": "row", "x": "column", "i": "object"}
-
-
 def _scope(operation: Operation, tensor: TensorSpec) -> str:
     """Of what statistics are taken, where that is not simply the whole image."""
     if not measures_of(operation, tensor.id):
@@ -152,7 +149,7 @@ def _scope(operation: Operation, tensor: TensorSpec) -> str:
     if axes is None or "b" in axes:
         return ", of all samples together"
     apart = [
-        _SINGULAR[axis.letter]
+        AXES[axis.letter].entry
         for axis in tensor.axes
         if axis.letter not in axes and axis.letter != "b" and axis.size != FixedSize(1)
     ]
@@ -192,7 +189,7 @@ def _clip(kwargs: Mapping[str, Any]) -> str:
 
 def _softmax(kwargs: Mapping[str, Any]) -> str:
     letter = str(kwargs.get("axis", "c"))
-    return f"softmax (each {_SINGULAR.get(letter, letter)}'s share, between 0 and 1)"
+    return f"softmax (each {AXES[letter].entry}'s share, between 0 and 1)"
 
 
 def _ensure_dtype(kwargs: Mapping[str, Any]) -> str:

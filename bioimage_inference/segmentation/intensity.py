@@ -1,4 +1,4 @@
-"""The image whose intensities are measured: opened so that its samples are those of the prediction."""
+"""Opens the image that was predicted, and reads its intensities at the samples of the prediction."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +10,11 @@ from ..errors import ImageError
 from ..image.axis_mapping import channel_number
 from ..image.image import Image, Region
 from ..image.readers.reading import open_image
-from .samples import Samples
+from .prediction_maps import Samples
 
 
 class Intensities:
-    """The channels of an image at the places of a prediction."""
+    """The channels of an image, read at the samples of a prediction."""
 
     def __init__(self, samples: Samples, prediction: Samples) -> None:
         self.samples = samples
@@ -22,40 +22,37 @@ class Intensities:
         self._numbers = {index: number for number, index in enumerate(prediction.indices())}
         order = [samples.axes.find(letter) for letter in prediction.axes]
         if sorted(order) == list(range(len(samples.axes))) and order != sorted(order):
-            # The same axes in another order.
             back = [order.index(axis) for axis in range(len(order))]
             self._places = [tuple(index[axis] for axis in back) for index in prediction.indices()]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the channels: numbers from 0 where the image names none; one channel needs no name."""
+        """Channel names: ``channel_0``, … if the image has none, and an empty name for a single channel."""
         count = self.samples.channels
         if count == 1:
             return ("",)
         return self.samples.image.channel_names or tuple(f"channel_{number}" for number in range(count))
 
     def channel_number(self, channel: int | str) -> int:
-        """The number, from 0, of a channel given by number or name. Raises UsageError for a name that is none."""
+        """Return the number, from 0, of a channel given by number or name. Raises UsageError for an unknown name."""
         if not isinstance(channel, str):
             return channel
         image = self.samples.image
         return channel_number(image.name, image.channel_names, self.samples.channels, channel)
 
     def read(self, index: tuple[int, ...], region: Region) -> list[NDArray[Any]]:
-        """All channels of a region of the prediction's sample at ``index``."""
+        """Return all channels of a region of the prediction's sample at ``index``."""
         return [self.read_channel(index, channel, region) for channel in range(self.samples.channels)]
 
     def read_channel(self, index: tuple[int, ...], channel: int, region: Region) -> NDArray[Any]:
-        """One of them."""
+        """Return one channel of a region of the prediction's sample at ``index``."""
         return self.samples.read(self._places[self._numbers[index]], channel, region)
 
 
 def open_intensities(path: Path, axes: str | None, prediction: Samples) -> Intensities:
-    """Open the image that a prediction was made from; the caller closes ``samples.image``.
+    """Return the intensities of the image that was predicted. The caller closes ``samples.image``.
 
-    ``axes`` are those of the file, whatever it says itself.
-
-    Raises ImageError where its pixels or samples are not those of the prediction.
+    ``axes`` overrides the metadata of the file. Raises ImageError if image and prediction differ in pixels or samples.
     """
     image = open_image(path, axes)
     samples = Samples(_named(image, prediction), prediction.spatial)
@@ -64,14 +61,14 @@ def open_intensities(path: Path, axes: str | None, prediction: Samples) -> Inten
         raise ImageError(
             f"The image {image.name} has the axes {image.axes.upper()} ({'×'.join(map(str, image.shape))}), the "
             f"prediction {prediction.image.name} {prediction.image.axes.upper()} "
-            f"({'×'.join(map(str, prediction.image.shape))}). Intensities can be measured only where both have the "
-            "same pixels along x, y and z and as many samples: give the image that the prediction was made from."
+            f"({'×'.join(map(str, prediction.image.shape))}). Intensities need the same pixels along x, y and z and "
+            "the same number of samples in both. Give the image that the prediction was made from."
         )
     return Intensities(samples, prediction)
 
 
 def _named(image: Image, prediction: Samples) -> Image:
-    """The image with a meaning for colours, and for an axis without a name: planes, samples, or else channels."""
+    """Return the image with colours as channels, and an axis without a name as planes, samples or channels."""
     axes = image.axes if "c" in image.axes else image.axes.replace("s", "c")
     if axes.count("?") == 1:
         if prediction.spatial == "zyx" and "z" not in axes:

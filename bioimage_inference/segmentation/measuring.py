@@ -1,4 +1,7 @@
-"""Measuring objects from their pixels, region by region: size, centre, bounding box, intensities."""
+"""Measures regions of pixels, and numbers those that are objects.
+
+Regions arrive in parts, so a region of any size takes a few numbers of memory.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..image.image import Region
-from .label_file import Labels, compact
+from .label_blocks import Labels, compact
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -17,11 +20,21 @@ _FAR = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Objects:
-    """Measures of objects, one row each.
+    """Measures of objects. Each field has one row for each object.
 
-    ``sample``: number of the sample, from 0. ``first``: position of the first pixel in the sample, in scan order.
-    ``size``: number of pixels. ``centre``, ``low``, ``high``: per spatial axis, in pixels; the first pixel's centre is
-    at 0, ``high`` is one beyond the last pixel. ``intensity``: mean per channel.
+    Attributes
+    ----------
+    sample
+        Number of the object's sample, from 0.
+    first
+        Position of the object's first pixel in the sample, in scan order.
+    size
+        Number of pixels.
+    centre, low, high
+        Centroid and bounding box in pixels, a column for each spatial axis. The sample's first pixel has the
+        centre 0. ``high`` lies one pixel beyond the object.
+    intensity
+        Mean intensity, a column for each channel.
     """
 
     sample: Integers
@@ -36,17 +49,17 @@ class Objects:
         return len(self.size)
 
     def take(self, rows: Integers) -> "Objects":
-        """The objects in these rows, in their order."""
+        """Return the objects in these rows, in the order of ``rows``."""
         return Objects(*(getattr(self, name)[rows] for name in vars(self)))
 
 
-def together(parts: Sequence[Objects]) -> Objects:
-    """The objects of all parts, one after another."""
+def concatenate(parts: Sequence[Objects]) -> Objects:
+    """Return the objects of all parts, one part after the other."""
     return Objects(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
 
 
 class Meter:
-    """Adds up the measures of ``count`` objects of one sample of ``shape``, numbered from 1, as regions come in."""
+    """Sums up the measures of the objects 1 to ``count`` in a sample of ``shape``, from one region after the other."""
 
     def __init__(self, sample: int, count: int, shape: Sequence[int], channels: int) -> None:
         self._shape = tuple(shape)
@@ -59,7 +72,7 @@ class Meter:
         self._light = np.zeros((count, channels))
 
     def add(self, region: Region, labels: Labels, channels: Sequence[NDArray[Any]]) -> None:
-        """Add a region: its labels, and the image's channels there."""
+        """Add the labels of a region and the channels of the image in that region."""
         inside = np.flatnonzero(labels)
         present, numbers = compact(labels.reshape(-1)[inside], len(self._size))
         rows, local, count = present - 1, numbers - 1, len(present)
@@ -77,7 +90,7 @@ class Meter:
             self._light[rows, number] += np.bincount(local, channel.reshape(-1)[inside].astype(np.float64), count)
 
     def result(self) -> Objects:
-        """The measures; objects of which no pixel came have the size 0."""
+        """Return the measures. An object without any pixel has the size 0."""
         size = np.maximum(self._size, 1)[:, None]
         return Objects(
             sample=np.full(len(self._size), self._sample),
@@ -91,7 +104,36 @@ class Meter:
 
 
 def _lowest(local: NDArray[np.int32], values: Integers, count: int) -> Integers:
-    """The lowest value of every local number."""
+    """Return the lowest value of each local number."""
     found = np.full(count, _FAR)
     np.minimum.at(found, local, values)
     return found
+
+
+@dataclass(frozen=True)
+class NumberedObjects:
+    """Objects in the order of their labels 1, 2, …, and the label of each region: 0 for a region that is no object.
+
+    ``small`` is the number of regions that are too small for an object.
+    """
+
+    objects: Objects
+    labels: NDArray[np.uint32]
+    small: int
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The data type of the label map: uint16 if it can hold all labels, else uint32."""
+        return np.dtype(np.uint16 if len(self.objects) <= np.iinfo(np.uint16).max else np.uint32)
+
+
+def number_objects(regions: Objects, min_size: int) -> NumberedObjects:
+    """Return the regions of at least ``min_size`` pixels as objects, ordered by sample and then by first pixel.
+
+    Row n of ``regions`` is region n + 1. Region 0 is the background.
+    """
+    large = np.flatnonzero(regions.size >= max(min_size, 1))
+    rows = large[np.lexsort((regions.first[large], regions.sample[large]))]
+    labels = np.zeros(len(regions) + 1, np.uint32)
+    labels[rows + 1] = np.arange(1, len(rows) + 1)
+    return NumberedObjects(regions.take(rows), labels, int(np.count_nonzero(regions.size)) - len(rows))

@@ -1,4 +1,4 @@
-"""From the prediction of a model to objects: a label image, a table and an overlay picture."""
+"""Segments a prediction into objects, and writes a label map, a table and an overlay picture."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -12,26 +12,22 @@ import numpy as np
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
 from ..image.image import PixelSize
-from .growing import grow_seeds
 from .intensity import Intensities, open_intensities
-from .label_blocks import OVERLAP, Grid, cut
-from .label_file import LabelFile
-from .maps import Maps, open_maps
-from .measuring import Meter, together
-from .numbering import Numbered, number
-from .samples import Samples
-from .seeds import find_seeds
-from .writing import Found, write_files
+from .label_blocks import OVERLAP, Grid, LabelFile, cut
+from .measuring import Meter, NumberedObjects, concatenate, number_objects
+from .object_files import PredictionObjects, write_files
+from .prediction_maps import Maps, Samples, open_maps
+from .watershed import find_seeds, grow_seeds
 
+# Smallest object in pixels, by the number of spatial dimensions. --min-size overrides it.
 MIN_SIZE = {2: 10, 3: 50}
-"""Pixels of the smallest object, by the number of spatial dimensions, where the user names none."""
 
 
 @dataclass(frozen=True)
 class SegmentFiles:
-    """The files to write, None for one that is not wanted; at least one is.
+    """The files to write, at least one of them. None leaves a file out.
 
-    ``table`` is written with tabs where its name ends in .tsv, .tab or .tabular, else as CSV.
+    Tabs separate the columns of a ``table`` whose name ends in .tsv, .tab or .tabular, commas those of other tables.
     """
 
     labels: Path | None = None
@@ -39,8 +35,8 @@ class SegmentFiles:
     overlay: Path | None = None
 
     @property
-    def wanted(self) -> list[Path]:
-        """Those that are to be written. Raises ValueError where there is none."""
+    def paths(self) -> list[Path]:
+        """The paths of the files to write. Raises ValueError if there is none."""
         files = [path for path in (self.labels, self.table, self.overlay) if path is not None]
         if not files:
             raise ValueError("no file is named for the objects")
@@ -51,10 +47,18 @@ class SegmentFiles:
 class SegmentOptions:
     """How to find objects.
 
-    ``foreground`` and ``boundary`` are names or numbers (from 0) of channels; ``boundary`` may be ``none``. Seeds are
-    where foreground - boundary exceeds ``threshold``. ``min_size`` in pixels, by default 10 in 2-D and 50 in 3-D.
-    ``axes`` are those of the prediction, ``image_axes`` those of the image, whatever the files say themselves.
-    ``image_channel`` is the channel of the image that the overlay shows, a number from 0 or a name.
+    Attributes
+    ----------
+    foreground, boundary
+        Channel names or numbers, from 0. ``boundary`` may be ``none``.
+    threshold
+        Seeds lie where foreground - boundary exceeds it.
+    min_size
+        Smallest object in pixels, by default 10 in 2-D and 50 in 3-D.
+    axes, image_axes
+        Axes of the prediction and of the image. They override the metadata of the files.
+    image_channel
+        Channel of the image that the overlay picture shows, as a number from 0 or a name.
     """
 
     foreground: str = "0"
@@ -74,41 +78,56 @@ def segment_file(
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Find the objects of a prediction and write ``files``; returns the entry ``objects`` of the record.
+    """Find the objects of a prediction and write ``files``. Each sample (time, position, …) is segmented separately.
 
-    Every sample (time, position, ...) is segmented by itself, and labels run on from one to the next. ``image`` is the
-    one that was predicted, for mean intensities and the overlay picture. The entry has the keys ``labels``, ``table``,
-    ``overlay`` (paths as text or None), ``count``, ``foreground``, ``boundary``, ``threshold``, ``min_size``;
-    of the prediction ``axes``, ``shape``, ``spatial`` (axes of a sample) and ``samples`` (their number);
-    ``median_size`` (``{px, um}``: pixels, and µm² or µm³, None where unknown), ``notes``.
-    Files that are there already are replaced where a record beside them names them, or with ``overwrite``.
-    Raises UsageError, ImageError or OutputError.
+    Parameters
+    ----------
+    image
+        The image that was predicted, for mean intensities and the overlay picture.
+    overwrite
+        Whether to replace files that no record beside them names as earlier results.
+
+    Returns
+    -------
+    The entry ``objects`` of the record: ``labels``, ``table``, ``overlay`` (paths as text, or None), ``count``,
+    ``foreground``, ``boundary``, ``threshold``, ``min_size``; of the prediction ``axes``, ``shape``, ``spatial`` (axes
+    of a sample) and ``samples`` (their number); ``median_size`` (``{px, um}``: pixels, and µm² or µm³, None if unknown)
+    and ``notes``. Labels continue from one sample to the next.
+
+    Raises
+    ------
+    UsageError, ImageError, OutputError
     """
     given = [prediction] if image is None else [prediction, image]
-    replaced = check_writable(files.wanted, given, overwrite=overwrite)
+    replaced = check_writable(files.paths, given, overwrite=overwrite)
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
         light = None if image is None else stack.enter_context(_opened(image, options.image_axes, maps.samples))
-        scratch = stack.enter_context(scratch_folder(beside=files.wanted[0]))
+        scratch = stack.enter_context(scratch_folder(beside=files.paths[0]))
         samples = maps.samples
         axes, shape = samples.axes + samples.spatial, (*samples.counts, *samples.shape)
-        raw = stack.enter_context(LabelFile(scratch / "regions.npy", axes, shape))
+        regions = stack.enter_context(LabelFile(scratch / "regions.npy", axes, shape))
         grid = cut(samples.shape, OVERLAP[len(samples.spatial)])
         min_size = MIN_SIZE[len(samples.spatial)] if options.min_size is None else options.min_size
-        numbered = _find(maps, light, grid, options.threshold, min_size, scratch, raw)
+        numbered = _find(maps, light, grid, options.threshold, min_size, scratch, regions)
         shown = 0 if light is None else light.channel_number(options.image_channel)
-        found = Found(maps, light, raw, numbered, _pixel_sizes(samples, light), shown)
-        write_files(files.labels, files.table, files.overlay, found)
-        entry = _entry(prediction, files, options, found, grid, min_size)
+        objects = PredictionObjects(maps, light, regions, numbered, _pixel_sizes(samples, light), shown)
+        write_files(files.labels, files.table, files.overlay, objects)
+        entry = _entry(prediction, files, options, objects, grid, min_size)
     entry["notes"] += [REPLACED] if replaced else []
     return entry
 
 
 def _entry(
-    prediction: Path, files: SegmentFiles, options: SegmentOptions, found: Found, grid: Grid, min_size: int
+    prediction: Path,
+    files: SegmentFiles,
+    options: SegmentOptions,
+    found: PredictionObjects,
+    grid: Grid,
+    min_size: int,
 ) -> dict[str, Any]:
-    """The entry of the record."""
+    """Return the entry of the record."""
     samples = found.maps.samples
     return {
         "labels": _text(files.labels),
@@ -136,9 +155,9 @@ def _find(
     threshold: float,
     min_size: int,
     scratch: Path,
-    raw: LabelFile,
-) -> Numbered:
-    """Write the grown regions of all samples to ``raw``, and say which of them are objects."""
+    regions: LabelFile,
+) -> NumberedObjects:
+    """Write the grown regions of all samples to ``regions``, and return those that are objects."""
     parts, total = [], 0
     channels = 0 if light is None else light.samples.channels
     for place, index in enumerate(maps.samples.indices()):
@@ -149,10 +168,10 @@ def _find(
                 meter.add(region, labels, [] if light is None else light.read(index, region))
                 labels[labels > 0] += np.uint32(total)
                 sample = tuple(slice(at, at + 1) for at in index)
-                raw.write((*sample, *region), labels.reshape((1,) * len(index) + labels.shape))
+                regions.write((*sample, *region), labels.reshape((1,) * len(index) + labels.shape))
         parts.append(meter.result())
         total += seeds.count
-    return number(together(parts), min_size)
+    return number_objects(concatenate(parts), min_size)
 
 
 @contextmanager
@@ -163,14 +182,14 @@ def _opened(image: Path, axes: str | None, prediction: Samples) -> Iterator[Inte
 
 
 def _pixel_sizes(samples: Samples, light: Intensities | None) -> Mapping[str, PixelSize]:
-    """The prediction's pixel sizes, and the image's where the prediction knows none."""
+    """Return the pixel sizes of the prediction, or of the image if the prediction has none."""
     if samples.image.pixel_size or light is None:
         return samples.image.pixel_size
     return light.samples.image.pixel_size
 
 
-def _median_size(found: Found) -> dict[str, float | None]:
-    """Of all objects, in pixels and in µm² or µm³."""
+def _median_size(found: PredictionObjects) -> dict[str, float | None]:
+    """Return the median size of the objects in pixels, and in µm² or µm³."""
     objects, scale = found.numbered.objects, found.columns.micrometres
     if not len(objects):
         return {"px": None, "um": None}
@@ -178,37 +197,62 @@ def _median_size(found: Found) -> dict[str, float | None]:
     return {"px": median, "um": None if scale is None else float(f"{median * prod(scale):.6g}")}
 
 
-def _notes(found: Found, grid: Grid, min_size: int) -> Iterator[str]:
-    """What the user should know of the result."""
-    maps, numbered, name = found.maps, found.numbered, found.maps.samples.image.name
+def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]:
+    """Yield what the user should know about the result."""
+    maps, objects = found.maps, found.numbered.objects
+    name, small = maps.samples.image.name, found.numbered.small
     yield from maps.notes
     if not maps.seen.probable:
         yield (
-            f"{name} has values from {maps.seen.low:.4g} to {maps.seen.high:.4g}, which are no probabilities (0 to 1): "
-            "--threshold was applied to them as they are, and objects end where the foreground is 0.5."
+            f"{name} has values from {maps.seen.low:.4g} to {maps.seen.high:.4g}, which are no probabilities (0 to 1). "
+            "--threshold applies to the values as they are, and objects end where the foreground is 0.5."
         )
-    if not len(numbered.objects):
+    if not len(objects):
         yield "No object was found: nowhere does foreground - boundary exceed the threshold in a region large enough."
-    if numbered.small:
-        yield f"{numbered.small} of the regions found have fewer than {min_size} pixels and were left out (--min-size)."
+    if small:
+        left_out = "1 region has" if small == 1 else f"{small} regions have"
+        yield f"{left_out} fewer than {min_size} pixels and {'is' if small == 1 else 'are'} no object (--min-size)."
     if found.columns.micrometres is None:
-        yield "The pixel size is unknown, so that the table has no columns in µm."
+        yield "The pixel size is unknown, so the table has no columns in µm."
     if found.light is not None and found.pixel_size and not maps.samples.image.pixel_size:
-        yield f"The pixel size is that of {found.light.samples.image.name}; the prediction has none."
-    unknown = int(np.count_nonzero(~np.isfinite(numbered.objects.intensity).all(axis=1)))
+        yield f"The prediction has no pixel size. The pixel size is from {found.light.samples.image.name}."
+    unknown = int(np.count_nonzero(~np.isfinite(objects.intensity).all(axis=1)))
     if found.light is not None and unknown:
         yield (
-            f"{found.light.samples.image.name} holds values that are no numbers (NaN or infinite), so that the "
-            f"mean intensity of {unknown} of the objects is none either."
+            f"{found.light.samples.image.name} holds NaN or infinite values, so {unknown} "
+            f"{'object has' if unknown == 1 else 'objects have'} no mean intensity."
         )
-    extents = (numbered.objects.high - numbered.objects.low).max(axis=1, initial=0)
+    extents = (objects.high - objects.low).max(axis=1, initial=0)
     large = int(np.count_nonzero(extents > grid.overlap))
     if len(grid) > 1 and large:
         yield (
-            f"The prediction was segmented in {len(grid)} blocks that overlap by {grid.overlap} pixels; {large} of the "
-            "objects are longer than that, and their outlines may be other than in one piece."
+            f"The prediction was segmented in {len(grid)} blocks that overlap by {grid.overlap} pixels. {large} "
+            f"{'object is' if large == 1 else 'objects are'} longer than the overlap, so their outlines may differ "
+            "from a segmentation in one piece."
         )
 
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def objects_lines(objects: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of the summary for the entry ``objects`` of a record."""
+    size = objects["median_size"]
+    line = f"  objects {objects['count']}"
+    if objects["samples"] > 1:
+        line += f" in {objects['samples']} samples"
+    if size["px"] is not None:
+        solid = "z" in objects["spatial"]
+        line += f", median {'volume' if solid else 'area'} {size['px']:g} px"
+        line += f" ({size['um']:.4g} µm{'³' if solid else '²'})" if size["um"] is not None else ""
+    yield line
+    maps = f"foreground {objects['foreground']}"
+    if objects["boundary"] != "none":
+        maps += f" - boundary {objects['boundary']}"
+    yield f"  seeds   {maps} > {objects['threshold']:g}, objects of at least {objects['min_size']} px"
+    for kind in ("labels", "table", "overlay"):
+        if objects[kind] is not None:
+            yield f"  {kind:<7} {objects[kind]}"
+    for note in objects["notes"]:
+        yield f"  note    {note}"

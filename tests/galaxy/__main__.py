@@ -56,8 +56,9 @@ COMMANDS: dict[str, Callable[[Site], int | None]] = {
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="python -m tests.galaxy", description=sys.modules["tests.galaxy"].__doc__)
-    parser.add_argument("--tools", type=Path, default=CHECKOUT / "tools", help="folder with tool XMLs")
-    parser.add_argument("--workflows", type=Path, default=CHECKOUT / "workflows", help="folder with workflows")
+    parser.add_argument(
+        "--repository", type=Path, default=CHECKOUT, help="checkout with .shed.yml, tools and workflows"
+    )
     parser.add_argument("--state", type=Path, default=CHECKOUT / ".galaxy", help="folder for all that is made here")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
@@ -77,7 +78,7 @@ def main() -> int:
     args, rest = parse()
     for number in ENDING:
         signal.signal(number, end)
-    site = Site(args.tools.resolve(), args.workflows.resolve(), args.state.resolve())
+    site = Site(args.repository.resolve(), args.state.resolve())
     try:
         return test(site, rest) if args.command == "test" else COMMANDS[args.command](site) or 0
     except Failure as failure:

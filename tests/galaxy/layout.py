@@ -20,11 +20,19 @@ class Failure(Exception):
 
 @dataclass(frozen=True)
 class Site:
-    """The folders of one Galaxy; everything below `state` is made by this package."""
+    """The folders of one Galaxy: the repository under test, and `state` for everything that this package makes."""
 
-    tools: Path
-    workflows: Path
+    repository: Path
     state: Path
+
+    @property
+    def tools(self) -> Path:
+        """The tools' XML files, as they lie in the repository."""
+        return self.repository / "tools"
+
+    @property
+    def workflows(self) -> Path:
+        return self.repository / "workflows"
 
     @property
     def galaxy(self) -> Path:

@@ -47,19 +47,20 @@ def configure(site: Site) -> None:
 
 
 def pack(site: Site) -> None:
-    """Pack the tools as for the Tool Shed and unpack them for Galaxy: so the tests see what a server would get."""
-    shutil.rmtree(site.packages, ignore_errors=True)
-    for shed in sorted(site.tools.rglob(".shed.yml")):
-        made = shed.parent.with_name(f"{shed.parent.name}.tar.gz")  # there planemo puts it
-        command = [str(site.planemo / "bin" / "planemo"), "shed_build", str(shed.parent)]
-        try:
-            packed = subprocess.run(command, env=environment(site.planemo), capture_output=True, text=True)
-            if packed.returncode:
-                raise Failure(f"planemo cannot pack {shed.parent}:\n{packed.stdout}{packed.stderr}")
-            with tarfile.open(made) as archive:
-                archive.extractall(site.packages / shed.parent.name, filter="data")
-        finally:
-            made.unlink(missing_ok=True)
+    """Pack the tools as for the Tool Shed and unpack them for Galaxy: so the tests see what a server would get.
+
+    planemo writes the archive beside the folder that it packs. Links to what it needs keep that out of the checkout.
+    """
+    stage = site.server / "shed"
+    stage.mkdir()
+    for name in (".shed.yml", "tools", "bioimage_inference"):
+        (stage / name).symlink_to(site.repository / name)
+    command = [str(site.planemo / "bin" / "planemo"), "shed_build", str(stage)]
+    packed = subprocess.run(command, env=environment(site.planemo), capture_output=True, text=True)
+    if packed.returncode:
+        raise Failure(f"planemo cannot pack {site.repository}:\n{packed.stdout}{packed.stderr}")
+    with tarfile.open(stage.with_name("shed.tar.gz")) as archive:
+        archive.extractall(site.packages / "bioimage_inference", filter="data")
 
 
 def toolbox(tools: list[Tool]) -> str:

@@ -4,9 +4,10 @@ A new format is a module with a writer and a line in :data:`FILE_FORMATS`. Its k
 option of the command line, and the entry in the record of a run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from .base import Layout, Writer
@@ -36,10 +37,16 @@ class FileFormat(OutputFormat):
     open: Callable[[Path, Layout, TiffLayout], Writer] = open_tiff_writer
 
 
-FILE_FORMATS = (
-    FileFormat("tiff", "TIFF", ".tif", "picture", False, open_tiff_writer),
-    FileFormat("npy", ".npy", ".npy", "tensor", True, lambda path, layout, _: NpyWriter(path, layout)),
+FILE_FORMATS: Mapping[str, FileFormat] = MappingProxyType(
+    {
+        form.key: form
+        for form in (
+            FileFormat("tiff", "TIFF", ".tif", "picture", False, open_tiff_writer),
+            FileFormat("npy", ".npy", ".npy", "tensor", True, lambda path, layout, _: NpyWriter(path, layout)),
+        )
+    }
 )
 ZARR = OutputFormat("zarr", "OME-Zarr", ".ome.zarr", "picture")
 """Written chunk by chunk by the workers of a cluster, see :mod:`~bioimage_inference.image.writers.zarr_writer`."""
-FORMATS: tuple[OutputFormat, ...] = (*FILE_FORMATS, ZARR)
+FORMATS: Mapping[str, OutputFormat] = MappingProxyType({**FILE_FORMATS, ZARR.key: ZARR})
+"""All formats by their keys, which are the entries of an output in the record."""

@@ -1,0 +1,222 @@
+"""Writes the objects of a prediction: label map, table and overlay picture, all of them or none."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..files.partial_file import PartialFile
+from ..image.image import PixelSize, Region
+from ..image.writers.base import Layout
+from ..image.writers.tiff_writer import TiffWriter
+from ..text import for_cells
+from .intensity import Intensities
+from .label_blocks import LabelFile, cut
+from .measuring import NumberedObjects, Objects
+from .prediction_maps import Maps, micrometres
+
+# Length of the longer side of an overlay picture in pixels: at most, and at least for small images.
+LONGEST = 1600
+_SHORT = 800
+_OUTLINE = (255, 176, 0)  # amber: differs from every grey for every kind of colour vision
+# Percentiles of the plane that become black and white.
+_STRETCH = (0.5, 99.8)
+_TABS = (".tsv", ".tab", ".tabular")
+
+
+@dataclass(frozen=True)
+class PredictionObjects:
+    """The objects of a prediction with what their files show.
+
+    ``regions`` holds the grown regions, which ``numbered`` turns into labels. ``shown_channel`` is the channel of the
+    image in the overlay picture.
+    """
+
+    maps: Maps
+    light: Intensities | None
+    regions: LabelFile
+    numbered: NumberedObjects
+    pixel_size: Mapping[str, PixelSize]
+    shown_channel: int
+
+    def labels(self, region: Region) -> NDArray[np.unsignedinteger]:
+        """Return the labels of a region, which has slices along the axes of samples and then along the spatial axes."""
+        return self.numbered.labels[self.regions.read(region)].astype(self.numbered.dtype)
+
+    @property
+    def columns(self) -> "Columns":
+        """The columns of the table."""
+        samples = self.maps.samples
+        return Columns(
+            spatial=samples.spatial,
+            samples=samples.axes,
+            counts=samples.counts,
+            micrometres=micrometres(self.pixel_size, samples.spatial),
+            channels=() if self.light is None else self.light.names,
+        )
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table of objects.
+
+    Attributes
+    ----------
+    spatial, samples
+        Axes of one sample, and axes that count samples.
+    counts
+        Number of samples along each axis of ``samples``.
+    micrometres
+        Pixel size in µm along ``spatial``, None if it is unknown.
+    channels
+        Names of the measured channels.
+    """
+
+    spatial: str
+    samples: str
+    counts: tuple[int, ...]
+    micrometres: tuple[float, ...] | None
+    channels: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The header of the table."""
+        axes = self.spatial
+        size = "volume" if len(axes) == 3 else "area"
+        known = self.micrometres is not None
+        return [
+            "label",
+            *self.samples,
+            f"{size}_px",
+            *([f"{size}_um{len(axes)}"] if known else []),
+            *(f"centroid_{axis}_px" for axis in axes),
+            *(f"centroid_{axis}_um" for axis in axes if known),
+            *(f"bbox_min_{axis}" for axis in axes),
+            *(f"bbox_max_{axis}" for axis in axes),
+            *(f"mean_intensity_{name}" if name else "mean_intensity" for name in self.channels),
+        ]
+
+
+def write_files(labels: Path | None, table: Path | None, overlay: Path | None, objects: PredictionObjects) -> None:
+    """Write the named files. None of them appears unless all are complete. Raises OutputError."""
+    with ExitStack() as stack:
+        commits: list[Callable[[], None]] = []
+
+        def write(path: Path, write_content: Callable[[IO[bytes]], None]) -> None:
+            file = PartialFile(path)
+            stack.callback(file.abort)
+            with file.stream() as stream:
+                write_content(stream)
+            file.flush()
+            commits.append(file.commit)
+
+        if labels is not None:
+            writer = TiffWriter(labels, _layout(objects), "labelled")
+            stack.callback(writer.abort)
+            _write_labels(writer, objects)
+            commits.append(writer.commit)
+        if table is not None:
+            write(table, lambda stream: _write_table(stream, table, objects.numbered.objects, objects.columns))
+        if overlay is not None:
+            write(overlay, lambda stream: _write_overlay(stream, objects))
+        for commit in commits:
+            commit()
+
+
+def _layout(objects: PredictionObjects) -> Layout:
+    samples = objects.maps.samples
+    axes = samples.axes + samples.spatial
+    sizes = {letter: size for letter, size in objects.pixel_size.items() if letter in axes}
+    return Layout(axes, (*samples.counts, *samples.shape), objects.numbered.dtype, sizes)
+
+
+def _write_labels(writer: TiffWriter, objects: PredictionObjects) -> None:
+    samples = objects.maps.samples
+    for index in samples.indices():
+        for block in cut(samples.shape, 0):
+            region = (*(slice(place, place + 1) for place in index), *block.core)
+            writer.write(region, objects.labels(region))
+    writer.flush()
+
+
+def _write_table(stream: IO[bytes], path: Path, objects: Objects, columns: Columns) -> None:
+    """Write a row for each object. The final name ``path`` decides whether tabs or commas separate columns."""
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    writer = csv.writer(text, delimiter="\t" if path.suffix.lower() in _TABS else ",", lineterminator="\n")
+    writer.writerow(for_cells(columns.names))
+    writer.writerows(_rows(objects, columns))
+    text.flush()
+    text.detach()
+
+
+def _rows(objects: Objects, columns: Columns) -> Iterator[list[object]]:
+    scale = columns.micrometres
+    for row in range(len(objects)):
+        place = np.unravel_index(objects.sample[row], columns.counts) if columns.counts else ()
+        size, centre = int(objects.size[row]), objects.centre[row].tolist()
+        yield [
+            row + 1,
+            *map(int, place),
+            size,
+            *([] if scale is None else _rounded([size * prod(scale)])),
+            *_rounded(centre),
+            *([] if scale is None else _rounded([pixels * by for pixels, by in zip(centre, scale, strict=True)])),
+            *objects.low[row].tolist(),
+            *objects.high[row].tolist(),
+            *_rounded(objects.intensity[row].tolist()),
+        ]
+
+
+def _rounded(values: Sequence[float]) -> list[str]:
+    """Return the values with 7 significant digits, the precision of the float32 predictions that they stem from."""
+    return [f"{value:.7g}" for value in values]
+
+
+def _write_overlay(stream: IO[bytes], objects: PredictionObjects) -> None:
+    """Write a PNG of the first sample, or of its middle plane, with the outlines of its objects.
+
+    The picture shows the image, or the foreground if there is no image. It shows every n-th pixel of large planes, and
+    enlarges small planes.
+    """
+    from PIL import Image
+    from skimage.segmentation import find_boundaries
+
+    maps, light = objects.maps, objects.light
+    first = (0,) * len(maps.samples.counts)
+    middle = tuple(slice(size // 2, size // 2 + 1) for size in maps.samples.shape[:-2])
+    rows, columns = maps.samples.shape[-2:]
+    step = -(-max(rows, columns) // LONGEST)
+
+    def plane(read: Callable[[Region], NDArray[Any]]) -> NDArray[Any]:
+        regions = ((*middle, slice(row, row + 1), slice(0, columns)) for row in range(0, rows, step))
+        return np.concatenate([read(region).reshape(1, columns)[:, ::step] for region in regions], axis=0)
+
+    if light is not None:
+        grey = plane(lambda region: light.read_channel(first, objects.shown_channel, region))
+    else:
+        grey = plane(lambda region: maps.samples.read(first, maps.foreground, region))
+    labels = plane(lambda region: objects.labels((*(slice(place, place + 1) for place in first), *region)))
+    factor = max(1, _SHORT // max(grey.shape))
+    grey, labels = _enlarged(_stretched(grey), factor), _enlarged(labels, factor)
+    picture = np.stack([grey] * 3, axis=-1)
+    picture[find_boundaries(labels, mode="inner")] = _OUTLINE
+    Image.fromarray(picture).save(stream, format="PNG")
+
+
+def _stretched(plane: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the plane in grey values from 0 to 255, between two percentiles of its values."""
+    values = np.nan_to_num(plane.astype(np.float32))
+    low, high = np.percentile(values, _STRETCH)
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return np.asarray(np.clip(scaled, 0, 1) * 255, np.uint8)
+
+
+def _enlarged(plane: NDArray[Any], factor: int) -> NDArray[Any]:
+    return plane.repeat(factor, axis=0).repeat(factor, axis=1)

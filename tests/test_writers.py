@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bioimage_inference.api import Target
 from bioimage_inference.errors import OutputError
 from bioimage_inference.files import partial_file
 from bioimage_inference.files.partial_file import PartialFile, partial_pattern, remove_unfinished
@@ -34,6 +36,7 @@ from bioimage_inference.image.axes import OUTPUT_LETTERS
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.writers.base import Layout, Writer, commit_all, runs
 from bioimage_inference.image.writers.npy_writer import NpyWriter
+from bioimage_inference.image.writers.output_formats import FILE_FORMATS, FORMATS
 from bioimage_inference.image.writers.tiff_writer import TiffLayout, TiffWriter, arrange, needs_bigtiff
 from bioimage_inference.text import byte_size
 from tests.machine import small_disk, wait_until
@@ -776,3 +779,24 @@ def test_what_an_interruption_left_is_removed_at_the_end(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):  # by a thread that still runs
         PartialFile(tmp_path / "d.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_the_keys_of_formats_name_the_files_of_a_target_and_suffixes_differ(tmp_path: Path) -> None:
+    assert [field.name for field in fields(Target)] == list(FILE_FORMATS)
+    assert len({form.suffix for form in FORMATS.values()}) == len(FORMATS)
+    everything = Target(**{key: tmp_path / f"o{form.suffix}" for key, form in FILE_FORMATS.items()})
+    assert list(everything.files) == list(FILE_FORMATS)
+    assert Target().files == {}
+
+
+@pytest.mark.parametrize("key", FILE_FORMATS)
+@pytest.mark.parametrize("length", [0, 3])
+def test_a_format_holds_outputs_without_entries_or_says_so(tmp_path: Path, key: str, length: int) -> None:
+    path, form = tmp_path / "o", FILE_FORMATS[key]
+    path.write_bytes(b"of an earlier run")
+    facts = layout("bcyx", (1, length, 4, 4))
+    with writing([form.open(path, facts, "labelled")]) as (writer,):
+        writer.write(tuple(slice(0, size) for size in facts.shape), counting(facts))
+        writer.annotate({"model": "x"})
+    assert path.exists() == (length > 0 or form.holds_empty)
+    assert bool(writer.notes) != path.exists()

@@ -13,6 +13,7 @@ from ..errors import ImageError
 from ..image.axes import SERIES, SPACE
 from ..image.image import Image
 from ..image.readers.reading import open_image
+from ..image.writers.output_formats import FORMATS, ZARR
 
 Where = Mapping[str, int]
 
@@ -156,14 +157,15 @@ def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], 
     sizes, samples = output_sizes(output, inputs)
     if 0 in sizes.values():
         raise ImageError("It has no entries, because the network found nothing in the image.")
-    named = {kind: str(output[kind]) for kind in ("npy", "zarr", "tiff") if output.get(kind)}
+    named = {kind: str(output[kind]) for kind in reversed(FORMATS) if output.get(kind)}
     for kind, name in named.items():
         path = find_file(name, folder)
+        by_tensor = FORMATS[kind].axes == "tensor"
         if path is not None:
-            image = open_image(path, output["axes"] if kind == "npy" else None)
-            folds = {"b": samples} if kind == "npy" else _folds(image, sizes)
+            image = open_image(path, output["axes"] if by_tensor else None)
+            folds = {"b": samples} if by_tensor else _folds(image, sizes)
             names = tuple(output.get("channel_names") or ())
-            return Planes(output["id"], sizes, image, folds, sparse=kind != "zarr", channel_names=names)
+            return Planes(output["id"], sizes, image, folds, sparse=kind != ZARR.key, channel_names=names)
     raise ImageError(f"None of its files is here any more ({', '.join(named.values()) or 'none was written'}).")
 
 

@@ -76,7 +76,20 @@ def open_picture(path: Path) -> Image | None:
         header = _read_header(path.name, data)
     except UnidentifiedImageError:
         return None
-    picture = _LazyPicture(data, header)
+    lock, undecoded, decoded = threading.Lock(), [data], list[Array]()
+
+    def read(region: Region) -> Array:
+        with lock:
+            if not decoded:
+                decoded.append(_decode(undecoded[0], header))
+                undecoded.clear()
+            return decoded[0][region]
+
+    def close() -> None:
+        with lock:
+            undecoded.clear()
+            decoded.clear()
+
     return Image(
         name=path.name,
         path=str(path),
@@ -84,35 +97,12 @@ def open_picture(path: Path) -> Image | None:
         axes_source="file",
         shape=header.shape,
         dtype=header.dtype,
-        read=picture.read,
-        close=picture.close,
+        read=read,
+        close=close,
         notes=header.notes,
         # While Pillow hands its pixels over, they are in memory twice.
         piece=len(data) + 2 * math.prod(header.shape) * header.dtype.itemsize,
     )
-
-
-class _LazyPicture:
-    """The content of the file until the first read, then the decoded pixels, until it is closed."""
-
-    def __init__(self, data: bytes, header: _Header) -> None:
-        self._data: bytes | None = data
-        self._header = header
-        self._pixels: Array | None = None
-        self._lock = threading.Lock()
-
-    def read(self, region: Region) -> Array:
-        with self._lock:
-            if self._pixels is None:
-                if self._data is None:
-                    raise ValueError("the picture is closed")
-                self._pixels = _decode(self._data, self._header)
-                self._data = None
-            return self._pixels[region]
-
-    def close(self) -> None:
-        with self._lock:
-            self._data = self._pixels = None
 
 
 def _open_pillow(data: bytes) -> "Picture":

@@ -24,29 +24,36 @@ class OutputFormat:
     """
 
     key: str
-    title: str
     suffix: str
     axes: Literal["tensor", "picture"]
-    holds_empty: bool = True
+    holds_empty: bool
 
 
 @dataclass(frozen=True)
 class FileFormat(OutputFormat):
-    """A format of single files, which one process writes."""
+    """A format of single files, which one process writes; ``media_type`` is its name in a RO-Crate."""
 
-    open: Callable[[Path, Layout, TiffLayout], Writer] = open_tiff_writer
+    open: Callable[[Path, Layout, TiffLayout], Writer]
+    media_type: str
+
+
+def open_npy_writer(path: Path, layout: Layout, _how: TiffLayout) -> Writer:
+    """Return the writer of an ``.npy`` file."""
+    return NpyWriter(path, layout)
 
 
 FILE_FORMATS: Mapping[str, FileFormat] = MappingProxyType(
     {
         form.key: form
         for form in (
-            FileFormat("tiff", "TIFF", ".tif", "picture", False, open_tiff_writer),
-            FileFormat("npy", ".npy", ".npy", "tensor", True, lambda path, layout, _: NpyWriter(path, layout)),
+            FileFormat("tiff", ".tif", "picture", False, open_tiff_writer, "image/tiff"),
+            FileFormat(
+                "npy", ".npy", "tensor", True, lambda path, layout, _: NpyWriter(path, layout), "application/x-npy"
+            ),
         )
     }
 )
-ZARR = OutputFormat("zarr", "OME-Zarr", ".ome.zarr", "picture")
+ZARR = OutputFormat("zarr", ".ome.zarr", "picture", True)
 """Written chunk by chunk by the workers of a cluster, see :mod:`~bioimage_inference.image.writers.zarr_writer`."""
 FORMATS: Mapping[str, OutputFormat] = MappingProxyType({**FILE_FORMATS, ZARR.key: ZARR})
 """All formats by their keys, which are the entries of an output in the record."""

@@ -107,27 +107,18 @@ class PlainPages:
         self.file.close()
 
 
-@dataclass(frozen=True)
-class Segments:
-    """Offsets and byte counts of the strips or tiles of one page, and its JPEG tables."""
-
-    offsets: Sequence[int]
-    counts: Sequence[int]
-    tables: bytes | None = None
-
-
 class SegmentedPages:
-    """Pages in compressed or scattered strips or tiles; None stands for a page that the file lacks.
+    """Pages in compressed or scattered strips or tiles.
 
-    ``keyframe`` is the tifffile page whose properties all pages share, ``shape`` is that of one page. Inside, a page
-    has tifffile's five dimensions: separate sample, depth, y, x, interleaved sample. ``piece`` is the size in bytes of
-    one strip or tile, which is decoded as a whole.
+    ``pages`` are those of tifffile, None for a page that the file lacks. ``keyframe`` is the page whose properties all
+    of them share, ``shape`` is that of one page. Inside, a page has tifffile's five dimensions: separate sample, depth,
+    y, x, interleaved sample. ``piece`` is the size in bytes of one strip or tile, which is decoded as a whole.
     """
 
     def __init__(
         self,
         file: FileBytes,
-        pages: Sequence[Segments | None],
+        pages: Sequence[Any],
         keyframe: Any,
         shape: tuple[int, ...],
         dtype: np.dtype[np.generic],
@@ -153,12 +144,13 @@ class SegmentedPages:
         for page in self.pages:
             if page is None:
                 continue
-            listed = min(len(page.offsets), len(page.counts))
+            listed = min(len(page.dataoffsets), len(page.databytecounts))
             if listed < expected:
                 raise damaged(self.file, f"a page lists {listed} of the {expected} strips or tiles that it must have")
-            if any(begin + count > self.file.size for begin, count in zip(page.offsets, page.counts, strict=False)):
+            places = zip(page.dataoffsets, page.databytecounts, strict=False)
+            if any(begin + count > self.file.size for begin, count in places):
                 raise truncated(self.file)
-            check_plausible(name, self.piece, max(page.counts, default=0), _SEGMENT_RATIO)
+            check_plausible(name, self.piece, max(page.databytecounts, default=0), _SEGMENT_RATIO)
         if self.piece > _LARGEST_SEGMENT:
             raise ImageError(
                 f"{name} stores its pixels in pieces of {self.piece / 2**30:.1f} GiB that can only be "
@@ -188,13 +180,14 @@ class SegmentedPages:
 
     def _decode(self, page: int, index: int) -> Array | None:
         """Return one strip or tile; None for a strip or tile that was never written."""
-        segments = self.pages[page]
-        if segments is None or not segments.counts[index] or not segments.offsets[index]:
+        stored = self.pages[page]
+        offset, count = stored.dataoffsets[index], stored.databytecounts[index]
+        if not count or not offset:
             return None
-        data = self.file.read(segments.offsets[index], segments.counts[index])
+        data = self.file.read(offset, count)
         options = {}
         if self.keyframe.compression in _JPEG:
-            options = {"jpegtables": segments.tables, "jpegheader": self.keyframe.jpegheader}
+            options = {"jpegtables": stored.jpegtables, "jpegheader": self.keyframe.jpegheader}
         decoded: Array = self.keyframe.decode(data, index, **options)[0]
         return decoded
 

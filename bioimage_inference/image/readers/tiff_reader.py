@@ -26,7 +26,6 @@ from .tiff_pages import (
     Pages,
     PlainPages,
     SegmentedPages,
-    Segments,
     damaged,
     ends_within_stack,
     page_reader,
@@ -39,7 +38,6 @@ _FILE_RATIO = 100_000
 _NO_IMAGE = 1 | 4
 # tifffile's readers for Micro-Manager and NDTiff also open the files beside this one.
 _ALONE: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False}
-_OLD_JPEG, _JPEG = 6, 7
 _PHOTOMETRIC_NOTES = {
     0: "The file shows 0 as white; its values are used as they are stored, not inverted.",
     3: "The file has a colour table (as ImageJ's lookup tables); its stored values are used, not the colours.",
@@ -292,9 +290,8 @@ def _pages(
     if key.is_final and all(frame is not None and _is_contiguous(frame, key) for frame in frames):
         offsets = tuple(int(frame.dataoffsets[0]) for frame in frames)
         return PlainPages(file, offsets, inner, stored), leading, ()
-    segments = [None if frame is None else _segments(frame, key) for frame in frames]
     dtype = np.dtype(np.uint8 if stored.kind == "b" else stored.newbyteorder("="))
-    return SegmentedPages(file, segments, key, inner, dtype), leading, _missing(segments)
+    return SegmentedPages(file, frames, key, inner, dtype), leading, _missing(frames)
 
 
 def _page_split(series: Any, shape: tuple[int, ...]) -> int:
@@ -325,18 +322,13 @@ def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sequen
             raise damaged(file, f"its page {index + 1} has {found} pixels, but {right} belong into the stack")
 
 
-def _segments(frame: Any, key: Any) -> Segments:
-    tables = frame.jpegtables if key.compression in (_OLD_JPEG, _JPEG) else None
-    return Segments(tuple(frame.dataoffsets), tuple(frame.databytecounts), tables)
-
-
-def _missing(segments: list[Segments | None]) -> tuple[str, ...]:
+def _missing(frames: Sequence[Any]) -> tuple[str, ...]:
     """Return notes on pages, and on strips or tiles, that were never written."""
     notes = []
-    if pages := segments.count(None):
-        notes.append(f"The file lacks {pages} of the {len(segments)} planes that it announces; they are read as zeros.")
-    present = [segment for segment in segments if segment is not None]
-    if empty := sum(segment.counts.count(0) for segment in present):
-        total = sum(len(segment.counts) for segment in present)
+    present = [frame.databytecounts for frame in frames if frame is not None]
+    if lacking := len(frames) - len(present):
+        notes.append(f"The file lacks {lacking} of the {len(frames)} planes that it announces; they are read as zeros.")
+    if empty := sum(counts.count(0) for counts in present):
+        total = sum(map(len, present))
         notes.append(f"The file leaves {empty} of its {total} strips or tiles empty; they are read as its fill value.")
     return tuple(notes)

@@ -142,7 +142,7 @@ def _image_node(tree: ZarrTree, node: Node) -> tuple[Node, tuple[str, ...]]:
     if "bioformats2raw.layout" in node.ome:
         first = tree.node(_joined(node.path, "0"))
         if first.ome.get("multiscales"):
-            several = tree.has(_joined(node.path, "1"))
+            several = bool(tree.node(_joined(node.path, "1")).ome)
             return first, ("The OME-Zarr holds several images; the first ('0') was read.",) if several else ()
     if "plate" in node.ome:
         wells = _paths(node.ome["plate"], "wells") or ["A/1"]

@@ -85,10 +85,6 @@ class ZarrTree:
             return Node(path, 3, version3, _mapping(version3.get("attributes")))
         return Node(path, 2, self._json(path, ".zarray") or {}, self._json(path, ".zattrs") or {})
 
-    def has(self, path: str) -> bool:
-        """Return whether there is a group or array at that path."""
-        return any(self._bytes(self._key(path, name)) is not None for name in METADATA)
-
     def count_chunks(self, path: str, grid: Sequence[int]) -> int:
         """Return the number of stored chunks (or shards) of an array; ``grid`` is the number of all chunks by axis."""
         prefix = self._key(path, "")

@@ -5,7 +5,12 @@ from typing import IO
 
 import numpy as np
 
-from .base import ArrayWriter, Layout
+from .base import ArrayWriter, Layout, Writer
+
+
+def open_npy_writer(path: Path, layout: Layout, _: object) -> Writer:
+    """Return the writer of an ``.npy`` file, which has no choice of layouts."""
+    return NpyWriter(path, layout)
 
 
 class NpyWriter(ArrayWriter):

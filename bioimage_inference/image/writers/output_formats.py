@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from .base import Layout, Writer
-from .npy_writer import NpyWriter
+from .npy_writer import open_npy_writer
 from .tiff_writer import TiffLayout, open_tiff_writer
 
 
@@ -37,19 +37,12 @@ class FileFormat(OutputFormat):
     media_type: str
 
 
-def open_npy_writer(path: Path, layout: Layout, _how: TiffLayout) -> Writer:
-    """Return the writer of an ``.npy`` file."""
-    return NpyWriter(path, layout)
-
-
 FILE_FORMATS: Mapping[str, FileFormat] = MappingProxyType(
     {
         form.key: form
         for form in (
             FileFormat("tiff", ".tif", "picture", False, open_tiff_writer, "image/tiff"),
-            FileFormat(
-                "npy", ".npy", "tensor", True, lambda path, layout, _: NpyWriter(path, layout), "application/x-npy"
-            ),
+            FileFormat("npy", ".npy", "tensor", True, open_npy_writer, "application/x-npy"),
         )
     }
 )

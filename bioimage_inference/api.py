@@ -4,7 +4,7 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from .image.array_images import data_array_image
 from .image.image import Image, PixelSize
 from .image.writers.base import MemoryWriter, Writer, commit_all
 from .image.writers.output_formats import FILE_FORMATS
-from .inference.pipeline import Job, Progress, run
+from .inference.pipeline import Job, Progress, Record, run
 from .inference.planning import ImageLike, Prepared, close, prepare, sources_of, with_smaller_tiles
 from .inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
 from .machine.memory import peak_memory
@@ -29,12 +29,23 @@ from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
 from .provenance.hashing import InputHashes
-from .provenance.record import SCHEMA, describe_output, describe_source, now, with_output_hashes, write_record
-from .provenance.run_record import describe_computed
-from .provenance.run_record import describe_run as describe_run
-from .provenance.tiff_tags import facts_of
+from .provenance.record import ComputedOutput, RunRecord, SourceRecord, to_json, write_record
+from .provenance.record_builder import (
+    ComputedRun,
+    computed_output,
+    computed_run,
+    network_record,
+    now,
+    run_plan,
+    run_record,
+    sandbox_record,
+    source_record,
+    step_records,
+    with_files,
+)
+from .provenance.tiff_tags import tiff_facts
+from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files
-from .zoo.trust_policy import trust_policy
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -66,9 +77,9 @@ class Model:
     at a time, because torch's number of threads belongs to the process.
     """
 
-    def __init__(self, opened: OpenedModel, source: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, opened: OpenedModel, source: SourceRecord | None = None) -> None:
         self.opened = opened
-        self.source = source or describe_source(opened.package.source, None, None, None)
+        self.source = source or source_record(opened.package.source, None, None, None)
         self._loaded: dict[tuple[Any, ...], Loaded] = {}
         self.turn = Lock()
 
@@ -120,7 +131,7 @@ def open_model(
     yaml = None if description is None else input_path(description)
     with scratch_folder() as scratch:
         opened = open_model_files(model, scratch, yaml, model_axes, model_size, offline)
-        yield Model(opened, describe_source(opened.name or user_path(model), yaml, model_axes, model_size))
+        yield Model(opened, source_record(opened.name or user_path(model), yaml, model_axes, model_size))
 
 
 def predict(
@@ -165,9 +176,8 @@ def predict(
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
         stack.enter_context(model.turn)
         outputs, found = _predict(model, prepared, options, targets, hashes, progress or _silent, planned or _unsaid)
-    if replaced:
-        found["notes"] = [*found["notes"], REPLACED]
-    found = {"schema": SCHEMA, "started": started, "ended": now(), **found}
+    notes = (*found.notes, REPLACED) if replaced else found.notes
+    found = replace(found, started=started, notes=notes)
     if record is not None:
         write_record(found, record)
     return Prediction(outputs, found)
@@ -220,22 +230,22 @@ def _predict(
     hashes: InputHashes,
     progress: Progress,
     planned: Planned,
-) -> tuple[dict[str, Output], dict[str, Any]]:
-    """The outputs, and the record but for what only the caller knows."""
+) -> tuple[dict[str, Output], RunRecord]:
+    """Return the outputs and the record."""
     from .inference.calibration import calibrated
     from .machine.allocator import return_big_buffers
 
-    start = time.perf_counter()
-    planned(describe_run(model.spec, prepared, options))
+    started, start = now(), time.perf_counter()
+    planned(to_json(run_plan(model.spec, prepared, options)))
     loaded = model.load(options)
     spec, loading = loaded.spec, time.perf_counter() - start
     fitting = calibrated(prepared, loaded)
     while True:
         if fitting.plan != prepared.plan:
-            planned(describe_run(spec, fitting, options))
+            planned(to_json(run_plan(spec, fitting, options)))
         prepared = fitting
         try:
-            record, outputs = _compute(loaded, prepared, options, targets, hashes, progress)
+            computed, found, outputs = _compute(loaded, prepared, options, targets, hashes, progress)
             break
         except (OutOfMemoryError, MemoryError):
             smaller = with_smaller_tiles(prepared, spec)
@@ -243,23 +253,19 @@ def _predict(
                 raise
             fitting = smaller
         return_big_buffers()  # what the larger tile took must not stand in the way of the smaller one
-    writers = [writer for opened in outputs.values() for writer in opened.writers]
-    notes = (*record["notes"], *(note for writer in writers for note in writer.notes))
-    hashing = time.perf_counter()
-    record |= {
-        "model": {**record["model"], **model.source},
-        "outputs": with_output_hashes(outputs[output.id].describe() for output in spec.outputs),
-        "memory": {**record["memory"], "peak_bytes": peak_memory()},
-        "notes": list(dict.fromkeys(notes)),
-    }
-    end = time.perf_counter()
-    seconds = {
-        "loading": loading,
-        **record["seconds"],
-        "hashing": record["seconds"]["hashing"] + end - hashing,
-        "total": end - start,
-    }
-    record["seconds"] = {stage: round(value, 3) for stage, value in seconds.items()}
+    notes = [*spec.notes, *loaded.notes, *prepared.notes, *found.notes]
+    notes += (note for opened in outputs.values() for writer in opened.writers for note in writer.notes)
+    with found.timed("hashing"):
+        files = with_files((one.computed(), one.files()) for one in (outputs[output.id] for output in spec.outputs))
+    record = run_record(
+        computed,
+        started=started,
+        source=model.source,
+        outputs=files,
+        peak_bytes=peak_memory(),
+        seconds={"loading": loading, **found.seconds, "total": time.perf_counter() - start},
+        notes=notes,
+    )
     return {output.id: outputs[output.id].result() for output in spec.outputs}, record
 
 
@@ -270,7 +276,7 @@ def _compute(
     targets: Mapping[str, Target] | None,
     hashes: InputHashes,
     progress: Progress,
-) -> "tuple[dict[str, Any], dict[str, _Opened]]":
+) -> "tuple[ComputedRun, Record, dict[str, _Opened]]":
     """Run the pipeline and commit the outputs; whatever ends it early removes them."""
     outputs: dict[str, _Opened] = {}
     with ExitStack() as stack:
@@ -295,12 +301,14 @@ def _compute(
         found = run(job)
         with found.timed("hashing"):
             hashed = hashes.results()
-        record = describe_computed(loaded, prepared, options, found, hashed)
+        steps = step_records(loaded.spec, tuple(prepared.matched), found.statistics, found.measured)
+        planned, network = run_plan(loaded.spec, prepared, options), network_record(loaded, options.precision)
+        computed = computed_run(planned, network, steps, hashed, sandbox_record())
         writers = [writer for opened in outputs.values() for writer in opened.writers]
         for writer in writers:
-            writer.annotate(facts_of(record))
+            writer.annotate(tiff_facts(computed))
         commit_all(writers)
-    return record, outputs
+    return computed, found, outputs
 
 
 @dataclass(frozen=True)
@@ -316,10 +324,13 @@ class _Opened:
     memory: MemoryWriter | None
     pixel_size: Mapping[str, PixelSize]
 
-    def describe(self) -> dict[str, Any]:
-        """For the record."""
-        files = {key: self.target.files.get(key) for key in FILE_FORMATS}
-        return describe_output(self.spec, self.stack, self.dtype, self.pixel_size, files)
+    def computed(self) -> ComputedOutput:
+        """Return the output for the record, without its files."""
+        return computed_output(self.spec, self.stack, self.dtype, self.pixel_size)
+
+    def files(self) -> dict[str, Path | None]:
+        """Return the files of the output by their kinds in the record."""
+        return {key: self.target.files.get(key) for key in FILE_FORMATS}
 
     def result(self) -> Output:
         """The output, once it is complete."""

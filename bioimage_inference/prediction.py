@@ -5,6 +5,7 @@ Neither library is imported here; xarray is imported when a prediction is turned
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import UsageError
 from .image.image import PixelSize
+from .provenance.record import RunRecord, to_json
 
 if TYPE_CHECKING:
     import xarray
@@ -65,10 +67,16 @@ class Output:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The outputs by their ids, and the record of what was done, as the command line prints it with ``--json``."""
+    """The outputs by their ids, and the record of the run."""
 
     outputs: Mapping[str, Output]
-    record: Mapping[str, Any]
+    provenance: RunRecord
+
+    @cached_property
+    def record(self) -> Mapping[str, Any]:
+        """The record as the command line prints it with ``--json``."""
+        record: Mapping[str, Any] = to_json(self.provenance)
+        return record
 
     def to_layers(self) -> list[Layer]:
         """One layer for each channel of each output that has image axes: labels of whole numbers, else an image.

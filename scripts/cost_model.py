@@ -28,6 +28,7 @@ from bioimage_inference.cluster.connect import connect
 from bioimage_inference.cluster.work import ImageJob
 from bioimage_inference.errors import BioimageInferenceError
 from bioimage_inference.options import Options
+from bioimage_inference.provenance.record import to_json
 
 DATA = Path(__file__).parents[1] / "test-data"
 TERABYTE = 500_000  # megapixels of two bytes
@@ -81,7 +82,7 @@ def measured(model: str, size: float, workers: int, repeat: int) -> list[Mapping
                 ((_, record),) = predict_on_cluster(cluster, opened, [job], Options(), silent, tiles=True)
             if isinstance(record, BioimageInferenceError):
                 raise record
-            found.append(record)
+            found.append(to_json(record))
         return found
 
 

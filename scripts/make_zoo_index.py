@@ -27,7 +27,7 @@ from bioimage_inference.model.description import read_description
 from bioimage_inference.model.safe_yaml import load_yaml
 from bioimage_inference.model.spec import Architecture, ModelSpec, TensorSpec, WeightsEntry
 from bioimage_inference.zoo.index import BUNDLED
-from bioimage_inference.zoo.names import file_name
+from bioimage_inference.zoo.model_files import file_name
 
 COLLECTION = "https://hypha.aicell.io/bioimage-io/artifacts/bioimage.io/children?limit=10000"
 ZOO_ID = re.compile(r"[a-z]+(-[a-z]+)+")

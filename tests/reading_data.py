@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 from bioimage_inference.errors import BioimageInferenceError
 from bioimage_inference.image.image import Image
 from bioimage_inference.image.readers.reading import open_image
-from bioimage_inference.provenance.record import describe_pixel_size
+from bioimage_inference.provenance.record import to_json
+from bioimage_inference.provenance.record_builder import pixel_sizes
 from bioimage_inference.report.summary import image_line
 
 Array = NDArray[Any]
@@ -44,7 +45,7 @@ def opened(path: Path, axes: str | None = None) -> tuple[Image, Array]:
 
 def described(image: Image) -> str:
     """The line that users see first."""
-    sizes = describe_pixel_size(image.pixel_size)
+    sizes = {"pixel_size": to_json(pixel_sizes(image.pixel_size))}
     facts = {"name": image.name, "axes": image.axes, "shape": image.shape, "dtype": image.dtype.name}
     return image_line(facts | sizes)
 

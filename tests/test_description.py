@@ -199,7 +199,7 @@ class TestAxes:
         assert [one.halo for one in out_v0_4.axes] == [0, 0, 8, 4]
 
     def test_with_a_halo_that_is_no_number_are_refused(self) -> None:
-        with pytest.raises(ModelError, match="axis 'x' the halo -1"):
+        with pytest.raises(ModelError, match="axis 'x' of tensor 'out' the halo -1"):
             read(outputs=[tensor("out", axis("space", "x", ref("x"), halo=-1))])
 
     def test_of_an_unknown_unit_lose_it_with_a_remark(self) -> None:

@@ -189,7 +189,7 @@ def test_the_example_folder_and_its_torchscript(shared: Path, scratch: Path) -> 
         (b"\x93NUMPY\x01\0" + bytes(100), "is a NumPy array"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file, perhaps Keras weights"),
         (b"\x1f\x8b\x08" + bytes(100), "is a gzip file"),
-        (b"ustar" + bytes(100), "is of a kind that is not known here"),
+        (b"ustar" + bytes(100), "is of an unknown kind"),
         (pickle.dumps({"a": 1}, protocol=2), "holds the weights of a network, but not the network"),
     ],
 )
@@ -444,7 +444,7 @@ def deep_by_aliases() -> bytes:
         (b"[" + b"*a, " * 2000 + b"]", "repeats itself"),
         (b"&a x: [" + b"*a, " * 1001 + b"]", "repeats itself"),
         (b"#" * (11 * 2**20), "takes 11 MiB"),
-        (b"inputs: []\ninputs: []", "says 'inputs' twice in one place (line 2)"),
+        (b"inputs: []\ninputs: []", "has the key 'inputs' twice in one place (line 2)"),
         (b"a: 1" + b"0" * 5000, "a number of 5001 digits"),
         (b"? [a]\n: b", "is not valid YAML"),
         (b"a: 1\n---\nb: 2", "is not valid YAML"),

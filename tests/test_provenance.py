@@ -4,9 +4,11 @@ import dataclasses
 import hashlib
 import json
 import subprocess
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import ome_types
@@ -20,7 +22,7 @@ import bioimage_inference
 from bioimage_inference import ImageError, Options, Target, UsageError
 from bioimage_inference.cli import main
 from bioimage_inference.provenance.hashing import array_hash, path_hash
-from bioimage_inference.provenance.processing_record import json_ready
+from bioimage_inference.provenance.record import RunRecord, read_record, to_json
 from tests.machine import resident_bytes
 from tests.models import Blur, simple_tensors, write_model
 
@@ -33,6 +35,7 @@ def predicted(tmp_path: Path, *arguments: str | Path) -> dict[str, Any]:
     (path,) = (tmp_path / "out").glob("*_provenance.json")
     record: dict[str, Any] = json.loads(path.read_text(), parse_constant=pytest.fail)
     Draft202012Validator(SCHEMA).validate(record)
+    assert to_json(read_record(path)) == record
     return record
 
 
@@ -49,6 +52,72 @@ def used(record: dict[str, Any], step: str) -> dict[str, Any]:
 def test_the_schema_is_one_and_knows_every_option() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert set(SCHEMA["properties"]["options"]["properties"]) == {field.name for field in dataclasses.fields(Options)}
+
+
+TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def outline(kind: Any) -> Any:
+    """Names, types and required fields of a dataclass, in the terms of JSON Schema."""
+    if kind in TYPES:
+        return TYPES[kind]
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {one.name: outline_of_field(one, outline(hints[one.name])) for one in dataclasses.fields(kind)}
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        (one,) = (one for one in arguments if one is not NoneType)
+        return {"or null": outline(one)}
+    if origin is tuple:
+        return ["pair" if ... not in arguments else "many", outline(arguments[0])]
+    assert origin is Mapping, kind
+    return "object" if arguments[1] is Any else {"each": outline(arguments[1])}
+
+
+def outline_of_field(one: dataclasses.Field[Any], kind: Any) -> Any:
+    required = one.default is one.default_factory is dataclasses.MISSING
+    return {"required": kind} if required else optional(kind)
+
+
+def optional(kind: Any) -> Any:
+    """A key that may be absent; the program never writes null there."""
+    return {"optional": kind.get("or null", kind) if isinstance(kind, dict) else kind}
+
+
+def outline_of_schema(part: dict[str, Any]) -> Any:
+    """The same of a part of the schema."""
+    if "$ref" in part:
+        return outline_of_schema(SCHEMA["$defs"][part["$ref"].rpartition("/")[2]])
+    if "anyOf" in part:
+        one, null = part["anyOf"]
+        assert null == {"type": "null"}
+        return {"or null": outline_of_schema(one)}
+    words = part.get("enum", [part["const"]] if "const" in part else None)
+    if words is not None:
+        assert {type(word) for word in words} == {str}
+        return "string"
+    if isinstance(part["type"], list):
+        one, null = part["type"]
+        assert null == "null"
+        return {"or null": one}
+    if part["type"] == "array":
+        return [
+            "pair" if part.get("minItems") == part.get("maxItems") == 2 else "many",
+            outline_of_schema(part["items"]),
+        ]
+    if "properties" in part:
+        assert part["additionalProperties"] is False
+        keys = {key: outline_of_schema(one) for key, one in part["properties"].items()}
+        return {key: {"required": one} if key in part["required"] else optional(one) for key, one in keys.items()}
+    if part["type"] == "object" and "additionalProperties" in part:
+        return {"each": outline_of_schema(part["additionalProperties"])}
+    return part["type"]
+
+
+def test_the_dataclasses_mirror_the_schema() -> None:
+    """Options are the exception: their names are those of :class:`Options`, see above."""
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], "options": {"type": "object"}}}
+    assert outline(RunRecord) == outline_of_schema(schema)
 
 
 def test_the_documentation_explains_every_key(test_data: Path) -> None:
@@ -159,7 +228,7 @@ def test_statistics_of_all_samples_have_one_value(tmp_path: Path) -> None:
 
 def test_numbers_that_json_has_not_become_null() -> None:
     values = {"a": [np.float32("nan"), np.int64(3), np.inf], "b": np.array([0.5]), "c": Path("x") / "y", 4: True}
-    assert json_ready(values) == {"a": [None, 3, None], "b": [0.5], "c": "x/y", "4": True}
+    assert to_json(values) == {"a": [None, 3, None], "b": [0.5], "c": "x/y", "4": True}
 
 
 def test_a_folder_is_hashed_as_sha256sum_would(tmp_path: Path, test_data: Path) -> None:
@@ -262,3 +331,14 @@ def test_a_record_is_refused_where_it_cannot_be_written(test_data: Path, tmp_pat
         bioimage_inference.predict(
             test_data / "demo-model.zip", image, axes="yx", record=tmp_path / "no" / "record.json"
         )
+
+
+def test_keys_that_came_later_may_be_absent(test_data: Path, tmp_path: Path) -> None:
+    """Records of earlier versions have none of the keys that the schema does not require."""
+    record = predicted(tmp_path, test_data / "demo-model.zip", test_data / "nuclei.tif")
+    (path,) = (tmp_path / "out").glob("*_provenance.json")
+    del record["sandbox"], record["plan"]["batch"], record["memory"]["program_bytes"]
+    Draft202012Validator(SCHEMA).validate(record)
+    path.write_text(json.dumps(record))
+    assert to_json(read_record(path)) == record
+    assert main(["rerun", str(path)]) == 0

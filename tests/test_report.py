@@ -17,6 +17,7 @@ from PIL import Image
 from bioimage_inference.cli import main
 from bioimage_inference.errors import OutputError, UsageError
 from bioimage_inference.provenance.citation import PROGRAM, PROGRAM_AUTHORS, bibtex, methods, references
+from bioimage_inference.provenance.record import record_from_json
 from bioimage_inference.report.page import write_report
 
 from .conftest import ROOT
@@ -49,7 +50,7 @@ def record(tiled: Record) -> Record:
 
 
 def report(record: Record, path: Path) -> Page:
-    write_report(record, path)
+    write_report(record_from_json(record), path)
     page = Page(path.read_text(encoding="utf-8"))
     assert page.open == []
     assert_loads_nothing(page, path)
@@ -70,7 +71,7 @@ def add_output(record: Record, path: Path, array: np.ndarray[Any, Any], axes: st
     np.save(path, array)
     record["outputs"].append(
         {"id": path.stem, "axes": axes, "shape": list(array.shape), "dtype": array.dtype.name, "npy": str(path)}
-        | {"tiff": None, "channel_names": [], **more}
+        | {"tiff": None, "channel_names": [], "pixel_size": {}, "sha256": {"tiff": None, "npy": None}, **more}
     )
 
 
@@ -225,16 +226,17 @@ def test_objects_and_sample(record: Record, tmp_path: Path) -> None:
 
 def test_how_to_cite(record: Record) -> None:
     record["model"] |= {"id": "affable-shark", "name": "Nuclei_{50%}", "cite": [{"text": "Doe. Cells & more. 2021."}]}
-    program, model, cited = references(record)
+    run = record_from_json(record)
+    program, model, cited = references(run)
     assert f"version {record['versions']['bioimage_inference']}" in program.text
     assert model.url == "https://bioimage.io/#/?id=affable-shark"
     assert cited.url is None
     assert r"title = {{Nuclei\_\{50\%\}}}," in model.bibtex
     assert cited.bibtex == "@misc{affable_shark_1,\n  title = {{Doe. Cells \\& more. 2021.}},\n  year = {2021},\n}"
-    entries = bibtex(record)
+    entries = bibtex(run)
     assert len(re.findall(r"^@misc\{\w+,$", entries, re.MULTILINE)) == 3
     assert entries.count("{") == entries.count("}")
-    assert "20 tiles of 128×128 pixels (halo 24 along y, 24 along x)" in methods(record)
+    assert "20 tiles of 128×128 pixels (halo 24 along y, 24 along x)" in methods(run)
 
 
 def test_the_program_is_cited_as_its_citation_file_says() -> None:
@@ -243,13 +245,14 @@ def test_the_program_is_cited_as_its_citation_file_says() -> None:
 
 
 def test_places_that_cannot_be_written(tiled: Record, tmp_path: Path) -> None:
+    run = record_from_json(tiled)
     with pytest.raises(OutputError, match="cannot be"):
-        write_report(tiled, Path("/proc/report/r.html"))
+        write_report(run, Path("/proc/report/r.html"))
     with pytest.raises(UsageError, match=r"ends in \.html"):
-        write_report(tiled, tmp_path / "report")
+        write_report(run, tmp_path / "report")
     (tmp_path / "r").write_text("a file")
     with pytest.raises(OutputError, match=r"The folder .*r cannot be made"):
-        write_report(tiled, tmp_path / "r.html")
+        write_report(run, tmp_path / "r.html")
 
 
 def chromium(*arguments: str) -> str:

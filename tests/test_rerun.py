@@ -12,7 +12,7 @@ import tifffile
 
 import bioimage_inference
 from bioimage_inference.cli import main
-from bioimage_inference.repetition import largest_difference
+from bioimage_inference.reproduction.comparison import largest_difference
 
 Output = pytest.CaptureFixture[str]
 
@@ -155,6 +155,7 @@ def test_missing_files_are_5_and_4(run: Path, tmp_path: Path, capsys: Output) ->
     ("content", "words"),
     [
         ("no JSON", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
         ("[1, 2]", "it names no schema"),
         ('{"schema": "urn:bioimage_inference:provenance:99"}', "provenance:99"),
         ('{"schema": "urn:bioimage_inference:provenance:1"}', "incomplete or damaged"),
@@ -167,19 +168,33 @@ def test_what_is_no_record_is_2(content: str, words: str, tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("place", "value", "words"),
     [
-        ({"inputs": []}, "it names no image"),
-        ({"plan": {}}, "'tile' is missing"),
-        ({"options": {"tiles": 3}}, "there is no option tiles"),
-        ({"device": {"name": "cpu", "threads": 0}}, "0 threads cannot compute"),
-        ({"outputs": [{"id": "mask", "npy": "mask.npy", "sha256": {"npy": "0"}}]}, "it names mask, which is neither"),
+        ("inputs", [], "it names no image"),
+        ("plan", {}, "plan.tiles is missing"),
+        ("plan.tile", {"y": "many"}, "plan.tile.y is wrong"),
+        ("plan.tile", None, "plan.tile is wrong"),
+        ("inputs.0", "nuclei.tif", "inputs.0 is wrong"),
+        ("options", {"tiles": 3}, "there is no option tiles"),
+        ("options", {"tile": 3}, "tile is wrong"),
+        ("device.threads", 0, "0 threads cannot compute"),
+        ("device.precision", "int8", "precision is wrong"),
+        ("outputs.0.id", "mask", "it names mask, which is neither"),
+        ("notes", [[]], "notes.0 is wrong"),
     ],
 )
-def test_a_damaged_record_is_2(changes: dict[str, Any], words: str, run: Path, capsys: Output) -> None:
-    run.write_text(json.dumps(json.loads(run.read_text()) | changes))
+def test_a_damaged_record_is_2(place: str, value: Any, words: str, run: Path, capsys: Output) -> None:
+    record = json.loads(run.read_text())
+    *parts, last = (int(key) if key.isdecimal() else key for key in place.split("."))
+    inner = record
+    for key in parts:
+        inner = inner[key]
+    inner[last] = value
+    run.write_text(json.dumps(record))
     assert main(["rerun", str(run)]) == 2
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.strip().count("\n") == 0
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["crate of the outputs", "crate elsewhere"])

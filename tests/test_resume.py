@@ -123,8 +123,8 @@ def record_without_keys(folder: Path) -> None:
         (damage_output, "a_prediction.tif has changed"),
         (remove_record, "there is no record of it"),
         (damage_record, "its record cannot be read"),
-        (old_record, "its record was written by another version"),
-        (record_without_keys, "its record is not complete"),
+        (old_record, "its record cannot be read (it names no schema)"),
+        (record_without_keys, "its record cannot be read (it is incomplete or damaged: started is missing)"),
     ],
 )
 def test_what_is_not_complete_is_computed_and_why(

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import bioimage_inference
 from bioimage_inference import OutputError, UsageError
 from bioimage_inference.cli import main
 from bioimage_inference.provenance import ro_crate
+from bioimage_inference.provenance.record import read_record
 from bioimage_inference.provenance.ro_crate import PROFILE, write_crate
 from tests.models import Blur, simple_tensors, write_model
 
@@ -137,7 +139,7 @@ def test_images_of_one_name_are_kept_apart(test_data: Path, tmp_path: Path) -> N
         (tmp_path / name / "cells").write_bytes((test_data / image).read_bytes())
         model = str(test_data / "demo-model.zip")
         assert main(["predict", model, str(tmp_path / name / "cells"), "-o", str(tmp_path / name)]) == 0
-    records = [json.loads((tmp_path / name / "cells_provenance.json").read_text()) for name in "ab"]
+    records = [read_record(tmp_path / name / "cells_provenance.json") for name in "ab"]
     write_crate(records, tmp_path / "crate")
     assert {path.name for path in (tmp_path / "crate" / "images").iterdir()} == {"cells", "2_cells"}
     assert len(list((tmp_path / "crate" / "outputs").iterdir())) == 4
@@ -149,15 +151,16 @@ def test_a_model_without_licence_and_an_output_in_memory(tmp_path: Path, cache: 
     target = {"out": bioimage_inference.Target(npy=tmp_path / "o.npy")}
     image = np.zeros((32, 32), "uint8")
     prediction = bioimage_inference.predict(model, image, axes="yx", targets=target)
-    write_crate([prediction.record], tmp_path / "crate")
+    write_crate([prediction.provenance], tmp_path / "crate")
     assert json.loads((tmp_path / "crate" / "records" / "1_provenance.json").read_text())["inputs"][0]["file"] is None
     assert {path.name for path in (tmp_path / "crate" / "model").iterdir()} == {"rdf.yaml", "weights.pt"}
     assert issues(tmp_path / "crate", cache, "ro-crate-1.2") == []
 
 
 def test_a_file_that_is_gone_is_told(crate: Path, tmp_path: Path) -> None:
-    record = json.loads((crate / "records" / "nuclei_provenance.json").read_text())
-    record["inputs"][0]["file"] = str(tmp_path / "gone.tif")
+    record = read_record(crate / "records" / "nuclei_provenance.json")
+    (image,) = record.inputs
+    record = replace(record, inputs=(replace(image, file=str(tmp_path / "gone.tif")),))
     with pytest.raises(OutputError, match=rf"gone\.tif: {os.strerror(errno.ENOENT)}"):
         write_crate([record], tmp_path / "crate")
 

@@ -15,8 +15,7 @@ from bioimage_inference.model.trust import (
     TrustPolicy,
     read_hashes,
 )
-from bioimage_inference.zoo.index import INDEX_VARIABLE
-from bioimage_inference.zoo.trust_policy import trust_policy
+from bioimage_inference.zoo.index import INDEX_VARIABLE, trust_policy
 
 STRANGER = hashlib.sha256(b"import os").hexdigest()
 PUBLISHED = "7f5b15948e8e2c91f78dcff34fbf30af517073e91ba487f3edb982b948d099b3"  # unet.py of affable-shark

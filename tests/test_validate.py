@@ -14,8 +14,8 @@ import yaml
 
 from bioimage_inference.cli import main
 from bioimage_inference.model.spec import ModelSpec, TensorSpec
-from bioimage_inference.provenance.reproduction import compare
-from bioimage_inference.provenance.tolerance import Tolerance, tolerance_of
+from bioimage_inference.reproduction.comparison import compare
+from bioimage_inference.reproduction.tolerance import Tolerance, tolerance_of
 
 from .models import Blur, Identity, sha256, simple_tensors, write_model
 from .test_inspect import change, state_dict

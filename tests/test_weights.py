@@ -28,7 +28,7 @@ from bioimage_inference.model.spec import Architecture, ModelSpec, Operation, We
 from bioimage_inference.model.state_dict import find_state_dict
 from bioimage_inference.model.trust import HASHES_VARIABLE, TRUST_VARIABLE, TrustPolicy
 from bioimage_inference.model.weights import LoadedWeights, load_weights
-from bioimage_inference.zoo.trust_policy import trust_policy
+from bioimage_inference.zoo.index import trust_policy
 
 CODE = """\
 from __future__ import annotations

@@ -633,7 +633,7 @@ def file_limit() -> Iterator[None]:
 @pytest.mark.parametrize("kind", ["npy", "pages", "labelled"])
 def test_an_output_too_large_for_the_disk_is_told_before_anything_is_computed(tmp_path: Path, kind: str) -> None:
     facts = layout("cyx", (2, 600, 600))
-    with pytest.raises(OutputError, match=r"o\.out of 2\.7 MiB is larger than files may be"):
+    with pytest.raises(OutputError, match=r"o\.out of 2\.7 MiB is too large for the folder"):
         NpyWriter(tmp_path / "o.out", facts) if kind == "npy" else TiffWriter(tmp_path / "o.out", facts, kind)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 

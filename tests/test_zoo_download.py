@@ -25,7 +25,7 @@ from bioimageio.spec import settings
 from bioimage_inference import open_model
 from bioimage_inference.cli import main
 from bioimage_inference.errors import ModelError, OutputError, UsageError
-from bioimage_inference.zoo import fetching
+from bioimage_inference.zoo import download
 from bioimage_inference.zoo.index import INDEX_VARIABLE
 
 from .machine import HANG_SECONDS, wait_until
@@ -111,7 +111,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
     thread.start()
     monkeypatch.setattr(settings, "cache_path", tmp_path / "cache")
     monkeypatch.setattr(settings, "collection_http_pattern", server.address + "/{bioimageio_id}/rdf.yaml")
-    monkeypatch.setattr(fetching, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     yield server
     server.shutdown()
     thread.join()
@@ -184,14 +184,14 @@ def test_a_broken_connection_is_continued_where_it_broke(zoo: Zoo) -> None:
 
 
 def test_a_run_that_gave_up_is_continued_by_the_next(zoo: Zoo) -> None:
-    zoo.cut["weights.pt"] = [100] * fetching.ATTEMPTS
+    zoo.cut["weights.pt"] = [100] * download.ATTEMPTS
     with pytest.raises(UsageError, match="run again: what has arrived is kept"):
         opened()
     assert [path.suffix for path in home(zoo).glob("*-*")] == [".incomplete"]
     zoo.asked.clear()
     opened()
     ranges = {path.rpartition("/")[2]: asked for path, asked in zoo.asked}
-    assert ranges["weights.pt"] == f"bytes={100 * fetching.ATTEMPTS}-"
+    assert ranges["weights.pt"] == f"bytes={100 * download.ATTEMPTS}-"
     assert zoo.times_asked("weights.pt") == 1
     assert [path.suffix for path in home(zoo).glob("*-*")] != [".incomplete"]
 
@@ -231,7 +231,7 @@ def test_bytes_of_another_file_are_not_continued(zoo: Zoo) -> None:
 
 
 def test_all_bytes_were_there_but_for_the_name(zoo: Zoo) -> None:
-    zoo.cut["weights.pt"] = [10] * fetching.ATTEMPTS
+    zoo.cut["weights.pt"] = [10] * download.ATTEMPTS
     with pytest.raises(UsageError):
         opened()
     (part,) = home(zoo).glob("*/weights.pt.part")

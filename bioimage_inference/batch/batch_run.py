@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import in_our_words
+from ..provenance.record import RunPlan, RunRecord, to_json
 from ..terminal import say
 from .index_page import write_index
 from .objects_table import write_objects
 from .one_image import Summary, Task, dry_run, process
-from .outcome import Outcome, Record, Status, facts_of
+from .outcome import Outcome, Status, facts_of
 from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
 from .progress import Display
 from .resume import Earlier
@@ -42,7 +43,7 @@ class Result:
     """What became of all images so far."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
+    records: list[RunRecord | RunPlan] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -90,7 +91,7 @@ def run_batch(batch: Batch, failed: Mapping[Path, Outcome]) -> Result:
     return result
 
 
-def run_single(batch: Batch) -> Record:
+def run_single(batch: Batch) -> RunRecord:
     """Do what is to be done with the only image, without any tables; returns its record. Its errors are raised."""
     ((sample, files),) = batch.items
     record, _ = _process(batch, sample, files, Summary(batch.say, batch.display), done=0)
@@ -102,7 +103,7 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
     summary, task = Summary(batch.say, batch.display), batch.task
     try:
         record, changed = _process(batch, sample, files, summary, done=len(result.outcomes))
-        pictures = thumbnails(record, sample.image)
+        pictures = thumbnails(to_json(record), sample.image)
     except BrokenPipeError:  # nobody reads our lines any more
         raise
     except Exception as error:  # told here, listed in the end and in the tables
@@ -116,7 +117,7 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
         result.records.append(record)
 
 
-def _process(batch: Batch, sample: Sample, files: ImageFiles, summary: Summary, done: int) -> tuple[Record, bool]:
+def _process(batch: Batch, sample: Sample, files: ImageFiles, summary: Summary, done: int) -> tuple[RunRecord, bool]:
     """Do what is to be done with an image after ``done`` others, and say it.
 
     Returns its record, and whether anything was to be done.
@@ -155,13 +156,13 @@ def rehearse(batch: Batch) -> Result:
     return result
 
 
-def rehearse_single(batch: Batch) -> Record:
+def rehearse_single(batch: Batch) -> RunPlan:
     """Say what would be done with the only image; returns the record so far. Its errors are raised."""
     ((sample, files),) = batch.items
     return _rehearse(batch, sample, files)
 
 
-def _rehearse(batch: Batch, sample: Sample, files: ImageFiles) -> Record:
+def _rehearse(batch: Batch, sample: Sample, files: ImageFiles) -> RunPlan:
     record = dry_run(batch.task, sample, files.targets)
     Summary(batch.say, batch.display).completed(record)
     return record

@@ -1,19 +1,18 @@
 """What is done for each image: predict, write the record, find objects, write the report, complete the record."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..api import Model, Planned, Target, describe_run, predict
+from ..api import Model, Planned, Target, predict
 from ..errors import ImageError
-from ..image.writers.output_formats import FILE_FORMATS
 from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..options import Options
-from ..provenance.record import write_record
+from ..provenance.record import InputRecord, NamedOutput, OutputRecord, RunPlan, RunRecord, to_json, write_record
+from ..provenance.record_builder import run_plan
 from ..report.summary import plan_lines, result_lines, tiles_in_words
-from .outcome import Record
 from .output_files import ImageFiles
 from .progress import Display, TileProgress
 from .resume import Earlier, Resuming, changed
@@ -46,21 +45,20 @@ class Task:
         return Earlier(None) if self.resuming is None else self.resuming.earlier(sample.image, files)
 
 
-def dry_run(task: Task, sample: Sample, targets: Mapping[str, Target]) -> Record:
+def dry_run(task: Task, sample: Sample, targets: Mapping[str, Target]) -> RunPlan:
     """What would be done with an image; nothing is computed or written."""
     sample.check()
     prepared = prepare(task.model.spec, sample.image, task.others, task.options)
     close(prepared)
-    record = describe_run(task.model.spec, prepared, task.options)
-    for output in record["outputs"]:
-        target = targets[output["id"]]
-        output |= {key: _text(target.files.get(key)) for key in FILE_FORMATS}
-    return record
+    plan = run_plan(task.model.spec, prepared, task.options)
+    named = ((one, targets[one.id]) for one in plan.outputs)
+    outputs = (NamedOutput(**vars(one), tiff=to_json(target.tiff), npy=to_json(target.npy)) for one, target in named)
+    return replace(plan, outputs=tuple(outputs))
 
 
 def predict_into(
     task: Task, sample: Sample, targets: Mapping[str, Target], progress: TileProgress | None, planned: Planned
-) -> dict[str, Any]:
+) -> RunRecord:
     """Write the outputs of an image; returns the record, which is not written.
 
     ``progress`` and ``planned`` are those of :func:`~bioimage_inference.api.predict`; a cluster does not call the
@@ -79,12 +77,12 @@ def predict_into(
         planned=planned,
         options=task.options,
     )
-    return dict(prediction.record)
+    return prediction.provenance
 
 
 def process(
     task: Task, sample: Sample, files: ImageFiles, earlier: Earlier, progress: TileProgress | None, planned: Planned
-) -> tuple[Record, bool]:
+) -> tuple[RunRecord, bool]:
     """Do all that is to be done with an image; returns its record, and whether there was anything to do.
 
     ``progress`` and ``planned`` are those of :func:`predict_into`. Raises the errors of
@@ -106,7 +104,7 @@ class Summary:
         """Whether it was said what was understood of the image."""
         return bool(self._tiles)
 
-    def planned(self, record: Record) -> None:
+    def planned(self, record: Mapping[str, Any]) -> None:
         """Say what was understood of model and image, before the network is loaded; later, which tiles replace these.
 
         It is what :func:`~bioimage_inference.api.predict` calls.
@@ -115,8 +113,9 @@ class Summary:
             self._display.wait("loading the network")
         self._say_plan(record)
 
-    def completed(self, record: Record, files: ImageFiles | None = None) -> None:
+    def completed(self, complete: RunRecord | RunPlan, files: ImageFiles | None = None) -> None:
         """Say what was not said yet, and where the record and the report are."""
+        record = to_json(complete)
         self._say_plan(record)
         lines = [*result_lines(record)]
         if "objects" in record:
@@ -128,7 +127,7 @@ class Summary:
             lines += [f"  record  {files.record}"]
         self._say(*lines)
 
-    def _say_plan(self, record: Record) -> None:
+    def _say_plan(self, record: Mapping[str, Any]) -> None:
         tiles = tiles_in_words(record["plan"])
         if not self._tiles:
             self._say(*plan_lines(record))
@@ -138,25 +137,23 @@ class Summary:
 
 
 def _complete(
-    task: Task, sample: Sample, files: ImageFiles, predicted: Record, earlier: Record | None
-) -> tuple[Record, bool]:
+    task: Task, sample: Sample, files: ImageFiles, predicted: RunRecord, earlier: RunRecord | None
+) -> tuple[RunRecord, bool]:
     """Do what comes after the prediction: objects, report, record, save what is there from an ``earlier`` run.
 
     ``predicted`` is the record of the prediction, ``earlier`` the same where an earlier run made it. Returns the whole
     record, and whether anything was to be done. Raises :class:`OutputError` where something cannot be written, and what
     the segmentation raises.
     """
-    record = dict(predicted)
-    if sample.metadata:
-        record["sample"] = dict(sample.metadata)
+    record = replace(predicted, sample=dict(sample.metadata)) if sample.metadata else predicted
     written = earlier
     if written is None:  # now, so that the prediction is not lost where something goes wrong from here on
         if files.report is not None and files.report.is_file():
             files.report.unlink()  # that of another run
         write_record(record, files.record)
-        written = dict(record)
+        written = record
     if task.objects is not None and not (earlier and _has_objects(earlier, task.objects, files)):
-        record["objects"] = _find_objects(task.objects, sample, files, record)
+        record = replace(record, objects=_find_objects(task.objects, sample, files, record))
     if record == earlier and (files.report is None or files.report.is_file()):
         return record, False
     if files.report is not None:
@@ -168,9 +165,9 @@ def _complete(
     return record, True
 
 
-def _has_objects(record: Record, options: "SegmentOptions", files: ImageFiles) -> bool:
+def _has_objects(record: RunRecord, options: "SegmentOptions", files: ImageFiles) -> bool:
     """Whether the objects of a record were found in the same way, and their files are those that were written."""
-    found = record.get("objects")
+    found = record.objects
     if found is None or found["asked"] != vars(options):
         return False
     return not any(
@@ -184,15 +181,15 @@ def _object_files(files: ImageFiles) -> dict[str, Path]:
     return {name: path for name, path in vars(files.objects).items() if path is not None}
 
 
-def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, record: Record) -> dict[str, Any]:
+def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, record: RunRecord) -> dict[str, Any]:
     from ..segmentation.segmenting import segment_file
 
     assert files.objects is not None
-    prediction, output = next(iter(files.targets.values())).tiff, record["outputs"][0]
+    prediction, output = next(iter(files.targets.values())).tiff, record.outputs[0]
     assert prediction is not None
-    if output["tiff"] is None:
-        raise ImageError(f"The output {output['id']!r} has no entries, so that it has no maps to find objects in.")
-    same_size = _size(record["inputs"][0]) == _size(record["outputs"][0])
+    if output.tiff is None:
+        raise ImageError(f"The output {output.id!r} has no entries, so that it has no maps to find objects in.")
+    same_size = _size(record.inputs[0]) == _size(output)
     image = sample.image if same_size else None
     found = segment_file(prediction, files.objects, options, image, overwrite=True)  # checked before the prediction
     if not same_size:
@@ -205,11 +202,7 @@ def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, 
     return found | {"asked": vars(options), "sha256": hashes}
 
 
-def _size(described: Mapping[str, Any]) -> tuple[int, ...]:
+def _size(described: InputRecord | OutputRecord) -> tuple[int, ...]:
     """Pixels along y and x of an image or output of the record."""
-    sizes = dict(zip(described["axes"], described["shape"], strict=True))
+    sizes = dict(zip(described.axes, described.shape, strict=True))
     return sizes.get("y", 1), sizes.get("x", 1)
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -1,14 +1,13 @@
 """What became of each image of a run: the facts that the summary table and the index page show."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from ..provenance.record import RunRecord
 from .output_files import ImageFiles
 from .sample_sheet import Sample
 from .thumbnails import Picture
 
-Record = Mapping[str, Any]
 Status = Literal["done", "failed", "skipped"]
 
 
@@ -44,14 +43,14 @@ class Outcome:
     pictures: tuple[Picture, ...] = ()
 
 
-def facts_of(record: Record) -> Facts:
-    """The facts of a complete record."""
-    image = record["inputs"][0]
+def facts_of(record: RunRecord) -> Facts:
+    """Return the facts of a complete record."""
+    image = record.inputs[0]
     return Facts(
-        axes=image["axes"],
-        shape=tuple(image["shape"]),
-        dtype=image["dtype"],
-        tiles=record["plan"]["tiles"],
-        seconds=record["seconds"]["total"],
-        objects=record["objects"]["count"] if "objects" in record else None,
+        axes=image.axes,
+        shape=image.shape,
+        dtype=image.dtype,
+        tiles=record.plan.tiles,
+        seconds=record.seconds["total"],
+        objects=record.objects["count"] if record.objects is not None else None,
     )

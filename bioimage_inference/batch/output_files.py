@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..api import Target
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import RECORD_END, make_folder
+from ..files.overwriting import RECORD_END
+from ..files.shared_folders import make_folder
 from ..image.writers.output_formats import FILE_FORMATS
 from ..text import for_file_name
 from .sample_sheet import Sample

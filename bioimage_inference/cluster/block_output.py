@@ -11,7 +11,8 @@ from ..image.writers.zarr_writer import ZarrWriter, create_store
 from ..inference.planning import Prepared
 from ..inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
 from ..model.spec import TensorSpec
-from ..provenance.record import describe_output
+from ..provenance.record import ComputedOutput
+from ..provenance.record_builder import computed_output
 from .tile_blocks import Block, Blocks
 
 
@@ -84,9 +85,9 @@ class BlockOutput:
         if self._collected is not None and self._collected.size:
             self._put(self.block.index, self._spans, self._collected)
 
-    def describe(self) -> dict[str, Any]:
-        """For the record."""
-        return describe_output(self.output, self.stack, self.dtype, self.pixel_size, {})
+    def describe(self) -> ComputedOutput:
+        """Return the output for the record, without its files."""
+        return computed_output(self.output, self.stack, self.dtype, self.pixel_size)
 
     def _put(self, index: Index, spans: Spans, block: Array) -> None:
         assert self._store is not None

@@ -11,6 +11,7 @@ from ..errors import BioimageInferenceError
 from ..image.readers.reading import files_beside
 from ..inference.pipeline import Progress
 from ..options import Options
+from ..provenance.record import OutputRecord, RunRecord, record_from_json, to_json
 from . import worker
 from .connect import Cluster, connect
 from .image_on_cluster import predict_tiles
@@ -18,7 +19,7 @@ from .messages import unreadable_answer
 from .tasks import as_ours, in_turn
 from .work import ImageJob, ModelSource, Place
 
-Outcome = tuple[int, Mapping[str, Any] | BioimageInferenceError]
+Outcome = tuple[int, RunRecord | BioimageInferenceError]
 
 
 def predict_on_cluster(
@@ -47,7 +48,7 @@ def predict_on_cluster(
         yield from _images(cluster, model, place, jobs, options, progress)
         return
     for number, job in enumerate(jobs):
-        outcome: Mapping[str, Any] | BioimageInferenceError
+        outcome: RunRecord | BioimageInferenceError
         try:
             outcome = predict_tiles(cluster, model, place, job, options, progress)
         except BioimageInferenceError as error:
@@ -77,7 +78,7 @@ class Predictions:
     ) -> None:
         self._connection = connect(address, options.memory, options.threads, say)
         self._jobs, self._tiles = list(jobs), tiles
-        self._found: dict[int, Mapping[str, Any] | BioimageInferenceError] = {}
+        self._found: dict[int, RunRecord | BioimageInferenceError] = {}
         self._show: Progress = _silent
         self._begin = partial(
             predict_on_cluster,
@@ -98,7 +99,7 @@ class Predictions:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def record(self, targets: Mapping[str, Target], progress: Progress | None) -> dict[str, Any]:
+    def record(self, targets: Mapping[str, Target], progress: Progress | None) -> RunRecord:
         """The record of the image with these targets, once it is there; raises the error that it ended with.
 
         ``progress`` is told of tiles, where these are shared out.
@@ -111,7 +112,7 @@ class Predictions:
         outcome = self._found.pop(number)
         if isinstance(outcome, BioimageInferenceError):
             raise outcome
-        return dict(outcome)
+        return outcome
 
     def _progress(self, done: int, total: int) -> None:
         self._show(done, total)
@@ -133,28 +134,38 @@ def _images(
             try:
                 with as_ours(cluster):
                     record = future.result()
-                name_files(record, model, jobs[number])
-                yield number, record
+                yield number, name_files(record, model, jobs[number])
             except BioimageInferenceError as error:
                 yield number, error
             progress(done, len(jobs))
 
 
-def name_files(record: dict[str, Any], model: Model, job: ImageJob) -> None:
-    """Name the files of a record as the client knows them: the client reads them, and no walls stand around it.
+def name_files(content: Any, model: Model, job: ImageJob) -> RunRecord:
+    """Return a worker's record with the names of files that the client knows.
 
-    Raises :class:`~bioimage_inference.cluster.messages.UnreadableAnswerError` for what is no record.
+    The client reads these files outside of any sandbox, so that it must not take names from a stranger's network.
+    Raises :class:`~bioimage_inference.cluster.messages.UnreadableAnswerError` where the content is not a record.
     """
     try:
-        record["model"] |= model.source
-        for one in record["inputs"]:
-            one["file"] = str(job.inputs.get(one["tensor"], job.image))
-        for one in record["outputs"]:
-            one.pop("zarr", None)
-            for kind, path in vars(job.targets[one["id"]]).items():
-                one[kind] = None if path is None or one[kind] is None else str(path)
-    except (LookupError, TypeError, AttributeError) as error:
+        record = record_from_json(content)
+        return replace(
+            record,
+            model=replace(record.model, **vars(model.source)),
+            inputs=tuple(replace(one, file=str(job.inputs.get(one.tensor, job.image))) for one in record.inputs),
+            outputs=tuple(_with_names(one, job.targets[one.id]) for one in record.outputs),
+            cluster=None,
+            sample=None,
+            objects=None,
+        )
+    except (LookupError, ValueError) as error:
         raise unreadable_answer() from error
+
+
+def _with_names(output: OutputRecord, target: Target) -> OutputRecord:
+    """Return an output with the files of its target, without those that the worker did not write."""
+    tiff = None if output.tiff is None else to_json(target.tiff)
+    npy = None if output.npy is None else to_json(target.npy)
+    return replace(output, tiff=tiff, npy=npy, zarr=None)
 
 
 def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bool) -> Place:
@@ -168,10 +179,10 @@ def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bo
 def _source_of(model: Model, offline: bool) -> ModelSource:
     known = model.source
     return ModelSource(
-        source=known["source"],
-        description=known["description_file"],
-        axes=known["model_axes"],
-        size=known["model_size"],
+        source=known.source,
+        description=known.description_file,
+        axes=known.model_axes,
+        size=known.model_size,
         offline=offline,
         sha256=model.spec.sha256,
     )

@@ -35,8 +35,7 @@ from ..machine.sandbox import may_be_restricted, restricted
 from ..model.spec import TensorSpec
 from ..network.loading import Loaded
 from ..options import Options
-from ..provenance.record import describe_network
-from ..provenance.run_record import describe_walls
+from ..provenance.record_builder import network_record, sandbox_record
 from ..terminal import own_output
 from ..tiling.plan import Tile
 from .block_output import BlockOutput
@@ -182,8 +181,7 @@ def _compute(opened: _Opened, work: Work, block: Block, pooled: Measured, own: M
             tiles=len(tiles),
             seconds=record.seconds,
             notes=(*loaded.notes, *_over_tile(opened, work, image.prepared, loaded), *record.notes),
-            network=describe_network(loaded, work.options.precision),
-            engine=loaded.engine.name,
+            network=network_record(loaded, work.options.precision),
             outputs={name: output.describe() for name, output in outputs.items()},
             ranges={name: output.range for name, output in outputs.items() if output.range is not None},
             measured=record.measured[0],
@@ -191,7 +189,7 @@ def _compute(opened: _Opened, work: Work, block: Block, pooled: Measured, own: M
             cpu=time.process_time() - cpu,
             read=sum(_bytes_read(image.prepared, tile) for tile in tiles),
             written=sum(output.written for output in outputs.values()),
-            sandbox=describe_walls(),
+            sandbox=sandbox_record(),
         )
 
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -19,9 +19,16 @@ from ..inference.planning import Prepared, close, prepare
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..provenance.hashing import InputHashes
-from ..provenance.processing_record import describe_processing
-from ..provenance.record import SCHEMA, describe_hash, describe_versions, now, with_output_hashes
-from ..provenance.run_record import describe_run
+from ..provenance.record import ClusterBytes, ClusterRecord, OutputRecord, RunRecord, SandboxRecord
+from ..provenance.record_builder import (
+    ComputedRun,
+    computed_run,
+    now,
+    run_plan,
+    run_record,
+    step_records,
+    with_files,
+)
 from . import worker
 from .connect import Cluster
 from .tasks import as_ours, in_turn
@@ -60,7 +67,7 @@ class _Found:
         self.cpu += done.cpu
         self.bytes["read"] += done.read
         self.bytes["computed"] += done.written
-        for wall, stands in done.sandbox.items():  # the record counts the walls that stood around all workers
+        for wall, stands in vars(done.sandbox).items():  # the record counts the walls that stood around all workers
             self.sandbox[wall] = min(self.sandbox.get(wall, stands), stands)
 
     def add_seconds(self, seconds: Mapping[str, float]) -> None:
@@ -71,7 +78,7 @@ class _Found:
 
 def predict_tiles(
     cluster: Cluster, model: Model, place: Place, job: ImageJob, options: Options, progress: Progress
-) -> dict[str, Any]:
+) -> RunRecord:
     """Compute an image on a cluster and write its outputs as OME-Zarr; returns the record, which is not written.
 
     Raises the errors of :mod:`bioimage_inference.errors`; nothing has its final name then.
@@ -93,20 +100,27 @@ def predict_tiles(
         folders = {name: store.folder for name, store in stores.items()}
         with as_ours(cluster):
             found = _compute(cluster, place, Work(uuid.uuid4().hex, job, fixed, folders), blocks, progress)
-        record = _record(spec, replace(prepared, plan=blocks.plan), options, found, hashes)
+        computed = _computed(spec, replace(prepared, plan=blocks.plan), options, found, hashes)
         _commit(stores, found)
-    record["model"] |= model.source
-    record["outputs"] = _outputs(spec, names, found)
-    record["cluster"] = {
-        "address": cluster.address,
-        "workers": cluster.workers(),
-        "tasks": len(blocks),
-        "cpu_seconds": round(found.cpu, 3),
-        "bytes": found.bytes | {"stored": sum(stored_bytes(path) for path in names.values())},
-    }
-    seconds = {**found.seconds, "total": time.perf_counter() - start}
-    record["seconds"] = {stage: round(value, 3) for stage, value in seconds.items()}
-    return {"schema": SCHEMA, "started": started, "ended": now(), **record}
+    outputs = _outputs(spec, names, found)
+    stored = sum(stored_bytes(path) for path in names.values())
+    used = ClusterRecord(
+        address=cluster.address,
+        workers=cluster.workers(),
+        tasks=len(blocks),
+        cpu_seconds=round(found.cpu, 3),
+        bytes=ClusterBytes(**found.bytes, stored=stored),
+    )
+    return run_record(
+        computed,
+        started=started,
+        source=model.source,
+        outputs=outputs,
+        peak_bytes=found.peak,
+        seconds={**found.seconds, "total": time.perf_counter() - start},
+        notes=[*computed.planned.notes, *_pooled(found).notes, *found.notes],
+        cluster=used,
+    )
 
 
 def _commit(stores: Mapping[str, PartialZarr], found: _Found) -> None:
@@ -118,14 +132,11 @@ def _commit(stores: Mapping[str, PartialZarr], found: _Found) -> None:
         store.commit()
 
 
-def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Found) -> list[dict[str, Any]]:
+def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Found) -> list[OutputRecord]:
     """The outputs under their names, with their hashes."""
     assert found.first is not None
     start = time.perf_counter()
-    outputs = with_output_hashes(
-        {**found.first.outputs[output.id], **dict.fromkeys(FILE_FORMATS), ZARR.key: str(names[output.id])}
-        for output in spec.outputs
-    )
+    outputs = with_files((found.first.outputs[output.id], {ZARR.key: names[output.id]}) for output in spec.outputs)
     found.add_seconds({"hashing": time.perf_counter() - start})
     return outputs
 
@@ -193,32 +204,21 @@ def _compute(cluster: Cluster, place: Place, work: Work, blocks: Blocks, progres
     return found
 
 
-def _record(
-    spec: ModelSpec, prepared: Prepared, options: Options, found: _Found, hashes: InputHashes
-) -> dict[str, Any]:
-    """The record, but for what is known of the outputs once they have their names."""
-    assert found.first is not None
+def _pooled(found: _Found) -> Measured:
     assert found.pooled is not None
-    planned = describe_run(spec, prepared, options)
+    return found.pooled
+
+
+def _computed(spec: ModelSpec, prepared: Prepared, options: Options, found: _Found, hashes: InputHashes) -> ComputedRun:
+    """Return the part of the record that is known before the outputs have their names."""
+    assert found.first is not None
+    planned = run_plan(spec, prepared, options)
+    planned = replace(planned, memory=replace(planned.memory, reason="what each worker may use"))
     start = time.perf_counter()
     hashed = hashes.results()
     found.add_seconds({"hashing": time.perf_counter() - start})
     indices = sorted(found.own)
-    statistics = [{**found.pooled.statistics, **found.own[index].statistics} for index in indices]
+    statistics = [{**_pooled(found).statistics, **found.own[index].statistics} for index in indices]
     measured = [found.measured[index] for index in indices]
-    notes: Sequence[str] = (*planned["notes"], *found.pooled.notes, *found.notes)
-    return {
-        **planned,
-        "inputs": [one | describe_hash(hashed.get(one["tensor"])) for one in planned["inputs"]],
-        **found.first.network,
-        "processing": describe_processing(spec, tuple(prepared.matched), statistics, measured),
-        "memory": {
-            "bytes": prepared.budget.size,
-            "reason": "what each worker may use",
-            "program_bytes": prepared.program,
-            "peak_bytes": found.peak,
-        },
-        "notes": list(dict.fromkeys(notes)),
-        "versions": describe_versions(found.first.engine),
-        "sandbox": found.sandbox,
-    }
+    steps = step_records(spec, tuple(prepared.matched), statistics, measured)
+    return computed_run(planned, found.first.network, steps, hashed, SandboxRecord(**found.sandbox))

@@ -10,6 +10,7 @@ import math
 import struct
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +19,7 @@ from .. import errors
 from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError, in_our_words
 from ..inference.statistics import Measure, Moments, Quantile, Statistics
+from ..provenance.record import ComputedOutput, NetworkRecord, SandboxRecord, from_json, to_json
 from .work import Computed, Measured
 
 _LENGTH = struct.Struct("<Q")
@@ -116,16 +118,15 @@ def _computed(facts: Mapping[str, Any]) -> Computed:
         tiles=int(facts["tiles"]),
         seconds=_numbers(facts["seconds"]),
         notes=_texts(facts["notes"]),
-        network=dict(facts["network"]),
-        engine=str(facts["engine"]),
-        outputs={name: dict(one) for name, one in facts["outputs"].items()},
+        network=from_json(NetworkRecord, facts["network"]),
+        outputs={name: from_json(ComputedOutput, one) for name, one in facts["outputs"].items()},
         ranges={name: (float(low), float(high)) for name, (low, high) in facts["ranges"].items()},
         measured={(str(name), int(step)): _statistics_of(one) for name, step, one in facts["measured"]},
         peak=int(facts["peak"]),
         cpu=float(facts["cpu"]),
         read=int(facts["read"]),
         written=int(facts["written"]),
-        sandbox={"landlock": int(facts["sandbox"]["landlock"]), "seccomp": bool(facts["sandbox"]["seccomp"])},
+        sandbox=from_json(SandboxRecord, facts["sandbox"]),
     )
 
 
@@ -166,8 +167,8 @@ def _json(content: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """A number of NumPy as Python's own."""
-    return value.item()
+    """Return a part of the record as a dictionary, and a number of NumPy as Python's own."""
+    return to_json(value) if is_dataclass(value) else value.item()
 
 
 def unreadable_answer() -> UnreadableAnswerError:

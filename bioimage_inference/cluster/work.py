@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..api import Target
 from ..inference.statistics import Statistics
 from ..options import Options
+from ..provenance.record import ComputedOutput, NetworkRecord, SandboxRecord
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,21 @@ class Measured:
 class Computed:
     """A block that is on the disk.
 
-    ``network`` describes weights, device and ``engine`` for the record; ``outputs`` has axes, shape, dtype and so on by
-    output id; ``ranges`` the smallest and largest value of each, ``measured`` the statistics of a whole output by
-    output and step. ``peak`` is the memory in bytes that the process has had at most, ``cpu`` seconds of processor
-    time, ``read`` and ``written`` are the bytes of pixels read and computed. ``sandbox`` says which walls stood.
+    ``network`` and ``sandbox`` are parts of the record, and so are ``outputs``, by output id; ``ranges`` has the
+    smallest and largest value of each, ``measured`` the statistics of a whole output by output and step. ``peak`` is
+    the memory in bytes that the process has had at most, ``cpu`` seconds of processor time, ``read`` and ``written``
+    are the bytes of pixels read and computed.
     """
 
     tiles: int
     seconds: Mapping[str, float]
     notes: tuple[str, ...]
-    network: Mapping[str, Any]
-    engine: str
-    outputs: Mapping[str, Mapping[str, Any]]
+    network: NetworkRecord
+    outputs: Mapping[str, ComputedOutput]
     ranges: Mapping[str, tuple[float, float]]
     measured: Mapping[tuple[str, int], Statistics]
     peak: int
     cpu: float
     read: int
     written: int
-    sandbox: Mapping[str, Any]
+    sandbox: SandboxRecord

@@ -48,7 +48,7 @@ def demo_command(arguments: argparse.Namespace) -> int:
         assert output is not None
         display.wait("drawing the picture")
         _draw(image, np.asarray(output[0]), picture)
-        summary.completed(prediction.record)
+        summary.completed(prediction.provenance)
     say(
         "",
         f"Look at {picture}: the image, the probability that a pixel lies in a nucleus (foreground), and on the "

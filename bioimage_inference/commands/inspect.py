@@ -15,8 +15,8 @@ from ..model.package import Package, file_sha256, weights_kind
 from ..model.spec import ModelSpec, WeightsEntry
 from ..report.model_facts import WEIGHTS_NAMES, Facts, model_facts
 from ..terminal import line_width, say, say_json
+from ..zoo.index import trust_policy
 from ..zoo.resolving import OpenedModel
-from ..zoo.trust_policy import trust_policy
 
 _INDENT = 12
 

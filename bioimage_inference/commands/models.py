@@ -15,8 +15,7 @@ from ..model.trust import TrustPolicy
 from ..report.model_facts import WEIGHTS_NAMES
 from ..terminal import line_width, say, say_json
 from ..text import one_line
-from ..zoo.index import Entry, load_index
-from ..zoo.trust_policy import trust_policy
+from ..zoo.index import Entry, load_index, trust_policy
 
 _TASK = re.compile(
     r"(.*[ -])?(segmentation|classification|denoising|detection|restoration|reconstruction|splitting|super-resolution|"

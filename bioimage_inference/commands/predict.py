@@ -1,12 +1,12 @@
 """``bioimage-inference predict``: one model, one or more images."""
 
 import argparse
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..api import Model, Target, open_model
 from ..batch.batch_run import Batch, check_images, rehearse, rehearse_single, run_batch, run_single
@@ -22,12 +22,13 @@ from ..image.readers.reading import files_beside
 from ..machine.sandbox import restricted, walls
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
+from ..provenance.record import RunPlan, RunRecord, to_json
 from ..terminal import say, say_json
 
 if TYPE_CHECKING:
     from ..segmentation.segmenting import SegmentOptions
 
-Records = Sequence[Mapping[str, Any]]
+Records = Sequence[RunRecord | RunPlan]
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
@@ -52,7 +53,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
             else:
                 records, exit_code = _predict_into_folder(arguments, task, samples, many, display)
     if arguments.json:
-        say_json(records if many else records[0])
+        say_json(to_json(records if many else records[0]))
     return exit_code
 
 
@@ -100,7 +101,7 @@ def _segment_options(arguments: argparse.Namespace, output: TensorSpec) -> "Segm
 
 def _predict_named(
     arguments: argparse.Namespace, task: Task, samples: Sequence[Sample], display: Display
-) -> Mapping[str, Any]:
+) -> RunRecord | RunPlan:
     """Predict a single image into the files that --tiff and --npy name."""
     if len(samples) > 1:
         raise UsageError(f"--tiff and --npy are for a single image, but {len(samples)} are given. Use -o DIR.")
@@ -110,6 +111,7 @@ def _predict_named(
     written = [path for path in (arguments.tiff, arguments.npy) if path is not None]
     check_writable(written, _given(arguments, task, samples), overwrite=arguments.overwrite)
     summary = Summary(partial(_say, arguments), display)
+    record: RunRecord | RunPlan
     if arguments.dry_run:
         record = dry_run(task, sample, targets)
     else:
@@ -162,7 +164,7 @@ def _predict_into_folder(
         else:
             records, exit_code = [run_single(batch)], 0
         if arguments.ro_crate is not None and records:
-            write_crate(records, arguments.ro_crate)
+            write_crate([one for one in records if isinstance(one, RunRecord)], arguments.ro_crate)
     return records, exit_code
 
 

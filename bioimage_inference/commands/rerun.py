@@ -12,7 +12,7 @@ from ..batch.output_files import output_folder
 from ..batch.progress import shown
 from ..errors import ReproductionError
 from ..files.scratch import scratch_folder
-from ..repetition import Change, OutputFinding, Repetition, repeat
+from ..reproduction.recorded_run import Change, FileFinding, Rerun, rerun
 from ..terminal import say, say_json
 
 
@@ -31,13 +31,14 @@ def rerun_command(arguments: argparse.Namespace) -> int:
     changes     list of ``{key, recorded, now}``: versions, device, engine, tiling and weights that are not as recorded
     =========== ========================================================================================================
 
-    Raises :class:`ReproductionError` where numbers differ, and what :func:`~bioimage_inference.repetition.repeat` does.
+    Raises :class:`ReproductionError` where numbers differ, and what
+    :func:`~bioimage_inference.reproduction.recorded_run.rerun` does.
     """
     record: Path = arguments.record
     with _folder(arguments.output) as folder, shown() as display:
         progress = display.image(record.name)
         display.wait("checking the model and the images")
-        found = repeat(
+        found = rerun(
             record,
             folder,
             offline=arguments.offline,
@@ -66,7 +67,7 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _described(record: Path, found: Repetition, kept: bool) -> dict[str, Any]:
+def _described(record: Path, found: Rerun, kept: bool) -> dict[str, Any]:
     return {
         "record": str(record),
         "identical": found.identical,
@@ -79,7 +80,7 @@ def _described(record: Path, found: Repetition, kept: bool) -> dict[str, Any]:
     }
 
 
-def _lines(record: Path, found: Repetition) -> Iterator[str]:
+def _lines(record: Path, found: Rerun) -> Iterator[str]:
     verdict = "identical" if found.identical else "the same values" if found.reproduced else "different"
     yield f"[{record.name}] repeated: the predicted outputs are {verdict}"
     for one in found.outputs:
@@ -88,7 +89,7 @@ def _lines(record: Path, found: Repetition) -> Iterator[str]:
         yield f"  change  {_then_and_now(change)}"
 
 
-def _in_words(one: OutputFinding) -> str:
+def _in_words(one: FileFinding) -> str:
     if one.verdict == "identical":
         return "identical"
     if one.verdict == "same values":
@@ -108,7 +109,7 @@ def _value(value: Any) -> str:
     )
 
 
-def _difference(record: Path, found: Repetition) -> str:
+def _difference(record: Path, found: Rerun) -> str:
     files = "; ".join(f"{one.path.name} {_in_words(one)}" for one in found.outputs if one.verdict == "differs")
     text = f"The repetition of {record} does not give the recorded outputs: {files}. "
     if found.changes:

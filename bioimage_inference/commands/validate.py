@@ -13,11 +13,12 @@ from ..inference.receptive_field import TOLERANCE
 from ..machine.sandbox import restricted
 from ..model.spec import ModelSpec
 from ..options import Options
-from ..provenance.record import describe_model
+from ..provenance.record import to_json
+from ..provenance.record_builder import planned_model
 from ..report.model_facts import WEIGHTS_NAMES
+from ..reproduction.validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding, validate
 from ..terminal import say, say_json
 from ..text import one_line
-from ..validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding, validate
 
 _UNREADABLE = "A tolerance in the description cannot be read."
 
@@ -67,7 +68,7 @@ def validate_command(arguments: argparse.Namespace) -> int:
                 )
             spec = model.spec
     if arguments.json:
-        record = {"model": describe_model(spec), "weights": [_record(finding) for finding in findings]}
+        record = {"model": to_json(planned_model(spec)), "weights": [_record(finding) for finding in findings]}
         say_json(record)
     elif any(finding.error is None for finding in findings):
         say(*_lines(spec, findings))

@@ -1,7 +1,7 @@
-"""A file that grows under a hidden name beside its final one and is renamed when complete.
+"""A file that grows under a hidden name beside its final place, and gets its final name when it is complete.
 
-Writes go to positions in the file rather than through a memory map: a disk that fills is an error then, not the end
-of the process, and what was written does not stay in the memory that the system accounts to it.
+Data are written to positions in the file, not through a memory map. So a full disk raises an error instead of ending
+the process, and the system does not count written data as memory of the process.
 """
 
 import contextlib
@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from bioimage_inference.files.temporary_names import MARK_BYTES, marked, new_mark, remove_folder, remove_left_behind
-
 from ..errors import DENIED, DiskFullError, NotPermittedError, OutputError
 from ..text import byte_size
+from .temporary_names import MARK_BYTES, marked, new_mark, remove_folder, remove_left_behind
 
-# What file systems answer that cannot reserve space; writing finds a full disk as well, only later.
+# Errors of file systems that cannot reserve space. Writing finds a full disk as well, only later.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 MOST_NAME_BYTES = 255
@@ -30,9 +29,9 @@ _SYSTEM_FOLDERS = (Path("/dev"), Path("/proc"))
 
 
 class _OfThisProcess:
-    """Final places of files and folders by their partial paths while they are ``unfinished``, and ``committed`` files.
+    """Outputs of this process: final places of ``unfinished`` files and folders by partial path; ``committed`` files.
 
-    After an interruption, ``ended``, none is begun any more.
+    After an interruption ``ended`` is true, and no output begins any more.
     """
 
     def __init__(self) -> None:
@@ -48,12 +47,11 @@ _process = _OfThisProcess()
 class PartialFile:
     """A new file ``.{final name}.{mark}.partial`` that becomes ``path`` by :meth:`commit`.
 
-    Nothing is written through links: the file replaces a symbolic or hard link at ``path``, and the file that the link
-    leads to stays as it is. What killed runs left behind of the same output is removed, see
-    :mod:`bioimage_inference.files.temporary_names`.
-    ``needed`` is about the size in bytes that the file will have, for the words of errors. Only ``noted`` files are
-    named by :func:`committed_files`.
-    Raises :class:`OutputError` from every method when the place cannot be written.
+    The file replaces a symbolic or hard link at ``path``. The target of the link stays as it is. A new file removes
+    what killed runs left of the same output, see :mod:`.temporary_names`. ``needed`` is the expected size in bytes, for
+    error messages. :func:`committed_files` lists only ``noted`` files.
+
+    Every method raises :class:`OutputError` where the place cannot be written.
     """
 
     def __init__(self, path: Path, needed: int | None = None, *, noted: bool = True) -> None:
@@ -62,27 +60,26 @@ class PartialFile:
         self._noted = noted
         self._final = final_place(path)
         self._descriptor: int | None = None
-        try:
-            self._refuse_what_is_no_file()
+        with self._explained():
+            self._check_place()
             with beginning(path, self._final) as self._partial:
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._descriptor = os.open(self._partial, flags, 0o666)
-        except OSError as error:
-            raise self._explained(error) from error
 
-    def _refuse_what_is_no_file(self) -> None:
+    def _check_place(self) -> None:
+        """Raise :class:`OutputError` where a folder, a device or a write-protected file has the final name."""
         if self._final.is_dir():
             raise OutputError(
                 f"The output {self.path} cannot be written because a folder has that name. "
                 "Name another file, or move the folder away."
             )
-        if self._final.exists() and not self._final.is_file():
-            raise OutputError(f"The output {self.path} is a device or a pipe, not a file. Name a file.")
-        if self._final.is_symlink():
+        if not self._final.exists():
             return
-        if self._final.exists() and not os.access(self._final, os.W_OK):
+        if not self._final.is_file():
+            raise OutputError(f"The output {self.path} is a device or a pipe, not a file. Name a file.")
+        if not self._final.is_symlink() and not os.access(self._final, os.W_OK):
             raise NotPermittedError(
-                f"The file {self.path} exists and is write-protected. Name another one, or make it writable."
+                f"The file {self.path} exists and is write-protected. Name another file, or make this file writable."
             )
 
     @property
@@ -93,14 +90,11 @@ class PartialFile:
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[IO[bytes]]:
-        """The file as a binary stream, for a library that writes a header."""
-        try:
-            # tifffile wants to know a name, but the path is not opened again: somebody may have put a link there
-            with open(self._partial, "r+b", opener=lambda *_: os.dup(self._open)) as stream:
-                stream.seek(0)
-                yield stream
-        except OSError as error:
-            raise self._explained(error) from error
+        """Yield the file as a binary stream, for a library that writes a header."""
+        # tifffile needs a name, but the path is not opened again: another user may have put a link there.
+        with self._explained(), open(self._partial, "r+b", opener=lambda *_: os.dup(self._open)) as stream:
+            stream.seek(0)
+            yield stream
 
     @property
     def size(self) -> int:
@@ -108,47 +102,43 @@ class PartialFile:
         return os.fstat(self._open).st_size
 
     def reserve(self, size: int) -> None:
-        """Give the file its final size in bytes, and its room on the disk where the file system can promise that."""
+        """Give the file its final size in bytes, and reserve the space where the file system can do that."""
         self.needed = size
-        try:
-            os.ftruncate(self._open, size)
-            allocate(self._open, size)
-        except OSError as error:
-            os.ftruncate(self._open, 0)  # so that the room that is free is told without what this file took
-            raise self._explained(error) from error
+        with self._explained():
+            try:
+                os.ftruncate(self._open, size)
+                allocate(self._open, size)
+            except OSError:
+                os.ftruncate(self._open, 0)  # so that the message counts the space of this file as free
+                raise
 
     def write(self, position: int, data: memoryview) -> None:
-        """Write bytes at a position; several threads may do so at once."""
-        try:
+        """Write bytes at a position. Several threads may write at the same time."""
+        with self._explained():
             while data:
                 written = os.pwrite(self._open, data, position)
                 position += written
                 data = data[written:]
-        except OSError as error:
-            raise self._explained(error) from error
 
     def flush(self) -> None:
-        """Wait until all that was written is on the disk."""
-        try:
+        """Wait until all data are on the disk."""
+        with self._explained():
             os.fsync(self._open)
-        except OSError as error:
-            raise self._explained(error) from error
 
     def commit(self) -> None:
-        """Give the file its final name, replacing what had it."""
+        """Give the file its final name. It replaces a file of that name."""
         descriptor = self._open
-        try:
-            self._check_that_it_is_there()
+        with self._explained():
+            self._check_partial()
             self._partial.replace(self._final)
-        except OSError as error:
-            raise self._explained(error) from error
         self._descriptor = None
         os.close(descriptor)
         finished(self._partial)
         if self._noted:
             note_committed(self.path)
 
-    def _check_that_it_is_there(self) -> None:
+    def _check_partial(self) -> None:
+        """Raise :class:`OutputError` where the partial path leads to another file than the open one."""
         here, own = self._partial.lstat(), os.fstat(self._open)
         if (here.st_dev, here.st_ino) != (own.st_dev, own.st_ino):
             raise OutputError(
@@ -157,26 +147,29 @@ class PartialFile:
             )
 
     def abort(self) -> None:
-        """Remove the partial file; nothing happens where there is none any more."""
+        """Remove the partial file. Does nothing after :meth:`commit` or a first call."""
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
         try:
-            self._partial.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._explained(error) from error
+            with self._explained():
+                self._partial.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
             finished(self._partial)
 
-    def _explained(self, error: OSError) -> OutputError:
-        return output_error(self.path, self._final.parent, self.needed, error)
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise output_error(self.path, self._final.parent, self.needed, error) from error
 
 
 def final_place(path: Path) -> Path:
-    """Return the place that an output takes: links among its folders are followed, a link at its end is replaced.
+    """Return the place of an output. Links among its folders are followed, a link at its end is replaced.
 
-    The system's own links such as ``/dev/stdout`` stay, and lead to what they stand for.
+    Links of the system such as ``/dev/stdout`` are followed and stay.
     """
     folder = Path(os.path.realpath(path.parent))
     if folder == _SYSTEM_FOLDERS[0] or _SYSTEM_FOLDERS[1] in (folder, *folder.parents):
@@ -186,10 +179,10 @@ def final_place(path: Path) -> Path:
 
 @contextlib.contextmanager
 def beginning(path: Path, final: Path) -> Iterator[Path]:
-    """Yield the partial path for an output, under which the block makes a file or folder.
+    """Yield the partial path of an output. The block makes a file or folder there.
 
-    What dead runs left behind of the same output is removed first. Raises :class:`OutputError` where this process is
-    writing an output with the same ``final`` place already, and :class:`OSError`.
+    Removes what dead runs left of the same output first. Raises :class:`OutputError` where this process already writes
+    an output with the same ``final`` place, and :class:`OSError`.
     """
     remove_left_behind(final.parent, partial_pattern(final))
     partial = partial_path(final)
@@ -198,7 +191,7 @@ def beginning(path: Path, final: Path) -> Iterator[Path]:
             raise KeyboardInterrupt
         if final in _process.unfinished.values():
             raise OutputError(
-                f"The output {path} is already being written by this run. Give every output a name of its own."
+                f"The output {path} is already being written by this run. Give every output its own name."
             )
         _process.unfinished[partial] = final  # first, because an interruption may come at any moment
         try:
@@ -214,7 +207,7 @@ def finished(partial: Path) -> None:
 
 
 def partial_path(final: Path) -> Path:
-    """Return a path for a file or folder until it is complete; nobody can predict it."""
+    """Return a path for a file or folder until it is complete. Nobody can predict this path."""
     return final.with_name(f"{_hidden_name(final)}.{new_mark()}{_PARTIAL}")
 
 
@@ -224,7 +217,7 @@ def partial_pattern(final: Path) -> re.Pattern[str]:
 
 
 def _hidden_name(final: Path) -> str:
-    """Return the beginning of the partial names, which leaves room for two dots, the mark and the suffix."""
+    """Return the beginning of the partial names. It leaves room for two dots, the mark and the suffix."""
     name = os.fsencode(final.name)
     if len(name) <= MOST_NAME_BYTES - MARK_BYTES - len(_PARTIAL) - 2:
         return f".{final.name}"
@@ -232,10 +225,9 @@ def _hidden_name(final: Path) -> str:
 
 
 def write_whole(path: Path, data: bytes, *, noted: bool = True) -> None:
-    """Write a small file, which has its final name only when complete.
+    """Write a small file, which gets its final name when it is complete.
 
-    Errors that come later name the file among those that are complete, unless ``noted`` is false. Raises
-    :class:`OutputError`.
+    :func:`committed_files` lists only ``noted`` files. Raises :class:`OutputError`.
     """
     file = PartialFile(path, len(data), noted=noted)
     try:
@@ -247,22 +239,22 @@ def write_whole(path: Path, data: bytes, *, noted: bool = True) -> None:
 
 
 def note_committed(path: Path) -> None:
-    """Remember that a file has its final name, for the words of errors that come later."""
+    """Add a file with its final name to :func:`committed_files`."""
     _process.committed.append(path)
 
 
 def committed_files() -> list[Path]:
-    """The files that have got their final names, since they were forgotten, without removed temporary files."""
+    """Return the complete files of this run that still exist, for the messages of later errors."""
     return [path for path in _process.committed if os.path.lexists(path)]
 
 
 def forget_committed_files() -> None:
-    """Begin anew: what follows is another run."""
+    """Empty :func:`committed_files`, because another run begins."""
     _process.committed.clear()
 
 
 def remove_unfinished() -> None:
-    """Remove what this process has not finished; it was interrupted and ends, and its threads can begin no more."""
+    """Remove all unfinished outputs of this process, which ends after an interruption. No output begins afterwards."""
     with _process.lock:
         _process.ended = True
         for partial in _process.unfinished:
@@ -274,8 +266,8 @@ def remove_unfinished() -> None:
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Take room on the disk for the first ``size`` bytes of a file, where its file system can promise room."""
-    if not hasattr(os, "posix_fallocate"):  # macOS
+    """Reserve disk space for the first ``size`` bytes of a file, where its file system can do that."""
+    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
         return
     try:
         os.posix_fallocate(descriptor, 0, size)
@@ -285,7 +277,7 @@ def allocate(descriptor: int, size: int) -> None:
 
 
 def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -> OutputError:
-    """What an error of the system means for the output ``path`` in ``folder``, which takes ``needed`` bytes."""
+    """Return the error of this program for a system error in writing ``path``, of ``needed`` bytes, to ``folder``."""
     size = "" if needed is None else f" of {byte_size(needed)}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = byte_size(shutil.disk_usage(folder).free)
@@ -296,12 +288,12 @@ def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -
         )
     if error.errno == errno.EFBIG:
         return DiskFullError(
-            f"The output {path}{size} is larger than files may be in the folder {folder}, by its file system or by "
-            "a limit set for this process (ulimit -f). Write to another disk, or raise the limit."
+            f"The output {path}{size} is too large for the folder {folder}: its file system, or a limit of this "
+            "process (ulimit -f), does not allow files of this size. Write to another disk, or raise the limit."
         )
     if error.errno in _NO_FOLDER:
         return OutputError(
-            f"The output {path} cannot be written: there is no folder {folder}. Make it, or name another."
+            f"The output {path} cannot be written: there is no folder {folder}. Make it, or name another folder."
         )
     if error.errno in DENIED:
         return NotPermittedError(

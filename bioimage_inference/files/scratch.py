@@ -1,4 +1,4 @@
-"""Folders for temporary files: removed in the end, and by a later run where a run was killed before its end."""
+"""Folders for temporary files. The run removes them at its end; a later run removes those of a killed run."""
 
 import contextlib
 import math
@@ -15,17 +15,17 @@ from .partial_file import allocate, output_error, remove_unfinished
 from .temporary_names import make_folder, marked, new_mark, remove_folder, remove_left_behind
 
 PREFIX = "bioimage-inference-"
-# The folders of this process that were not removed yet.
+# The temporary folders of this process that still exist.
 _in_use: set[Path] = set()
 
 
 @contextlib.contextmanager
 def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
-    """A new folder for temporary files, which is removed when the block ends.
+    """Yield a new folder for temporary files, and remove it after the block. Only its owner can read it.
 
-    It is made in ``TMPDIR``, or, hidden, ``beside`` an output, where files may be as large as outputs. Only its owner
-    may look into it. What killed runs of the same user left there is removed as well, see :mod:`.temporary_names`.
-    Raises :class:`OutputError` where no folder can be made.
+    It lies in ``TMPDIR``, or, hidden, ``beside`` an output, where there is room for files as large as outputs. Folders
+    that killed runs of the same user left there are removed, see :mod:`.temporary_names`. Raises :class:`OutputError`
+    where the folder cannot be made.
     """
     try:
         parent = Path(tempfile.gettempdir()) if beside is None else beside.absolute().parent
@@ -39,7 +39,7 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
             raise output_error(beside, parent, None, error) from error
         raise cannot_write(
             f"No folder for temporary files can be made: {error.strerror or error}. Free some space, or name another "
-            "place for them in TMPDIR.",
+            "folder for temporary files in TMPDIR.",
             error,
         ) from error
     try:
@@ -50,12 +50,12 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
 
 
 def folders_in_use() -> tuple[Path, ...]:
-    """The folders for temporary files that this process has now."""
+    """Return the temporary folders of this process."""
     return tuple(_in_use)
 
 
 def leave_nothing() -> None:
-    """Remove temporary folders and unfinished outputs of this process, which was interrupted and ends."""
+    """Remove temporary folders and unfinished outputs of this process, which ends after an interruption."""
     remove_unfinished()
     for folder in _in_use:
         with contextlib.suppress(OSError):  # the next run removes it
@@ -63,10 +63,10 @@ def leave_nothing() -> None:
 
 
 def scratch_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """An array in a new ``.npy`` file, mapped into memory; its room on the disk is taken before, so that writing it
-    cannot fail where the file system can promise room.
+    """Return an array in a new ``.npy`` file, mapped into memory.
 
-    Raises :class:`OutputError` where there is no room.
+    The disk space is reserved first, where the file system can do that, because a full disk ends a process that writes
+    to mapped memory. Raises :class:`OutputError` where there is no room.
     """
     facts = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     size = math.prod(shape) * dtype.itemsize

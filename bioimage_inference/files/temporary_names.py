@@ -1,8 +1,8 @@
-"""Names of temporary files and folders: they identify the run that made them, so that no lock is needed.
+"""Names of temporary files and folders. A name identifies the run that made it, so no lock is needed.
 
-The name holds a mark: a hash of the host, the process and its start time, and random digits. A later run removes what
-a killed run left behind. It never removes what a living run uses, on this host or on another one, nor what somebody
-else put there under such a name.
+The name holds a mark: a hash of the host, the number and the start of the process, and random digits. A later run
+removes what a killed run left behind. It never removes files of a living run, on this host or on another one, and never
+files that somebody else put there under such a name.
 """
 
 import contextlib
@@ -16,32 +16,31 @@ import stat
 import time
 from pathlib import Path
 
+import psutil
+
 MARK_BYTES = 61
 """Bytes of the longest mark."""
 _MARK = "[0-9a-f]{16}-[1-9][0-9]{0,9}-[0-9a-f]{1,16}-[0-9a-f]{16}"
-# Nobody can tell from here whether a process of another host lives. Runs that write nothing for a week are dead.
+# This host cannot see whether a process of another host lives. A run that writes nothing for a week counts as dead.
 _ABANDONED_SECONDS = 7 * 24 * 3600
-_START_FIELD = 19  # of /proc/PID/stat, counted behind the command's name, see proc_pid_stat(5)
-_ENDED = (b"Z", b"X")  # states of a process that has ended and that its parent has not asked for yet
 
 
 def new_mark() -> str:
-    """Return a mark of this process that nobody can predict: host, process, start time, random digits."""
+    """Return a mark of this process that nobody can predict: host, process, start, random digits."""
     process = os.getpid()
-    _, start = _state(process) or (b"", 0)
-    return f"{_host()}-{process}-{start:x}-{secrets.token_hex(8)}"
+    return f"{_host()}-{process}-{_start(process) or 0:x}-{secrets.token_hex(8)}"
 
 
 def marked(before: str, after: str = "") -> re.Pattern[str]:
-    """Return a pattern for names with a mark between two texts; its group ``mark`` is the mark."""
+    """Return a pattern for names with a mark between two texts. Its group ``mark`` is the mark."""
     return re.compile(f"{re.escape(before)}(?P<mark>{_MARK}){re.escape(after)}")
 
 
 def make_folder(folder: Path, mode: int) -> None:
     """Make a temporary folder whose name holds a mark, with a file in it that proves who made it.
 
-    Without this proof somebody could give another folder of the user such a name, to have it removed. The umask limits
-    ``mode``. Raises :class:`OSError`, also where anything has this name already.
+    Without this proof, another user could rename any folder of this user to have it removed. The umask limits ``mode``.
+    Raises :class:`OSError`, also where anything has this name already.
     """
     folder.mkdir(mode=mode)
     try:
@@ -52,28 +51,27 @@ def make_folder(folder: Path, mode: int) -> None:
 
 
 def keep_folder(folder: Path, name: str) -> None:
-    """Remove the proof from a folder that is no longer temporary; ``name`` is its former name."""
+    """Remove the proof from a folder that is no longer temporary. ``name`` is its former name."""
     with contextlib.suppress(OSError):  # the folder is complete, and an empty hidden file harms nobody
         (folder / _proof(Path(name)).name).unlink()
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that :func:`make_folder` made; another one of this name stays.
+    """Remove a folder that :func:`make_folder` made. A folder without the proof stays.
 
-    The proof goes last, so that a later run can go on where this one is killed. Raises :class:`OSError` where the
-    folder cannot be removed.
+    The proof goes last, so that a later run can continue a removal that was killed. Raises :class:`OSError`.
     """
     proof = _proof(folder).name
     try:
-        # everything goes through this descriptor: nobody can put another folder in its place after the check
+        # All work goes through this descriptor: nobody can put another folder in its place after the check.
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:  # it is gone, a link, or no folder
+    except OSError:  # the folder is gone, or the path is a link or a file
         return
     try:
         names = os.listdir(opened)  # noqa: PTH208 (pathlib takes no descriptor)
         if names and proof not in names:
             return
-        for name in (*(one for one in names if one != proof), *(one for one in names if one == proof)):
+        for name in sorted(names, key=proof.__eq__):
             if stat.S_ISDIR(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode):
                 shutil.rmtree(name, dir_fd=opened)
             else:
@@ -84,25 +82,30 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_left_behind(parent: Path, names: re.Pattern[str]) -> None:
-    """Remove files and folders in ``parent`` that dead runs of this user left under such names.
+    """Remove files and folders in ``parent`` that dead runs of this user left under these names.
 
-    ``names`` comes from :func:`marked`. Raises :class:`OSError` where there is no such folder.
+    ``names`` comes from :func:`marked`. Raises :class:`OSError` where the folder does not exist.
     """
     try:
         with os.scandir(parent) as entries:
             matches = [match for entry in entries if (match := names.fullmatch(entry.name))]
-    except PermissionError:  # a folder that may be written but not listed
+    except PermissionError:  # the user may write to the folder, but not list it
         return
-    found = [(parent / match.string, match["mark"]) for match in matches]
-    for path, mark in found:
+    for match in matches:
+        path = parent / match.string
         with contextlib.suppress(OSError):  # another run removes it at the same time, or its folder is read-only
             status = path.lstat()
-            if status.st_uid != os.geteuid() or not _is_left_behind(path, mark):
+            if not is_own(status) or not _is_left_behind(path, match["mark"]):
                 continue
             if stat.S_ISDIR(status.st_mode):
                 remove_folder(path)
             elif stat.S_ISREG(status.st_mode):
                 path.unlink()
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Return whether a file belongs to this user. Windows does not tell the owner in ``status``."""
+    return not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
 
 
 def _proof(folder: Path) -> Path:
@@ -115,27 +118,13 @@ def _proof(folder: Path) -> Path:
 def _is_left_behind(path: Path, mark: str) -> bool:
     host, process, start, _ = mark.split("-")
     if host == _host():
-        return not _lives(int(process), int(start, 16))
+        now = _start(int(process))
+        return now is None or (now != int(start, 16) and now != 0 and int(start, 16) != 0)
     limit = time.time() - _ABANDONED_SECONDS
     if path.lstat().st_mtime > limit:
         return False
     inside = (Path(folder, name) for folder, folders, files in os.walk(path) for name in (*folders, *files))
     return all(one.lstat().st_mtime <= limit for one in inside)
-
-
-def _lives(process: int, start: int) -> bool:
-    """Return whether a process of this host lives. One that started at another time is another one."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # it belongs to somebody else, or a sandbox hides it
-        pass
-    found = _state(process)
-    if found is None:  # the system does not say more
-        return True
-    state, now = found
-    return state not in _ENDED and (not start or now == start)
 
 
 @functools.cache
@@ -157,9 +146,18 @@ def _host() -> str:
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def _state(process: int) -> tuple[bytes, int] | None:
-    """Return the state of a process and when it started, in clock ticks since boot; ``None`` where nobody says."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
-        return fields[0], int(fields[_START_FIELD])
-    return None
+def _start(process: int) -> int | None:
+    """Return when a process started, in 1/100 s since boot; ``None`` for a process that has ended, 0 where unknown.
+
+    Only Linux counts from boot. On other systems the start moves when somebody sets the clock.
+    """
+    try:
+        booted = psutil.boot_time()  # comes first: psutil 6 keeps the value, and create_time adds the same value
+        found = psutil.Process(process)
+        if found.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        return round(100 * (found.create_time() - booted)) if psutil.LINUX else 0
+    except psutil.NoSuchProcess:
+        return None
+    except (psutil.Error, OSError, RuntimeError):  # the system or a sandbox hides its processes
+        return 0

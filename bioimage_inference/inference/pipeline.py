@@ -19,9 +19,9 @@ from ..network.batches import Batches
 from ..network.tile_tensors import Inputs
 from ..network.torch_network import Network
 from ..tiling.plan import Plan, Tile
+from .operations.registry import needs_sample
 from .postprocess import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocess import Preprocessor, remarks
-from .processing import needs_sample
 from .sample_reader import Source
 from .seams import Seams
 from .statistics import Measure, Statistics

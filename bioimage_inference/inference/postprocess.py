@@ -1,10 +1,10 @@
-"""From what the network returns to the output: check, crop, postprocess, write.
+"""From the tiles of the network to the output: check, crop, postprocess, write.
 
-Steps that work on a tile alone are applied as tiles come. From the first step that needs the whole output on, tiles
-are collected in a scratch file, and the rest is done when the sample is complete.
+Steps that work on a tile alone are applied to each tile as it comes. If a step needs the whole output, tiles are
+collected in a scratch file, and the steps from there on follow when the sample is complete.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,26 +16,27 @@ from ..files.scratch import scratch_array
 from ..model.spec import FixedSize, Operation, TensorSpec
 from ..tiling.axis import Kept
 from ..tiling.plan import OutputPlan
-from .processing import SAMPLEWISE, Place, apply, needs_sample
-from .sample_reader import pieces
-from .samplewise import apply_samplewise
-from .statistics import Statistics, measure, measures_of
+from .operations.dtype_conversion import target_dtype
+from .operations.registry import measures_of, needs_sample
+from .processing import Place, apply, as_floats
+from .sample_reader import pieces, region_of
+from .statistics import Measure, Statistics, measure
 
 
 class Writer(Protocol):
-    """The place where one output goes."""
+    """Receiver of one output."""
 
     def write(self, index: Index, spans: Spans, block: Array) -> None:
-        """Put a block of the sample at ``index`` at ``spans`` (start, stop) along the axes of the output."""
+        """Write a block of the sample at ``index`` to the region ``spans`` (start, stop) of the output's axes."""
         ...
 
 
 MakeWriter = Callable[[TensorSpec, Mapping[str, int], "np.dtype[np.generic]"], Writer]
-"""Given an output, its size along each axis for one sample, and its dtype."""
+"""Makes the writer of an output, given its size along each axis for one sample, and its dtype."""
 
 
 class Postprocessor:
-    """Takes the tiles of one output tensor as the network returns them."""
+    """Turns the tiles of one output tensor, as the network returns them, into the output."""
 
     def __init__(
         self, output: TensorSpec, plan: OutputPlan, tile: Mapping[str, int], make_writer: MakeWriter, scratch: Path
@@ -43,72 +44,64 @@ class Postprocessor:
         self.output, self.letters = output, output.letters
         self._plan, self._make_writer, self._scratch = plan, make_writer, scratch
         self._tile = {letter: link.size(tile[link.letter]) for letter, link in plan.links.items()}
-        number = next(
-            (n for n, step in enumerate(output.operations) if needs_all(step, output.id, plan)), len(output.operations)
-        )
-        self._tilewise, self._rest = output.operations[:number], output.operations[number:]
+        steps = output.operations
+        whole = [number for number, step in enumerate(steps) if needs_all(step, output.id, plan)]
+        first, stop = (whole[0], whole[-1] + 1) if whole else (len(steps), len(steps))
+        self._before, self._on_whole, self._after = steps[:first], steps[first:stop], steps[stop:]
         self._writer: Writer | None = None
-        self._sizes: dict[str, int] = {}
+        self._sizes: Mapping[str, int] = {}
         self._collected: Array | None = None
 
     def add(self, index: Index, kept: Mapping[str, Kept], block: Array, statistics: Statistics) -> None:
-        """Take one tile of the network's output.
+        """Process one tile of the network's output.
 
-        Raises :class:`ModelError` where it does not have the described shape.
+        Raises :class:`ModelError` if it does not have the described shape.
         """
-        self._check(block)
-        crop = [
-            slice(kept[letter].offset, kept[letter].offset + kept[letter].stop - kept[letter].start)
-            if letter in kept
-            else slice(None)
-            for letter in self.letters
-        ]
+        self._check_shape(block)
+        crop = {letter: (part.offset, part.offset + part.stop - part.start) for letter, part in kept.items()}
         spans = {letter: (part.start, part.stop) for letter, part in kept.items()}
+        block = block[region_of(crop, self.letters)]
         place = _place(spans, self._plan.sizes)
-        block = apply(self._tilewise, self.output.id, block[tuple(crop)], self.letters, statistics, place)
-        if self._rest:
+        block = apply(self._before, self.output.id, block, self.letters, statistics, place)
+        sizes = {**self._sizes_of(block), **self._plan.sizes}
+        if self._on_whole:
             if self._collected is None:
-                self._collected = self._scratch_array(block)
-            self._collected[self._region(spans)] = block
+                dtype = block.dtype if block.dtype.kind == "f" else np.dtype(np.float32)
+                shape = tuple(sizes[letter] for letter in self.letters)
+                self._collected = scratch_array(self._scratch / f"{self.output.id}.npy", dtype, shape)
+            self._collected[region_of(spans, self.letters)] = block
         else:
-            self._write(index, spans, block)
+            self._write(index, spans, block, sizes)
 
     def finish(self, index: Index, statistics: Statistics) -> dict[int, Statistics]:
-        """Do the steps that need the whole sample, once all of its tiles are there.
+        """Apply the steps that need the whole sample, when all of its tiles are there, and write the output.
 
-        Returns what was measured of the output, by the number of the step that needed it.
+        Returns the statistics of the output by the number of the step that needs them.
         """
         measured: dict[int, Statistics] = {}
         if self._collected is None:
             return measured
         array, self._collected = self._collected, None
-        for number, step in enumerate(self._rest):
-            own = [one for one in measures_of(step, self.output.id) if one.tensor == self.output.id]
-            if step.name in SAMPLEWISE:
-                array = apply_samplewise(step, np.asarray(array), self.letters)
-            elif step.name == "softmax":
+        for number, step in enumerate(self._on_whole, len(self._before)):
+            if needs_sample(step, self._plan.kept):
                 array = apply([step], self.output.id, np.asarray(array), self.letters, statistics)
-            elif own:
-                found = measured[len(self._tilewise) + number] = measure(self._chunks_of(array), self.letters, own)
-                statistics = {**statistics, **found}
-                self._in_place(step, array, statistics)
-            elif any(needs_all(later, self.output.id, self._plan) for later in self._rest[number:]):
-                self._in_place(step, array, statistics)
-            else:
-                break
-        else:
-            number = len(self._rest)
-        local = self._rest[number:]
-        for spans in self._pieces(array):
-            place = _place(spans, self._sizes_of(array))
-            block = apply(local, self.output.id, array[self._region(spans)], self.letters, statistics, place)
-            self._write(index, spans, block)
+                continue
+            measures = _own_measures(step, self.output.id)
+            if measures:
+                measured[number] = measure(self._chunks_of(array), self.letters, measures)
+                statistics = {**statistics, **measured[number]}
+            if array.dtype.kind != "f":
+                array = as_floats(array)
+            for spans, block in self._processed([step], array, statistics):
+                array[region_of(spans, self.letters)] = block
+        for spans, block in self._processed(self._after, array, statistics):
+            self._write(index, spans, block, self._sizes_of(array))
         return measured
 
-    def _check(self, block: Array) -> None:
-        expected = [self._expected(letter) for letter in self.letters]
+    def _check_shape(self, block: Array) -> None:
+        expected = [self._expected_size(letter) for letter in self.letters]
         if block.ndim == len(expected) and all(
-            want is None or want == size for want, size in zip(expected, block.shape, strict=True)
+            want in (None, size) for want, size in zip(expected, block.shape, strict=True)
         ):
             return
         promised = "×".join("any" if want is None else str(want) for want in expected)
@@ -117,46 +110,38 @@ class Postprocessor:
             f"description promises {promised} (axes {self.letters}). Description and weights do not belong together."
         )
 
-    def _expected(self, letter: str) -> int | None:
+    def _expected_size(self, letter: str) -> int | None:
         axis = self.output.axis(letter)
         if letter in self._tile:
             return self._tile[letter]
         return axis.size.size if axis is not None and isinstance(axis.size, FixedSize) else None
 
-    def _scratch_array(self, block: Array) -> Array:
-        shape = tuple(
-            self._plan.sizes.get(letter, size) for letter, size in zip(self.letters, block.shape, strict=True)
-        )
-        dtype = block.dtype if block.dtype.kind == "f" else np.dtype(np.float32)
-        path = self._scratch / f"{self.output.id}.npy"
-        return scratch_array(path, dtype, shape)
-
-    def _in_place(self, step: Operation, array: Array, statistics: Statistics) -> None:
+    def _processed(
+        self, steps: Sequence[Operation], array: Array, statistics: Statistics
+    ) -> Iterator[tuple[Spans, Array]]:
+        """Yield all parts of an array with their spans, after some steps."""
+        sizes = self._sizes_of(array)
         for spans in self._pieces(array):
-            region = self._region(spans)
-            place = _place(spans, self._sizes_of(array))
-            array[region] = apply([step], self.output.id, array[region], self.letters, statistics, place)
+            block = array[region_of(spans, self.letters)]
+            yield spans, apply(steps, self.output.id, block, self.letters, statistics, _place(spans, sizes))
 
     def _pieces(self, array: Array, reduced: str | None = None) -> Iterator[Spans]:
         sizes = self._sizes_of(array)
         return pieces(sizes, {letter: (0, size) for letter, size in sizes.items()}, self.letters, reduced)
 
+    def _chunks_of(self, array: Array) -> Callable[[str | None], Iterator[Array]]:
+        return lambda reduced: (array[region_of(spans, self.letters)] for spans in self._pieces(array, reduced))
+
     def _sizes_of(self, array: Array) -> dict[str, int]:
         return dict(zip(self.letters, array.shape, strict=True))
 
-    def _chunks_of(self, array: Array) -> Callable[[str | None], Iterator[Array]]:
-        return lambda reduced: (array[self._region(spans)] for spans in self._pieces(array, reduced))
-
-    def _region(self, spans: Spans) -> tuple[slice, ...]:
-        return tuple(slice(*spans[letter]) if letter in spans else slice(None) for letter in self.letters)
-
-    def _write(self, index: Index, spans: Spans, block: Array) -> None:
-        sizes = dict(zip(self.letters, block.shape, strict=True))
+    def _write(self, index: Index, spans: Spans, block: Array, sizes: Mapping[str, int]) -> None:
+        """Write a block of a sample with ``sizes``, which must be the same for all samples."""
         if self._writer is None:
-            self._sizes = {letter: self._final(letter, size) for letter, size in sizes.items()}
-            self._writer = self._make_writer(self.output, self._sizes, block.dtype)
+            self._sizes = sizes
+            self._writer = self._make_writer(self.output, sizes, block.dtype)
         for letter, size in sizes.items():
-            if letter not in spans and size != self._sizes[letter]:
+            if size != self._sizes[letter]:
                 raise ImageError(
                     f"Output {self.output.id!r} has {self._sizes[letter]} entries along {letter} for the first plane "
                     f"or volume of the image, but {size} for another, so they cannot be stacked. Split the image and "
@@ -164,25 +149,25 @@ class Postprocessor:
                 )
         self._writer.write(index, spans, block)
 
-    def _final(self, letter: str, size: int) -> int:
-        return size if any(step.name in SAMPLEWISE for step in self._rest) else self._plan.sizes.get(letter, size)
-
 
 def numbers_objects(output: TensorSpec, dtype: "np.dtype[Any]") -> bool:
-    """Whether an output may be a label image, whose numbers are those of objects, so that tiles cannot be put together.
+    """Return whether an output may be a label map, whose tiles cannot be put together.
 
-    ``dtype`` is what the network returns. Whole numbers are taken for labels, but for classes, which descriptions
-    list, and for what further steps make something else of.
+    ``dtype`` is the dtype of the network's tensor. Whole numbers count as labels, unless the description lists the
+    values, as for classes, or further steps change them.
     """
     steps = [step for step in output.operations if not step.kwargs.get("keep_floats")]
-    if output.listed or any(step.name != "ensure_dtype" for step in steps):
-        return False
-    return np.dtype(steps[-1].kwargs["dtype"] if steps else dtype).kind in "iu"
+    dtypes = [dtype, *map(target_dtype, steps)]
+    return not output.listed and None not in dtypes and np.dtype(dtypes[-1]).kind in "iu"
 
 
 def needs_all(step: Operation, tensor: str, plan: OutputPlan) -> bool:
-    """Whether a step on the output ``tensor`` cannot be applied to a tile by itself."""
-    return needs_sample(step, plan.kept) or any(one.tensor == tensor for one in measures_of(step, tensor))
+    """Return whether a step on the output ``tensor`` cannot be applied to a tile alone."""
+    return needs_sample(step, plan.kept) or bool(_own_measures(step, tensor))
+
+
+def _own_measures(step: Operation, tensor: str) -> list[Measure]:
+    return [one for one in measures_of(step, tensor) if one.tensor == tensor]
 
 
 def _place(spans: Spans, sizes: Mapping[str, int]) -> Place:

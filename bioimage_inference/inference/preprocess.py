@@ -1,92 +1,89 @@
-"""From an image to what the network takes: statistics of the samples, then every tile processed."""
+"""From an image to the tensors of the network: statistics of the samples, then every tile processed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..array_types import Array, Index, Spans
-from ..model.spec import ModelSpec, Operation, TensorSpec
-from .processing import SAMPLEWISE, apply, needs_sample
-from .sample_reader import Source, padded
-from .samplewise import apply_samplewise
-from .statistics import Measure, Statistics, measure, measures_of, pools_samples
+from ..model.spec import ModelSpec, TensorSpec
+from .operations.dtype_conversion import target_dtype
+from .operations.registry import measures_of, needs_sample
+from .processing import apply
+from .sample_reader import Source, padded, region_of
+from .statistics import Measure, Statistics, measure
 
 
 class Preprocessor:
     """Reads and preprocesses the tiles of one input tensor.
 
-    Statistics are those of the samples as they are read, for every step, as in bioimageio.core 0.11.
+    For every step, statistics are those of the samples before all processing, as in bioimageio.core 0.11.
     """
 
     def __init__(self, tensor: TensorSpec, source: Source, model: ModelSpec) -> None:
         self.tensor, self.source = tensor, source
         self.measures = _measures_of_input(model, tensor.id)
-        last = max((n for n, step in enumerate(tensor.operations) if needs_sample(step, source.domain)), default=-1)
-        self.samplewise, self.tilewise = tensor.operations[: last + 1], tensor.operations[last + 1 :]
-        self._prepared: tuple[Index, Array] | None = None
+        steps = tensor.operations
+        stop = max((number for number, step in enumerate(steps, 1) if needs_sample(step, source.domain)), default=0)
+        self._on_whole, self._on_tiles = steps[:stop], steps[stop:]
+        self._whole: tuple[Index, Array] | None = None
 
     def measure(self, indices: Sequence[Index], pooled: bool) -> Statistics:
-        """Statistics of these samples: those that pool the samples of the image, or those of a sample alone."""
-        wanted = [one for one in self.measures if pools_samples(one) == pooled]
-
-        def chunks(reduced: str | None) -> Iterator[Array]:
-            return self.source.chunks(indices, reduced)
-
-        return measure(chunks, self.source.letters, wanted)
+        """Return statistics of these samples: those of all samples together, or those of a sample alone."""
+        measures = [one for one in self.measures if one.pooled == pooled]
+        return measure(partial(self.source.chunks, indices), self.source.letters, measures)
 
     def tile(self, index: Index, spans: Spans, statistics: Statistics) -> Array:
-        """The region ``spans`` of a sample as the network takes it, with the tensor's axes."""
-        if not self.samplewise:
-            block = self.source.read(index, spans)
+        """Return the region ``spans`` of a sample as input of the network, with the tensor's axes."""
+        source = self.source
+        if self._on_whole:
+            whole = self._processed_whole(index, statistics)
+            sizes = dict(zip(source.letters, whole.shape, strict=True))
+            block = padded(
+                lambda inner: whole[region_of(inner, source.letters)], source.letters, sizes, source.padding, spans
+            )
         else:
-            whole = self._whole(index, statistics)
-            sizes = dict(zip(self.source.letters, whole.shape, strict=True))
+            block = source.read(index, spans)
+        return apply(self._on_tiles, self.tensor.id, block, source.letters, statistics, source.place(spans))
 
-            def inside(inner: Spans) -> Array:
-                return whole[tuple(slice(*inner.get(letter, (0, sizes[letter]))) for letter in self.source.letters)]
-
-            block = padded(inside, self.source.letters, sizes, self.source.padding, spans)
-        return apply(self.tilewise, self.tensor.id, block, self.source.letters, statistics, self.source.place(spans))
-
-    def _whole(self, index: Index, statistics: Statistics) -> Array:
-        """A sample after the last step that needs all of it at once."""
-        if self._prepared is None or self._prepared[0] != index:
-            array, letters = self.source.read(index, {}), self.source.letters
+    def _processed_whole(self, index: Index, statistics: Statistics) -> Array:
+        """Return a sample after the last step that needs all of it, computed once for all of its tiles."""
+        if self._whole is None or self._whole[0] != index:
             place = self.source.place({letter: (0, size) for letter, size in self.source.matched.sizes.items()})
-            for step in self.samplewise:
-                if step.name in SAMPLEWISE:
-                    array = apply_samplewise(step, array, letters)
-                else:
-                    array = apply([step], self.tensor.id, array, letters, statistics, place)
-            self._prepared = index, array
-        return self._prepared[1]
+            array = self.source.read(index, {})
+            array = apply(self._on_whole, self.tensor.id, array, self.source.letters, statistics, place)
+            self._whole = index, array
+        return self._whole[1]
 
 
 def _measures_of_input(model: ModelSpec, tensor_id: str) -> tuple[Measure, ...]:
-    """What any step of the model needs to know of an input."""
-    wanted = [
+    """Return the statistics of an input that any step of the model needs."""
+    measures = [
         one
         for tensor in (*model.inputs, *model.outputs)
         for step in tensor.operations
         for one in measures_of(step, tensor.id)
         if one.tensor == tensor_id
     ]
-    return tuple(dict.fromkeys(wanted))
+    return tuple(dict.fromkeys(measures))
 
 
 def remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index]) -> list[str]:
-    """What the user should know of the values of an image: numbers that are none, a range the model does not expect.
+    """Return remarks on the values of an image: not finite, or outside of the range that the model declares.
 
-    Integer images whose type cannot leave the expected range are not looked at.
+    The values of an integer image whose type cannot leave the declared range are not read.
     """
     dtype, name = source.matched.image.dtype, source.matched.image.name
-    low, high, integer = _expected(tensor)
+    low, high, integer = _declared_range(tensor)
+    low_words, high_words = ("any" if limit is None else f"{limit:g}" for limit in (low, high))
+    low, high = -np.inf if low is None else low, np.inf if high is None else high
+    if dtype.kind == "b":
+        return []
     if dtype.kind in "iu":
         limits = np.iinfo(dtype.name)
-        if (low is None or low <= limits.min) and (high is None or high >= limits.max):
+        if low <= limits.min and high >= limits.max:
             return []
-    elif dtype.kind == "b":
-        return []
     survey = _survey(source.chunks(indices))
     found = []
     if survey.nan or survey.infinite:
@@ -98,12 +95,10 @@ def remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index]) -> lis
             f"{counted}. They are left out of the statistics, but the network sees them: its output is not a number "
             "around them. Replace them in the image."
         )
-    below, above = low is not None and survey.low < low, high is not None and survey.high > high
-    if below or above:
+    if survey.low < low or survey.high > high:
         found.append(
-            f"The values of {name} go from {survey.low:g} to {survey.high:g}, but the model declares "
-            f"{'any' if low is None else f'{low:g}'} to {'any' if high is None else f'{high:g}'} for its input "
-            f"{tensor.id!r}. {_consequence(tensor)}"
+            f"The values of {name} go from {survey.low:g} to {survey.high:g}, but the model declares {low_words} to "
+            f"{high_words} for its input {tensor.id!r}. {_consequence(tensor)}"
         )
     elif integer and survey.fractional:
         found.append(
@@ -114,40 +109,39 @@ def remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index]) -> lis
 
 
 def _consequence(tensor: TensorSpec) -> str:
-    last = tensor.operations[-1] if tensor.operations else None
-    if last is not None and _is_integer(last) and all(step.name == "ensure_dtype" for step in tensor.operations):
+    """Return what happens to values outside of the declared range."""
+    targets = [target_dtype(step) for step in tensor.operations]
+    if targets and None not in targets and targets[-1] is not None and targets[-1].kind in "iu":
         return (
             "The network takes whole numbers in that range: decimals are cut off, values beyond it set to its limits."
         )
     return "They are processed as they are; scale the image if the result looks wrong."
 
 
-def _expected(tensor: TensorSpec) -> tuple[float | None, float | None, bool]:
-    """Lowest and highest value that a model declares for an input, and whether they are whole numbers."""
+def _declared_range(tensor: TensorSpec) -> tuple[float | None, float | None, bool]:
+    """Return the lowest and highest value that a model declares for an input, and whether they are whole numbers."""
     low, high = tensor.data_range
-    types = [np.dtype(tensor.dtype)]
-    types += [np.dtype(step.kwargs["dtype"]) for step in tensor.operations[:1] if step.name == "ensure_dtype"]
-    integers = [np.iinfo(dtype) for dtype in types if dtype.kind in "iu"]
+    types = [np.dtype(tensor.dtype), *map(target_dtype, tensor.operations[:1])]
+    integers = [np.iinfo(dtype) for dtype in types if dtype is not None and dtype.kind in "iu"]
     if integers:
         low = max(limits.min for limits in integers) if low is None else low
         high = min(limits.max for limits in integers) if high is None else high
     return low, high, bool(integers)
 
 
-def _is_integer(step: Operation) -> bool:
-    return step.name == "ensure_dtype" and np.dtype(step.kwargs["dtype"]).kind in "iu"
-
-
+@dataclass
 class _Survey:
-    """Range of the finite values, and how many are none."""
+    """Range of the finite values, how many values are not finite, and whether any has decimals."""
 
-    def __init__(self) -> None:
-        self.low, self.high = np.inf, -np.inf
-        self.nan = self.infinite = self.count = 0
-        self.fractional = False
+    low: float = np.inf
+    high: float = -np.inf
+    count: int = 0
+    nan: int = 0
+    infinite: int = 0
+    fractional: bool = False
 
 
-def _survey(chunks: Iterator[Array]) -> _Survey:
+def _survey(chunks: Iterable[Array]) -> _Survey:
     survey = _Survey()
     for chunk in chunks:
         survey.count += chunk.size

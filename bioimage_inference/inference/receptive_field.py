@@ -18,8 +18,8 @@ from ..network.tile_tensors import Inputs
 from ..network.torch_network import Network
 from ..tiling.axis import legal_size
 from ..tiling.links import TILED, Link, leading_input, links
-from .processing import SAMPLEWISE, apply
-from .statistics import measures_of
+from .operations.registry import measures_of, needs_sample, operation_of
+from .processing import apply
 
 TOLERANCE = 1e-5
 """Changes of up to this part of the output's range do not count."""
@@ -217,18 +217,14 @@ class _Probe:
 
 
 def _smooth_steps(output: TensorSpec) -> list[Operation]:
-    """The first steps of the postprocessing, as far as each works at one place and its result shows small changes."""
-    return list(takewhile(lambda step: _is_smooth(step, output), output.operations))
+    """Return the first steps of the postprocessing that work on one pixel alone and show small changes."""
+    others = output.letters.replace("c", "")
 
+    def is_smooth(step: Operation) -> bool:
+        is_local = not needs_sample(step, others) and not measures_of(step, output.id)
+        return is_local and operation_of(step).is_continuous(step.kwargs)
 
-def _is_smooth(step: Operation, output: TensorSpec) -> bool:
-    if step.name == "ensure_dtype":
-        return bool(step.kwargs.get("keep_floats")) or np.dtype(step.kwargs["dtype"]).kind == "f"
-    return (
-        step.name not in (*SAMPLEWISE, "binarize")
-        and not measures_of(step, output.id)
-        and not (step.name == "softmax" and step.kwargs.get("axis", "c") != "c")
-    )
+    return list(takewhile(is_smooth, output.operations))
 
 
 def _drawn(array: Array, letters: str, shape: Sequence[int], random: np.random.Generator) -> Array:

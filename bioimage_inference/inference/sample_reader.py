@@ -1,4 +1,4 @@
-"""One input tensor as the engine reads it: any region of any sample, padded where it lies beyond the image."""
+"""Any region of any sample of one input tensor, padded where it lies beyond the image."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -10,17 +10,25 @@ from ..model.spec import Padding
 from ..tiling.border import OUTSIDE, border_indices
 from .processing import Place
 
-# A sample up to this many bytes is read once and kept; larger ones are read region by region.
+# A sample up to this many bytes is read once and kept; a larger one is read region by region.
 _KEEP_BYTES = 128 << 20
-# Passes over a sample take pieces of about this many pixels.
+# A pass over a sample takes pieces of about this many pixels.
 _CHUNK_PIXELS = 1 << 21
+
+
+def region_of(spans: Spans, letters: str) -> tuple[slice, ...]:
+    """Return the index of the region ``spans`` in an array with axes ``letters``; other axes are taken whole."""
+    return tuple(slice(*spans[letter]) if letter in spans else slice(None) for letter in letters)
 
 
 def padded(
     read: Callable[[Spans], Array], letters: str, sizes: Mapping[str, int], padding: Padding, spans: Spans
 ) -> Array:
-    """Read ``spans`` of something with ``sizes`` pixels along each of ``letters``; places beyond it are padded."""
-    inner, places = {}, {}
+    """Return the region ``spans`` of an array with axes ``letters`` and ``sizes``, padded beyond its border.
+
+    ``read`` returns a region inside of the border.
+    """
+    inner, outer = {}, {}
     for letter, (start, stop) in spans.items():
         if start >= 0 and stop <= sizes[letter]:
             inner[letter] = (start, stop)
@@ -29,9 +37,9 @@ def padded(
         used = indices[indices != OUTSIDE]
         first, last = (int(used.min()), int(used.max())) if used.size else (0, 0)
         inner[letter] = (first, last + 1)
-        places[letter] = np.where(indices == OUTSIDE, OUTSIDE, indices - first)
+        outer[letter] = np.where(indices == OUTSIDE, OUTSIDE, indices - first)
     block = read(inner)
-    for letter, indices in places.items():
+    for letter, indices in outer.items():
         axis = letters.index(letter)
         block = block.take(indices, axis=axis, mode="clip")
         outside = indices == OUTSIDE
@@ -43,7 +51,7 @@ def padded(
 def pieces(
     sizes: Mapping[str, int], spans: Spans, letters: str, reduced: str | None = None, pixels: int = _CHUNK_PIXELS
 ) -> Iterator[Spans]:
-    """Cut ``spans`` into parts of about ``pixels``, along one of the axes ``reduced`` (``None``: any of ``spans``)."""
+    """Yield parts of ``spans`` of about ``pixels``, cut along one of the axes ``reduced`` (``None``: any of them)."""
     extents = {letter: stop - start for letter, (start, stop) in spans.items()}
     total = int(np.prod([extents.get(letter, sizes[letter]) for letter in letters]))
     allowed = [letter for letter in letters if letter in extents and (reduced is None or letter in reduced)]
@@ -51,7 +59,7 @@ def pieces(
     if count <= 1 or not allowed:
         yield spans
         return
-    # the first axis is the slowest in most files, so that parts along it lie together
+    # the first axis is the slowest in most files, so that the pixels of a part lie together
     cut = next((letter for letter in allowed if extents[letter] >= count), max(allowed, key=extents.__getitem__))
     start, stop = spans[cut]
     length = -(-(stop - start) // count)
@@ -62,8 +70,8 @@ def pieces(
 class Source:
     """The samples of one input tensor.
 
-    ``domain`` gives (start, stop) along each axis that may be cut: what the statistics are of. It is the image, or
-    the image with its mirrored border.
+    ``domain`` gives (start, stop) along each axis that tiles may cut: the pixels that statistics cover. They are the
+    image, or the image with its mirrored border.
     """
 
     def __init__(self, matched: AxisMapping, padding: Padding, domain: Spans) -> None:
@@ -73,8 +81,8 @@ class Source:
         self._whole: Array | None = None
 
     def read(self, index: Index, spans: Spans) -> Array:
-        """The region ``spans`` of a sample, with the tensor's axes and the image's dtype."""
-        index = self._own(index)
+        """Return the region ``spans`` of a sample, with the tensor's axes and the image's dtype."""
+        index = self._own_index(index)
 
         def inside(inner: Spans) -> Array:
             return self._inside(index, inner)
@@ -82,26 +90,26 @@ class Source:
         return padded(inside, self.letters, self.matched.sizes, self.padding, spans)
 
     def place(self, spans: Spans) -> Place:
-        """Which pixels of the image, and of :attr:`domain`, a region shows; padding takes the nearest."""
-        found = {}
+        """Return which pixels of the image, and of :attr:`domain`, a region shows; padding shows the nearest pixels."""
+        place = {}
         for letter, (start, stop) in spans.items():
             size = self.matched.sizes[letter]
             first, last = self.domain.get(letter, (0, size))
             mode = "edge" if self.padding.mode == "constant" else self.padding.mode
-            found[letter] = {
+            place[letter] = {
                 last - first: np.arange(start - first, stop - first).clip(0, last - first - 1),
                 size: border_indices(start, stop, size, mode),
             }
-        return found
+        return place
 
     def chunks(self, indices: Sequence[Index], reduced: str | None = None) -> Iterator[Array]:
-        """The domain of some samples in parts, cut along one of the axes ``reduced`` (``None``: any)."""
-        for index in dict.fromkeys(self._own(index) for index in indices):
+        """Yield the domain of some samples in parts, cut along one of the axes ``reduced`` (``None``: any axis)."""
+        for index in dict.fromkeys(map(self._own_index, indices)):
             for spans in pieces(self.matched.sizes, self.domain, self.letters, reduced):
                 yield self.read(index, spans)
 
-    def _own(self, index: Index) -> Index:
-        """An image without the samples of the leading one is the same for all of them."""
+    def _own_index(self, index: Index) -> Index:
+        """Return the index in this image, which may have a single sample for all samples of the leading image."""
         return index if self.matched.samples else ()
 
     def _inside(self, index: Index, spans: Spans) -> Array:
@@ -111,4 +119,4 @@ class Source:
                 self._whole = self.matched.read(index, {})
         if self._whole is None:
             return self.matched.read(index, spans)
-        return self._whole[tuple(slice(*spans[letter]) if letter in spans else slice(None) for letter in self.letters)]
+        return self._whole[region_of(spans, self.letters)]

@@ -1,9 +1,9 @@
-"""Statistics of a whole sample, or of several, in streaming passes: mean and standard deviation, exact quantiles.
+"""Statistics of whole samples in streaming passes: mean and standard deviation, exact quantiles.
 
-Values that are no finite numbers (NaN, infinite) are left out.
+NaN and infinite values are left out.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -12,92 +12,83 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..array_types import Array
-from ..model.spec import Operation
 
 Chunks = Callable[[str | None], Iterator[Array]]
-"""Given the letters of the axes that are reduced (``None`` for all), yields a tensor cut along these only."""
+"""Given the letters of the reduced axes (``None``: all axes), yields a tensor cut along these axes only."""
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Mean and standard deviation over ``axes`` (letters; ``None`` for all, and for all samples of the image)."""
+class _TensorMeasure:
+    """A statistic of ``tensor`` over the axes with the letters ``axes``.
+
+    ``None`` stands for all axes, and for all samples of the image together.
+    """
 
     tensor: str
     axes: str | None
 
+    @property
+    def pooled(self) -> bool:
+        """Whether the statistic covers all samples of the image together, as with the batch axis among its axes."""
+        return self.axes is None or "b" in self.axes
+
 
 @dataclass(frozen=True)
-class Quantile:
-    """The quantile ``q`` (0 … 1) over ``axes``; ``method`` as in :func:`numpy.quantile`."""
+class Moments(_TensorMeasure):
+    """Mean and standard deviation."""
 
-    tensor: str
-    axes: str | None
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the values, for the record of a run."""
+        return "mean", "standard deviation"
+
+
+@dataclass(frozen=True)
+class Quantile(_TensorMeasure):
+    """The quantile ``q`` (0 … 1); ``method`` as in :func:`numpy.quantile`."""
+
     q: float
     method: Literal["linear", "inverted_cdf"] = "linear"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of the value, for the record of a run."""
+        return (f"percentile {100 * self.q:g}",)
 
-_HISTOGRAM_BYTES = 128 << 20
-"""Memory for the histograms of quantiles: 256 histograms of 16 bits, as for 64 channels with two percentiles."""
 
 Measure = Moments | Quantile
 Statistics = Mapping[Measure, tuple[Array, ...]]
 
-
-def pools_samples(measure: Measure) -> bool:
-    """Whether a measure is of all samples of the image together, as with the batch axis among its axes."""
-    return measure.axes is None or "b" in measure.axes
-
-
-def measures_of(operation: Operation, tensor: str) -> tuple[Measure, ...]:
-    """What an operation on ``tensor`` must know of the whole sample, in the order in which it uses them."""
-    kwargs = operation.kwargs
-    axes: str | None = kwargs.get("axes")
-    match operation.name:
-        case "zero_mean_unit_variance":
-            return (Moments(tensor, axes),)
-        case "scale_mean_variance":
-            return Moments(tensor, axes), Moments(kwargs["reference_tensor"], axes)
-        case "scale_range":
-            of = kwargs.get("reference_tensor") or tensor
-            low, high = kwargs.get("min_percentile", 0.0), kwargs.get("max_percentile", 100.0)
-            return Quantile(of, axes, low / 100), Quantile(of, axes, high / 100)
-        case "clip":
-            # spec: the percentiles of one sample are values that occur in it
-            method: Literal["linear", "inverted_cdf"] = "linear" if axes is None or "b" in axes else "inverted_cdf"
-            return tuple(
-                Quantile(tensor, axes, kwargs[key] / 100, method)
-                for key in ("min_percentile", "max_percentile")
-                if kwargs.get(key) is not None
-            )
-        case _:
-            return ()
+# Memory for the histograms of quantiles: 256 histograms of 16 bits, enough for 64 channels with two percentiles.
+_HISTOGRAM_BYTES = 128 << 20
 
 
 def measure(chunks: Chunks, letters: str, measures: Sequence[Measure]) -> dict[Measure, tuple[Array, ...]]:
-    """Compute measures of one tensor from its chunks, arrays with the axes ``letters``.
+    """Compute measures of one tensor from its chunks, which are arrays with the axes ``letters``.
 
-    Every value keeps the reduced axes with length 1, so that it broadcasts: (mean, standard deviation) in float64 for
-    moments, (value,) for quantiles.
+    Moments give (mean, standard deviation) in float64, quantiles give (value,). Every value keeps the reduced axes
+    with length 1, so that it broadcasts with the tensor.
     """
     found: dict[Measure, tuple[Array, ...]] = {}
-    for wanted in dict.fromkeys(measures):
-        if isinstance(wanted, Moments):
-            found[wanted] = _moments(chunks(wanted.axes), _reduced(letters, wanted.axes))
-    quantiles = [wanted for wanted in dict.fromkeys(measures) if isinstance(wanted, Quantile)]
-    for axes in dict.fromkeys(wanted.axes for wanted in quantiles):
-        together = [wanted for wanted in quantiles if wanted.axes == axes]
+    quantiles: dict[str | None, list[Quantile]] = {}
+    for one in dict.fromkeys(measures):
+        if isinstance(one, Moments):
+            found[one] = _moments(chunks(one.axes), _reduced(letters, one.axes))
+        else:
+            quantiles.setdefault(one.axes, []).append(one)
+    for axes, together in quantiles.items():
         values = _quantiles(partial(chunks, axes), _reduced(letters, axes), together)
-        found.update({wanted: (value,) for wanted, value in zip(together, values, strict=True)})
+        found.update({one: (value,) for one, value in zip(together, values, strict=True)})
     return found
 
 
 def _reduced(letters: str, axes: str | None) -> tuple[int, ...]:
-    """Dimensions to reduce; the batch axis of a chunk holds one sample, or all when samples are pooled."""
+    """Return the dimensions to reduce. The batch axis of a chunk holds one sample, or all samples if pooled."""
     return tuple(n for n, letter in enumerate(letters) if axes is None or letter in axes)
 
 
 def _moments(chunks: Iterator[Array], reduced: tuple[int, ...]) -> tuple[Array, Array]:
-    """Mean and standard deviation in float64, chunks combined after Chan, Golub & LeVeque (1983)."""
+    """Return mean and standard deviation in float64. Chunks are combined after Chan, Golub & LeVeque (1983)."""
     count = mean = squares = np.zeros(())
     for chunk in chunks:
         block = chunk.astype(np.float64)
@@ -119,64 +110,57 @@ def _moments(chunks: Iterator[Array], reduced: tuple[int, ...]) -> tuple[Array, 
 
 
 def _quantiles(
-    chunks: Callable[[], Iterator[Array]], reduced: tuple[int, ...], wanted: Sequence[Quantile]
+    chunks: Callable[[], Iterator[Array]], reduced: tuple[int, ...], quantiles: Sequence[Quantile]
 ) -> list[Array]:
-    """Exact quantiles by radix selection: a pass for every 16 bits of the values, whatever the size of the image.
+    """Return exact quantiles by radix selection: one pass for every 16 bits of the values, for images of any size.
 
-    Where there are many groups, a pass is for fewer bits, so that the histograms stay small.
+    With many groups, a pass covers fewer bits, so that the histograms stay small.
     """
     first = next(chunks())
     groups_shape = tuple(1 if n in reduced else size for n, size in enumerate(first.shape))
     groups = int(np.prod(groups_shape))
-    # each quantile lies between two ranks
-    selection = _Selection(lambda: _keys(chunks, reduced, groups), first.dtype, groups, 2 * len(wanted))
-    lower, upper, weight = [], [], []
-    for quantile in wanted:
-        below, above, share = selection.ranks(quantile)
-        lower.append(below)
-        upper.append(above)
-        weight.append(share)
+    # a quantile lies between two ranks
+    selection = _Selection(lambda: _groups(chunks, reduced, groups), first.dtype, groups, 2 * len(quantiles))
+    lower, upper, weights = zip(*map(selection.ranks, quantiles), strict=True)
     values = selection.select(np.stack([*lower, *upper])).astype(np.float64)
-    result = []
-    for n in range(len(wanted)):
-        low, high = values[n], values[n + len(wanted)]
-        result.append((low + (high - low) * weight[n]).reshape(groups_shape))
-    return result
+    low, high = np.split(values, 2)
+    return [
+        (one + (other - one) * weight).reshape(groups_shape)
+        for one, other, weight in zip(low, high, weights, strict=True)
+    ]
 
 
-def _keys(chunks: Callable[[], Iterator[Array]], reduced: tuple[int, ...], groups: int) -> Iterator[tuple[int, Array]]:
-    """For every chunk and group (index of what is not reduced) the values as a flat array, the finite ones."""
+def _groups(
+    chunks: Callable[[], Iterator[Array]], reduced: tuple[int, ...], groups: int
+) -> Iterator[tuple[int, Array]]:
+    """Yield (group, finite values) for every chunk. A group is an index into the axes that are not reduced."""
     for chunk in chunks():
         kept = [n for n in range(chunk.ndim) if n not in reduced]
         flat = chunk.transpose([*kept, *reduced]).reshape(groups, -1)
-        for group in range(groups):
-            values = flat[group]
+        for group, values in enumerate(flat):
             yield group, values[np.isfinite(values)] if values.dtype.kind == "f" else values
 
 
-def _digit(bits: int, histograms: int) -> int:
-    """Return how many bits of a value each pass looks at: as many as the memory for so many histograms allows."""
-    fits = (digit for digit in (16, 8, 4, 2) if digit <= bits and histograms * (8 << digit) <= _HISTOGRAM_BYTES)
-    return next(fits, 1)
-
-
 class _Selection:
-    """Order statistics of groups of values that are read several times but never held."""
+    """Order statistics of groups of values. The values are read several times and never kept."""
 
     def __init__(
         self, values: Callable[[], Iterator[tuple[int, Array]]], dtype: np.dtype[Any], groups: int, ranks: int
     ) -> None:
         self.values, self.dtype, self.groups = values, dtype, groups
         self.bits = dtype.itemsize * 8
-        self.digit = _digit(self.bits, groups * ranks)
-        self.top = self._histogram({group: [()] for group in range(groups)})
-        self.counts = np.array([self.top[group, ()].sum() for group in range(groups)])
+        self.digit = _bits_per_pass(self.bits, groups * ranks)
+        self.top = self._histograms({group: [0] for group in range(groups)}, 0)
+        self.counts = np.array([self.top[group, 0].sum() for group in range(groups)])
 
     def ranks(self, quantile: Quantile) -> tuple[Array, Array, Array]:
-        """Ranks below and above a quantile in each group, and the share of the one above (Hyndman & Fan 1996)."""
+        """Return, for each group, the ranks below and above a quantile and the weight of the upper rank.
+
+        The definitions are those of Hyndman & Fan (1996).
+        """
         last = np.maximum(self.counts - 1, 0)
         if quantile.method == "inverted_cdf":
-            # numpy rounds to the rank like this, too
+            # numpy.quantile rounds to the rank in the same way
             rank = np.clip(np.ceil(self.counts * quantile.q) - 1, 0, last).astype(np.int64)
             return rank, rank, np.zeros(self.groups)
         place = last * quantile.q
@@ -184,34 +168,27 @@ class _Selection:
         return below, np.minimum(below + 1, last), place - below
 
     def select(self, ranks: NDArray[np.int64]) -> Array:
-        """Values at ``ranks`` (quantiles × groups)."""
-        prefixes: dict[tuple[int, int], tuple[int, ...]] = {
-            (n, group): () for n in range(len(ranks)) for group in range(self.groups)
-        }
-        rest = {key: int(ranks[key]) for key in prefixes}
+        """Return the values at ``ranks`` (quantiles × groups)."""
+        rest = {place: int(rank) for place, rank in np.ndenumerate(ranks)}
+        prefixes = dict.fromkeys(rest, 0)  # the bits of each value that are known
         histograms = self.top
-        for digit in range(self.bits // self.digit):
-            if digit:
-                histograms = self._histogram(
-                    {group: sorted({prefixes[n, group] for n in range(len(ranks))}) for group in range(self.groups)}
-                )
-            for n, group in prefixes:
-                cumulated = np.cumsum(histograms[group, prefixes[n, group]])
-                place = int(np.searchsorted(cumulated, rest[n, group], side="right"))
-                place = min(place, len(cumulated) - 1)
-                rest[n, group] -= int(cumulated[place - 1]) if place else 0
-                prefixes[n, group] = (*prefixes[n, group], place)
-        keys = np.zeros(ranks.shape, dtype=f"u{self.dtype.itemsize}")
-        for key, prefix in prefixes.items():
-            value = 0
-            for digit in prefix:
-                value = (value << self.digit) | digit
-            keys[key] = value
+        for known in range(0, self.bits, self.digit):
+            if known:
+                by_group: dict[int, set[int]] = {}
+                for (_, group), prefix in prefixes.items():
+                    by_group.setdefault(group, set()).add(prefix)
+                histograms = self._histograms(by_group, known)
+            for place, prefix in prefixes.items():
+                cumulated = np.cumsum(histograms[place[1], prefix])
+                digit = min(int(np.searchsorted(cumulated, rest[place], side="right")), len(cumulated) - 1)
+                rest[place] -= int(cumulated[digit - 1]) if digit else 0
+                prefixes[place] = prefix << self.digit | digit
+        keys = np.array(list(prefixes.values()), f"u{self.dtype.itemsize}").reshape(ranks.shape)
         return _from_keys(keys, self.dtype)
 
-    def _histogram(self, prefixes: Mapping[int, Sequence[tuple[int, ...]]]) -> dict[tuple[int, tuple[int, ...]], Array]:
-        """Histogram of the digit that follows each prefix, for each group."""
-        found: dict[tuple[int, tuple[int, ...]], Array] = {
+    def _histograms(self, prefixes: Mapping[int, Collection[int]], known: int) -> dict[tuple[int, int], Array]:
+        """Return the histogram of the next digit for each group and each prefix, which is ``known`` bits long."""
+        found = {
             (group, prefix): np.zeros(1 << self.digit, dtype=np.int64)
             for group, wanted in prefixes.items()
             for prefix in wanted
@@ -219,21 +196,21 @@ class _Selection:
         for group, values in self.values():
             keys = _to_keys(values)
             for prefix in prefixes[group]:
-                done = len(prefix) * self.digit
-                chosen = keys
-                if prefix:
-                    head = 0
-                    for digit in prefix:
-                        head = (head << self.digit) | digit
-                    chosen = keys[keys >> np.array(self.bits - done, keys.dtype) == head]
-                digits = (chosen >> np.array(self.bits - done - self.digit, keys.dtype)).astype(np.uint16)
+                chosen = keys[keys >> (self.bits - known) == prefix] if known else keys
+                digits = (chosen >> (self.bits - known - self.digit)).astype(np.uint16)
                 digits &= np.uint16((1 << self.digit) - 1)
-                found[group, prefix] += np.bincount(digits.ravel(), minlength=1 << self.digit)
+                found[group, prefix] += np.bincount(digits, minlength=1 << self.digit)
         return found
 
 
+def _bits_per_pass(bits: int, histograms: int) -> int:
+    """Return how many bits of a value each pass covers: as many as the memory for so many histograms allows."""
+    fits = (digit for digit in (16, 8, 4, 2) if digit <= bits and histograms * (8 << digit) <= _HISTOGRAM_BYTES)
+    return next(fits, 1)
+
+
 def _to_keys(values: Array) -> Array:
-    """Unsigned integers that sort as the values do (floats by their bits, as in radix sorts)."""
+    """Return unsigned integers in the order of the values; floats are ordered by their bits, as in radix sorts."""
     if values.dtype.kind == "b":
         return values.astype(np.uint8)
     unsigned = np.dtype(f"u{values.dtype.itemsize}")
@@ -246,7 +223,7 @@ def _to_keys(values: Array) -> Array:
 
 
 def _from_keys(keys: Array, dtype: np.dtype[Any]) -> Array:
-    """The values of :func:`_to_keys` again."""
+    """Return the values that belong to keys: the inverse of :func:`_to_keys`."""
     top = np.array(1 << (keys.dtype.itemsize * 8 - 1), keys.dtype)
     if dtype.kind in "ub":
         return keys

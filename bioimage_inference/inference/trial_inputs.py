@@ -10,9 +10,10 @@ from ..network.tile_tensors import Inputs
 from ..tiling.axis import legal_size
 from ..tiling.links import TILED, Link, links
 from ..tiling.plan import Tile
+from .operations.dtype_conversion import target_dtype
+from .operations.registry import needs_sample
 from .planning import Prepared
 from .preprocess import Preprocessor
-from .processing import needs_sample
 from .sample_reader import Source
 from .statistics import Statistics
 
@@ -33,8 +34,8 @@ def blank(model: ModelSpec, prepared: Prepared, sizes: Mapping[str, Mapping[str,
     def zeros(tensor: TensorSpec) -> Array:
         tile = {letter: stop - start for letter, (start, stop) in read[tensor.id].items()}
         shape = {**prepared.matched[tensor.id].sizes, **tile, **(sizes or {}).get(tensor.id, {})}
-        casts = [step.kwargs["dtype"] for step in tensor.operations[-1:] if step.name == "ensure_dtype"]
-        return np.zeros([shape[letter] for letter in tensor.letters], *casts or ["float32"])
+        dtype = target_dtype(tensor.operations[-1]) if tensor.operations else None
+        return np.zeros([shape[letter] for letter in tensor.letters], dtype or np.float32)
 
     return [zeros(tensor) if tensor.id in prepared.matched else None for tensor in model.inputs]
 

@@ -1,55 +1,47 @@
-"""From the YAML of a description to a :class:`ModelSpec`.
+"""Turns the YAML of a description, or what the user says of bare weights, into a :class:`ModelSpec`.
 
-Tensors and their processing are validated by ``bioimageio.spec``, each for itself: what inference does not need
-(covers, licence, documentation) cannot make a model unusable.
+``bioimageio.spec`` validates the tensors and their processing. All other entries are read as they are: a wrong
+licence, cover or citation does not make a model unusable.
 """
 
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, UsageError
+from ..image.axes import axis_id
+from . import rdf_v0_4, rdf_v0_5
 from .spec import (
+    PYTORCH_FORMATS,
     Architecture,
     Axis,
     Citation,
     FixedSize,
+    FreeSize,
     ModelSpec,
     Operation,
     ReferencedSize,
-    StepSize,
     TensorSpec,
     WeightsEntry,
-    WeightsFormat,
 )
-from .tensor_rules import Tensors, relate_plain_sizes
+from .tensor_rules import Tensors, check_tensors, relate_plain_sizes
 
 Content = Mapping[str, Any]
-Node = TypeVar("Node")
 
-# Names of the formats that PyTorch loads, in our order of preference: TorchScript brings no code of its own.
-_PYTORCH: tuple[tuple[str, WeightsFormat], ...] = (
-    ("torchscript", "torchscript"),
-    ("pytorch_script", "torchscript"),  # its name up to format 0.3
-    ("pytorch_state_dict", "pytorch_state_dict"),
-)
+_READERS = {"0.3": rdf_v0_4.read_tensors, "0.4": rdf_v0_4.read_tensors, "0.5": rdf_v0_5.read_tensors}
 
 
 def read_description(content: Content, root: Path, sha256: str | None = None) -> ModelSpec:
-    """Read a parsed description, whose file names are relative to ``root``.
+    """Return the facts of a parsed description, whose file names are relative to ``root``.
 
-    Raises :class:`ModelError` where inputs, outputs, processing or weights are not understood.
+    Raises :class:`ModelError` where inputs, outputs, processing or weights are not valid.
     """
-    version = str(content.get("format_version", ""))
     if content.get("type", "model") != "model":
         raise ModelError(
             f"The description is of a {content['type']!r}, not of a model. Give the package of a model, "
             "as downloaded from bioimage.io."
         )
-    tensors = read_tensors(content)
-    _check_tensors(tensors)
-    tensors = relate_plain_sizes(tensors)
+    tensors = _read_tensors(content)
     weights = content.get("weights")
     if not isinstance(weights, Mapping) or not weights:
         raise ModelError("The description lists no weights. Download the complete package of the model.")
@@ -57,147 +49,65 @@ def read_description(content: Content, root: Path, sha256: str | None = None) ->
         name=str(content.get("name") or content.get("id") or "model"),
         inputs=tensors.inputs,
         outputs=tensors.outputs,
-        weights=_read_weights(weights, content),
+        weights=tuple(_read_weights(weights, content)),
         root=root,
         id=_model_id(content),
         version=str(content["version"]) if content.get("version") is not None else None,
-        format_version=version,
+        format_version=str(content.get("format_version", "")),
         description=str(content.get("description") or ""),
-        licence=str(content["license"]) if content.get("license") else None,
-        authors=tuple(_names(content.get("authors"))),
-        citations=tuple(_citations(content.get("cite"))),
+        licence=_text(content.get("license")),
+        authors=tuple(str(_name(author)) for author in _list(content.get("authors"))),
+        citations=tuple(
+            Citation(str(entry.get("text") or ""), _text(entry.get("doi")), _text(entry.get("url")))
+            for entry in _list(content.get("cite"))
+            if isinstance(entry, Mapping)
+        ),
         tags=tuple(str(tag) for tag in _list(content.get("tags"))),
         documentation=_source(content.get("documentation")),
-        other_weights=tuple(name for name in weights if name not in dict(_PYTORCH)),
+        other_weights=tuple(name for name in weights if name not in PYTORCH_FORMATS),
         sha256=sha256,
         notes=tensors.notes,
     )
 
 
-def read_tensors(content: Content) -> Tensors:
-    """Inputs and outputs of a parsed description. Raises :class:`ModelError` where they are not valid."""
-    version = str(content.get("format_version", ""))
+def _read_tensors(content: Content) -> Tensors:
     for key in ("inputs", "outputs"):
         if not isinstance(content.get(key), Sequence) or not content[key]:
             raise ModelError(f"The description has no list of {key}; it is incomplete. Download the model again.")
-    from bioimageio.spec import ValidationContext  # slow to import, so only when a model is read
-
-    from . import rdf_v0_4 as format_v0_4
-    from . import rdf_v0_5 as format_v0_5
-
-    with warnings.catch_warnings(), ValidationContext(perform_io_checks=False, log_warnings=False, progressbar=False):
-        warnings.simplefilter("ignore")  # remarks to authors of descriptions, not to their users
-        if version.startswith(("0.3", "0.4")):
-            return format_v0_4.read_tensors(content, _validated)
-        if version.startswith("0.5"):
-            return format_v0_5.read_tensors(content, _validated)
-    raise ModelError(
-        f"The description is in format {version or 'unknown'!s}; formats 0.3 to 0.5 are understood. "
-        "A newer version of this program may read it."
-    )
-
-
-def _validated(node: Callable[[Any], Node], content: Any, where: str) -> Node:
-    """Run one of bioimageio.spec's validators; its complaints become one paragraph."""
-    from pydantic import ValidationError
-
-    try:
-        return node(content)
-    except ValidationError as error:
-        details = "; ".join(f"{_place(problem['loc'])}: {problem['msg']}" for problem in error.errors()[:3])
-        raise ModelError(f"The description of {where} is not valid: {details}.") from error
-    except LookupError as error:  # some validators look for what was refused before
-        raise ModelError(f"The description of {where} is not valid: parts of it are missing.") from error
-
-
-def _place(location: Sequence[int | str]) -> str:
-    """Where in the description, without the validator's names for the choices that it has there."""
-    return ".".join(str(part) for part in location if isinstance(part, int) or part.isidentifier())
-
-
-def _check_tensors(tensors: Tensors) -> None:
-    """Names must be unique, and every reference must lead somewhere."""
-    both = (*tensors.inputs, *tensors.outputs)
-    ids = [tensor.id for tensor in both]
-    twice = sorted({name for name in ids if ids.count(name) > 1})
-    if twice:
-        raise ModelError(f"The description uses the name {twice[0]!r} for more than one tensor; names must differ.")
-    known = {(tensor.id, axis.id) for tensor in both for axis in tensor.axes}
-    for tensor in both:
-        if len(set(tensor.letters)) != len(tensor.axes):
-            raise ModelError(
-                f"Tensor {tensor.id!r} has two axes of one kind ({tensor.letters}); that is not supported."
-            )
-        for axis in tensor.axes:
-            _check_axis(axis, tensor.id, known)
-        for operation in tensor.operations:
-            _check_operation(operation, tensor, {other.id for other in tensors.inputs})
-
-
-def _check_axis(axis: Axis, tensor: str, known: Collection[tuple[str, str]]) -> None:
-    """Sizes, steps, scales and halos are positive, and what a size refers to exists."""
-    match axis.size:
-        case FixedSize(size):
-            possible = size > 0
-        case StepSize(minimum, step):
-            possible = minimum > 0 and step > 0
-        case ReferencedSize(other, name, scale, _):
-            possible = scale > 0
-            if (other, name) not in known:
-                raise ModelError(
-                    f"The size of axis {axis.id!r} of tensor {tensor!r} refers to axis {name!r} of {other!r}, which "
-                    "does not exist in the description."
-                )
-        case _:
-            possible = True
-    if not possible or axis.halo < 0:
+    version = str(content.get("format_version", ""))
+    if version[:3] not in _READERS:
         raise ModelError(
-            f"Axis {axis.id!r} of tensor {tensor!r} cannot have {axis.size.describe()} pixels and a halo of "
-            f"{axis.halo}. The description is broken."
+            f"The description is in format {version or 'unknown'}; formats 0.3 to 0.5 are understood. "
+            "A newer version of this program may read it."
         )
+    tensors = _READERS[version[:3]](content)
+    check_tensors(tensors)
+    return relate_plain_sizes(tensors)
 
 
-def _check_operation(operation: Operation, tensor: TensorSpec, inputs: Collection[str]) -> None:
-    """What it refers to must be an input (or its own tensor), and lists of values must fit their axis."""
-    reference = operation.kwargs.get("reference_tensor")
-    if reference is not None and reference not in inputs and reference != tensor.id:
-        raise ModelError(
-            f"{operation.name} of tensor {tensor.id!r} refers to {reference!r}, which is no input of the model."
-        )
-    axis = tensor.axis(operation.kwargs.get("axis", ""))
-    if axis is None or not isinstance(axis.size, FixedSize):
-        return
-    for name, values in operation.kwargs.items():
-        if isinstance(values, list | tuple) and len(values) not in (1, axis.size.size):
-            raise ModelError(
-                f"{operation.name} of tensor {tensor.id!r} gives {len(values)} values of {name} for the "
-                f"{axis.size.size} entries of axis {axis.id!r}."
-            )
-
-
-def _read_weights(weights: Content, content: Content) -> tuple[WeightsEntry, ...]:
-    entries = []
-    for key, kind in _PYTORCH:
+def _read_weights(weights: Content, content: Content) -> Iterator[WeightsEntry]:
+    for key, kind in PYTORCH_FORMATS.items():
         entry = weights.get(key)
-        if isinstance(entry, Mapping):
-            source = _source(entry)
-            if source is None:
-                raise ModelError(f"The weights entry {key!r} names no file.")
-            entries.append(
-                WeightsEntry(
-                    format=kind,
-                    source=source,
-                    sha256=_text(entry.get("sha256")),
-                    architecture=_architecture(entry, content) if kind == "pytorch_state_dict" else None,
-                    pytorch_version=_text(entry.get("pytorch_version")),
-                    strict=entry.get("strict") is not False,
-                )
-            )
-    return tuple(entries)
+        if not isinstance(entry, Mapping):
+            continue
+        source = _source(entry)
+        if source is None:
+            raise ModelError(f"The weights entry {key!r} names no file.")
+        yield WeightsEntry(
+            format=kind,
+            source=source,
+            sha256=_text(entry.get("sha256")),
+            architecture=_architecture(entry, content) if kind == "pytorch_state_dict" else None,
+            pytorch_version=_text(entry.get("pytorch_version")),
+            strict=entry.get("strict") is not False,
+        )
 
 
 def _architecture(entry: Content, content: Content) -> Architecture | None:
-    """Format 0.5 has a mapping, 0.4 ``file.py:Callable`` or ``package.module.Callable``, 0.3 that for all weights."""
+    """Return the architecture: a mapping in format 0.5, ``file.py:Callable`` or ``module.Callable`` in 0.4.
+
+    Format 0.3 has one architecture for all weights, in ``source`` of the model.
+    """
     described = entry.get("architecture")
     if isinstance(described, Mapping):
         return Architecture(
@@ -220,7 +130,6 @@ def _architecture(entry: Content, content: Content) -> Architecture | None:
 
 
 def _kwargs(entry: Content) -> Content:
-    """The arguments of the architecture; raises :class:`ModelError` where they are no named ones."""
     kwargs = entry.get("kwargs") or {}
     if not isinstance(kwargs, Mapping):
         raise ModelError(f"The description gives the network the arguments {kwargs!r}; they must have names.")
@@ -228,22 +137,15 @@ def _kwargs(entry: Content) -> Content:
 
 
 def _model_id(content: Content) -> str | None:
-    """The zoo id; up to format 0.4 it is the nickname in ``config``."""
+    """Return the zoo id, which formats up to 0.4 have as the nickname in ``config``."""
     config = content.get("config")
     zoo = config.get("bioimageio") if isinstance(config, Mapping) else None
     nickname = zoo.get("nickname") if isinstance(zoo, Mapping) else None
     return _text(nickname) or _text(content.get("id"))
 
 
-def _names(people: object) -> Iterable[str]:
-    for person in _list(people):
-        yield str(person.get("name", "")) if isinstance(person, Mapping) else str(person)
-
-
-def _citations(entries: object) -> Iterable[Citation]:
-    for entry in _list(entries):
-        if isinstance(entry, Mapping):
-            yield Citation(str(entry.get("text") or ""), _text(entry.get("doi")), _text(entry.get("url")))
+def _name(person: Any) -> Any:
+    return person.get("name", "") if isinstance(person, Mapping) else person
 
 
 def _list(value: object) -> Sequence[Any]:
@@ -255,5 +157,60 @@ def _text(value: object) -> str | None:
 
 
 def _source(value: object) -> str | None:
-    """A file is named by a string or by a mapping with ``source``."""
-    return _text(value.get("source")) if isinstance(value, Mapping) else _text(value)
+    """Return the name of a file that is given as a string, or as a mapping with ``source``."""
+    return _text(value.get("source") if isinstance(value, Mapping) else value)
+
+
+def sizes_from_text(text: str) -> dict[str, int]:
+    """Return sizes in pixels by axis letter from a text in the order x,y,z,c, for instance ``256,256,1,1``.
+
+    Raises :class:`UsageError` where the text is not understood.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(
+            f"--model-size {text!r} is not understood. Give four whole numbers for x, y, z and channels, for instance "
+            "256,256,1,1 for a 2-D model with one channel."
+        )
+    return dict(zip("xyzc", map(int, parts), strict=True))
+
+
+def bare_spec(weights: Path, axes: str | None, size: str | None) -> ModelSpec:
+    """Return the facts of TorchScript weights from the axes and the size of their input; nothing is normalised.
+
+    Raises :class:`UsageError` where one of them is missing or not understood.
+    """
+    if axes is None or size is None:
+        raise UsageError(
+            f"{weights.name} is a weights file without a description, so its axes, size and normalisation are unknown. "
+            "Best give the model's complete package or, with --description, its rdf.yaml. Else say what the network "
+            "takes, for instance --model-axes bcyx --model-size 256,256,1,1 (x, y, z, channels)."
+        )
+    letters, sizes = axes.lower(), sizes_from_text(size)
+    if sorted(letters) not in (sorted("bcyx"), sorted("bczyx")):
+        raise UsageError(f"--model-axes {axes!r} is not understood; use bcyx for 2-D or bczyx for 3-D networks.")
+    if "z" not in letters and sizes["z"] != 1:
+        raise UsageError(f"--model-size {size} gives {sizes['z']} planes in z, but --model-axes {axes} has no z axis.")
+    inputs = tuple(
+        Axis(
+            axis_id(letter),
+            letter,
+            FreeSize() if letter == "b" else FixedSize(sizes[letter]),
+        )
+        for letter in letters
+    )
+    outputs = tuple(
+        Axis(axis.id, axis.letter, FreeSize() if axis.letter in "bc" else ReferencedSize("input", axis.id))
+        for axis in inputs
+    )
+    return ModelSpec(
+        name=weights.name,
+        inputs=(TensorSpec("input", inputs, operations=(Operation("ensure_dtype", {"dtype": "float32"}),)),),
+        outputs=(TensorSpec("output", outputs),),
+        weights=(WeightsEntry("torchscript", weights.name),),
+        root=weights.parent,
+        notes=(
+            "The weights came without a description: values are handed to the network as they are, neither normalised "
+            "nor postprocessed. With the model's package or rdf.yaml (--description) both are done as its authors did.",
+        ),
+    )

@@ -1,6 +1,6 @@
-"""Finds the description and the files of a model, whatever the user gave: zip, folder, YAML or bare weights.
+"""Finds the description and the files of a model in a zip, a folder, a YAML file or a bare weights file.
 
-What a file is, its content says; its name and suffix are never asked (Galaxy calls everything ``.dat``).
+The content of a file decides what it is. Its name does not count, because Galaxy calls every file ``.dat``.
 """
 
 import hashlib
@@ -12,22 +12,20 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from ..errors import ModelError, UsageError
-from . import safe_yaml as plain_yaml
-from .safe_zip import ZIP_MAGIC, Archive, open_archive
+from .safe_yaml import MAX_BYTES, load_yaml
+from .safe_zip import ZIP_MAGIC, open_archive
+from .spec import PYTORCH_FORMATS
 
 WeightsKind = Literal["torchscript", "state_dict"]
 
 PREFERRED_NAMES = ("rdf.yaml", "bioimageio.yaml")
+# Limits for the search among YAML files of other names; the longest description of the zoo has 17 KB.
 MAX_YAML_FILES = 100
 MAX_YAML_BYTES = 2**20
 
-_PYTORCH_WEIGHTS = {"torchscript", "pytorch_script", "pytorch_state_dict"}
 _PICKLE_MAGIC = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
-_IMAGE_MAGIC = {
-    b"II*\0": "a TIFF image",
-    b"MM\0*": "a TIFF image",
-    b"II+\0": "a TIFF image",
-    b"MM\0+": "a TIFF image",
+_IMAGE_MAGIC: Mapping[bytes | tuple[bytes, ...], str] = {
+    (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"): "a TIFF image",
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
@@ -47,15 +45,18 @@ WHAT_IS_A_MODEL = (
 )
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|doi:|10\.\d{4,}/")
 
+_Described = tuple[str, bytes, Mapping[str, Any]]
+"""Name, bytes and content of a description."""
+
 
 @dataclass(frozen=True)
 class Package:
-    """Where a model's files lie and what its description says.
+    """The files of a model and its description.
 
     ``root`` is the folder that the description's file names are relative to. ``description`` is the parsed YAML and
-    ``description_name`` its file name, both ``None`` for bare weights; ``bare_weights`` is the weights file given
-    without a package, perhaps together with a description. ``sha256`` is that of the file given (zip, weights) or
-    of the description (folder, YAML). ``source`` is what the user gave.
+    ``description_name`` its file name; both are ``None`` for bare weights. ``bare_weights`` is a weights file that the
+    user gave without a package. ``sha256`` is the hash of the zip or the weights, or else of the description.
+    ``source`` is the path that the user gave.
     """
 
     root: Path
@@ -67,7 +68,7 @@ class Package:
 
     @property
     def files(self) -> list[Path]:
-        """The files that the model is read from: the zip, or all that its description names."""
+        """Return the files that the model is read from: the zip, or all files that its description names."""
         found = [self.source]
         if self.bare_weights is not None:
             found.append(self.bare_weights)
@@ -79,22 +80,22 @@ class Package:
     def places(self) -> list[Path]:
         """Return the files and folders of the model: a package's whole folder, or bare weights alone.
 
-        A description names no files here, because a stranger wrote it. One that comes with this program (it has no
-        name) does: the files of published weights that lie beside them.
+        Names of files in a description that a stranger wrote do not count. A description that comes with this program
+        (it has no file name) names the files that belong to published weights and lie beside them.
         """
         if self.description is not None and self.description_name is not None:
             return [self.source, self.root, *([] if self.bare_weights is None else [self.bare_weights])]
         named = [] if self.description is None else [self.root / name for name in _named_files(self.description)]
-        # os.path answers no for a text that no file can have as its name, where Path raises an error
+        # for a text that no file can have as its name, os.path returns False where Path raises an error
         return [self.source, *(path for path in named if os.path.isfile(path))]  # noqa: PTH113
 
 
 def open_package(source: Path, scratch: Path, description: Path | None = None) -> Package:
-    """Open a model; zip packages are unpacked into a new folder below ``scratch``.
+    """Open a model; a zip package is unpacked into a new folder below ``scratch``.
 
-    ``description`` is the YAML for bare weights. Of a zip, the files that its description names are unpacked, save
-    weights that PyTorch cannot load. Raises :class:`UsageError` where nothing readable is at ``source``, and
-    :class:`ModelError` where it is no model, damaged, ambiguous or hostile.
+    ``description`` is the YAML file for bare weights. A zip is unpacked as far as PyTorch needs it: the files that the
+    description names, without the weights for other frameworks. Raises :class:`UsageError` where nothing readable is
+    at ``source``, and :class:`ModelError` where it is no model, damaged, ambiguous or hostile.
     """
     try:
         if source.is_dir():
@@ -116,7 +117,10 @@ def open_package(source: Path, scratch: Path, description: Path | None = None) -
 
 
 def package_file(root: Path, name: str) -> Path:
-    """The path of a file that a description names; raises :class:`ModelError` where it is not inside ``root``."""
+    """Return the path of a file that a description names.
+
+    Raises :class:`ModelError` where it is missing, not readable, or outside of ``root``.
+    """
     if _ADDRESS.match(name):
         raise ModelError(
             f"The file {PurePosixPath(name).name} is not in the package; its description says that it is at {name}. "
@@ -132,7 +136,7 @@ def package_file(root: Path, name: str) -> Path:
         raise ModelError(f"The description names {name!r}, which cannot be read: {error.strerror}.") from error
     if not path.is_relative_to(root.resolve()):
         raise ModelError(
-            f"The description names {name!r}, which lies, or is a link that leads, outside of the model's folder. "
+            f"The description names {name!r}, which is, or is a link to, a file outside of the model's folder. "
             "Put the file itself into the folder."
         )
     if not is_file:
@@ -140,18 +144,18 @@ def package_file(root: Path, name: str) -> Path:
             f"The description names the file {name!r}, which is missing in the package. Download the complete package."
         )
     if not os.access(path, os.R_OK):
-        raise ModelError(f"The model's file {name!r} may not be read: permission denied. Ask its owner for access.")
+        raise ModelError(f"The model's file {name!r} cannot be read: permission denied. Ask its owner for access.")
     return path
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in lower case."""
+    """Return the SHA-256 of a file, in lower case."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_sha256(path: Path, expected: str | None, what: str) -> str:
-    """The SHA-256 of a file; raises :class:`ModelError` where it is not the ``expected`` one (``None``: any)."""
+    """Return the SHA-256 of a file. Raises :class:`ModelError` where another is ``expected`` (``None``: any)."""
     actual = file_sha256(path)
     require_sha256(actual, expected, what)
     return actual
@@ -167,76 +171,59 @@ def require_sha256(actual: str, expected: str | None, what: str) -> None:
 
 
 def weights_kind(path: Path) -> WeightsKind | None:
-    """What a weights file is by its content; ``None`` for what is neither TorchScript nor tensors saved by PyTorch.
+    """Return the kind of a weights file by its content, ``None`` for other files.
 
     Raises :class:`ModelError` for damaged and hostile zip files.
     """
     with path.open("rb") as stream:
         head = stream.read(4)
-    if head.startswith(ZIP_MAGIC):
-        with open_archive(path) as archive:
-            return _archive_kind(archive)
-    return "state_dict" if head.startswith(_PICKLE_MAGIC) else None
-
-
-def _archive_kind(archive: Archive) -> WeightsKind | None:
-    """PyTorch packs everything into one folder, whose files tell TorchScript from saved tensors."""
-    tops = {name.partition("/")[0] for name in archive.members}
-    if len(tops) != 1:
+    if not head.startswith(ZIP_MAGIC):
+        return "state_dict" if head.startswith(_PICKLE_MAGIC) else None
+    with open_archive(path) as archive:
+        names = list(archive.members)
+    # PyTorch packs everything into one folder
+    if len({name.partition("/")[0] for name in names}) != 1:
         return None
-    inside = {name.partition("/")[2] for name in archive.members}
+    inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
         return "torchscript"
     return "state_dict" if "data.pkl" in inside else None
 
 
 def _open_file(source: Path, scratch: Path, description: Path | None) -> Package:
+    kind = weights_kind(source)
+    if kind is not None and description is not None:
+        described = _open_yaml(description)
+        names = described.description, described.description_name
+        return Package(described.root, *names, source, file_sha256(source), source)
+    if kind == "state_dict":
+        raise ModelError(
+            f"{source.name} holds the weights of a network, but not the network: it is no TorchScript. Give the "
+            "model's package (zip or folder), or name its description with --description rdf.yaml."
+        )
+    if kind == "torchscript":
+        return Package(source.absolute().parent, None, None, source, file_sha256(source), source)
     with source.open("rb") as stream:
         head = stream.read(1024)
-    kind = weights_kind(source)
-    if kind is not None:
-        return _open_weights(source, kind, description)
     if head.startswith(ZIP_MAGIC):
         return _open_zip(source, scratch)
     _refuse_other_files(source, head)
     return _open_yaml(source)
 
 
-def _open_weights(source: Path, kind: WeightsKind, description: Path | None) -> Package:
-    if description is not None:
-        described = _open_yaml(description)
-        return Package(
-            described.root, described.description, described.description_name, source, file_sha256(source), source
-        )
-    if kind == "state_dict":
-        raise ModelError(
-            f"{source.name} holds the weights of a network, but not the network: it is no TorchScript. Give the "
-            "model's package (zip or folder), or name its description with --description rdf.yaml."
-        )
-    return Package(source.absolute().parent, None, None, source, file_sha256(source), source)
-
-
 def _open_yaml(source: Path) -> Package:
     if not source.is_file():
         raise UsageError(f"There is no file {source}.")
-    with source.open("rb") as stream:
-        content = stream.read(plain_yaml.MAX_BYTES + 1)
-    data = plain_yaml.load_yaml(content, source.name)
-    _require_model(data, source.name)
-    return Package(source.absolute().parent, data, source.name, None, hashlib.sha256(content).hexdigest(), source)
+    name, content, data = _described(source.name, _yaml_bytes(source))
+    return Package(source.absolute().parent, data, name, None, hashlib.sha256(content).hexdigest(), source)
 
 
 def _open_folder(source: Path) -> Package:
     if any((source / name).exists() for name in _ZARR_NAMES):
         raise ModelError(_swapped(source, "an OME-Zarr image"))
-
-    def read(name: str) -> bytes:
-        with (source / name).open("rb") as stream:
-            return stream.read(plain_yaml.MAX_BYTES + 1)
-
     yamls = (path for pattern in ("*.y*ml", "*/*.y*ml") for path in source.glob(pattern) if path.is_file())
     names = (path.relative_to(source).as_posix() for path in yamls)
-    name, content, data = _find_description(names, read, f"The folder {source}")
+    name, content, data = _find_description(names, lambda name: _yaml_bytes(source / name), f"The folder {source}")
     path = source.absolute() / name
     return Package(path.parent, data, path.name, None, hashlib.sha256(content).hexdigest(), source)
 
@@ -248,7 +235,7 @@ def _open_zip(source: Path, scratch: Path) -> Package:
         if not archive.members:
             raise ModelError(f"The zip file {source.name} is empty. {WHAT_IS_A_MODEL}")
         name, _, data = _find_description(
-            archive.members, lambda member: archive.read(member, plain_yaml.MAX_BYTES), f"The zip file {source.name}"
+            archive.members, lambda member: archive.read(member, MAX_BYTES), f"The zip file {source.name}"
         )
         inside = PurePosixPath(name).parent
         wanted = {str(inside / file) for file in _named_files(data)}
@@ -256,11 +243,16 @@ def _open_zip(source: Path, scratch: Path) -> Package:
     return Package(folder / inside, data, PurePosixPath(name).name, None, file_sha256(source), source)
 
 
+def _yaml_bytes(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(MAX_BYTES + 1)  # load_yaml refuses the file for the last byte
+
+
 def _named_files(description: Mapping[str, Any]) -> set[str]:
-    """Every text of the description that may be the name of a file, save those of weights for other frameworks."""
+    """Return every text of the description that may be a file name, except for weights of other frameworks."""
     weights = description.get("weights")
     if isinstance(weights, Mapping):
-        usable = {key: value for key, value in weights.items() if key in _PYTORCH_WEIGHTS}
+        usable = {key: value for key, value in weights.items() if key in PYTORCH_FORMATS}
         description = {**description, "weights": usable}
     # "unet.py:UNet2d" and "conda:environment.yaml" of format 0.4 name a file before or after the colon
     parts = {part for text in _texts(description) for part in (text, text.rpartition(":")[0], text.partition(":")[2])}
@@ -270,36 +262,28 @@ def _named_files(description: Mapping[str, Any]) -> set[str]:
 def _texts(data: Any) -> Iterator[str]:
     if isinstance(data, str):
         yield data
-    elif isinstance(data, Mapping):
-        for value in data.values():
-            yield from _texts(value)
-    elif isinstance(data, list):
-        for value in data:
+    elif isinstance(data, Mapping | list):
+        for value in data.values() if isinstance(data, Mapping) else data:
             yield from _texts(value)
 
 
-def _find_description(
-    names: Iterable[str], read: Callable[[str], bytes], where: str
-) -> tuple[str, bytes, Mapping[str, Any]]:
-    """The name, bytes and content of the model description among ``names``, at the root or one folder deep."""
-    yamls = sorted(name for name in names if _is_yaml_name(name))
+def _find_description(names: Iterable[str], read: Callable[[str], bytes], where: str) -> _Described:
+    """Return the model description among files, which is at the root or one folder deep; ``read`` returns their bytes.
+
+    Raises :class:`ModelError` where there is none, or more than one.
+    """
+    yamls = sorted(filter(_is_yaml_name, names))
     broken: list[str] = []
     for depth in (1, 2):
         level = [name for name in yamls if len(PurePosixPath(name).parts) == depth]
         for preferred in PREFERRED_NAMES:
-            found = [name for name in level if PurePosixPath(name).name.lower() == preferred]
-            if len(found) == 1:
-                content = read(found[0])
-                data = plain_yaml.load_yaml(content, found[0])
-                _require_model(data, found[0])
-                return found[0], content, data
-            if found:
-                raise ModelError(_ambiguous(where, found))
-        models = list(_models(level, read, broken, where))
-        if len(models) == 1:
-            return models[0]
+            named = [name for name in level if PurePosixPath(name).name.lower() == preferred]
+            if named:
+                name = _the_only(named, where)
+                return _described(name, read(name))
+        models = {model[0]: model for model in _models(level, read, broken, where)}
         if models:
-            raise ModelError(_ambiguous(where, [name for name, _, _ in models]))
+            return models[_the_only(list(models), where)]
     seen = f" (it holds {', '.join(yamls[:5])})" if yamls else ""
     raise ModelError(
         " ".join([f"{where} holds no model description such as rdf.yaml{seen}. {WHAT_IS_A_MODEL}", *broken])
@@ -312,15 +296,22 @@ def _is_yaml_name(name: str) -> bool:
     return path.suffix.lower() in (".yaml", ".yml") and len(path.parts) <= 2 and not hidden
 
 
-def _models(
-    names: list[str], read: Callable[[str], bytes], broken: list[str], where: str
-) -> Iterator[tuple[str, bytes, Mapping[str, Any]]]:
-    """Those YAML files that describe a model; the others, environment files say, may be broken, which is noted."""
+def _the_only(names: list[str], where: str) -> str:
+    if len(names) > 1:
+        raise ModelError(
+            f"{where} holds several model descriptions: {', '.join(names[:10])}. Give the one to use as the model "
+            "itself (of a zip file, after unpacking it)."
+        )
+    return names[0]
+
+
+def _models(names: list[str], read: Callable[[str], bytes], broken: list[str], where: str) -> Iterator[_Described]:
+    """Yield the YAML files that describe a model; messages on broken ones are added to ``broken``."""
     taken = 0
     for name in names:
         try:
             content = read(name)
-            data = plain_yaml.load_yaml(content, name)
+            data = load_yaml(content, name)
         except ModelError as error:
             broken.append(str(error))
             continue
@@ -334,23 +325,18 @@ def _models(
             yield name, content, data
 
 
+def _described(name: str, content: bytes) -> _Described:
+    """Parse a file that must be a model description. Raises :class:`ModelError` where it is none."""
+    data = load_yaml(content, name)
+    if not _is_model(data):
+        kind = data.get("type") if isinstance(data, dict) else None
+        found = f"describes something of the type {kind!r}" if kind is not None else "is no model description"
+        raise ModelError(f"{name} {found}. {WHAT_IS_A_MODEL}")
+    return name, content, data
+
+
 def _is_model(data: Any) -> bool:
     return isinstance(data, dict) and (data.get("type") == "model" or ("inputs" in data and "type" not in data))
-
-
-def _require_model(data: Any, name: str) -> None:
-    if _is_model(data):
-        return
-    kind = data.get("type") if isinstance(data, dict) else None
-    found = f"describes something of the type {kind!r}" if kind is not None else "is no model description"
-    raise ModelError(f"{name} {found}. {WHAT_IS_A_MODEL}")
-
-
-def _ambiguous(where: str, names: list[str]) -> str:
-    return (
-        f"{where} holds several model descriptions: {', '.join(names[:10])}. Give the one to use as the model itself "
-        "(of a zip file, after unpacking it)."
-    )
 
 
 def _swapped(source: Path, kind: str) -> str:
@@ -373,4 +359,4 @@ def _refuse_other_files(source: Path, head: bytes) -> None:
             f"{WHAT_IS_A_MODEL}"
         )
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ModelError(f"{source.name} is of a kind that is not known here. {WHAT_IS_A_MODEL}")
+        raise ModelError(f"{source.name} is of an unknown kind. {WHAT_IS_A_MODEL}")

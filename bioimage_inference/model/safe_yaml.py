@@ -7,6 +7,7 @@ import yaml
 
 from ..errors import ModelError
 
+# Limits well above every description of the zoo, the longest of which has 17 KB.
 MAX_BYTES = 10 * 2**20
 MAX_NODES = 50_000
 MAX_ALIASES = 1000
@@ -46,10 +47,10 @@ _Loader.add_constructor(f"{_TAG}int", _construct_int)
 
 
 def load_yaml(content: bytes, what: str) -> Any:
-    """The plain data (dict, list, str, int, float, bool, None) that a YAML text stands for.
+    """Return the plain data (dict, list, str, int, float, bool, None) in a YAML text; ``what`` names it in errors.
 
-    ``what`` names the text in errors. Raises :class:`ModelError` where it is no YAML or more than a description
-    needs: 10 MiB, 50 000 nodes with aliases written out, 1000 aliases, 100 levels, tags, repeated keys.
+    Raises :class:`ModelError` where it is no YAML or more than a description needs: 10 MiB, 50 000 nodes with aliases
+    written out, 1000 aliases, 100 levels, tags, repeated keys.
     """
     if len(content) > MAX_BYTES:
         raise ModelError(f"{what} takes {len(content) / 2**20:.0f} MiB; a model description has at most 10 MiB.")
@@ -65,26 +66,23 @@ def load_yaml(content: bytes, what: str) -> Any:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        if (
-            mark and _open_brackets(content[: mark.index]) > MAX_DEPTH
-        ):  # libyaml has a limit of its own, in its own words
+        if "nesting depth" in str(error.problem):  # libyaml stops at 1000 levels, before it hands out the first event
             raise _beyond(what) from error
+        mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ModelError(
-            f"{what} is not valid YAML ({place}{error.problem}). Correct it or download it again."
-        ) from error
+        reason = f"{place}{error.problem}"
+        raise ModelError(f"{what} is not valid YAML ({reason}). Correct it or download it again.") from error
     except (yaml.YAMLError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{what} is not valid YAML ({reason}). Correct it or download it again.") from error
 
 
 def _check_events(content: bytes, what: str) -> None:
-    """Refuse, before anything is built, a text that would grow beyond the limits; aliases count as written out."""
+    """Refuse a text that would grow beyond the limits before anything is built; aliases count as written out."""
     total = aliases = 0
-    known: dict[str, tuple[int, int]] = {}  # anchor: nodes and levels that it stands for
-    starts: list[tuple[str | None, int]] = []  # of the open collections: anchor, and total before them
-    levels = [0]  # seen so far inside of the document and of each open collection
+    known: dict[str, tuple[int, int]] = {}  # nodes and levels of each anchor
+    starts: list[tuple[str | None, int]] = []  # anchor of each open collection, and total before it
+    levels = [0]  # levels so far inside of the document and of each open collection
     for event in yaml.parse(content, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent) and event.tag not in _PLAIN_TAGS:
             raise ModelError(f"{what} holds the tag {event.tag!r}; a model description is YAML without tags.")
@@ -105,7 +103,7 @@ def _check_events(content: bytes, what: str) -> None:
                 known[event.anchor] = 1, 1
         elif isinstance(event, yaml.AliasEvent):
             aliases += 1
-            nodes, height = known.get(str(event.anchor), (MAX_NODES, 0))  # inside of its own anchor it never ends
+            nodes, height = known.get(str(event.anchor), (MAX_NODES, 0))  # an anchor inside of itself never ends
             total += nodes
             levels[-1] = max(levels[-1], height)
         if total > MAX_NODES or aliases > MAX_ALIASES or len(starts) + levels[-1] > MAX_DEPTH:
@@ -118,29 +116,20 @@ def _beyond(what: str) -> ModelError:
     )
 
 
-def _open_brackets(text: bytes) -> int:
-    """Number of flow collections that the text opens and does not close."""
-    return text.count(b"[") + text.count(b"{") - text.count(b"]") - text.count(b"}")
-
-
-def _check_keys(root: yaml.Node, what: str) -> None:
-    """Refuse a mapping that says one thing twice."""
-    pending, seen = [root], set()
-    while pending:
-        node = pending.pop()
-        if id(node) in seen:
+def _check_keys(node: yaml.Node, what: str) -> None:
+    """Refuse a mapping with a repeated key. The recursion ends, because the events are within the limits."""
+    keys = set()
+    for entry in node.value if isinstance(node, yaml.CollectionNode) else ():
+        if isinstance(entry, yaml.Node):
+            _check_keys(entry, what)
             continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            pending.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            keys = set()
-            for key, value in node.value:
-                pending.extend((key, value))
-                if isinstance(key, yaml.ScalarNode):
-                    if (key.tag, key.value) in keys:
-                        raise ModelError(
-                            f"{what} says {key.value!r} twice in one place (line {key.start_mark.line + 1}); "
-                            "which of the two is meant cannot be known. Remove one."
-                        )
-                    keys.add((key.tag, key.value))
+        key, value = entry
+        _check_keys(key, what)
+        _check_keys(value, what)
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in keys:
+                raise ModelError(
+                    f"{what} has the key {key.value!r} twice in one place (line {key.start_mark.line + 1}). Remove the "
+                    "wrong one of the two."
+                )
+            keys.add((key.tag, key.value))

@@ -12,6 +12,13 @@ from typing import Any, Literal
 
 WeightsFormat = Literal["torchscript", "pytorch_state_dict"]
 
+# Names of weights that PyTorch loads, in the order in which they are tried: TorchScript brings no code of its own.
+PYTORCH_FORMATS: Mapping[str, WeightsFormat] = {
+    "torchscript": "torchscript",
+    "pytorch_script": "torchscript",  # the name up to format 0.3
+    "pytorch_state_dict": "pytorch_state_dict",
+}
+
 
 @dataclass(frozen=True)
 class FixedSize:

@@ -1,6 +1,6 @@
 """Decides whose code may run: SHA-256 of the published models and of the administrator, the environment, the user.
 
-:func:`bioimage_inference.zoo.trust_policy.trust_policy` makes the policy of a process.
+:func:`bioimage_inference.zoo.index.trust_policy` makes the policy of a process.
 
 ``BIOIMAGE_INFERENCE_TRUST=known`` restricts everything to known files, weights too, whatever the user says.
 ``BIOIMAGE_INFERENCE_TRUSTED_HASHES`` names the administrator's list, one SHA-256 per line.

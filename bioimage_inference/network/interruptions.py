@@ -4,11 +4,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Timer, current_thread, main_thread
-from typing import Any, NoReturn
+from threading import Thread, current_thread, main_thread
+from time import sleep
+from types import FrameType
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SECONDS_LATER = 0.001  # enough for Python to leave the finalizer
+_SECONDS_BETWEEN = 0.001  # mostly enough for Python to leave the finalizer
 
 
 def interrupt_for_certain() -> None:
@@ -20,9 +22,12 @@ def interrupt_for_certain() -> None:
     sys.unraisablehook = _raise_again
 
 
-def _terminate(number: int, frame: Any) -> NoReturn:
-    """End like Ctrl-C, so that what is half-written is removed; a second SIGTERM does not disturb that."""
-    del frame
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End the process as Ctrl-C does, which removes half-written files. A second SIGTERM does not disturb that."""
+    while frame is not None:
+        if frame.f_code is _raise_again.__code__:  # Python would drop the exception once more
+            return
+        frame = frame.f_back
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -32,11 +37,18 @@ def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(dropped)
         return
     signal.signal(signal.SIGTERM, _terminate)
-    waiting = main_thread().ident  # perhaps in a call of the system, which only a signal to this thread ends
-    assert waiting is not None
-    later = Timer(_SECONDS_LATER, signal.pthread_kill, [waiting, signal.SIGTERM])
-    later.daemon = True
-    later.start()
+    Thread(target=_terminate_main_thread, daemon=True).start()
+
+
+def _terminate_main_thread() -> None:
+    """Send SIGTERM to the main thread, which may wait in a system call, until it has raised the interruption."""
+    main = main_thread().ident
+    assert main is not None
+    while True:
+        signal.pthread_kill(main, signal.SIGTERM)
+        sleep(_SECONDS_BETWEEN)
+        if signal.getsignal(signal.SIGTERM) is not _terminate:
+            return
 
 
 @contextmanager

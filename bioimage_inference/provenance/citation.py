@@ -1,14 +1,13 @@
-"""How to cite a result: what the model's authors ask for, the model itself, and this program, as text and BibTeX."""
+"""How to cite a result, as text and BibTeX: the model's publications, the model, and this program."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from ..text import one_line
-
-Record = Mapping[str, Any]
+from .record import CitationRecord, ModelRecord, PlanRecord, RunRecord
 
 PROGRAM = "bioimage_inference: run BioImage.IO models on scientific images"
 PROGRAM_AUTHORS = "bioimage_inference developers"
@@ -27,7 +26,7 @@ _SPECIAL = {
 
 @dataclass(frozen=True)
 class Reference:
-    """One thing to cite: as text, with an address (https, or ``None``), and its BibTeX entry."""
+    """A citation as text and BibTeX. ``url`` is its address (http or https), ``None`` where it is unknown."""
 
     what: str
     text: str
@@ -35,42 +34,42 @@ class Reference:
     bibtex: str
 
 
-def references(record: Record) -> list[Reference]:
-    """What to cite for a result: the program, the model, then what the model's authors ask to cite."""
-    found = [_program(record["versions"]["bioimage_inference"]), _model(record["model"])]
-    for number, cited in enumerate(record["model"].get("cite") or (), 1):
-        found.append(_cited(cited, f"{_key(record['model'])}_{number}"))
+def references(record: RunRecord) -> list[Reference]:
+    """Return the program, the model, then the publications that the model's authors ask to cite."""
+    found = [_program(record.versions["bioimage_inference"]), _model(record.model)]
+    for number, cited in enumerate(record.model.cite, 1):
+        found.append(_cited(cited, f"{_key(record.model)}_{number}"))
     return found
 
 
-def methods(record: Record) -> str:
-    """A few sentences for the methods section of a paper."""
-    model, versions = record["model"], record["versions"]
-    version = f", version {one_line(model['version'])}" if model.get("version") else ""
-    engine = one_line(record["engine"]["name"])
-    device, precision = one_line(record["device"]["name"]), one_line(record["device"]["precision"])
+def methods(record: RunRecord) -> str:
+    """Return a few sentences for the methods section of a paper."""
+    model, versions = record.model, record.versions
+    version = f", version {one_line(model.version)}" if model.version else ""
+    engine = one_line(record.engine.name)
+    device, precision = one_line(record.device.name), one_line(record.device.precision)
     return (
-        f"Images were processed with the model “{one_line(model['name'])}”{version} (SHA-256 "
-        f"{str(model['sha256'])[:12]}…) using bioimage_inference {versions['bioimage_inference']} "
-        f"({engine} {one_line(versions.get(engine, ''))}, {precision}, on {device}). {_tiling(record['plan'])}"
-        f"{_segmentation(record.get('objects'))}"
+        f"Images were processed with the model “{one_line(model.name)}”{version} (SHA-256 "
+        f"{str(model.sha256)[:12]}…) using bioimage_inference {versions['bioimage_inference']} "
+        f"({engine} {one_line(versions.get(engine, ''))}, {precision}, on {device}). {_tiling(record.plan)}"
+        f"{_segmentation(record.objects)}"
     )
 
 
-def bibtex(record: Record) -> str:
-    """All entries, to be saved as a ``.bib`` file."""
+def bibtex(record: RunRecord) -> str:
+    """Return the BibTeX entries of all references."""
     return "\n\n".join(one.bibtex for one in references(record))
 
 
-def _tiling(plan: Record) -> str:
-    if plan["tiles"] == 1:
+def _tiling(plan: PlanRecord) -> str:
+    if plan.tiles == 1:
         return "Each image was processed in one piece."
-    tile = "×".join(str(size) for size in plan["tile"].values())
-    halo = ", ".join(f"{size} along {letter}" for letter, size in plan["halo"].items())
-    return f"Images were processed in {plan['tiles']} tiles of {tile} pixels" + (f" (halo {halo})." if halo else ".")
+    tile = "×".join(str(size) for size in plan.tile.values())
+    halo = ", ".join(f"{size} along {letter}" for letter, size in plan.halo.items())
+    return f"Images were processed in {plan.tiles} tiles of {tile} pixels" + (f" (halo {halo})." if halo else ".")
 
 
-def _segmentation(objects: Record | None) -> str:
+def _segmentation(objects: Mapping[str, Any] | None) -> str:
     if not objects:
         return ""
     foreground = f"channel {one_line(objects['foreground'])}"
@@ -88,42 +87,42 @@ def _program(version: str) -> Reference:
     return Reference("This program", text, None, _entry("bioimage_inference", {**fields, "version": _escaped(version)}))
 
 
-def _model(model: Record) -> Reference:
-    name, version, url = one_line(model["name"]), one_line(model.get("version")), _model_url(one_line(model.get("id")))
-    authors = [one_line(author) for author in model.get("authors") or ()]
+def _model(model: ModelRecord) -> Reference:
+    name, version, url = one_line(model.name), one_line(model.version), _model_url(one_line(model.id))
+    authors = [one_line(author) for author in model.authors]
     text = f"{', '.join(authors)}. " if authors else ""
     text += f"{name}{f', version {version}' if version else ''}. BioImage.IO model"
-    text += f", SHA-256 {model['sha256']}." if model.get("sha256") else "."
+    text += f", SHA-256 {model.sha256}." if model.sha256 else "."
     fields = {
         "author": " and ".join(f"{{{_escaped(author)}}}" for author in authors),
         "title": f"{{{_escaped(name)}}}",
         "version": _escaped(version or ""),
         "howpublished": "BioImage.IO model",
-        "note": f"SHA-256 {model['sha256']}" if model.get("sha256") else "",
+        "note": f"SHA-256 {model.sha256}" if model.sha256 else "",
         **_address(url),
     }
     return Reference("The model", text, url, _entry(_key(model), fields))
 
 
-def _cited(cited: Record, key: str) -> Reference:
-    """A reference that the model's authors give as free text; what is a year in it is known, authors and title not."""
-    text = one_line(cited.get("text")) or ""
+def _cited(cited: CitationRecord, key: str) -> Reference:
+    """Return a publication of the model's authors. The description gives it as free text, so only its year is known."""
+    text = one_line(cited.text) or ""
     url = _citation_url(cited)
     years = _YEAR.findall(text)
     fields = {"title": f"{{{_escaped(text)}}}" if text else "", "year": years[-1] if years else "", **_address(url)}
     return Reference("Asked for by the model's authors", text, url, _entry(key, fields))
 
 
-def _citation_url(cited: Record) -> str | None:
-    doi = _DOI.search(one_line(cited.get("doi")) or "")
-    url = one_line(cited.get("url")) or ""
+def _citation_url(cited: CitationRecord) -> str | None:
+    doi = _DOI.search(one_line(cited.doi) or "")
+    url = one_line(cited.url) or ""
     if doi is not None:
         return f"https://doi.org/{doi[0]}"
     return quote(url, safe=":/?&=#%~.,;+@!") if url.startswith(("https://", "http://")) else None
 
 
 def _model_url(name: str | None) -> str | None:
-    """Where a model is found by its id: a DOI, or a nickname of the zoo."""
+    """Return the address of a model whose id is a DOI or a nickname of the zoo."""
     if name is None:
         return None
     if (doi := _DOI.match(name)) is not None:
@@ -138,21 +137,16 @@ def _address(url: str | None) -> dict[str, str]:
     return {"doi": doi} if doi != url else {"url": url}
 
 
-def _key(model: Record) -> str:
-    words = re.findall(r"[A-Za-z0-9]+", str(model.get("id") or model["name"]))
+def _key(model: ModelRecord) -> str:
+    words = re.findall(r"[A-Za-z0-9]+", model.id or model.name)
     return "_".join(words).lower()[:40] or "model"
 
 
 def _entry(key: str, fields: Mapping[str, str]) -> str:
-    return "\n".join((f"@misc{{{key},", *_lines(fields), "}"))
-
-
-def _lines(fields: Mapping[str, str]) -> Iterator[str]:
-    for name, value in fields.items():
-        if value:
-            yield f"  {name} = {{{value}}},"
+    lines = (f"  {name} = {{{value}}}," for name, value in fields.items() if value)
+    return "\n".join((f"@misc{{{key},", *lines, "}"))
 
 
 def _escaped(text: str) -> str:
-    """A text for BibTeX, where some characters mean something."""
+    """Return a text for BibTeX, with its special characters escaped."""
     return "".join(_SPECIAL.get(letter, letter) for letter in one_line(text))

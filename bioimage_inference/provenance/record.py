@@ -1,204 +1,396 @@
-"""The record of a run: what was computed, from what, how, and with which values. Printed by ``--json``.
+"""The record of a run: frozen dataclasses that mirror ``provenance.schema.json``, and their JSON.
 
-What its keys mean is told in ``docs/reference/provenance.md``, and checked by ``provenance.schema.json``.
+``docs/reference/provenance.md`` explains every key. A field with a default may be absent from the JSON. A field without
+a default is always there, as ``null`` where its value is ``None``.
 """
 
-import platform
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..errors import OutputError
 from ..files.partial_file import write_whole
-from ..image.axis_mapping import AxisMapping
-from ..image.image import PixelSize
 from ..image.writers.output_formats import FORMATS
-from ..machine.threads import thread_pool
-from ..model.spec import ModelSpec, TensorSpec
-from ..options import Options
 from ..text import for_json
-from ..tiling.plan import Plan
-from ..zoo.names import ZooName
-from .hashing import Hashed, path_hash
 
 if TYPE_CHECKING:
-    from ..inference.sample_layout import Stack
-    from ..network.loading import Loaded
+    from pydantic import TypeAdapter
+
+Facts = TypeVar("Facts")
 
 SCHEMA = "urn:bioimage_inference:provenance:1"
-
-_LIBRARIES = ("torch", "numpy", "bioimageio.core", "bioimageio.spec", "tifffile")
-
-
-def describe_model(spec: ModelSpec) -> dict[str, Any]:
-    """The model, for the record."""
-    return {
-        "name": spec.name,
-        "id": spec.id,
-        "version": spec.version,
-        "format_version": spec.format_version,
-        "authors": list(spec.authors),
-        "licence": spec.licence,
-        "sha256": spec.sha256,
-        "cite": [{key: value for key, value in vars(citation).items() if value} for citation in spec.citations],
-    }
+FILE_KINDS = tuple(FORMATS)
+"""Keys of an output that name its files."""
 
 
-def describe_source(
-    model: ZooName | Path | str, description: Path | str | None, model_axes: str | None, model_size: str | None
-) -> dict[str, Any]:
-    """What the user gave to have the model opened; paths are absolute, a model of the zoo has its name there."""
-    return {
-        "source": str(model if isinstance(model, ZooName) else Path(model).absolute()),
-        "description_file": None if description is None else str(Path(description).absolute()),
-        "model_axes": model_axes,
-        "model_size": model_size,
-    }
+@dataclass(frozen=True, kw_only=True)
+class CitationRecord:
+    """A publication that the model's authors ask to cite."""
+
+    text: str | None = None
+    doi: str | None = None
+    url: str | None = None
 
 
-def describe_input(tensor: str, one: AxisMapping) -> dict[str, Any]:
-    """An image and how it fills a tensor; its path is absolute, ``None`` for an array in memory."""
-    image = one.resized_from or one.image
-    return {
-        "tensor": tensor,
-        "name": image.name,
-        "file": str(Path(image.path).absolute()) if image.path else None,
-        "axes": one.axes,
-        "axes_from": image.axes_source,
-        "shape": list(image.shape),
-        "dtype": image.dtype.name,
-        "resized": {
-            letter: size
-            for letter, size, given in zip(one.axes, one.image.shape, image.shape, strict=True)
-            if size != given
-        },
-        **describe_pixel_size(image.pixel_size),
-        "tensor_axes": one.letters,
-        "iterated_axes": one.iterated,
-        "samples": int(np.prod(one.samples)),
-        "channels": None if one.channels is None else list(one.channels),
-    }
+@dataclass(frozen=True, kw_only=True)
+class PlannedModel:
+    """The model, from its description."""
+
+    name: str
+    id: str | None
+    version: str | None
+    format_version: str
+    authors: tuple[str, ...]
+    licence: str | None
+    sha256: str | None
+    cite: tuple[CitationRecord, ...]
 
 
-def describe_plan(plan: Plan) -> dict[str, Any]:
-    """Tiles, halo and padding."""
-    return {
-        "tiles": len(plan),
-        "grid": {axis.letter: len(axis.starts) for axis in plan.axes},
-        "starts": {axis.letter: list(axis.starts) for axis in plan.axes},
-        "tile": dict(plan.tile_shape),
-        "halo": dict(plan.halo),
-        "padding": {axis.letter: list(axis.padding) for axis in plan.axes if any(axis.padding)},
-        "border": plan.border,
-        "batch": plan.batch,
-        "computed_per_pixel": round(plan.computed, 3),
-    }
+@dataclass(frozen=True, kw_only=True)
+class SourceRecord:
+    """MODEL and the options that describe it. Paths are absolute; a model of the zoo has its id or DOI."""
+
+    source: str
+    description_file: str | None
+    model_axes: str | None
+    model_size: str | None
 
 
-def describe_output(
-    output: TensorSpec,
-    stack: "Stack",
-    dtype: "np.dtype[Any]",
-    pixel_size: Mapping[str, PixelSize],
-    files: Mapping[str, Path | None],
-) -> dict[str, Any]:
-    """An output that is complete; ``files`` are those of its values, by the keys :data:`FORMATS`."""
-    axis = output.axis("c")
-    return {
-        "id": output.id,
-        "axes": stack.tensor_axes,
-        "shape": list(stack.shape(stack.tensor_axes)),
-        "dtype": dtype.name,
-        "channel_names": list(axis.channel_names) if axis is not None else [],
-        **describe_pixel_size(pixel_size),
-        **{key: None if file is None else str(file) for key, file in files.items()},
-    }
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord(SourceRecord, PlannedModel):
+    """The model and where it came from."""
 
 
-def describe_pixel_size(sizes: Mapping[str, PixelSize]) -> dict[str, Any]:
-    """Pixel sizes with their units; ``origin``, the position of the first pixel, only where it is not 0."""
-    sizes_only = {letter: {"value": size.value, "unit": size.unit} for letter, size in sizes.items()}
-    origin = {letter: size.origin for letter, size in sizes.items()}
-    return {"pixel_size": sizes_only} | ({"origin": origin} if any(origin.values()) else {})
+@dataclass(frozen=True, kw_only=True)
+class PixelSizeRecord:
+    """Extent of a pixel along one axis."""
+
+    value: float
+    unit: str
 
 
-def describe_versions(*others: str) -> dict[str, str]:
-    """This program, Python, and the libraries that results depend on; ``others`` are further ones."""
-    from .._version import __version__
+@dataclass(frozen=True, kw_only=True)
+class PlannedInput:
+    """An image and how it fills an input tensor. ``file`` is an absolute path, ``None`` for an array in memory."""
 
-    return {
-        "bioimage_inference": __version__,
-        "python": platform.python_version(),
-        **{library: version(library) for library in dict.fromkeys((*_LIBRARIES, *others))},
-    }
-
-
-def describe_hash(one: Hashed | None) -> dict[str, Any]:
-    """The hash and size of an input, both ``None`` where it has no bytes of its own."""
-    return {"sha256": None if one is None else one.sha256, "bytes": None if one is None else one.size}
-
-
-def describe_network(loaded: "Loaded", precision: str) -> dict[str, Any]:
-    """Weights, device and engine, as they were used."""
-    return {
-        "weights": {"format": loaded.entry.format, "file": loaded.entry.source, "sha256": loaded.sha256},
-        "device": {
-            "name": loaded.device.name,
-            "reason": loaded.device.reason,
-            "processor": _processor(),
-            "threads": loaded.threads,
-            "precision": precision,
-        },
-        "engine": {"name": loaded.engine.name, "reason": loaded.engine.reason},
-    }
+    tensor: str
+    name: str
+    file: str | None
+    axes: str
+    axes_from: str
+    shape: tuple[int, ...]
+    dtype: str
+    resized: Mapping[str, int]
+    pixel_size: Mapping[str, PixelSizeRecord]
+    origin: Mapping[str, float] = field(default_factory=dict)
+    tensor_axes: str
+    iterated_axes: str
+    samples: int
+    channels: tuple[int, ...] | None
 
 
-def with_output_hashes(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The outputs with the SHA-256 of their files, which are complete; two files are read at a time.
+@dataclass(frozen=True, kw_only=True)
+class InputRecord(PlannedInput):
+    """An image after the run, with the hash of its file or array."""
 
-    Raises :class:`OutputError` where one of them cannot be read.
+    sha256: str | None
+    bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRecord:
+    """Tiles, halo and padding. Mappings are by axis, in pixels."""
+
+    tiles: int
+    grid: Mapping[str, int]
+    starts: Mapping[str, tuple[int, ...]]
+    tile: Mapping[str, int]
+    halo: Mapping[str, int]
+    padding: Mapping[str, tuple[int, int]]
+    border: str
+    batch: int | None = None
+    computed_per_pixel: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedOutput:
+    """An output before the run. Sizes that depend on the network's result are ``None``."""
+
+    id: str
+    axes: str
+    shape: tuple[int | None, ...]
+    dtype: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedOutput(PlannedOutput):
+    """An output before the run, with the files that the run would write."""
+
+    tiff: str | None
+    npy: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputedOutput:
+    """An output after the run, without its files."""
+
+    id: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+    channel_names: tuple[str, ...]
+    pixel_size: Mapping[str, PixelSizeRecord]
+    origin: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputHashes:
+    """SHA-256 of the files of an output."""
+
+    tiff: str | None
+    npy: str | None
+    zarr: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputRecord(ComputedOutput):
+    """An output after the run, with its files and their hashes."""
+
+    tiff: str | None
+    npy: str | None
+    zarr: str | None = None
+    sha256: OutputHashes
+
+    def files(self) -> Iterator[tuple[str, Path, str | None]]:
+        """Yield kind, path and SHA-256 of every file of the output."""
+        for kind in FILE_KINDS:
+            if getattr(self, kind) is not None:
+                yield kind, Path(getattr(self, kind)), getattr(self.sha256, kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedMemory:
+    """The memory budget in bytes, and the part of it that the program and the weights take."""
+
+    bytes: int
+    reason: str
+    program_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRecord(PlannedMemory):
+    """The memory budget and the peak memory of the process."""
+
+    peak_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsRecord:
+    """The weights entry that was loaded."""
+
+    format: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRecord:
+    """The device that computed."""
+
+    name: str
+    reason: str
+    processor: str
+    threads: int
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineRecord:
+    """The engine that computed."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecord:
+    """The network as it was used: three keys of the record."""
+
+    weights: WeightsRecord
+    device: DeviceRecord
+    engine: EngineRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticRecord:
+    """The values of a statistic: a list per sample, or a single list for all samples where ``pooled``."""
+
+    statistic: str
+    tensor: str
+    axes: str | None
+    pooled: bool
+    values: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """A step of pre- or postprocessing with the statistics that it used."""
+
+    tensor: str
+    step: str
+    arguments: Mapping[str, Any]
+    statistics: tuple[StatisticRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxRecord:
+    """The restrictions of the process while the network computed."""
+
+    landlock: int
+    seccomp: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterBytes:
+    """Bytes of pixels that the workers read and computed, and bytes of the stores."""
+
+    read: int
+    computed: int
+    stored: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterRecord:
+    """The cluster that computed a single image."""
+
+    address: str
+    workers: int
+    tasks: int
+    cpu_seconds: float
+    bytes: ClusterBytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """The part of a record that is known before anything is computed, as ``--dry-run --json`` prints it."""
+
+    model: PlannedModel
+    inputs: tuple[PlannedInput, ...]
+    plan: PlanRecord
+    outputs: tuple[PlannedOutput, ...]
+    memory: PlannedMemory
+    options: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The record of a complete run."""
+
+    schema: str
+    started: str
+    ended: str
+    model: ModelRecord
+    inputs: tuple[InputRecord, ...]
+    plan: PlanRecord
+    outputs: tuple[OutputRecord, ...]
+    memory: MemoryRecord
+    options: Mapping[str, Any]
+    notes: tuple[str, ...]
+    weights: WeightsRecord
+    device: DeviceRecord
+    engine: EngineRecord
+    processing: tuple[StepRecord, ...]
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    sandbox: SandboxRecord | None = None
+    cluster: ClusterRecord | None = None
+    sample: Mapping[str, str] | None = None
+    objects: Mapping[str, Any] | None = None
+
+
+def to_json(value: Any) -> Any:
+    """Return a value as JSON holds it. Paths become texts, and numbers that are not finite become ``None``.
+
+    Dataclasses become dictionaries, without the fields that have their default.
     """
-    described = [dict(output) for output in outputs]
-    named = [(output, key) for output in described for key in FORMATS if output.get(key) is not None]
-    with thread_pool(2) as pool:
-        hashes = pool.map(path_hash, [Path(output[key]) for output, key in named])
-        try:
-            found = {(output["id"], key): one.sha256 for (output, key), one in zip(named, hashes, strict=True)}
-        except OSError as error:
-            raise OutputError(
-                f"The outputs were written, but {error.filename} cannot be read again ({error.strerror or error}), so "
-                "that they have no record. Check the disk."
-            ) from error
-    for output in described:
-        output["sha256"] = {key: found.get((output["id"], key)) for key in FORMATS if key in output}
-    return described
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): to_json(one) for key, one in value.items()}
+    if is_dataclass(value):
+        return {one.name: to_json(getattr(value, one.name)) for one in fields(value) if not _is_absent(value, one)}
+    if isinstance(value, np.ndarray | np.generic):
+        return to_json(value.tolist())
+    return str(value) if isinstance(value, PurePath) else repr(value)
 
 
-def now() -> str:
-    """The time in UTC, e.g. ``2026-11-21T09:17:03.123+00:00``."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _is_absent(record: Any, one: Any) -> bool:
+    """Return whether a field has its default: ``None`` or an empty mapping."""
+    has_default = one.default is not MISSING or one.default_factory is not MISSING
+    return has_default and getattr(record, one.name) in (None, {})
 
 
-def _processor() -> str:
-    """The processor's name; results depend on the instructions that it has."""
+def from_json(kind: Callable[..., Facts], content: Any) -> Facts:
+    """Return a dataclass of the type ``kind`` with the content of a JSON object. Unknown keys are ignored.
+
+    Raises :class:`ValueError` with the key that is missing or wrong.
+    """
+    from pydantic import ValidationError
+
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        found: Facts = _adapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"])) or "the whole"
+        problem = "is missing" if first["type"] == "missing" else f"is wrong ({first['msg']})"
+        raise ValueError(f"{key} {problem}") from error
+    return found
 
 
-def describe_options(options: Options) -> dict[str, Any]:
-    """The options that the user gave."""
-    return {key: value for key, value in vars(options).items() if value != getattr(Options(), key)}
+@cache
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
-def write_record(record: Mapping[str, Any], path: Path) -> None:
-    """Write a record as JSON, under its final name only when complete. Raises :class:`OutputError`."""
-    text = for_json(record, allow_nan=False)
-    write_whole(path, f"{text}\n".encode())
+def record_from_json(content: Any) -> RunRecord:
+    """Return the record with this JSON content. Raises :class:`ValueError` with the reason where there is none."""
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"its schema is {schema!r}, expected was {SCHEMA!r}" if schema else "it names no schema")
+    try:
+        record = from_json(RunRecord, content)
+    except ValueError as error:
+        raise ValueError(f"it is incomplete or damaged: {error}") from error
+    if not record.inputs:
+        raise ValueError("it names no image")
+    return record
+
+
+def read_record(path: Path) -> RunRecord:
+    """Return the record in a file. Raises :class:`OSError`, and :class:`ValueError` with the reason."""
+    text = path.read_bytes()
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON") from error
+    return record_from_json(content)
+
+
+def write_record(record: RunRecord, path: Path, *, noted: bool = True) -> None:
+    """Write a record as JSON. The file appears when it is complete. Raises :class:`OutputError`.
+
+    ``noted`` is that of :func:`~bioimage_inference.files.partial_file.write_whole`.
+    """
+    write_whole(path, f"{for_json(to_json(record), allow_nan=False)}\n".encode(), noted=noted)

@@ -1,7 +1,7 @@
-"""Runs as a Process Run Crate: an RO-Crate 1.2 of the profile ``process/0.5`` with images, model, outputs and records.
+"""Writes runs as a Process Run Crate: an RO-Crate 1.2, profile ``process/0.5``, of images, model, outputs and records.
 
-Files that lie in the crate's folder are described where they are. All others are brought into it, as hard links where
-the file system has them, so that large images take no more room, else as copies.
+Files in the crate's folder stay where they are. Other files become hard links in the folder, because large images then
+take no more room, or copies where the file system has no links.
 """
 
 import filecmp
@@ -15,22 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import make_folder
 from ..files.partial_file import PartialFile, write_whole
-from ..image.writers.output_formats import FILE_FORMATS, FORMATS
+from ..files.shared_folders import make_folder
+from ..image.writers.output_formats import FILE_FORMATS
 from ..text import for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
 from .citation import methods, references
+from .record import RunRecord, read_record, write_record
 
 if TYPE_CHECKING:
     from rocrate.model.entity import Entity
     from rocrate.rocrate import ROCrate
 
-Record = Mapping[str, Any]
-
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 CRATE = "ro-crate-metadata.json"
-"""The file that makes a folder a crate."""
+"""Name of the file that makes a folder a crate."""
 _VERSION = "1.2"  # of RO-Crate
 _INDEX = "https://pypi.org/project"
 _HOME = f"{_INDEX}/bioimage_inference/"
@@ -72,22 +71,22 @@ def check_names(paths: Iterable[Path]) -> None:
 
 
 def is_own_crate(folder: Path) -> bool:
-    """Whether the folder is a crate that this program wrote."""
-    if not (folder / CRATE).is_file():  # a pipe would be waited for
+    """Return whether the folder is a crate that this program wrote."""
+    if not (folder / CRATE).is_file():  # opening a pipe would block
         return False
     try:
         entities = json.loads((folder / CRATE).read_text(encoding="utf-8"))["@graph"]
         return any(str(one["@id"]).startswith(_HOME) for one in entities)
-    except (OSError, ValueError, KeyError, TypeError):  # no crate, or no text of the form of one
+    except (OSError, ValueError, KeyError, TypeError):  # the file is not a crate
         return False
 
 
-def write_crate(records: Sequence[Record], folder: Path) -> None:
-    """Write a crate of some runs into ``folder``, with an action for each.
+def write_crate(records: Sequence[RunRecord], folder: Path) -> None:
+    """Write a crate into ``folder``, with an action for each run.
 
-    Nobody is named as who did it, because no record says so, and no licence is given to images and outputs. Raises
-    :class:`UsageError` where the library is missing, :class:`OutputError` where the folder cannot be written or one of
-    the files is not there any more.
+    The crate names no agent and no licence of images and outputs, because records have neither. Raises
+    :class:`UsageError` where the library is missing, :class:`OutputError` where the folder cannot be written or a file
+    of a record is gone.
     """
     check_installed()
     from rocrate.rocrate import ROCrate
@@ -99,7 +98,7 @@ def write_crate(records: Sequence[Record], folder: Path) -> None:
         writer = _Writer(crate, folder)
         runs = [writer.add_run(record, number) for number, record in enumerate(records, 1)]
         _with(crate.root_dataset, {"mentions": runs})
-        # the library would write through links, and leave bidirectional controls in texts as they are
+        # the library's own write() follows links, and leaves bidirectional controls in texts
         write_whole(folder / CRATE, (for_json(crate.metadata.generate()) + "\n").encode(), noted=False)
     except OSError as error:
         place = error.filename or folder
@@ -108,11 +107,11 @@ def write_crate(records: Sequence[Record], folder: Path) -> None:
         ) from error
 
 
-def _describe(crate: "ROCrate", records: Sequence[Record]) -> None:
+def _describe(crate: "ROCrate", records: Sequence[RunRecord]) -> None:
     from rocrate.model.contextentity import ContextEntity
 
-    models = " and ".join(dict.fromkeys(str(record["model"]["name"]) for record in records))
-    images = records[0]["inputs"][0]["name"] if len(records) == 1 else f"{len(records)} images"
+    models = " and ".join(dict.fromkeys(record.model.name for record in records))
+    images = records[0].inputs[0].name if len(records) == 1 else f"{len(records)} images"
     crate.name = f"Prediction of {models} on {images}"
     crate.description = (
         f"Images, model, outputs and records of {len(records)} run{'s' * (len(records) > 1)} of bioimage_inference."
@@ -129,98 +128,95 @@ def _describe(crate: "ROCrate", records: Sequence[Record]) -> None:
 
 @dataclass
 class _Writer:
-    """Adds runs to a crate; ``known`` are the entities of files by where these came from."""
+    """Adds runs to a crate. ``known`` holds the entities of files by their sources."""
 
     crate: "ROCrate"
     folder: Path
     known: dict[Path, "Entity"] = field(default_factory=dict)
 
-    def add_run(self, record: Record, number: int) -> "Entity":
-        """Add one run; returns its action, which refers to everything else."""
+    def add_run(self, record: RunRecord, number: int) -> "Entity":
+        """Add a run, and return its action, which refers to all its entities."""
         objects = [*self._images(record), *self._model(record), *self._options(record, number)]
-        image = record["inputs"][0]["name"]
         return self.crate.add_action(
             self._program(record),
             identifier=f"#run-{number}",
             object=objects,
             result=self._results(record, number),
             properties={
-                "name": f"Prediction of {record['model']['name']} on {image}",
+                "name": f"Prediction of {record.model.name} on {record.inputs[0].name}",
                 "description": methods(record),
-                "startTime": record["started"],
-                "endTime": record["ended"],
+                "startTime": record.started,
+                "endTime": record.ended,
                 "actionStatus": "http://schema.org/CompletedActionStatus",
             },
         )
 
-    def _images(self, record: Record) -> Iterator["Entity"]:
-        for one in record["inputs"]:
-            if one["file"] is not None:
-                facts = {"sha256": one["sha256"], "description": f"Image for the input {one['tensor']} of the model."}
-                yield self._data(Path(one["file"]), "images", facts)
+    def _images(self, record: RunRecord) -> Iterator["Entity"]:
+        for one in record.inputs:
+            if one.file is not None:
+                facts = {"sha256": one.sha256, "description": f"Image for the input {one.tensor} of the model."}
+                yield self._data(Path(one.file), "images", facts)
 
-    def _model(self, record: Record) -> Iterator["Entity"]:
-        """The model's files; one of the zoo by its address."""
-        model = record["model"]
+    def _model(self, record: RunRecord) -> Iterator["Entity"]:
+        """Yield the model's files; a model of the zoo has its address instead."""
+        model = record.model
         _, about, *cited = references(record)
         facts = {
-            "name": model["name"],
+            "name": model.name,
             "description": about.text,
-            "version": model["version"],
-            "sha256": model["sha256"],
-            "license": self._licence(model["licence"]),
+            "version": model.version,
+            "sha256": model.sha256,
+            "license": self._licence(model.licence),
             "citation": [self._citation(one.text, one.url) for one in cited],
         }
-        source = Path(model["source"])
-        if recorded_name(model["source"]) is not None or not source.exists():
-            yield self._context(about.url or f"urn:sha256:{model['sha256']}", "CreativeWork", facts)
+        source = Path(model.source)
+        if recorded_name(model.source) is not None or not source.exists():
+            yield self._context(about.url or f"urn:sha256:{model.sha256}", "CreativeWork", facts)
             return
         yield self._data(source, "model", facts)
-        if model["description_file"] is not None:
-            yield self._data(Path(model["description_file"]), "model", {"description": "Description of the model."})
-        weights = source.parent / record["weights"]["file"]
+        if model.description_file is not None:
+            yield self._data(Path(model.description_file), "model", {"description": "Description of the model."})
+        weights = source.parent / record.weights.file
         if source.suffix in (".yaml", ".yml") and weights.is_file():
-            yield self._data(weights, "model", {"sha256": record["weights"]["sha256"]})
+            yield self._data(weights, "model", {"sha256": record.weights.sha256})
 
-    def _options(self, record: Record, number: int) -> Iterator["Entity"]:
-        for name, value in record["options"].items():
+    def _options(self, record: RunRecord, number: int) -> Iterator["Entity"]:
+        for name, value in record.options.items():
             text = value if isinstance(value, str) else json.dumps(value)
             yield self._context(f"#run-{number}-{name}", "PropertyValue", {"name": name, "value": text})
 
-    def _results(self, record: Record, number: int) -> list["Entity"]:
+    def _results(self, record: RunRecord, number: int) -> list["Entity"]:
         found = []
-        for output in record["outputs"]:
-            for kind in FORMATS:
-                if output.get(kind) is not None:
-                    words = f"Output {output['id']}, axes {output['axes'].upper()}, {output['dtype']}."
-                    facts = {"sha256": output["sha256"][kind], "description": words}
-                    found.append(self._data(Path(output[kind]), "outputs", facts))
-        objects = record.get("objects", {})
+        for output in record.outputs:
+            words = f"Output {output.id}, axes {output.axes.upper()}, {output.dtype}."
+            for _, path, sha256 in output.files():
+                found.append(self._data(path, "outputs", {"sha256": sha256, "description": words}))
+        objects = record.objects or {}
         for key, words in _OBJECTS.items():
             if objects.get(key):
                 facts = {"sha256": objects.get("sha256", {}).get(key), "description": words}
                 found.append(self._data(Path(objects[key]), "outputs", facts))
         return [*found, self._record(record, number)]
 
-    def _record(self, record: Record, number: int) -> "Entity":
-        """The record itself: the file that is there already, else one written for the crate."""
+    def _record(self, record: RunRecord, number: int) -> "Entity":
+        """Return the record's file beside the outputs, or a file that is written into the crate."""
         facts = {"description": "Provenance: what was computed, from what, how, and with which values."}
         path = _record_file(record)
         if path is None:
             path = self.folder / "records" / f"{number}_provenance.json"
             make_folder(path.parent)
-            write_whole(path, (for_json(record) + "\n").encode(), noted=False)
+            write_record(record, path, noted=False)
         return self._data(path, "records", facts)
 
-    def _program(self, record: Record) -> "Entity":
-        """This program, and the libraries that it ran with."""
-        versions = {name: version for name, version in record["versions"].items() if name != "python"}
+    def _program(self, record: RunRecord) -> "Entity":
+        """Return this program, which refers to the libraries of the run."""
+        versions = {name: version for name, version in record.versions.items() if name != "python"}
         version = versions.pop("bioimage_inference")
         needed = [self._software(name, number, f"{_INDEX}/{name}/") for name, number in versions.items()]
         return self._software("bioimage_inference", version, _HOME, softwareRequirements=needed)
 
     def _software(self, name: str, version: str, url: str, **facts: Any) -> "Entity":
-        """A package of the index, by its version; local parts of that such as ``+cpu`` are not in addresses there."""
+        """Return a package of the index. Local parts of a version, such as ``+cpu``, have no address there."""
         address = f"{url}{version.partition('+')[0]}/"
         return self._context(address, "SoftwareApplication", {"name": name, "version": version, "url": url, **facts})
 
@@ -243,7 +239,7 @@ class _Writer:
         return _with(entity, facts)
 
     def _data(self, path: Path, place: str, facts: Mapping[str, Any]) -> "Entity":
-        """A file or folder as part of the crate, brought into the folder ``place`` where it lies elsewhere."""
+        """Return a file or folder of the crate. A path outside the crate is linked or copied into ``place``."""
         source = path.resolve()
         if source not in self.known:
             own = _brought(path, self.folder, place)
@@ -266,7 +262,7 @@ def _with(entity: "Entity", facts: Mapping[str, Any]) -> "Entity":
 
 
 def _brought(path: Path, folder: Path, place: str) -> Path:
-    """Where a file or folder lies in the crate: where it is, or in ``place``, linked or copied there."""
+    """Return the path of a file or folder in the crate, linked or copied into ``place`` where it lies elsewhere."""
     source, root = path.resolve(), folder.resolve()
     if source.is_relative_to(root):
         return source
@@ -280,7 +276,7 @@ def _brought(path: Path, folder: Path, place: str) -> Path:
 
 
 def _free(wanted: Path, source: Path) -> Path:
-    """A name that no other file has: ``cells.tif``, ``2_cells.tif`` …"""
+    """Return a path that no file with other content has: ``cells.tif``, ``2_cells.tif`` …"""
     number, path = 1, wanted
     while os.path.lexists(path) and not _same(path, source):
         number += 1
@@ -289,7 +285,10 @@ def _free(wanted: Path, source: Path) -> Path:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two files or folders hold the same, as those of a crate that is written again do; a link never does."""
+    """Return whether two files or folders have the same content, as in a crate that is written again.
+
+    ``one`` must not be a link, because a link can lead out of the crate.
+    """
     if one.is_symlink():
         return False
     if one.is_dir() and other.is_dir():
@@ -318,15 +317,19 @@ def _copy(source: Path, target: Path) -> None:
         file.abort()  # does nothing after the commit
 
 
-def _record_file(record: Record) -> Path | None:
-    """The record's own file beside the outputs, where there is one."""
-    paths = [Path(output[kind]) for output in record["outputs"] for kind in FORMATS if output.get(kind)]
+def _record_file(record: RunRecord) -> Path | None:
+    """Return the file of the record beside the outputs, ``None`` where there is none."""
+    paths = [path for output in record.outputs for _, path, _ in output.files()]
     if not paths:
         return None
     end = "provenance.json"
     beside = (one for one in paths[0].parent.glob(f"*_{end}") if paths[0].name.startswith(one.name.removesuffix(end)))
-    return next((one for one in beside if one.is_file() and _started(one) == record["started"]), None)
+    return next((one for one in beside if one.is_file() and _started(one) == record.started), None)
 
 
-def _started(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")).get("started")
+def _started(path: Path) -> str | None:
+    """Return when the run of a record began, ``None`` where the file is not a record."""
+    try:
+        return read_record(path).started
+    except (OSError, ValueError):
+        return None

@@ -7,8 +7,8 @@ import numpy as np
 
 from ..array_types import Array
 from ..errors import cannot_write
-from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
+from ..files.shared_folders import make_folder
 
 
 def write_difference_picture(path: Path, expected: Array, got: Array, letters: str, worst: tuple[int, ...]) -> None:

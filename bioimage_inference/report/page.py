@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import make_folder
 from ..files.partial_file import write_whole
+from ..files.shared_folders import make_folder
 from ..provenance.citation import bibtex, methods, references
+from ..provenance.record import RunRecord, to_json
 from ..text import for_address, for_html, one_line
 from .colours import colour_bar
 from .gallery import Gallery, Shown, make_gallery
@@ -34,10 +35,10 @@ _SMALL = 480  # pixels; smaller pictures are shown pixel by pixel
 _SHORT = 20  # letters that a narrow screen has room for beside a label
 
 
-def write_report(record: Record, path: Path) -> None:
+def write_report(run: RunRecord, path: Path) -> None:
     """Write the report of a run at ``path``, and its pictures as PNG into the folder ``path.with_suffix("")``.
 
-    ``record`` is the provenance record of the run. The image and the outputs are read from the files that it names, or
+    ``run`` is the provenance record of the run. The image and the outputs are read from the files that it names, or
     from the report's own folder if they were moved there; of what is gone, the page says so. Every file appears under
     its final name only when complete. Raises :class:`UsageError` for a name without a suffix, :class:`OutputError`
     where the place cannot be written.
@@ -45,8 +46,8 @@ def write_report(record: Record, path: Path) -> None:
     folder = path.with_suffix("")
     if folder == path:
         raise UsageError(f"The report {path} needs a name that ends in .html; without it, its pictures have no folder.")
-    gallery = make_gallery(record, path.parent)
-    page = report_page(record, gallery, path)
+    gallery = make_gallery(to_json(run), path.parent)
+    page = report_page(run, gallery, path)
     try:
         make_folder(folder)
     except OSError as error:
@@ -60,8 +61,9 @@ def write_report(record: Record, path: Path) -> None:
     write_whole(path, page.encode())
 
 
-def report_page(record: Record, gallery: Gallery, path: Path) -> str:
+def report_page(run: RunRecord, gallery: Gallery, path: Path) -> str:
     """The HTML of the report that will lie at ``path``."""
+    record = to_json(run)
     title = ", ".join(one_line(one["name"]) for one in record["inputs"])
     content = "\n".join(
         (
@@ -75,7 +77,7 @@ def report_page(record: Record, gallery: Gallery, path: Path) -> str:
             *_figures([gallery.tiles] if gallery.tiles is not None else []),
             *_table("Time", list(time_rows(record))),
             *_table("Files", list(file_rows(record))),
-            *_credit(record),
+            *_credit(run),
             *_table("Versions", [(name, [text]) for name, text in record.get("versions", {}).items()]),
             f"<footer>{for_html(_origin(record))}</footer>",
         )
@@ -201,12 +203,11 @@ def _link(file: Path, page: Path) -> str:
     return f'<a href="{for_html(for_address(f"./{relative.as_posix()}"))}">{for_html(file.name)}</a>'
 
 
-def _credit(record: Record) -> Iterator[str]:
-    licence = one_line(record["model"].get("licence"))
+def _credit(record: RunRecord) -> Iterator[str]:
+    licence = one_line(record.model.licence)
     named = f"Licence of the model: {licence}" if licence else "The model names no licence: ask its authors."
     yield f"<section>\n<h2>Licence, and how to cite</h2>\n<p>{for_html(named)}</p>"
-    if "device" in record:
-        yield f"<h3>For the methods section</h3>\n<blockquote>{for_html(methods(record))}</blockquote>"
+    yield f"<h3>For the methods section</h3>\n<blockquote>{for_html(methods(record))}</blockquote>"
     yield "<h3>References</h3>\n<ul>"
     for one in references(record):
         address = for_html(one.url)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..image.axes import AXES, SCALED, SPACE
-from ..inference.statistics import measures_of
+from ..inference.operations.registry import measures_of
 from ..model.spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, StepSize, TensorSpec
 
 _NORMALISING = ("fixed_zero_mean_unit_variance", "scale_linear", "scale_range", "zero_mean_unit_variance")

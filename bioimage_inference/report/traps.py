@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.statistics import measures_of, pools_samples
+from ..inference.operations.registry import measures_of
 from ..model.spec import FixedSize, ModelSpec, Operation, TensorSpec
 from ..tiling.links import leading_input, links
 from .tensor_words import image_axes, sizes_in_words
@@ -138,7 +138,7 @@ def _is_tileable(letter: str, model: ModelSpec, leading: TensorSpec) -> bool:
 
 
 def _of_samples(tensor: TensorSpec) -> Iterator[str]:
-    if any(pools_samples(measure) for operation in tensor.operations for measure in measures_of(operation, tensor.id)):
+    if any(measure.pooled for operation in tensor.operations for measure in measures_of(operation, tensor.id)):
         yield (
             f"The normalisation of {tensor.id} takes its statistics over all samples of an image (time points, "
             "positions …) together, so the result for one depends on the others in the same file."

@@ -16,6 +16,7 @@ from ..errors import ImageError
 from ..image.axes import SPACE, spatial, with_user_axes
 from ..image.image import Image, PixelSize, Region
 from ..image.readers.reading import open_image
+from ..provenance.record import InputRecord, OutputRecord, read_record
 
 RECORD_ENDING = "_provenance.json"
 _BY_DIMENSIONS = {2: "yx", 3: "cyx", 4: "bcyx", 5: "bczyx"}
@@ -143,45 +144,44 @@ def _metadata_of_record(prediction: Path) -> PredictionMetadata | None:
     found = _record_beside(prediction)
     if found is None:
         return None
-    record, output = found
-    axes, sizes = str(output["axes"]), dict(zip(output["axes"], output["shape"], strict=True))
-    image = record["inputs"][0]
-    extents = dict(zip(image["axes"], image["shape"], strict=True))
-    samples = tuple(int(extents[letter]) for letter in image["iterated_axes"])
-    stack = Stack(axes, sizes, image["iterated_axes"], samples)
+    image, output = found
+    axes, sizes = output.axes, dict(zip(output.axes, output.shape, strict=True))
+    extents = dict(zip(image.axes, image.shape, strict=True))
+    samples = tuple(extents[letter] for letter in image.iterated_axes)
+    stack = Stack(axes, sizes, image.iterated_axes, samples)
     folded = "b" in axes and sizes["b"] == prod(samples)
     return PredictionMetadata(
         axes=axes,
         folded="b" if folded else "",
         letters=stack.picture_axes[: len(samples)] if folded else "",
         sizes=samples if folded else (),
-        channel_names=tuple(output.get("channel_names", ())),
+        channel_names=output.channel_names,
         pixel_size=MappingProxyType(
             {
-                letter: PixelSize(**size, origin=output.get("origin", {}).get(letter, 0.0))
-                for letter, size in output["pixel_size"].items()
+                letter: PixelSize(size.value, size.unit, origin=output.origin.get(letter, 0.0))
+                for letter, size in output.pixel_size.items()
             }
         ),
-        by_plane="z" in image["iterated_axes"],
+        by_plane="z" in image.iterated_axes,
     )
 
 
-def _record_beside(prediction: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """Return the record of the run that wrote ``prediction``, from the same folder, and its entry of this output."""
+def _record_beside(prediction: Path) -> tuple[InputRecord, OutputRecord] | None:
+    """Return the image and the output in the record of the run that wrote ``prediction``, from the same folder."""
     folder = prediction.absolute().parent
     for path in sorted(folder.glob(f"*{RECORD_ENDING}")):
         if not prediction.name.startswith(path.name.removesuffix(RECORD_ENDING)) or not path.is_file():
             continue
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_record(path)
         except (OSError, ValueError) as error:
             raise ImageError(
                 f"The record {path.name} beside {prediction.name} cannot be read ({error}). Predict again, move the "
                 "record away, or name the axes with --axes."
             ) from error
-        for output in record["outputs"]:
-            if output["npy"] is not None and Path(output["npy"]).name == prediction.name:
-                return record, output
+        for output in record.outputs:
+            if output.npy is not None and Path(output.npy).name == prediction.name:
+                return record.inputs[0], output
     return None
 
 

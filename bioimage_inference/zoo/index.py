@@ -1,7 +1,8 @@
-"""The models of the zoo as this program knows them: ``index.jsonl``, made by ``scripts/make_zoo_index.py``.
+"""The published models that this program knows, and the trust that follows from them.
 
-A line is a description without what inference has no use for. ``BIOIMAGE_INFERENCE_INDEX`` names one more file of that
-kind; its models come first, and its code and weights count as published: the variable is the administrator's to set.
+``scripts/make_zoo_index.py`` makes ``index.jsonl``: one description per line, without the parts that inference does
+not use. ``BIOIMAGE_INFERENCE_INDEX`` names one more file of that kind. Its models come first, and its code and weights
+count as published, because only the administrator sets the variable.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..model.trust import HASHES_VARIABLE, TRUST_VARIABLE, TrustPolicy, read_hashes
 
 INDEX_VARIABLE = "BIOIMAGE_INFERENCE_INDEX"
 BUNDLED = Path(__file__).with_name("index.jsonl")
@@ -21,8 +23,8 @@ BUNDLED = Path(__file__).with_name("index.jsonl")
 class Entry:
     """One description of a published model.
 
-    ``inputs`` and ``outputs`` have the axes of each tensor as letters, ``description`` is in the form of its format
-    version; its weights are in that of 0.5 throughout, and file names without folders or addresses.
+    ``inputs`` and ``outputs`` hold the axis letters of each tensor. ``description`` has the form of its format version,
+    with weights in the form of 0.5, and with file names without folders or addresses.
     """
 
     id: str
@@ -33,17 +35,17 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What its authors call the model."""
+        """Title that the authors gave to the model."""
         return str(self.description["name"])
 
     @property
     def weights(self) -> Mapping[str, Mapping[str, Any]]:
-        """The entries that PyTorch can load, in the order in which they are tried."""
+        """Weights that PyTorch can load by format, in the order of preference."""
         found: Mapping[str, Mapping[str, Any]] = self.description["weights"]
         return {key: found[key] for key in ("torchscript", "pytorch_state_dict") if key in found}
 
-    def files(self) -> Iterator[Mapping[str, Any]]:
-        """The Python files that the model brings: mappings with ``source`` and, where declared, ``sha256``."""
+    def code_files(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the Python files of the model: mappings with ``source`` and, where declared, ``sha256``."""
         for entry in self.weights.values():
             if entry.get("architecture", {}).get("source"):
                 yield entry["architecture"]
@@ -54,48 +56,48 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """All descriptions; of several with one id the first is the current one."""
+    """All descriptions. The first description with an id is the current one."""
 
     entries: Sequence[Entry]
 
     def current(self) -> dict[str, Entry]:
-        """The current description of each model, by id."""
+        """Return the current description of each model by id."""
         found: dict[str, Entry] = {}
         for entry in self.entries:
             found.setdefault(entry.id, entry)
         return found
 
     def with_doi(self, doi: str) -> Entry | None:
-        """The current description of the model that has, or in an older version had, this DOI."""
+        """Return the current description of the model that has this DOI, or had it in an older version."""
         owner = next((entry.id for entry in self.entries if doi.lower() in entry.dois), None)
         return None if owner is None else self.current()[owner]
 
     def with_weights(self, sha256: str) -> list[Entry]:
-        """The descriptions that a weights file belongs to, current ones first."""
+        """Return the descriptions that a weights file belongs to, current descriptions first."""
         current = self.current()
         found = [entry for entry in self.entries if any(sha256 == one.get("sha256") for one in entry.weights.values())]
         return sorted(found, key=lambda entry: entry is not current[entry.id])
 
     def code_sha256(self) -> frozenset[str]:
-        """The SHA-256 of all Python files that published models bring."""
-        return frozenset(file["sha256"] for entry in self.entries for file in entry.files() if file.get("sha256"))
+        """Return the SHA-256 of all Python files of published models."""
+        return frozenset(file["sha256"] for entry in self.entries for file in entry.code_files() if file.get("sha256"))
 
     def weights_sha256(self) -> frozenset[str]:
-        """The SHA-256 of all published weights."""
+        """Return the SHA-256 of all published weights."""
         return frozenset(one["sha256"] for entry in self.entries for one in entry.weights.values() if one.get("sha256"))
 
 
 def load_index(environment: Mapping[str, str] = os.environ) -> Index:
-    """The bundled index, behind the one that ``BIOIMAGE_INFERENCE_INDEX`` names.
+    """Return the bundled index after the one that ``BIOIMAGE_INFERENCE_INDEX`` names.
 
-    Raises :class:`UsageError` where that one cannot be read.
+    Raises :class:`UsageError` where the named file cannot be read.
     """
     added = environment.get(INDEX_VARIABLE, "").strip()
     return Index([*(read_index(Path(added)) if added else ()), *read_index(BUNDLED)])
 
 
 def read_index(path: Path) -> list[Entry]:
-    """The entries of a file; raises :class:`UsageError` where it is no index."""
+    """Return the entries of a file. Raises :class:`UsageError` where it is no index."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -117,6 +119,26 @@ def _entry(line: Mapping[str, Any]) -> Entry:
     entry = Entry(line["id"], tuple(line["dois"]), tuple(axes["inputs"]), tuple(axes["outputs"]), line["description"])
     if not entry.name or not entry.weights or any(not isinstance(one["source"], str) for one in entry.weights.values()):
         raise ValueError("no name or weights")
-    for file in entry.files():
+    for file in entry.code_files():
         file["source"]
     return entry
+
+
+def trust_policy(trust_model_code: bool = False, environment: Mapping[str, str] = os.environ) -> TrustPolicy:
+    """Return the trust policy of a process: from the index, the environment, and the user's ``--trust-model-code``.
+
+    Raises :class:`UsageError` for a misspelt variable, and for an administrator's list or index that cannot be read: a
+    restriction must not get lost.
+    """
+    index = load_index(environment)
+    mode = environment.get(TRUST_VARIABLE, "").strip()
+    if mode not in ("", "known"):
+        raise UsageError(f"{TRUST_VARIABLE} is {mode!r}; it can be 'known' or unset.")
+    listed = environment.get(HASHES_VARIABLE, "").strip()
+    return TrustPolicy(
+        trust_model_code=trust_model_code,
+        known_only=mode == "known",
+        administrator=read_hashes(Path(listed)) if listed else frozenset(),
+        published=index.code_sha256(),
+        published_weights=index.weights_sha256(),
+    )

@@ -1,4 +1,4 @@
-"""From what the user names as a model to its :class:`ModelSpec`, without loading any weights."""
+"""Finds the files of the model that the user names, and reads its :class:`ModelSpec`. Loads no weights."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,16 @@ from typing import Any
 
 from ..errors import ModelError, UsageError
 from ..files.typed_path import is_address, user_path
-from ..model.bare_weights import bare_spec, sizes_from_text
-from ..model.description import read_description
+from ..model.description import bare_spec, read_description, sizes_from_text
 from ..model.package import WHAT_IS_A_MODEL, Package, file_sha256, open_package, weights_kind
 from ..model.spec import FixedSize, ModelSpec, StepSize
 from .index import Entry, Index, load_index
-from .names import ZooName
-from .typed import did_you_mean, typed_name
+from .names import ZooName, did_you_mean, typed_name
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model's facts and where its files are; ``name`` is that in the zoo, where the user named it so."""
+    """Facts and files of a model. ``name`` is its name in the zoo, where the user gave such a name."""
 
     spec: ModelSpec
     package: Package
@@ -27,7 +25,7 @@ class OpenedModel:
 
     @property
     def described(self) -> Mapping[str, Any] | None:
-        """The description as it was written, ``None`` for bare weights."""
+        """The original description; ``None`` for bare weights."""
         return self.package.description
 
 
@@ -39,29 +37,41 @@ def open_model_files(
     size: str | None = None,
     offline: bool = False,
 ) -> OpenedModel:
-    """Open a package, folder, description, weights file, or a model of the zoo as ``zoo/typed.py`` reads its name.
+    """Return a model from a package, folder, description, weights file or zoo name (see :mod:`.names`).
 
-    Weights that the zoo published need nothing else. ``axes`` and ``size`` (in the order x,y,z,c) describe others;
-    where the model has a description, that is what counts, and a contradiction becomes a remark. A model of the zoo is
-    downloaded where it is not in the cache and not ``offline``. Raises :class:`UsageError` and :class:`ModelError`.
+    Parameters
+    ----------
+    scratch
+        Folder for unpacked files.
+    description
+        Description of bare weights. Weights that the zoo published need none.
+    axes, size
+        Axis letters and size (in the order x,y,z,c) of bare weights. A description overrides them, with a note where it
+        differs.
+    offline
+        Use a zoo model only from the cache.
+
+    Raises
+    ------
+    UsageError, ModelError
+        Where the model does not exist, cannot be downloaded, or is broken.
     """
-    index, notes = load_index(), []
+    index = load_index()
+    notes: list[str] = []
     name = typed_name(str(given), index)
-    if name is not None:
-        from .download import zoo_model
+    if name is None:
+        source = _existing(str(given), index)
+    else:
+        from .model_cache import zoo_model
 
         source = zoo_model(name, index, offline)
-        if name.typed not in (str(name), name.id) or name.doi is not None:
-            notes.append(f"{name.typed} is the model {source.parent.name} of the BioImage.IO zoo.")
-        if name.doi is not None:
-            same = sorted({entry.id for entry in index.entries if name.doi in entry.dois} - {source.parent.name})
-            notes += [f"The zoo has this DOI also for {one}; for that model, give this name." for one in same]
+        notes += _name_notes(name, source.parent.name, index)
+    published = _published(source, index) if description is None else None
+    if published is None:
+        package = open_package(source, scratch, description)
     else:
-        source = _existing(str(given), index)
-    known = _published(source, index) if description is None else None
-    package = known.package if known is not None else open_package(source, scratch, description)
-    if known is not None:
-        notes.append(known.note)
+        package, note = published
+        notes.append(note)
     if package.description is None:
         assert package.bare_weights is not None
         return OpenedModel(replace(bare_spec(package.bare_weights, axes, size), sha256=package.sha256), package)
@@ -71,51 +81,49 @@ def open_model_files(
 
 
 def _existing(given: str, index: Index) -> Path:
-    """The path that the user gave as the model. Raises :class:`UsageError` where nothing is there."""
+    """Return the path that the user gave as the model. Raises :class:`UsageError` where it does not exist."""
     if not given.strip():
         raise UsageError(f"The model is an empty text. {WHAT_IS_A_MODEL}")
     path = user_path(given)
-    if not _is_missing(path):
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero byte
+        pass
+    except OSError:  # opening the file gives the reason
+        return path
+    else:
         return path
     if is_address(given):
         raise UsageError(
             f"{given} is an address that this program does not read. Give the name of a model of the zoo, such as "
-            "affable-shark, or download the file and give that."
+            "affable-shark, or download the file and give the file."
         )
     raise UsageError(
-        f"There is no file or folder {given}, nor a model of that name in the BioImage.IO zoo."
+        f"There is no file or folder {given}, and no model of the BioImage.IO zoo has this name."
         f"{did_you_mean(given, index)} {WHAT_IS_A_MODEL} `bioimage-inference models` lists the models of the zoo."
     )
 
 
-def _is_missing(path: Path) -> bool:
-    """Whether there is nothing at this path; of what cannot be looked at, opening it says why."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero byte
-        return True
-    except OSError:
-        return False
-    return False
+def _name_notes(name: ZooName, model_id: str, index: Index) -> list[str]:
+    """Return notes on the model that a name means, where the user typed another name than the id."""
+    notes = []
+    if name.typed not in (str(name), name.id) or name.doi is not None:
+        notes.append(f"{name.typed} is the model {model_id} of the BioImage.IO zoo.")
+    if name.doi is not None:
+        others = sorted({entry.id for entry in index.entries if name.doi in entry.dois} - {model_id})
+        notes += [f"The zoo has this DOI also for {other}; for that model, give this name." for other in others]
+    return notes
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Weights with their published description, and a remark for the user on where that comes from."""
+def _published(source: Path, index: Index) -> tuple[Package, str] | None:
+    """Return a weights file that the zoo published as a package with its description, and a note for the user.
 
-    package: Package
-    note: str
-
-
-def _published(source: Path, index: Index) -> _Known | None:
-    """The weights file ``source``, if the zoo published it.
-
-    Raises :class:`ModelError` where it holds tensors only, and the code of their network is not beside it.
+    Raises :class:`ModelError` where the file holds only tensors, and the code of their network is not beside it.
     """
     try:
         kind = weights_kind(source) if source.is_file() else None
         sha256 = file_sha256(source) if kind is not None else ""
-    except OSError:  # the package is opened next, and says why it cannot be read
+    except OSError:  # opening the package gives the reason
         return None
     found = index.with_weights(sha256)
     if not found:
@@ -125,17 +133,17 @@ def _published(source: Path, index: Index) -> _Known | None:
     code = weights.get("architecture", {}).get("source")
     if kind == "state_dict" and code is not None and not (root / code).is_file():
         raise ModelError(
-            f"{source.name} holds the weights of the model {entry.id} ({entry.name}), but not the network: that is "
-            f"made by {code}, which belongs beside it. Give {entry.id} as the model to have all of it downloaded, or "
-            "the model's package."
+            f"{source.name} holds the weights of the model {entry.id} ({entry.name}), but not the network: the network "
+            f"is made by {code}, which belongs beside it. Give {entry.id} as the model to download all its files, or "
+            "give the model's package."
         )
-    return _Known(Package(root, entry.description, None, source, sha256, source), _known_as(source, entry, found))
+    return Package(root, entry.description, None, source, sha256, source), _published_note(source, entry, found)
 
 
-def _known_as(source: Path, entry: Entry, same_file: Sequence[Entry]) -> str:
+def _published_note(source: Path, entry: Entry, same_file: Sequence[Entry]) -> str:
     note = (
         f"{source.name} is known by its SHA-256 as weights of the published model {entry.id} ({entry.name}); axes, "
-        "processing and halo are those of its description."
+        "processing and halo come from its description."
     )
     others = sorted({one.id for one in same_file if _tensors(one) != _tensors(entry)} - {entry.id})
     if others:
@@ -150,21 +158,19 @@ def _tensors(entry: Entry) -> tuple[Any, Any]:
 
 
 def _contradictions(spec: ModelSpec, axes: str | None, size: str | None) -> list[str]:
-    """Where the user's axes and size are not those of the description."""
-    first, found = spec.inputs[0], []
+    """Return notes where the axes and sizes of the user differ from the description."""
+    first, notes = spec.inputs[0], []
     if axes is not None and axes.lower() != first.letters:
-        found.append(f"--model-axes {axes} is left aside: the model's description says {first.letters}.")
-    if size is not None:
-        wanted = sizes_from_text(size)
-        for axis in first.axes:
-            given = wanted.get(axis.letter)
-            legal = given is None or _allows(axis.size, given)
-            if not legal:
-                found.append(
-                    f"--model-size {size} is left aside: along {axis.letter} the model's description takes "
-                    f"{axis.size.describe()}, not {given}."
-                )
-    return found
+        notes.append(f"--model-axes {axes} is left aside: the model's description has the axes {first.letters}.")
+    sizes = {} if size is None else sizes_from_text(size)
+    for axis in first.axes:
+        given = sizes.get(axis.letter)
+        if given is not None and not _allows(axis.size, given):
+            notes.append(
+                f"--model-size {size} is left aside: along {axis.letter} the model's description takes "
+                f"{axis.size.describe()}, not {given}."
+            )
+    return notes
 
 
 def _allows(size: object, pixels: int) -> bool:

@@ -75,7 +75,7 @@ def refused(
 def needs_walls() -> None:
     """Skip a test where the kernel lacks one of the walls."""
     probe = """
-from bioimage_inference import sandbox
+from bioimage_inference.machine import sandbox
 sandbox.may_be_restricted()
 with sandbox.restricted([], []):
     print(sandbox.walls())

@@ -24,11 +24,12 @@ from distributed.core import rpc
 from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
-from bioimage_inference.api import Target, open_model
+from bioimage_inference.api import Target, open_model, predict
 from bioimage_inference.cluster.cluster_run import name_files
 from bioimage_inference.cluster.connect import Cluster, connect
 from bioimage_inference.cluster.messages import UnreadableAnswerError, read_answer
 from bioimage_inference.cluster.work import ImageJob
+from bioimage_inference.provenance.record import to_json
 from tests import models
 from tests.machine import HANG_SECONDS
 
@@ -212,17 +213,24 @@ def test_an_answer_that_claims_a_terabyte(tmp_path: Path) -> None:
 def test_the_client_reads_no_file_that_a_record_names(folders: dict[str, Path]) -> None:
     secret, image = str(folders["others"] / "secret"), folders["images"] / "image.npy"
     target = Target(folders["out"] / "a.tif", None)
-    record: dict[str, Any] = {
-        "model": {"source": secret},
-        "inputs": [{"tensor": "raw", "file": secret}],
-        "outputs": [{"id": "out", "tiff": secret, "npy": secret, "zarr": secret}],
-    }
+    job = ImageJob(image, {}, {"out": target})
     with open_model(models.write_model(folders["images"], models.Identity(), *models.simple_tensors())) as model:
-        name_files(record, model, ImageJob(image, {}, {"out": target}))
-        with pytest.raises(UnreadableAnswerError):
-            name_files({}, model, ImageJob(image, {}, {"out": target}))
-    assert secret not in json.dumps(record)
-    assert record["outputs"] == [{"id": "out", "tiff": str(target.tiff), "npy": None}]
+        honest = predict(model, np.zeros((16, 16), np.float32), axes="yx").record
+        (given,), (made,) = honest["inputs"], honest["outputs"]
+        record: dict[str, Any] = {
+            **honest,
+            "model": {**honest["model"], "source": secret, "description_file": secret},
+            "inputs": [{**given, "file": secret}],
+            "outputs": [{**made, "tiff": secret, "npy": secret, "zarr": secret}],
+            "objects": {"labels": secret},
+        }
+        named = to_json(name_files(record, model, job))
+        for damaged in ({}, honest | {"outputs": [made | {"id": "other"}]}, honest | {"inputs": secret}):
+            with pytest.raises(UnreadableAnswerError):
+                name_files(damaged, model, job)
+    assert secret not in json.dumps(named)
+    assert named["outputs"] == [{**made, "tiff": str(target.tiff), "npy": None}]
+    assert named["inputs"] == [{**given, "file": str(image)}]
 
 
 @pytest.fixture(scope="module")

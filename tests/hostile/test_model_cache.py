@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bioimage_inference.cli import main
-from bioimage_inference.zoo.checksums import write_model_checksums
+from bioimage_inference.zoo.model_files import write_model_checksums
 from tests.test_zoo_download import Zoo, home, opened
 from tests.test_zoo_download import zoo as zoo  # a fixture
 

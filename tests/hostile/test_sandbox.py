@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("needs_walls")
 BEHIND_THE_WALL = """
 import os, socket, subprocess, sys, threading
 from pathlib import Path
-from bioimage_inference import sandbox
+from bioimage_inference.machine import sandbox
 
 attempt, read, write, other = sys.argv[1], *map(Path, sys.argv[2:])
 if attempt == "as a library":

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .api import Model, predict
-from .array_types import Array
-from .errors import (
+from ..api import Model, predict
+from ..array_types import Array
+from ..errors import (
     BioimageInferenceError,
     ImageError,
     ModelError,
@@ -19,22 +19,22 @@ from .errors import (
     TrustError,
     UsageError,
 )
-from .files.overwriting import check_writable
-from .image.array_images import array_image
-from .image.image import Image
-from .inference.planning import close, prepare
-from .inference.receptive_field import TOLERANCE, Field, receptive_field
-from .inference.trial_inputs import network_inputs
-from .model.package import check_sha256, package_file
-from .model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
-from .options import Options
-from .prediction import Prediction
-from .provenance.reproduction import Comparison, compare
-from .provenance.tolerance import Tolerance, tolerance_of
-from .text import for_file_name
-from .tiling.choice import Request, choose_tiles, declared_halo
-from .tiling.links import TILED, leading_input, links
-from .tiling.plan import Plan
+from ..files.overwriting import check_writable
+from ..image.array_images import array_image
+from ..image.image import Image
+from ..inference.planning import close, prepare
+from ..inference.receptive_field import TOLERANCE, Field, receptive_field
+from ..inference.trial_inputs import network_inputs
+from ..model.package import check_sha256, package_file
+from ..model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
+from ..options import Options
+from ..prediction import Prediction
+from ..text import for_file_name
+from ..tiling.choice import Request, choose_tiles, declared_halo
+from ..tiling.links import TILED, leading_input, links
+from ..tiling.plan import Plan
+from .comparison import Comparison, compare
+from .tolerance import Tolerance, tolerance_of
 
 OutputVerdict = Literal["reproduced", "undecided", "differs"]
 Verdict = Literal[OutputVerdict, "cannot run"]
@@ -280,7 +280,7 @@ def _output(
     finding = OutputFinding(output.id, got.shape, expected.shape, tolerance, comparison)
     if finding.verdict != "differs":
         return finding
-    from .report.difference_picture import write_difference_picture
+    from ..report.difference_picture import write_difference_picture
 
     path = _picture(pictures, entry, output)
     write_difference_picture(path, expected, got, output.letters, comparison.worst)

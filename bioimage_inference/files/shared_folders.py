@@ -1,0 +1,81 @@
+"""Folders and files in places where other users can write, such as the model cache of a group: nothing follows a link
+that another user planted there, and several runs share one download.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from .temporary_names import is_own
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with its parents where it does not exist.
+
+    A link in its place is followed where this user, root or the owner of the folder around it made the link. Linux has
+    the same rule in ``fs.protected_symlinks``. Raises :class:`OSError`, also for a link of another user.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_symlink():
+        return
+    link, around = folder.lstat(), Path(os.path.abspath(folder)).parent.stat()  # noqa: PTH100
+    if not is_own(link) and link.st_uid not in (0, around.st_uid):
+        raise PermissionError(errno.EPERM, "it is a link that another user made", str(folder))
+
+
+@contextmanager
+def exclusive_lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Let one process at a time run the block. Calls ``waiting`` before it waits for another process.
+
+    The lock file stays, with the access rights that the umask gives. The system frees the lock of a killed process.
+    Raises :class:`OSError`, also where ``path`` is a link or no plain file.
+    """
+    from filelock import FileLock, Timeout
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    status = os.fstat(descriptor)
+    os.close(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise PermissionError(errno.EPERM, f"{path.name} is no lock of this program", str(path))
+    lock = FileLock(path, mode=stat.S_IMODE(status.st_mode))  # without a mode, filelock overrules the umask
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def unfinished_bytes(path: Path) -> int:
+    """Return how many bytes of a file an earlier run of this user wrote; 0 for links and files of other users."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return 0
+    return status.st_size if _is_own_file(status) else 0
+
+
+def continued_file(path: Path, start: int) -> IO[bytes]:
+    """Return a stream that appends to the ``start`` bytes of a file; at 0, a new file replaces it.
+
+    Raises :class:`OSError`, also where another user replaced the file in between.
+    """
+    if not start:
+        path.unlink(missing_ok=True)
+        return path.open("xb")
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not _is_own_file(os.fstat(descriptor)):
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "another user replaced the unfinished download", str(path))
+    return os.fdopen(descriptor, "ab")
+
+
+def _is_own_file(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and is_own(status)

@@ -152,7 +152,8 @@ def _store_names(job: ImageJob) -> dict[str, Path]:
     for name, target in job.targets.items():
         if target.files.keys() != FILE_FORMATS.keys():
             raise UsageError(
-                "On a cluster a single image is written as OME-Zarr, not as TIFF or .npy: with --dask, name the folder "
+                f"On a cluster a single image is written as {ZARR.title}, not as "
+                f"{' or '.join(form.title for form in FILE_FORMATS.values())}: with --dask, name the folder "
                 "of the outputs with -o."
             )
         found[name] = store_of(target)

@@ -108,7 +108,7 @@ def _predict_named(
     (sample,) = samples
     ids = [output.id for output in task.model.spec.outputs]
     targets = {one: Target() for one in ids} | {ids[0]: Target(arguments.tiff, arguments.npy)}
-    written = [path for path in (arguments.tiff, arguments.npy) if path is not None]
+    written = [*targets[ids[0]].files.values()]
     check_writable(written, _given(arguments, task, samples), overwrite=arguments.overwrite)
     summary = Summary(partial(_say, arguments), display)
     record: RunRecord | RunPlan

@@ -27,7 +27,7 @@ _MOST_LISTED = 10
 # The path of a dataset may have several parts, so its description may be several folders above an array.
 _PARENTS = 3
 _AXES_BEFORE_0_3 = "tczyx"
-# Codecs that compute pixels only; one of the others in numcodecs unpickles.
+# Codecs that only compute pixels. numcodecs also has a codec that unpickles.
 _CODECS = frozenset(
     (
         *("bytes", "transpose", "sharding_indexed", "shuffle", "delta", "fixedscaleoffset", "quantize", "bitround"),
@@ -102,7 +102,7 @@ def _no_zarr(path: Path) -> ImageError:
 def _described(
     name: str, array: Node, ome: Mapping[str, Any], dataset: Mapping[str, Any], notes: tuple[str, ...]
 ) -> _Description:
-    """Return what OME metadata say about an array that is a dataset of their first multiscales."""
+    """Return the description of an array that is a dataset of the first multiscales of OME metadata."""
     multiscales = ome["multiscales"][0]
     count = len(array.shape)
     described = multiscales.get("axes") or [*_AXES_BEFORE_0_3][-count:]

@@ -19,11 +19,13 @@ from .tiff_writer import TiffLayout, open_tiff_writer
 class OutputFormat:
     """A format in which outputs are written.
 
-    ``axes`` is ``tensor`` for files with the axes of the model's tensor, in which samples are stacked along the batch,
-    and ``picture`` for files with the axes of the image. ``holds_empty``: the format stores arrays without entries.
+    ``key`` names it in code, options and records, ``title`` in messages. ``axes`` is ``tensor`` for files with the axes
+    of the model's tensor, in which samples are stacked along the batch, and ``picture`` for files with the axes of the
+    image. ``holds_empty``: the format stores arrays without entries.
     """
 
     key: str
+    title: str
     suffix: str
     axes: Literal["tensor", "picture"]
     holds_empty: bool
@@ -41,12 +43,12 @@ FILE_FORMATS: Mapping[str, FileFormat] = MappingProxyType(
     {
         form.key: form
         for form in (
-            FileFormat("tiff", ".tif", "picture", False, open_tiff_writer, "image/tiff"),
-            FileFormat("npy", ".npy", "tensor", True, open_npy_writer, "application/x-npy"),
+            FileFormat("tiff", "TIFF", ".tif", "picture", False, open_tiff_writer, "image/tiff"),
+            FileFormat("npy", ".npy", ".npy", "tensor", True, open_npy_writer, "application/x-npy"),
         )
     }
 )
-ZARR = OutputFormat("zarr", ".ome.zarr", "picture", True)
+ZARR = OutputFormat("zarr", "OME-Zarr", ".ome.zarr", "picture", True)
 """Written chunk by chunk by the workers of a cluster, see :mod:`~bioimage_inference.image.writers.zarr_writer`."""
 FORMATS: Mapping[str, OutputFormat] = MappingProxyType({**FILE_FORMATS, ZARR.key: ZARR})
 """All formats by their keys, which are the entries of an output in the record."""

@@ -40,8 +40,8 @@ class TiffWriter(ArrayWriter):
 
     ``how="labelled"``: those of the axes ``TZCYX`` that exist, with channel names and pixel sizes. Batch, index,
     position and time are folded into T, in the layout's order, because Fiji, napari, QuPath and bioio have a slider
-    for T and none for the others; ``notes`` says so. The file is an ImageJ hyperstack (pixel sizes in µm) for uint8,
-    uint16 and float32 under 4 GiB, else an OME-TIFF.
+    for T and none for the others; ``notes`` has a remark. The file is an ImageJ hyperstack (pixel sizes in µm) for
+    uint8, uint16 and float32 under 4 GiB, else an OME-TIFF.
 
     An output without y and x, such as the classes of a classifier, is a single page: its last axis of c, z, y, x along
     X, everything else along Y, so that batches are rows.

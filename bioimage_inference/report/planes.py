@@ -157,7 +157,7 @@ def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], 
     sizes, samples = output_sizes(output, inputs)
     if 0 in sizes.values():
         raise ImageError("It has no entries, because the network found nothing in the image.")
-    named = {kind: str(output[kind]) for kind in reversed(FORMATS) if output.get(kind)}
+    named = {kind: str(output[kind]) for kind in reversed([*FORMATS]) if output.get(kind)}
     for kind, name in named.items():
         path = find_file(name, folder)
         by_tensor = FORMATS[kind].axes == "tensor"

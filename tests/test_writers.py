@@ -33,8 +33,8 @@ from bioimage_inference.errors import OutputError
 from bioimage_inference.files import partial_file
 from bioimage_inference.files.partial_file import PartialFile, partial_pattern, remove_unfinished
 from bioimage_inference.image.axes import OUTPUT_LETTERS
-from bioimage_inference.image.image import PixelSize
-from bioimage_inference.image.writers.base import Layout, Writer, commit_all, runs
+from bioimage_inference.image.image import PixelSize, runs
+from bioimage_inference.image.writers.base import Layout, Writer, commit_all
 from bioimage_inference.image.writers.npy_writer import NpyWriter
 from bioimage_inference.image.writers.output_formats import FILE_FORMATS, FORMATS
 from bioimage_inference.image.writers.tiff_writer import TiffLayout, TiffWriter, arrange, needs_bigtiff

@@ -1,11 +1,13 @@
 """The image as the pipeline sees it: axes, shape, pixel size, and a function that reads any region."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..array_types import Array
 from ..errors import ImageError
@@ -86,3 +88,22 @@ def check_shape(name: str, shape: tuple[int, ...]) -> None:
     """Raise ImageError unless the shape has at least one dimension, and pixels along every dimension."""
     if not shape or min(shape) < 1:
         raise ImageError(f"{name} holds no pixels: its shape is {shape}. Check the program that wrote it.")
+
+
+def runs(shape: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> tuple[NDArray[np.int64], int]:
+    """Return the first element of each unbroken run of a region in a C-ordered array, and the length of a run.
+
+    >>> runs((4, 10), (1, 2), (2, 3))
+    (array([12, 22]), 3)
+    >>> runs((4, 10), (1, 0), (2, 10))
+    (array([10]), 20)
+    """
+    inner = len(shape)
+    while inner and sizes[inner - 1] == shape[inner - 1]:
+        inner -= 1
+    outer = max(inner - 1, 0)  # a run covers a part of this axis, and all of the axes behind it
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    positions = np.array([sum(start * stride for start, stride in zip(starts, strides, strict=True))], dtype=np.int64)
+    for size, stride in zip(sizes[:outer], strides[:outer], strict=True):
+        positions = np.add.outer(positions, np.arange(size, dtype=np.int64) * stride)
+    return positions.ravel(), math.prod(sizes[outer:])

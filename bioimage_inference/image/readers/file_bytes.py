@@ -4,9 +4,9 @@ Explicit reads replace memory maps for two reasons. A file that shrinks during r
 kill the process. Bytes that were read do not count as memory of the process.
 """
 
+import math
 import threading
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...array_types import Array
 from ...errors import ImageError
-from ..image import Region
+from ..image import Region, runs
 
 # A run of bytes also covers pixels outside the region if the run would be shorter than _SHORT_RUN bytes otherwise, or
 # if it is at most _WASTE times as long as needed: one long read is faster than many short ones.
@@ -44,17 +44,13 @@ class FileBytes:
             self._fill(offset, memoryview(buffer))
         return bytes(buffer)
 
-    def read_runs(self, offset: int, stride: int, runs: NDArray[np.uint8]) -> None:
-        """Fill each row of ``runs`` (C-ordered, 2-D) from the file, in which rows are ``stride`` bytes apart.
-
-        Raises ImageError if the file is too short.
-        """
-        size = runs.shape[1]
-        view = runs.reshape(-1).data
+    def read_runs(self, positions: Sequence[int], rows: NDArray[np.uint8]) -> None:
+        """Fill each row (C-ordered, 2-D) from its position in the file. Raises ImageError if the file is too short."""
+        size = rows.shape[1]
+        view = rows.reshape(-1).data
         with self._lock:
-            for begin in range(0, runs.size, size):
-                self._fill(offset, view[begin : begin + size])
-                offset += stride
+            for number, position in enumerate(positions):
+                self._fill(position, view[number * size : (number + 1) * size])
 
     def close(self) -> None:
         """Close the file; later reads fail."""
@@ -83,39 +79,46 @@ def read_region(
 
     ``region`` has one slice with start, stop and step 1 per dimension.
     """
-    # The first axis of size 1 ensures that there is an axis in front of the one along which runs are read.
-    shape, region = (1, *shape), (slice(0, 1), *region)
-    counts = tuple(part.stop - part.start for part in region)
-    out: Array = np.empty(counts, dtype.newbyteorder("="))
-    axis, inner = _run_axis(shape, counts, dtype.itemsize)
-    size = inner * dtype.itemsize
-    stride = shape[axis] * size
-    steps = max(1, min(counts[axis], _BUFFER // size))
-    lines = max(1, min(counts[axis - 1], _BUFFER // (steps * size)))
-    for outer in np.ndindex(counts[: axis - 1]):
-        place = 0
-        for index, part, extent in zip(outer, region, shape, strict=False):
-            place = place * extent + part.start + index
-        place = place * shape[axis - 1] + region[axis - 1].start
-        for line, step in product(range(0, counts[axis - 1], lines), range(0, counts[axis], steps)):
-            here = (slice(line, min(line + lines, counts[axis - 1])), slice(step, min(step + steps, counts[axis])))
-            block = np.empty((*(part.stop - part.start for part in here), *shape[axis + 1 :]), dtype)
-            begin = offset + (place + line) * stride + (region[axis].start + step) * size
-            file.read_runs(begin, stride, block.reshape(len(block), -1).view(np.uint8))
-            out[(*outer, *here)] = block[(slice(None), slice(None), *region[axis + 1 :])]
-    return out.reshape(counts[1:])
+    out: Array = np.empty([part.stop - part.start for part in region], dtype.newbyteorder("="))
+    _fill(file, offset, shape, dtype, region, out)
+    return out
 
 
-def _run_axis(shape: Sequence[int], counts: Sequence[int], itemsize: int) -> tuple[int, int]:
-    """Return the axis along which one run is read, and the elements per step along it; inner axes are read whole."""
-    axis, inner, waste = len(shape) - 1, 1, 1.0
-    while axis > 1:
+def _fill(
+    file: FileBytes,
+    offset: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    region: Region,
+    out: Array,
+) -> None:
+    """Read a region into ``out``, in halves if it needs more than one buffer."""
+    inner = _first_whole_axis(shape, out.shape, dtype.itemsize)
+    sizes = (*out.shape[:inner], *shape[inner:])
+    long = next((axis for axis in range(inner) if sizes[axis] > 1), None)
+    if math.prod(sizes) * dtype.itemsize > _BUFFER and long is not None:
+        half, part = sizes[long] // 2, region[long]
+        before, after = (slice(None),) * long, region[long + 1 :]
+        first, second = slice(part.start, part.start + half), slice(part.start + half, part.stop)
+        _fill(file, offset, shape, dtype, (*region[:long], first, *after), out[(*before, slice(half))])
+        _fill(file, offset, shape, dtype, (*region[:long], second, *after), out[(*before, slice(half, None))])
+        return
+    positions, _ = runs(shape, [*(part.start for part in region[:inner]), *(0 for _ in shape[inner:])], sizes)
+    block = np.empty(sizes, dtype)
+    file.read_runs((offset + positions * dtype.itemsize).tolist(), block.reshape(len(positions), -1).view(np.uint8))
+    out[...] = block[(..., *region[inner:])]
+
+
+def _first_whole_axis(shape: Sequence[int], counts: Sequence[int], itemsize: int) -> int:
+    """Return the axis from which on all axes are read whole; at least the first axis is not."""
+    axis, size, waste = len(shape) - 1, itemsize, 1.0
+    while axis > 0:
         waste *= shape[axis] / counts[axis]
-        if waste > _WASTE and counts[axis] * inner * itemsize >= _SHORT_RUN:
+        if waste > _WASTE and counts[axis] * size >= _SHORT_RUN:
             break
-        inner *= shape[axis]
+        size *= shape[axis]
         axis -= 1
-    return axis, inner
+    return axis + 1
 
 
 def check_plausible(name: str, claimed: int, stored: int, ratio: int) -> None:

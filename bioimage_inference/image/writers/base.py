@@ -2,20 +2,19 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...array_types import Array
 from ...errors import OutputError
 from ...files.partial_file import PartialFile
 from ..axes import OUTPUT_LETTERS
-from ..image import PixelSize, Region
+from ..image import PixelSize, Region, runs
 
 
 @dataclass(frozen=True)
@@ -177,22 +176,3 @@ class ArrayWriter(Writer):
     def abort(self) -> None:
         """Remove an incomplete output; does nothing after :meth:`commit`."""
         self._file.abort()
-
-
-def runs(shape: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> tuple[NDArray[np.int64], int]:
-    """Return the first element of each unbroken run of a region in a C-ordered array, and the length of a run.
-
-    >>> runs((4, 10), (1, 2), (2, 3))
-    (array([12, 22]), 3)
-    >>> runs((4, 10), (1, 0), (2, 10))
-    (array([10]), 20)
-    """
-    inner = len(shape)
-    while inner and sizes[inner - 1] == shape[inner - 1]:
-        inner -= 1
-    outer = max(inner - 1, 0)  # a run covers a part of this axis, and all of the axes behind it
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    positions = np.array([sum(start * stride for start, stride in zip(starts, strides, strict=True))], dtype=np.int64)
-    for size, stride in zip(sizes[:outer], strides[:outer], strict=True):
-        positions = np.add.outer(positions, np.arange(size, dtype=np.int64) * stride)
-    return positions.ravel(), math.prod(sizes[outer:])

@@ -29,20 +29,19 @@ from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
 from .provenance.hashing import InputHashes
-from .provenance.record import ComputedOutput, RunRecord, SourceRecord, to_json, write_record
+from .provenance.record import RunRecord, to_json, write_record
 from .provenance.record_builder import (
     ComputedRun,
     computed_output,
-    computed_run,
     network_record,
     now,
     run_plan,
-    run_record,
     sandbox_record,
     source_record,
     step_records,
     with_files,
 )
+from .provenance.record_parts import ComputedOutput, SourceRecord
 from .provenance.tiff_tags import tiff_facts
 from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files
@@ -257,8 +256,7 @@ def _predict(
     notes += (note for opened in outputs.values() for writer in opened.writers for note in writer.notes)
     with found.timed("hashing"):
         files = with_files((one.computed(), one.files()) for one in (outputs[output.id] for output in spec.outputs))
-    record = run_record(
-        computed,
+    record = computed.complete(
         started=started,
         source=model.source,
         outputs=files,
@@ -303,7 +301,7 @@ def _compute(
             hashed = hashes.results()
         steps = step_records(loaded.spec, tuple(prepared.matched), found.statistics, found.measured)
         planned, network = run_plan(loaded.spec, prepared, options), network_record(loaded, options.precision)
-        computed = computed_run(planned, network, steps, hashed, sandbox_record())
+        computed = ComputedRun(planned, network, steps, hashed, sandbox_record())
         writers = [writer for opened in outputs.values() for writer in opened.writers]
         for writer in writers:
             writer.annotate(tiff_facts(computed))

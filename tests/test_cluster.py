@@ -42,6 +42,7 @@ from bioimage_inference.errors import BioimageInferenceError, ImageError, OutOfM
 from bioimage_inference.image.readers.reading import open_image
 from bioimage_inference.inference.planning import close, prepare
 from bioimage_inference.options import Options
+from bioimage_inference.provenance.record import RunRecord, to_json
 from tests import models
 from tests.machine import HANG_SECONDS, missing, wait_until
 
@@ -83,7 +84,7 @@ def job(path: Path, outputs: Sequence[str] = ("out",)) -> ImageJob:
 
 
 def on_cluster(address: str, model: Path, *jobs: ImageJob, progress: Any = None, **options: Any) -> list[Any]:
-    """Records or errors, in the order of the jobs."""
+    """Records as JSON, or errors, in the order of the jobs."""
     tell = progress or (lambda done, total: None)
     wanted = Options(**options)
     with (
@@ -91,7 +92,8 @@ def on_cluster(address: str, model: Path, *jobs: ImageJob, progress: Any = None,
         connect(address, wanted.memory, wanted.threads, lambda line: None) as connected,
     ):
         found = dict(predict_on_cluster(connected, opened, jobs, wanted, tell, tiles=len(jobs) == 1))
-    return [found[number] for number in range(len(jobs))]
+    ended = [found[number] for number in range(len(jobs))]
+    return [to_json(one) if isinstance(one, RunRecord) else one for one in ended]
 
 
 def alone(model: Path, path: Path, **options: Any) -> Array:

@@ -123,7 +123,7 @@ def test_the_dataclasses_mirror_the_schema() -> None:
 def test_the_documentation_explains_every_key(test_data: Path) -> None:
     page = (test_data.parent / "docs" / "reference" / "provenance.md").read_text()
     keys = set(SCHEMA["properties"])
-    for name in ("model", "weights", "plan", "device", "engine", "memory"):
+    for name in ("model", "weights", "plan", "device", "engine", "memory", "sandbox", "cluster", "objects"):
         keys |= set(SCHEMA["properties"][name]["properties"])
     for name in ("inputs", "processing", "outputs"):
         keys |= set(SCHEMA["properties"][name]["items"]["properties"])
@@ -173,6 +173,14 @@ def test_every_kind_of_run_keeps_to_the_schema(arguments: tuple[str, ...], test_
     record = predicted(tmp_path, test_data / model, test_data / image, *options)
     names = {option[2:].replace("-", "_") for option in options if option.startswith("--")}
     assert set(record["options"]) == names - {"model_axes", "model_size"}
+
+
+def test_objects_are_in_the_record(test_data: Path, tmp_path: Path) -> None:
+    record = predicted(tmp_path, test_data / "demo-model.zip", test_data / "nuclei.tif", "--segment")
+    assert set(record["objects"]) == set(SCHEMA["properties"]["objects"]["properties"])
+    assert record["objects"]["sha256"] == {
+        kind: sha256(record["objects"][kind]) for kind in ("labels", "table", "overlay")
+    }
 
 
 def percentile_model(folder: Path) -> Path:

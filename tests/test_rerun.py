@@ -173,6 +173,7 @@ def test_what_is_no_record_is_2(content: str, words: str, tmp_path: Path, capsys
         ("inputs", [], "it names no image"),
         ("plan", {}, "plan.tiles is missing"),
         ("plan.tile", {"y": "many"}, "plan.tile.y is wrong"),
+        ("plan.tile", {"y\n\x1b[31m": "many"}, r"plan.tile.y\n\x1b[31m is wrong"),
         ("plan.tile", None, "plan.tile is wrong"),
         ("inputs.0", "nuclei.tif", "inputs.0 is wrong"),
         ("options", {"tiles": 3}, "there is no option tiles"),
@@ -181,6 +182,7 @@ def test_what_is_no_record_is_2(content: str, words: str, tmp_path: Path, capsys
         ("device.precision", "int8", "precision is wrong"),
         ("outputs.0.id", "mask", "it names mask, which is neither"),
         ("notes", [[]], "notes.0 is wrong"),
+        ("objects", {"labels": None}, "objects.table is missing"),
     ],
 )
 def test_a_damaged_record_is_2(place: str, value: Any, words: str, run: Path, capsys: Output) -> None:

@@ -10,8 +10,9 @@ from ..errors import ImageError
 from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..options import Options
-from ..provenance.record import InputRecord, NamedOutput, OutputRecord, RunPlan, RunRecord, to_json, write_record
+from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
+from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
 from ..report.summary import plan_lines, result_lines, tiles_in_words
 from .output_files import ImageFiles
 from .progress import Display, TileProgress
@@ -168,10 +169,10 @@ def _complete(
 def _has_objects(record: RunRecord, options: "SegmentOptions", files: ImageFiles) -> bool:
     """Whether the objects of a record were found in the same way, and their files are those that were written."""
     found = record.objects
-    if found is None or found["asked"] != vars(options):
+    if found is None or found.asked != vars(options):
         return False
     return not any(
-        reason for name, path in _object_files(files).items() for reason in changed(path, found["sha256"][name])
+        reason for name, path in _object_files(files).items() for reason in changed(path, found.sha256.get(name))
     )
 
 
@@ -181,7 +182,7 @@ def _object_files(files: ImageFiles) -> dict[str, Path]:
     return {name: path for name, path in vars(files.objects).items() if path is not None}
 
 
-def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, record: RunRecord) -> dict[str, Any]:
+def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, record: RunRecord) -> ObjectsRecord:
     from ..segmentation.segmenting import segment_file
 
     assert files.objects is not None
@@ -199,7 +200,7 @@ def _find_objects(options: "SegmentOptions", sample: Sample, files: ImageFiles, 
             "prediction.",
         ]
     hashes = {name: file_sha256(path) for name, path in _object_files(files).items()}
-    return found | {"asked": vars(options), "sha256": hashes}
+    return from_json(ObjectsRecord, {**found, "asked": vars(options), "sha256": hashes})
 
 
 def _size(described: InputRecord | OutputRecord) -> tuple[int, ...]:

@@ -52,5 +52,5 @@ def facts_of(record: RunRecord) -> Facts:
         dtype=image.dtype,
         tiles=record.plan.tiles,
         seconds=record.seconds["total"],
-        objects=record.objects["count"] if record.objects is not None else None,
+        objects=record.objects.count if record.objects is not None else None,
     )

@@ -12,8 +12,9 @@ from ..image.writers.output_formats import FILE_FORMATS
 from ..model.package import file_sha256, package_file
 from ..options import Options
 from ..provenance.hashing import path_hash
-from ..provenance.record import OutputRecord, RunRecord, read_record, to_json
+from ..provenance.record import RunRecord, read_record, to_json
 from ..provenance.record_builder import given_options, planned_model, step_records
+from ..provenance.record_parts import OutputRecord
 from .output_files import ImageFiles
 
 # Options that change how fast the result is there, and not what it is.
@@ -71,7 +72,7 @@ class Resuming:
         given = self._given(image)
         objects = record.objects
         if objects is not None and files.objects is not None:
-            objects = {**objects, **to_json(vars(files.objects))}
+            objects = replace(objects, **to_json(vars(files.objects)))
         outputs = ((one, _written(one, files)) for one in record.outputs)
         return replace(
             record,

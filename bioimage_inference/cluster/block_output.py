@@ -11,8 +11,8 @@ from ..image.writers.zarr_writer import ZarrWriter, create_store
 from ..inference.planning import Prepared
 from ..inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
 from ..model.spec import TensorSpec
-from ..provenance.record import ComputedOutput
 from ..provenance.record_builder import computed_output
+from ..provenance.record_parts import ComputedOutput
 from .tile_blocks import Block, Blocks
 
 

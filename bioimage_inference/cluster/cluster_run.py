@@ -11,7 +11,8 @@ from ..errors import BioimageInferenceError
 from ..image.readers.reading import files_beside
 from ..inference.pipeline import Progress
 from ..options import Options
-from ..provenance.record import OutputRecord, RunRecord, record_from_json, to_json
+from ..provenance.record import RunRecord, record_from_json, to_json
+from ..provenance.record_parts import OutputRecord
 from . import worker
 from .connect import Cluster, connect
 from .image_on_cluster import predict_tiles

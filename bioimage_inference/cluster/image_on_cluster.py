@@ -19,16 +19,15 @@ from ..inference.planning import Prepared, close, prepare
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..provenance.hashing import InputHashes
-from ..provenance.record import ClusterBytes, ClusterRecord, OutputRecord, RunRecord, SandboxRecord
+from ..provenance.record import RunRecord
 from ..provenance.record_builder import (
     ComputedRun,
-    computed_run,
     now,
     run_plan,
-    run_record,
     step_records,
     with_files,
 )
+from ..provenance.record_parts import ClusterBytes, ClusterRecord, OutputRecord, SandboxRecord
 from . import worker
 from .connect import Cluster
 from .tasks import as_ours, in_turn
@@ -111,8 +110,7 @@ def predict_tiles(
         cpu_seconds=round(found.cpu, 3),
         bytes=ClusterBytes(**found.bytes, stored=stored),
     )
-    return run_record(
-        computed,
+    return computed.complete(
         started=started,
         source=model.source,
         outputs=outputs,
@@ -222,4 +220,4 @@ def _computed(spec: ModelSpec, prepared: Prepared, options: Options, found: _Fou
     statistics = [{**_pooled(found).statistics, **found.own[index].statistics} for index in indices]
     measured = [found.measured[index] for index in indices]
     steps = step_records(spec, tuple(prepared.matched), statistics, measured)
-    return computed_run(planned, found.first.network, steps, hashed, SandboxRecord(**found.sandbox))
+    return ComputedRun(planned, found.first.network, steps, hashed, SandboxRecord(**found.sandbox))

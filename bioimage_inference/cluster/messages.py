@@ -19,7 +19,8 @@ from .. import errors
 from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError, in_our_words
 from ..inference.statistics import Measure, Moments, Quantile, Statistics
-from ..provenance.record import ComputedOutput, NetworkRecord, SandboxRecord, from_json, to_json
+from ..provenance.record import from_json, to_json
+from ..provenance.record_parts import ComputedOutput, NetworkRecord, SandboxRecord
 from .work import Computed, Measured
 
 _LENGTH = struct.Struct("<Q")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..api import Target
 from ..inference.statistics import Statistics
 from ..options import Options
-from ..provenance.record import ComputedOutput, NetworkRecord, SandboxRecord
+from ..provenance.record_parts import ComputedOutput, NetworkRecord, SandboxRecord
 
 
 @dataclass(frozen=True)

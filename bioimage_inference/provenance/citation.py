@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from ..text import one_line
-from .record import CitationRecord, ModelRecord, PlanRecord, RunRecord
+from .record import RunRecord
+from .record_parts import CitationRecord, ModelRecord, ObjectsRecord, PlanRecord
 
 PROGRAM = "bioimage_inference: run BioImage.IO models on scientific images"
 PROGRAM_AUTHORS = "bioimage_inference developers"
@@ -69,15 +69,15 @@ def _tiling(plan: PlanRecord) -> str:
     return f"Images were processed in {plan.tiles} tiles of {tile} pixels" + (f" (halo {halo})." if halo else ".")
 
 
-def _segmentation(objects: Mapping[str, Any] | None) -> str:
-    if not objects:
+def _segmentation(objects: ObjectsRecord | None) -> str:
+    if objects is None:
         return ""
-    foreground = f"channel {one_line(objects['foreground'])}"
-    minus = "" if objects["boundary"] == "none" else f" minus channel {one_line(objects['boundary'])}"
+    foreground = f"channel {one_line(objects.foreground)}"
+    minus = "" if objects.boundary == "none" else f" minus channel {one_line(objects.boundary)}"
     return (
         f" Objects were grown by a watershed from the connected regions where {foreground}{minus} of the prediction "
-        f"exceeds {objects['threshold']:g}, to where {foreground} falls to 0.5; those of fewer than "
-        f"{objects['min_size']} pixels were left out."
+        f"exceeds {objects.threshold:g}, to where {foreground} falls to 0.5; those of fewer than "
+        f"{objects.min_size} pixels were left out."
     )
 
 

@@ -1,12 +1,12 @@
-"""SHA-256 of images and outputs: of files, of folders such as OME-Zarr, of arrays in memory.
+"""SHA-256 of files, of folders such as OME-Zarr, and of arrays in memory.
 
-Images are hashed in a thread of their own while the network computes: hashing takes a core for a short time, reads in
-blocks, and leaves the interpreter free for others.
+A thread hashes the images while the network computes. It reads in blocks, and ``hashlib`` releases the interpreter
+lock.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,19 +25,18 @@ _BLOCK = 4 << 20  # bytes
 
 @dataclass(frozen=True)
 class Hashed:
-    """SHA-256 in lower case, and the number of bytes that it is of."""
+    """SHA-256 in lower case, and the number of hashed bytes."""
 
     sha256: str
     size: int
 
 
 def path_hash(path: Path, stopped: Event | None = None) -> Hashed:
-    """The hash of a file, or of all files of a folder.
+    """Return the hash of a file, or of the list of all files of a folder.
 
-    The hash of a folder is that of a text with one line ``HASH  NAME`` per file, as ``sha256sum`` prints them: names
-    relative to the folder, sorted by their bytes. So ``find . -type f -printf '%P\\n' | LC_ALL=C sort |
-    xargs -d '\\n' sha256sum | sha256sum`` in the folder gives the same. Raises :class:`OSError`, and
-    :class:`CancelledError` once ``stopped`` is set.
+    The list has one line ``HASH  NAME`` per file, as ``sha256sum`` prints it. Names are relative to the folder and
+    sorted by their bytes. ``find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`` in
+    the folder gives the same hash. Raises :class:`OSError`, and :class:`CancelledError` once ``stopped`` is set.
     """
     if not path.is_dir():
         return _file_hash(path, stopped)
@@ -50,7 +49,7 @@ def path_hash(path: Path, stopped: Event | None = None) -> Hashed:
 
 
 def array_hash(array: NDArray[Any], stopped: Event | None = None) -> Hashed:
-    """The hash of an array's bytes in C order and its own byte order, as ``sha256(array.tobytes())``."""
+    """Return the hash of an array's bytes in C order and the array's byte order, as ``sha256(array.tobytes())``."""
     digest = hashlib.sha256()
     rows = array[None] if array.ndim == 0 else array
     step = max(1, _BLOCK // max(1, rows[:1].nbytes))
@@ -61,9 +60,9 @@ def array_hash(array: NDArray[Any], stopped: Event | None = None) -> Hashed:
 
 
 class InputHashes:
-    """The hashes of the images of a run, computed in a thread from the beginning of the ``with`` block.
+    """The hashes of the images of a run. A thread computes them from the beginning of the ``with`` block.
 
-    ``inputs`` has a file, a folder or an array by input tensor. Leaving the block stops what is not done.
+    ``inputs`` has a file, a folder or an array by input tensor. Leaving the block stops the thread.
     """
 
     def __init__(self, inputs: Mapping[str, Path | NDArray[Any]]) -> None:
@@ -83,9 +82,9 @@ class InputHashes:
         self._pool.shutdown(cancel_futures=True)
 
     def results(self) -> dict[str, Hashed]:
-        """The hashes by input tensor, once they are complete.
+        """Wait for the hashes, and return them by input tensor.
 
-        Raises :class:`ImageError` where an image was changed since the block began, or can no longer be read.
+        Raises :class:`ImageError` where an image changed since the block began, or cannot be read any more.
         """
         found = {}
         for tensor, one in self._inputs.items():
@@ -96,8 +95,8 @@ class InputHashes:
                 raise ImageError(f"{one} could not be read a second time: {error.strerror or error}.") from error
             if changed:
                 raise ImageError(
-                    f"{one} was changed while it was read, so that nobody could say what the result is of; nothing was "
-                    "written. Run again when nothing writes to it."
+                    f"{one} was changed while it was read, so that the record could not name the image of the result; "
+                    "nothing was written. Run again when no program writes to it."
                 )
         return found
 
@@ -118,16 +117,14 @@ def _file_hash(path: Path, stopped: Event | None) -> Hashed:
     return Hashed(digest.hexdigest(), size)
 
 
-def _file_names(folder: Path) -> Iterator[str]:
-    """Names of all files in a folder, relative to it, with slashes, sorted by their bytes."""
-    names = [
-        (Path(place) / name).relative_to(folder).as_posix() for place, _, files in os.walk(folder) for name in files
-    ]
-    yield from sorted(names, key=os.fsencode)
+def _file_names(folder: Path) -> list[str]:
+    """Return the names of all files in a folder, relative to it, with slashes, sorted by their bytes."""
+    files = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return sorted((file.relative_to(folder).as_posix() for file in files), key=os.fsencode)
 
 
 def _state(path: Path) -> str:
-    """What tells whether a file, or any file of a folder, was changed: sizes and times of change."""
+    """Return a hash of the sizes and modification times of a file, or of all files of a folder."""
     seen = hashlib.sha256()
     for file in (path / name for name in _file_names(path)) if path.is_dir() else (path,):
         status = file.stat()

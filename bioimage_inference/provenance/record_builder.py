@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._version import __version__
 from ..errors import OutputError
 from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
@@ -23,55 +24,79 @@ from ..model.spec import FixedSize, ModelSpec, Operation, TensorSpec
 from ..options import Options
 from ..tiling.plan import Plan
 from ..zoo.names import ZooName
+from . import record_parts as parts
 from .hashing import Hashed, path_hash
-from .record import (
-    FILE_KINDS,
-    SCHEMA,
-    CitationRecord,
-    ClusterRecord,
-    ComputedOutput,
-    DeviceRecord,
-    EngineRecord,
-    InputRecord,
-    MemoryRecord,
-    ModelRecord,
-    NetworkRecord,
-    OutputHashes,
-    OutputRecord,
-    PixelSizeRecord,
-    PlannedInput,
-    PlannedMemory,
-    PlannedModel,
-    PlannedOutput,
-    PlanRecord,
-    RunPlan,
-    RunRecord,
-    SandboxRecord,
-    SourceRecord,
-    StatisticRecord,
-    StepRecord,
-    WeightsRecord,
-    to_json,
-)
+from .record import SCHEMA, RunPlan, RunRecord, to_json
 
 if TYPE_CHECKING:
     from ..inference.sample_layout import Stack
     from ..network.loading import Loaded
 
 _LIBRARIES = ("torch", "numpy", "bioimageio.core", "bioimageio.spec", "tifffile")
-_OPTIONS = Options()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ComputedRun:
-    """The parts of a record that are known once all pixels are computed and before the outputs have their names."""
+    """The parts of a record that are known once all pixels are computed and before the outputs have their names.
+
+    ``hashes`` are those of the images by input tensor, without the images that are neither a file nor an array.
+    """
 
     planned: RunPlan
-    inputs: tuple[InputRecord, ...]
-    network: NetworkRecord
-    processing: tuple[StepRecord, ...]
-    versions: Mapping[str, str]
-    sandbox: SandboxRecord
+    network: parts.NetworkRecord
+    processing: tuple[parts.StepRecord, ...]
+    hashes: Mapping[str, Hashed]
+    sandbox: parts.SandboxRecord
+
+    @property
+    def inputs(self) -> tuple[parts.InputRecord, ...]:
+        """The images with their hashes."""
+        hashes = ((one, self.hashes.get(one.tensor)) for one in self.planned.inputs)
+        return tuple(
+            parts.InputRecord(
+                **vars(one), sha256=None if found is None else found.sha256, bytes=None if found is None else found.size
+            )
+            for one, found in hashes
+        )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of this program, Python, and the libraries that results depend on."""
+        libraries = dict.fromkeys((*_LIBRARIES, self.network.engine.name))
+        own = {"bioimage_inference": __version__, "python": platform.python_version()}
+        return own | {library: version(library) for library in libraries}
+
+    def complete(
+        self,
+        *,
+        started: str,
+        source: parts.SourceRecord,
+        outputs: Sequence[parts.OutputRecord],
+        peak_bytes: int,
+        seconds: Mapping[str, float],
+        notes: Iterable[str],
+        cluster: parts.ClusterRecord | None = None,
+    ) -> RunRecord:
+        """Return the record of the run, which ends now. ``outputs`` come from :func:`with_files`."""
+        planned = self.planned
+        return RunRecord(
+            schema=SCHEMA,
+            started=started,
+            ended=now(),
+            model=parts.ModelRecord(**vars(planned.model), **vars(source)),
+            inputs=self.inputs,
+            plan=planned.plan,
+            outputs=tuple(outputs),
+            memory=parts.MemoryRecord(**vars(planned.memory), peak_bytes=peak_bytes),
+            options=planned.options,
+            notes=tuple(dict.fromkeys(notes)),
+            **vars(self.network),
+            processing=self.processing,
+            seconds={stage: round(value, 3) for stage, value in seconds.items()},
+            versions=self.versions,
+            sandbox=self.sandbox,
+            cluster=cluster,
+        )
 
 
 def run_plan(spec: ModelSpec, prepared: Prepared, options: Options) -> RunPlan:
@@ -82,69 +107,15 @@ def run_plan(spec: ModelSpec, prepared: Prepared, options: Options) -> RunPlan:
         inputs=tuple(_planned_input(tensor, one) for tensor, one in prepared.matched.items()),
         plan=plan_record(prepared.plan),
         outputs=tuple(_planned_output(output, prepared) for output in spec.outputs),
-        memory=PlannedMemory(bytes=budget.size, reason=budget.reason, program_bytes=prepared.program),
+        memory=parts.PlannedMemory(bytes=budget.size, reason=budget.reason, program_bytes=prepared.program),
         options=given_options(options),
         notes=(*spec.notes, *prepared.notes),
     )
 
 
-def computed_run(
-    planned: RunPlan,
-    network: NetworkRecord,
-    processing: tuple[StepRecord, ...],
-    hashes: Mapping[str, Hashed],
-    sandbox: SandboxRecord,
-) -> ComputedRun:
-    """Return the parts of the record that are known once all pixels are computed.
-
-    ``hashes`` are those of the images by input tensor, without the images that are neither a file nor an array.
-    """
-    return ComputedRun(
-        planned=planned,
-        inputs=tuple(_with_hash(one, hashes.get(one.tensor)) for one in planned.inputs),
-        network=network,
-        processing=processing,
-        versions=_versions(network.engine.name),
-        sandbox=sandbox,
-    )
-
-
-def run_record(
-    computed: ComputedRun,
-    *,
-    started: str,
-    source: SourceRecord,
-    outputs: Sequence[OutputRecord],
-    peak_bytes: int,
-    seconds: Mapping[str, float],
-    notes: Iterable[str],
-    cluster: ClusterRecord | None = None,
-) -> RunRecord:
-    """Return the record of a run that ends now. ``outputs`` come from :func:`with_files`."""
-    planned = computed.planned
-    return RunRecord(
-        schema=SCHEMA,
-        started=started,
-        ended=now(),
-        model=ModelRecord(**vars(planned.model), **vars(source)),
-        inputs=computed.inputs,
-        plan=planned.plan,
-        outputs=tuple(outputs),
-        memory=MemoryRecord(**vars(planned.memory), peak_bytes=peak_bytes),
-        options=planned.options,
-        notes=tuple(dict.fromkeys(notes)),
-        **vars(computed.network),
-        processing=computed.processing,
-        seconds={stage: round(value, 3) for stage, value in seconds.items()},
-        versions=computed.versions,
-        sandbox=computed.sandbox,
-        cluster=cluster,
-    )
-
-
-def planned_model(spec: ModelSpec) -> PlannedModel:
+def planned_model(spec: ModelSpec) -> parts.PlannedModel:
     """Return the model as its description gives it."""
-    return PlannedModel(
+    return parts.PlannedModel(
         name=spec.name,
         id=spec.id,
         version=spec.version,
@@ -153,16 +124,17 @@ def planned_model(spec: ModelSpec) -> PlannedModel:
         licence=spec.licence,
         sha256=spec.sha256,
         cite=tuple(
-            CitationRecord(text=one.text or None, doi=one.doi or None, url=one.url or None) for one in spec.citations
+            parts.CitationRecord(text=one.text or None, doi=one.doi or None, url=one.url or None)
+            for one in spec.citations
         ),
     )
 
 
 def source_record(
     model: ZooName | Path | str, description: Path | str | None, model_axes: str | None, model_size: str | None
-) -> SourceRecord:
+) -> parts.SourceRecord:
     """Return where the model came from: the arguments with which it was opened."""
-    return SourceRecord(
+    return parts.SourceRecord(
         source=str(model if isinstance(model, ZooName) else Path(model).absolute()),
         description_file=None if description is None else str(Path(description).absolute()),
         model_axes=model_axes,
@@ -172,15 +144,13 @@ def source_record(
 
 def given_options(options: Options) -> dict[str, Any]:
     """Return the options that differ from their defaults."""
-    given: dict[str, Any] = to_json(
-        {key: value for key, value in vars(options).items() if value != getattr(_OPTIONS, key)}
-    )
-    return given
+    defaults = vars(Options())
+    return {key: to_json(value) for key, value in vars(options).items() if value != defaults[key]}
 
 
-def plan_record(plan: Plan) -> PlanRecord:
+def plan_record(plan: Plan) -> parts.PlanRecord:
     """Return tiles, halo and padding."""
-    return PlanRecord(
+    return parts.PlanRecord(
         tiles=len(plan),
         grid={axis.letter: len(axis.starts) for axis in plan.axes},
         starts={axis.letter: tuple(axis.starts) for axis in plan.axes},
@@ -193,24 +163,24 @@ def plan_record(plan: Plan) -> PlanRecord:
     )
 
 
-def network_record(loaded: "Loaded", precision: str) -> NetworkRecord:
+def network_record(loaded: "Loaded", precision: str) -> parts.NetworkRecord:
     """Return weights, device and engine as they were used."""
-    return NetworkRecord(
-        weights=WeightsRecord(format=loaded.entry.format, file=loaded.entry.source, sha256=loaded.sha256),
-        device=DeviceRecord(
+    return parts.NetworkRecord(
+        weights=parts.WeightsRecord(format=loaded.entry.format, file=loaded.entry.source, sha256=loaded.sha256),
+        device=parts.DeviceRecord(
             name=loaded.device.name,
             reason=loaded.device.reason,
             processor=_processor(),
             threads=loaded.threads,
             precision=precision,
         ),
-        engine=EngineRecord(name=loaded.engine.name, reason=loaded.engine.reason),
+        engine=parts.EngineRecord(name=loaded.engine.name, reason=loaded.engine.reason),
     )
 
 
-def sandbox_record() -> SandboxRecord:
+def sandbox_record() -> parts.SandboxRecord:
     """Return the restrictions of this process."""
-    return SandboxRecord(landlock=walls().landlock, seccomp=walls().seccomp)
+    return parts.SandboxRecord(landlock=walls().landlock, seccomp=walls().seccomp)
 
 
 def step_records(
@@ -218,7 +188,7 @@ def step_records(
     present: Sequence[str],
     statistics: Sequence[Statistics],
     measured: Sequence[Mapping[tuple[str, int], Statistics]],
-) -> tuple[StepRecord, ...]:
+) -> tuple[parts.StepRecord, ...]:
     """Return every step of the inputs that are ``present``, then of the outputs, with the statistics that it used.
 
     ``statistics`` are those of the inputs, one entry per sample. ``measured`` are those of the outputs, one entry per
@@ -238,17 +208,17 @@ def step_records(
                 for entry in _statistics(one, samples, pooled=one.pooled and one.tensor in present)
             ]
             steps.append(
-                StepRecord(tensor=tensor.id, step=step.name, arguments=_arguments(step), statistics=tuple(found))
+                parts.StepRecord(tensor=tensor.id, step=step.name, arguments=_arguments(step), statistics=tuple(found))
             )
     return tuple(steps)
 
 
 def computed_output(
     output: TensorSpec, stack: "Stack", dtype: "np.dtype[Any]", pixel_size: Mapping[str, PixelSize]
-) -> ComputedOutput:
+) -> parts.ComputedOutput:
     """Return an output whose pixels are computed, without its files."""
     axis = output.axis("c")
-    return ComputedOutput(
+    return parts.ComputedOutput(
         id=output.id,
         axes=stack.tensor_axes,
         shape=tuple(stack.shape(stack.tensor_axes)),
@@ -259,7 +229,7 @@ def computed_output(
     )
 
 
-def with_files(outputs: Iterable[tuple[ComputedOutput, Mapping[str, Path | None]]]) -> list[OutputRecord]:
+def with_files(outputs: Iterable[tuple[parts.ComputedOutput, Mapping[str, Path | None]]]) -> list[parts.OutputRecord]:
     """Return complete outputs with their files, by kind, and the SHA-256 of each file.
 
     Two files are read at a time. Raises :class:`OutputError` where a file cannot be read.
@@ -276,20 +246,20 @@ def with_files(outputs: Iterable[tuple[ComputedOutput, Mapping[str, Path | None]
                 "that they have no record. Check the disk."
             ) from error
     return [
-        OutputRecord(
+        parts.OutputRecord(
             **vars(one),
             tiff=to_json(files.get("tiff")),
             npy=to_json(files.get("npy")),
             zarr=to_json(files.get("zarr")),
-            sha256=OutputHashes(**{kind: known.get((one.id, kind)) for kind in FILE_KINDS}),
+            sha256=parts.OutputHashes(**{kind: known.get((one.id, kind)) for kind in parts.FILE_KINDS}),
         )
         for one, files in described
     ]
 
 
-def pixel_sizes(sizes: Mapping[str, PixelSize]) -> dict[str, PixelSizeRecord]:
+def pixel_sizes(sizes: Mapping[str, PixelSize]) -> dict[str, parts.PixelSizeRecord]:
     """Return the pixel sizes by axis, without their origins."""
-    return {letter: PixelSizeRecord(value=size.value, unit=size.unit) for letter, size in sizes.items()}
+    return {letter: parts.PixelSizeRecord(value=size.value, unit=size.unit) for letter, size in sizes.items()}
 
 
 def now() -> str:
@@ -303,10 +273,10 @@ def _origin(sizes: Mapping[str, PixelSize]) -> dict[str, float]:
     return origin if any(origin.values()) else {}
 
 
-def _planned_input(tensor: str, one: AxisMapping) -> PlannedInput:
+def _planned_input(tensor: str, one: AxisMapping) -> parts.PlannedInput:
     image = one.resized_from or one.image
     sizes = zip(one.axes, one.image.shape, image.shape, strict=True)
-    return PlannedInput(
+    return parts.PlannedInput(
         tensor=tensor,
         name=image.name,
         file=str(Path(image.path).absolute()) if image.path else None,
@@ -324,26 +294,20 @@ def _planned_input(tensor: str, one: AxisMapping) -> PlannedInput:
     )
 
 
-def _with_hash(planned: PlannedInput, one: Hashed | None) -> InputRecord:
-    return InputRecord(
-        **vars(planned), sha256=None if one is None else one.sha256, bytes=None if one is None else one.size
-    )
-
-
-def _planned_output(output: TensorSpec, prepared: Prepared) -> PlannedOutput:
+def _planned_output(output: TensorSpec, prepared: Prepared) -> parts.PlannedOutput:
     """Return an output before it is computed. Sizes that depend on the network's result are ``None``."""
     planned = next(one.sizes for one in prepared.plan.outputs if one.id == output.id)
     sizes = {axis.letter: axis.size.size for axis in output.axes if isinstance(axis.size, FixedSize)}
     sizes |= {"b": prod(prepared.leading.samples), **planned}
     shape = tuple(sizes.get(letter) for letter in output.letters)
-    return PlannedOutput(id=output.id, axes=output.letters, shape=shape, dtype=None)
+    return parts.PlannedOutput(id=output.id, axes=output.letters, shape=shape, dtype=None)
 
 
-def _statistics(measure: Measure, samples: Sequence[Statistics], pooled: bool) -> Iterator[StatisticRecord]:
+def _statistics(measure: Measure, samples: Sequence[Statistics], pooled: bool) -> Iterator[parts.StatisticRecord]:
     """Yield one entry per statistic, with its values of every sample, or of all samples where these are pooled."""
     for number, name in enumerate(measure.names):
         values = (np.ravel(sample[measure][number]) for sample in (samples[:1] if pooled else samples))
-        yield StatisticRecord(
+        yield parts.StatisticRecord(
             statistic=name,
             tensor=measure.tensor,
             axes=measure.axes,
@@ -355,17 +319,6 @@ def _statistics(measure: Measure, samples: Sequence[Statistics], pooled: bool) -
 def _arguments(step: Operation) -> dict[str, Any]:
     # of a custom step, the source and its hash are facts; the loaded function is not
     return {key: to_json(value) for key, value in step.kwargs.items() if key != "function"}
-
-
-def _versions(engine: str) -> dict[str, str]:
-    """Return the versions of this program, Python, and the libraries that results depend on."""
-    from .._version import __version__
-
-    return {
-        "bioimage_inference": __version__,
-        "python": platform.python_version(),
-        **{library: version(library) for library in dict.fromkeys((*_LIBRARIES, engine))},
-    }
 
 
 def _processor() -> str:

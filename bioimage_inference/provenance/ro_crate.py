@@ -191,11 +191,8 @@ class _Writer:
             words = f"Output {output.id}, axes {output.axes.upper()}, {output.dtype}."
             for _, path, sha256 in output.files():
                 found.append(self._data(path, "outputs", {"sha256": sha256, "description": words}))
-        objects = record.objects or {}
-        for key, words in _OBJECTS.items():
-            if objects.get(key):
-                facts = {"sha256": objects.get("sha256", {}).get(key), "description": words}
-                found.append(self._data(Path(objects[key]), "outputs", facts))
+        for kind, path, sha256 in () if record.objects is None else record.objects.files():
+            found.append(self._data(path, "outputs", {"sha256": sha256, "description": _OBJECTS[kind]}))
         return [*found, self._record(record, number)]
 
     def _record(self, record: RunRecord, number: int) -> "Entity":

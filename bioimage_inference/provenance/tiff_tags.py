@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from .record import StatisticRecord, StepRecord
 from .record_builder import ComputedRun
+from .record_parts import StatisticRecord, StepRecord
 
 # Longer values stand in the record alone.
 _MOST_VALUES = 8  # values of a statistic

@@ -1,7 +1,7 @@
-"""Reads how far an output may lie from the published one, from ``config.bioimageio`` of a model's description.
+"""Reads the tolerance of an output from ``config.bioimageio`` of a model's description.
 
-Entries of ``reproducibility_tolerance`` are read here as format 0.5.14 defines them, because bioimageio.spec reads them
-only from its version 0.5.14.2 on, and bioimageio.core 0.11 requires 0.5.12.
+This module reads the entries of ``reproducibility_tolerance`` as format 0.5.14 defines them. bioimageio.spec does so
+from its version 0.5.14.2 on, but bioimageio.core 0.11 requires version 0.5.12.
 """
 
 import math
@@ -22,9 +22,9 @@ _FORMATS = (
     *("tensorflow_js", "tensorflow_saved_model_bundle"),
 )
 _LEGACY = ("decimals", "decimal", "absolute_tolerance", "relative_tolerance")
-# The largest values that format 0.5.14 allows.
+# Largest values that format 0.5.14 allows.
 _LARGEST = {"absolute_tolerance": math.inf, "relative_tolerance": 0.01, "mismatched_elements_per_million": 30_000}
-# The part of the largest published value that format 0.5 allows as absolute tolerance (ReproducibilityTolerance).
+# Largest absolute tolerance as a part of the largest published value (format 0.5, ReproducibilityTolerance).
 _LARGEST_PART = 0.01
 # Defaults of format 0.5.14: absolute, relative, mismatched elements per million.
 _DISCRETE_DEFAULT: tuple[float, float, float] = (0, 0, 1000)
@@ -35,8 +35,8 @@ _CONTINUOUS_DEFAULT: tuple[float, float, float] = (1e-3, 1e-3, 100)
 class Tolerance:
     """An element agrees where ``|got - expected| <= absolute + relative * |expected|``.
 
-    Up to ``per_million`` elements of a million may disagree. ``source`` says who decides this. ``notes`` are sentences
-    for the user; ``certain`` is false where an entry that may apply cannot be read and was left out.
+    Up to ``per_million`` elements of a million may disagree. ``source`` names the origin of these numbers. ``notes``
+    are sentences for the user. ``certain`` is false where an entry that may apply is unreadable.
     """
 
     absolute: float
@@ -50,10 +50,10 @@ class Tolerance:
 def tolerance_of(
     described: Mapping[str, Any], spec: ModelSpec, weights_format: str, output: TensorSpec, expected: NDArray[Any]
 ) -> Tolerance:
-    """The tolerance of one output: the first entry of the description that applies, else the default of its format.
+    """Return the tolerance of an output: the first entry of the description that applies, or the format's default.
 
-    ``described`` is the description as it was written, ``spec`` the same as it was read, ``expected`` the published
-    output.
+    ``described`` is the description as its authors wrote it, ``spec`` as this program read it. ``expected`` is the
+    published output.
     """
     config = described.get("config")
     config = config.get("bioimageio") if isinstance(config, Mapping) else None
@@ -87,19 +87,19 @@ def _default(spec: ModelSpec, discrete: bool) -> Tolerance:
 
 
 def _applies(readable: Mapping[str, Any], weights_format: str, name: str, discrete: bool) -> bool:
-    """Whether an entry is for these weights and this output, as far as it can be read."""
+    """Return whether the readable part of an entry allows these weights and this output."""
     formats, outputs = (_listed(readable.get(key)) for key in ("weights_formats", "output_ids"))
     kind = _DISCRETE if discrete else _CONTINUOUS
     return (not formats or weights_format in formats) and (not outputs or name in outputs or kind in outputs)
 
 
 def _listed(value: Any) -> Any:
-    """A single text as a list of one."""
+    """Return a text as a list of one text, and other values as they are."""
     return [value] if isinstance(value, str) else value
 
 
 def _problems(entry: Any, outputs: Collection[str]) -> dict[Any, str]:
-    """What cannot be read in an entry, by key."""
+    """Return the problems of an entry by key."""
     if not isinstance(entry, Mapping):
         return {None: f"it is {_shown(entry)}, not a mapping"}
     found = {key: _problem(key, value, outputs) for key, value in entry.items()}
@@ -107,7 +107,7 @@ def _problems(entry: Any, outputs: Collection[str]) -> dict[Any, str]:
 
 
 def _problem(key: Any, value: Any, outputs: Collection[str]) -> str:
-    """What is wrong with the value of a key, or the empty text."""
+    """Return the problem with the value of a key, or the empty text."""
     if key in _LARGEST:
         if (number := _number(value)) is not None and number <= _LARGEST[key]:
             return ""
@@ -124,22 +124,21 @@ def _problem(key: Any, value: Any, outputs: Collection[str]) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number that is not negative, also where it is written as text; ``None`` for anything else."""
+    """Return a number or a text as a finite number of at least 0, ``None`` for other values."""
     number = finite_number(value)
     return number if number is not None and number >= 0 else None
 
 
 def _shown(value: Any) -> str:
-    """A value of the description, shortened."""
+    """Return a value of the description as a short text."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _limited(entry: Mapping[str, Any], number: int, discrete: bool, expected: NDArray[Any]) -> Tolerance:
-    """The numbers of an entry, none above what the format allows for this output.
+    """Return the numbers of an entry, limited to the largest that the format allows for this output.
 
-    bioimageio.spec refuses a description that asks for more. Here the largest allowed number counts, so that the model
-    can still be compared.
+    bioimageio.spec refuses a description with larger numbers. Limiting them makes a comparison possible.
     """
     absolute, relative, per_million = (0, 0, 100) if discrete else _CONTINUOUS_DEFAULT
     if _DISCRETE in _listed(entry.get("output_ids", ())):
@@ -168,7 +167,7 @@ def _limited(entry: Mapping[str, Any], number: int, discrete: bool, expected: ND
 
 
 def _legacy(config: Mapping[str, Any], weights_format: str, default: Tolerance) -> Tolerance:
-    """``test_kwargs``, as older descriptions have them: tolerances, or a number of decimals that agree."""
+    """Return the tolerance in ``test_kwargs`` of older descriptions: tolerances, or a number of equal decimals."""
     kwargs = config.get("test_kwargs")
     if isinstance(kwargs, Mapping):
         kwargs = kwargs.get(weights_format)
@@ -190,5 +189,5 @@ def _legacy(config: Mapping[str, Any], weights_format: str, default: Tolerance) 
 
 
 def _left_out(default: Tolerance, reason: str) -> Tolerance:
-    """The default, where ``test_kwargs`` cannot be read."""
+    """Return the default with a note on ``test_kwargs``, which cannot be read."""
     return replace(default, notes=(f"test_kwargs cannot be read: {reason}. It is left out.",), certain=False)

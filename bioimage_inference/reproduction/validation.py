@@ -1,4 +1,4 @@
-"""Runs a model on the test tensors of its own package, as ``predict`` would, and compares with what was published."""
+"""Predicts the test image of a model as ``predict`` does, and compares the result with the published output."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,17 +39,17 @@ from .tolerance import Tolerance, tolerance_of
 OutputVerdict = Literal["reproduced", "undecided", "differs"]
 Verdict = Literal[OutputVerdict, "cannot run"]
 
-# Tiles agree with the whole, up to rounding, where they differ by less than this part of the output's range.
+# Largest difference between tiles and the whole image that counts as rounding, as a part of the output's range.
 _ROUNDING = 1e-5
-# Parts of the test image that are tried as length of a tile.
+# Tile lengths that are tried, as parts of the test image's length.
 _PARTS = (0.5, 0.625, 0.75, 0.875)
 
 
 @dataclass(frozen=True)
 class OutputFinding:
-    """One output beside the published one; ``comparison`` is ``None`` where their shapes differ.
+    """An output beside the published output. ``comparison`` is ``None`` where their shapes differ.
 
-    ``picture`` shows the difference where there is one.
+    ``picture`` is a file that shows the difference, ``None`` where there is no difference.
     """
 
     id: str
@@ -61,7 +61,7 @@ class OutputFinding:
 
     @property
     def verdict(self) -> OutputVerdict:
-        """Whether it is the published output, within its tolerance; undecided where part of that cannot be read."""
+        """Whether the outputs agree within the tolerance; undecided where a part of the tolerance cannot be read."""
         found = self.comparison
         if found is None or found.mismatched_per_million > self.tolerance.per_million:
             return "differs"
@@ -70,9 +70,10 @@ class OutputFinding:
 
 @dataclass(frozen=True)
 class TileFinding:
-    """The test image in ``count`` tiles beside the whole: the largest difference of each output, relative to its range.
+    """The test image in ``count`` tiles beside the test image as a whole.
 
-    ``halo`` is in pixels of the image, ``declared`` whether the description declares it.
+    ``tile`` and ``halo`` are in pixels of the image, by axis. ``declared`` is whether the description declares the
+    halo. ``largest`` is the largest difference by output, ``agrees`` whether it is due to rounding alone.
     """
 
     tile: Mapping[str, int]
@@ -85,9 +86,9 @@ class TileFinding:
 
 @dataclass(frozen=True)
 class HaloFinding:
-    """The halo along one axis of the image beside what the network needs, in pixels of the image.
+    """The halo along one axis beside the receptive field, in pixels of the image.
 
-    ``declared`` is the description's (0: none), ``used`` the one that tiles have here.
+    ``declared`` is the halo of the description (0: none), ``used`` the halo between tiles in this program.
     """
 
     declared: int
@@ -96,17 +97,17 @@ class HaloFinding:
 
     @property
     def covers(self) -> bool:
-        """Whether what lies beyond the halo in use does not matter."""
+        """Whether pixels beyond the used halo change the output by the tolerance at most."""
         beyond = self.field.beyond(self.used)
         return beyond is not None and beyond <= TOLERANCE
 
 
 @dataclass(frozen=True)
 class WeightsFinding:
-    """What became of one weights entry: ``error`` where it cannot run, else its outputs.
+    """The result of a weights entry: its outputs, or the ``error`` of an entry that cannot run.
 
-    ``tiles`` is ``None`` where the model's sizes allow one tile only, ``halo`` where it was not asked for or, as
-    ``halo_error`` says, could not be measured; it is empty where an image cannot be cut into tiles.
+    ``tiles`` is ``None`` where the model's sizes allow one tile only. ``halo`` is ``None`` where the caller does not
+    want it, or where ``halo_error`` prevented the measurement. It is empty where images cannot be cut into tiles.
     """
 
     entry: WeightsEntry
@@ -119,7 +120,7 @@ class WeightsFinding:
 
     @property
     def verdict(self) -> Verdict:
-        """In two words."""
+        """The worst verdict of the outputs, or ``cannot run``."""
         if self.error is not None:
             return "cannot run"
         found = {output.verdict for output in self.outputs}
@@ -127,7 +128,7 @@ class WeightsFinding:
 
     @property
     def exit_code(self) -> int:
-        """As in ``errors.py``."""
+        """The exit code of the verdict, as in ``errors.py``."""
         if self.error is not None:
             return self.error.exit_code
         codes = {"reproduced": 0, "undecided": ModelError.exit_code, "differs": ReproductionError.exit_code}
@@ -152,37 +153,38 @@ def validate(
     *,
     overwrite: bool = False,
 ) -> list[WeightsFinding]:
-    """Try every weights entry, or those of the format ``weights``; pictures of differences go into a folder.
+    """Return the result of every weights entry, or of the entries of the format ``weights``.
 
-    ``halo`` measures the receptive field as well, and says whether the halo between tiles covers it. Pictures that are
-    there already are replaced only with ``overwrite``.
-    Raises :class:`ModelError` where there are no weights for PyTorch or no test tensors, :class:`UsageError` for
-    weights or a device that are not there, :class:`OutputError` where a picture cannot be written.
+    Pictures of differences go into the folder ``pictures``. Only ``overwrite`` replaces existing pictures. ``halo``
+    measures the receptive field too, and compares it with the halo between tiles.
+
+    Raises :class:`ModelError` where the model has no weights for PyTorch or no test tensors, :class:`UsageError` for
+    weights or a device that do not exist, :class:`OutputError` where a picture cannot be written.
     """
     if not model.spec.weights:
-        model.load(options)  # raises the error that says which weights there are instead
+        model.load(options)  # raises the error that names the weights of other formats
     entries = _entries(model, weights)
     named = [_picture(pictures, one.spec.weights[0], output) for one in entries for output in one.spec.outputs]
     check_writable(named, model.opened.package.files, overwrite=overwrite)
     tests = _read_tests(model)
-    if halo:  # engines round differently, and a change of engine on the way would look like one of the network
+    if halo:  # engines round differently, so that a change of engine would look like a part of the receptive field
         options = replace(options, engine="torch")
     return [_validate(one, tests, options, pictures, halo) for one in entries]
 
 
 def _entries(model: Model, wanted: str | None) -> list[Model]:
-    """The model once for each weights entry, so that no other can be loaded in its place."""
+    """Return a model for each weights entry, so that no other entry can be loaded in its place."""
     entries = [entry for entry in model.spec.weights if wanted in (None, entry.format)]
     if wanted is not None and not entries:
         offered = ", ".join(dict.fromkeys(entry.format for entry in model.spec.weights)) or "none for PyTorch"
         raise UsageError(f"The model has no {wanted} weights; it offers {offered}. Leave --weights out.")
-    if model.opened.package.bare_weights is not None:  # a file alone stands for one of the entries
+    if model.opened.package.bare_weights is not None:  # the file is one of the entries
         return [model]
     return [Model(replace(model.opened, spec=replace(model.spec, weights=(entry,)))) for entry in entries]
 
 
 def _read_tests(model: Model) -> _Tests:
-    """Optional inputs without a test tensor are left out."""
+    """Return the test tensors, without optional inputs that have none. Raises :class:`ModelError`."""
     described, spec = model.opened.described, model.spec
     if described is None:
         raise ModelError(f"{spec.name} came without a description and a test image. Give the model's complete package.")
@@ -207,7 +209,7 @@ def _read_tests(model: Model) -> _Tests:
 
 
 def _declared_sha256(tensor: Any) -> str | None:
-    """The hash of a test tensor, which format 0.5 declares beside it."""
+    """Return the SHA-256 of a test tensor, which format 0.5 declares."""
     test = tensor.get("test_tensor") if isinstance(tensor, Mapping) else None
     sha256 = test.get("sha256") if isinstance(test, Mapping) else None
     return str(sha256) if sha256 else None
@@ -288,13 +290,12 @@ def _output(
 
 
 def _picture(folder: Path, entry: WeightsEntry, output: TensorSpec) -> Path:
-    """Where the difference of an output is shown."""
-    name = for_file_name(output.id)
-    return folder / f"difference_{entry.format}_{name}.png"
+    """Return the file for the picture of an output's difference."""
+    return folder / f"difference_{entry.format}_{for_file_name(output.id)}.png"
 
 
 def _in_tiles(model: Model, tests: _Tests, options: Options, whole: Mapping[str, Array]) -> TileFinding | None:
-    """Run the test image in several tiles, cut along every axis where that is possible."""
+    """Predict the test image in tiles that are cut along every possible axis, ``None`` where there is no such axis."""
     spec = model.spec
     letters = [letter for letter in spec.inputs[0].letters if letter in TILED]
     sizes = {letter: tests.image.size(letter) for letter in letters}
@@ -317,7 +318,7 @@ def _in_tiles(model: Model, tests: _Tests, options: Options, whole: Mapping[str,
 
 
 def _halo(model: Model, tests: _Tests, options: Options) -> tuple[HaloFinding, ...]:
-    """Measure the receptive field, and compare it with the halo along each axis."""
+    """Return the measured receptive field and the halo along each axis."""
     loaded = model.load(options)
     prepared = prepare(loaded.spec, tests.image, tests.others, replace(options, fit="exact"))
     try:
@@ -335,7 +336,7 @@ def _halo(model: Model, tests: _Tests, options: Options) -> tuple[HaloFinding, .
 
 
 def _shortest(spec: ModelSpec, tests: _Tests, options: Options, sizes: Mapping[str, int], letter: str) -> int:
-    """The shortest of some tile lengths along one axis that are possible, the whole size where none is."""
+    """Return the shortest possible tile length along one axis, of those tried, or the whole length."""
     axis = spec.inputs[0].axis(letter)
     if axis is None or isinstance(axis.size, FixedSize):
         return sizes[letter]

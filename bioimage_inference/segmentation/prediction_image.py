@@ -16,7 +16,8 @@ from ..errors import ImageError
 from ..image.axes import SPACE, spatial, with_user_axes
 from ..image.image import Image, PixelSize, Region
 from ..image.readers.reading import open_image
-from ..provenance.record import InputRecord, OutputRecord, read_record
+from ..provenance.record import read_record
+from ..provenance.record_parts import InputRecord, OutputRecord
 
 RECORD_ENDING = "_provenance.json"
 _BY_DIMENSIONS = {2: "yx", 3: "cyx", 4: "bcyx", 5: "bczyx"}

@@ -106,7 +106,7 @@ def _fill(
     positions, _ = runs(shape, [*(part.start for part in region[:inner]), *(0 for _ in shape[inner:])], sizes)
     block = np.empty(sizes, dtype)
     file.read_runs((offset + positions * dtype.itemsize).tolist(), block.reshape(len(positions), -1).view(np.uint8))
-    out[...] = block[(..., *region[inner:])]
+    out[...] = block[(*(slice(None) for _ in range(inner)), *region[inner:])]
 
 
 def _first_whole_axis(shape: Sequence[int], counts: Sequence[int], itemsize: int) -> int:

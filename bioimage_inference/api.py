@@ -174,9 +174,10 @@ def predict(
         replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
         stack.enter_context(model.turn)
-        outputs, found = _predict(model, prepared, options, targets, hashes, progress or _silent, planned or _unsaid)
-    notes = (*found.notes, REPLACED) if replaced else found.notes
-    found = replace(found, started=started, notes=notes)
+        shown = progress or _silent, planned or _unsaid
+        outputs, found = _predict(model, prepared, options, targets, hashes, *shown, started=started)
+    if replaced:
+        found = replace(found, notes=(*found.notes, REPLACED))
     if record is not None:
         write_record(found, record)
     return Prediction(outputs, found)
@@ -229,12 +230,13 @@ def _predict(
     hashes: InputHashes,
     progress: Progress,
     planned: Planned,
+    started: str,
 ) -> tuple[dict[str, Output], RunRecord]:
     """Return the outputs and the record."""
     from .inference.calibration import calibrated
     from .machine.allocator import return_big_buffers
 
-    started, start = now(), time.perf_counter()
+    start = time.perf_counter()
     planned(to_json(run_plan(model.spec, prepared, options)))
     loaded = model.load(options)
     spec, loading = loaded.spec, time.perf_counter() - start

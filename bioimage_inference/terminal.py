@@ -1,6 +1,6 @@
-"""Standard output and standard error: the lines of this program, the log, and animated lines below them.
+"""Standard output and standard error: the lines of this program, the log, and progress bars below them.
 
-Everything that is written passes :func:`~bioimage_inference.text.for_terminal`.
+All text passes :func:`~bioimage_inference.text.for_terminal`.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, Task
     from rich.text import Text
 
-# The animations of this process; the last one is visible. Two at a time would overwrite each other.
+TileProgress = Callable[[int, int], None]
+"""Called with the number of finished tiles and the number of all tiles."""
+
+# The animations of this process. Only the last one is visible, because two would overwrite each other.
 _animations: "list[Progress]" = []
 
 
 class _HarmlessStream(io.TextIOBase):
-    """A stream that writes whole lines, each as harmless text, above the animated lines.
+    """A stream that writes whole lines, without control characters, above the progress bars.
 
-    ``failure`` is the error after which the stream drops everything, for example of a full disk. A reader that has
-    seen enough raises :class:`BrokenPipeError` where ``can_break`` is true.
+    After a ``failure``, for example a full disk, the stream drops all text. If ``can_break`` is true, a reader that
+    closes its end of a pipe raises :class:`BrokenPipeError`.
     """
 
     def __init__(self, stream: TextIO | None, *, can_break: bool) -> None:
@@ -40,7 +43,7 @@ class _HarmlessStream(io.TextIOBase):
 
     @property
     def is_ascii(self) -> bool:
-        """Whether the stream may have no code for some letters."""
+        """Whether the stream's encoding may lack letters."""
         return not self._charset.lower().startswith("utf")
 
     @property
@@ -58,7 +61,7 @@ class _HarmlessStream(io.TextIOBase):
         return len(text)
 
     def finish(self) -> None:
-        """Write the line that is not finished."""
+        """Write an unfinished line."""
         if self._unfinished:
             self.write("\n")
 
@@ -72,19 +75,19 @@ class _HarmlessStream(io.TextIOBase):
                 self.stream.flush()
         except OSError as error:
             self.failure = error
-            _discard(self.stream)
+            self._discard()
             if self._can_break and isinstance(error, BrokenPipeError):
                 raise
 
-
-def _discard(stream: TextIO) -> None:
-    """Let a stream that fails write to nowhere: what it has not written yet would fail again when Python ends."""
-    with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+    def _discard(self) -> None:
+        """Redirect the stream to nowhere. Otherwise Python tries to write the rest at exit, and fails again."""
+        assert self.stream is not None
+        with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), self.stream.fileno())
 
 
 class _Streams:
-    """The streams of :func:`own_output`; None outside of it."""
+    """The streams of :func:`own_output`, or None outside its block."""
 
     out: _HarmlessStream | None = None
     log: _HarmlessStream | None = None
@@ -94,7 +97,7 @@ class _Streams:
 def own_output() -> Iterator[None]:
     """Keep standard output for :func:`say` and :func:`say_json` until the block ends.
 
-    What anything else prints (a network, a library, C++ code) appears on standard error.
+    Text that a network, a library or C++ code prints appears on standard error.
     """
     before = sys.stdout, sys.stderr
     log = _HarmlessStream(sys.stderr, can_break=False)
@@ -112,7 +115,7 @@ def own_output() -> Iterator[None]:
 
 @contextmanager
 def _moved(stdout: TextIO | None) -> Iterator[TextIO | None]:
-    """Let descriptor 1, to which C++ code prints, name standard error; yields the stream that was standard output."""
+    """Redirect descriptor 1, to which C++ code prints, to standard error. Yield a stream to standard output."""
     try:
         is_descriptor = stdout is not None and stdout.fileno() == 1
     except (OSError, ValueError):  # a stream in memory
@@ -132,7 +135,7 @@ def _moved(stdout: TextIO | None) -> Iterator[TextIO | None]:
 
 
 def check_output() -> None:
-    """Raise :class:`OutputError` where lines of this program could not be written to standard output."""
+    """Raise :class:`OutputError` if writing lines of this program to standard output has failed."""
     failure = _Streams.out.failure if _Streams.out is not None else None
     if failure is not None:
         raise cannot_write(
@@ -152,9 +155,9 @@ def _standard_error() -> TextIO | None:
 
 @contextmanager
 def animated(*columns: "ProgressColumn") -> Iterator["Progress"]:
-    """Show animated lines with these columns until the block ends; an animation around the block is hidden meanwhile.
+    """Show animated lines with these columns until the block ends, in place of an animation around the block.
 
-    Texts in it are columns of :func:`text_column`.
+    Columns with text come from :func:`text_column`.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -182,16 +185,65 @@ def text_column(template: str) -> "ProgressColumn":
     return HarmlessColumn(template)
 
 
-def say(*lines: str, error: bool = False) -> None:
-    """Print lines at once, on standard output or (``error``) standard error. They stay above the animated lines.
+class Display:
+    """Progress of a command: a bar for the images, a bar for the tiles of an image, and the activity in words.
 
-    Each argument becomes one line, whatever it holds.
+    Without ``bars`` it shows nothing.
+    """
+
+    def __init__(self, bars: "Progress | None" = None) -> None:
+        self._bars = bars
+        if bars is not None:
+            self._images, self._tiles, self._waiting = (
+                bars.add_task(name, total=None, visible=False, count="") for name in ("images", "tiles", "waiting")
+            )
+
+    def wait(self, activity: str) -> None:
+        """Show a moving bar beside the activity of the program, until the first tile is finished."""
+        if self._bars is not None:
+            self._bars.update(self._tiles, visible=False)
+            self._bars.update(self._waiting, description=activity, visible=True)
+
+    def image(self, name: str, done: int = 0, images: int = 1) -> TileProgress | None:
+        """Show the name of the next image, after ``done`` of all ``images``. Return the progress of its tiles."""
+        bars = self._bars
+        if bars is None:
+            return None
+        bars.update(self._images, completed=done, total=images, count=f"{done}/{images} images", visible=images > 1)
+        bars.reset(self._tiles)
+        self.wait(name)
+
+        def progress(done: int, total: int) -> None:
+            count = f"{done}/{total} tiles"
+            bars.update(self._waiting, visible=False)
+            bars.update(self._tiles, description=name, completed=done, total=total, count=count, visible=True)
+
+        return progress
+
+
+@contextmanager
+def progress_display() -> Iterator[Display]:
+    """Show progress on standard error until the block ends, if standard error is a terminal."""
+    if not can_animate():
+        yield Display()
+        return
+    from rich.progress import BarColumn, TimeRemainingColumn
+
+    description, count = text_column("{task.description}"), text_column("{task.fields[count]}")
+    with animated(description, BarColumn(), count, TimeRemainingColumn()) as bars:
+        yield Display(bars)
+
+
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines at once to standard output or, with ``error``, to standard error. They stay above progress bars.
+
+    Each argument becomes one line.
     """
     _print("\n".join(map(for_terminal, lines)), error)
 
 
 def say_json(value: Any) -> None:
-    """Print a value on standard output as JSON."""
+    """Print a value as JSON to standard output."""
     out = _Streams.out
     _print(for_json(value, ascii_only=out is not None and out.is_ascii), error=False)
 
@@ -201,7 +253,7 @@ def _print(text: str, error: bool) -> None:
     if own is not None:
         own.write(f"{text}\n")
         return
-    stream = sys.stderr if error else sys.stdout  # in a call of the Python interface
+    stream = sys.stderr if error else sys.stdout  # in a call of the Python API
     if stream is not None:
         with _hidden():
             print(text, file=stream, flush=True)
@@ -209,7 +261,7 @@ def _print(text: str, error: bool) -> None:
 
 @contextmanager
 def _hidden() -> Iterator[None]:
-    """Take the animated lines off the terminal until the block ends."""
+    """Remove the animated lines from the terminal until the block ends."""
     visible = _animations[-1] if _animations else None
     if visible is not None:
         visible.stop()
@@ -221,10 +273,10 @@ def _hidden() -> Iterator[None]:
 
 
 def line_width(fallback: int) -> int:
-    """Return the letters of a line on standard output: ``COLUMNS``, the terminal's width, or ``fallback``."""
-    named = os.environ.get("COLUMNS", "")
-    if named.isdecimal() and int(named):
-        return int(named)
+    """Return the width of standard output in letters: ``COLUMNS``, the terminal's width, or ``fallback``."""
+    width = os.environ.get("COLUMNS", "")
+    if width.isdecimal() and int(width):
+        return int(width)
     stream = _Streams.out.stream if _Streams.out is not None else sys.stdout
     try:
         return os.get_terminal_size(stream.fileno()).columns if stream is not None else fallback

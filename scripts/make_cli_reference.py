@@ -1,4 +1,4 @@
-"""Writes ``docs/reference/cli.md`` from the program's own parser.
+"""Write ``docs/reference/cli.md`` from the program's own parser.
 
 python scripts/make_cli_reference.py
 """
@@ -7,20 +7,21 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from bioimage_inference.cli import _parser
+from bioimage_inference.cli.program import make_parser
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 _INTRODUCTION = """\
 # Command line
 
-Made by `scripts/make_cli_reference.py` from the program itself; `bioimage-inference COMMAND --help` shows the same.
-`python -m bioimage_inference` is the same program. [Exit codes](exit-codes.md) have a page of their own.
+`scripts/make_cli_reference.py` writes this page from the program itself, and `bioimage-inference COMMAND --help` shows
+the same.
+`python -m bioimage_inference` is the same program. Another page lists the [exit codes](exit-codes.md).
 """
 
 
 def page() -> str:
-    """The page, a section for each command."""
-    parser = _parser()
+    """Return the page, with a section for each command."""
+    parser = make_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     summaries = {choice.dest: choice.help or "" for choice in commands._choices_actions}
     lines = [_INTRODUCTION, "| command | what it does |", "| --- | --- |"]
@@ -31,12 +32,16 @@ def page() -> str:
 
 
 def _section(command: argparse.ArgumentParser, summary: str) -> Iterator[str]:
-    """A command: how it is called, what it does, a table for each group of its arguments."""
+    """Yield the lines on a command: its usage, its description, and a table for each group of its arguments."""
     arguments = [action for action in command._actions if not action.option_strings]
     usage = " ".join([command.prog, *(_metavar(action) for action in arguments), "[options]"])
     yield from ("```text", usage, "```", "", command.description or f"{summary[:1].upper()}{summary[1:]}.")
     for group in command._action_groups:
-        actions = [action for action in group._group_actions if not isinstance(action, argparse._HelpAction)]
+        actions = [
+            action
+            for action in group._group_actions
+            if action.help != argparse.SUPPRESS and not isinstance(action, argparse._HelpAction)
+        ]
         if not actions:
             continue
         title = {"positional arguments": "argument", "options": "option"}.get(group.title or "", group.title)
@@ -46,7 +51,7 @@ def _section(command: argparse.ArgumentParser, summary: str) -> Iterator[str]:
 
 
 def _call(action: argparse.Action) -> str:
-    """An argument as it is typed."""
+    """Return an argument as the user types it."""
     if not action.option_strings:
         return f"`{_metavar(action)}`"
     names = ", ".join(f"`{name}`" for name in action.option_strings)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bioimage_inference.batch.output_files import Wanted, name_files
+from bioimage_inference.batch.output_files import name_files
 from bioimage_inference.batch.sample_sheet import read_samples
 from bioimage_inference.cli import main
 from bioimage_inference.errors import UsageError
@@ -193,7 +193,8 @@ def test_a_dry_run_says_what_each_would_do_and_writes_nothing(
 
 def named(tmp_path: Path, *names: str, ids: tuple[str, ...] = ("prediction",)) -> list[str]:
     samples = read_samples([str(tmp_path / name) for name in names])
-    return [files.record.name.removesuffix("_provenance.json") for files in name_files(samples, tmp_path, Wanted(ids))]
+    records = [files.record for files in name_files(samples, tmp_path, ids)]
+    return [record.name.removesuffix("_provenance.json") for record in records if record is not None]
 
 
 def test_outputs_are_called_after_the_image_as_it_is_named(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import tifffile
 from PIL import Image
 
 from bioimage_inference.batch.index_page import write_index
-from bioimage_inference.batch.outcome import Facts, Outcome
-from bioimage_inference.batch.output_files import ImageFiles, Wanted, name_files
+from bioimage_inference.batch.output_files import ImageFiles, name_files
 from bioimage_inference.batch.sample_sheet import Sample
+from bioimage_inference.batch.tables import Facts, Outcome
 from bioimage_inference.batch.thumbnails import SIDE, Picture, thumbnails
 from bioimage_inference.cli import main
 
@@ -141,7 +141,7 @@ def test_a_picture_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_a_thousand_images(tmp_path: Path) -> None:
     """A card takes about 1 kB beside its pictures."""
     samples = [Sample(tmp_path / f"{number}.tif", f"{number}.tif", {"well": "A1"}) for number in range(1000)]
-    named = name_files(samples, tmp_path, Wanted(["prediction"]))
+    named = name_files(samples, tmp_path, ["prediction"])
     picture = Picture("image", bytes(3000), SIDE, SIDE)
     outcomes = [outcome(sample, files, picture) for sample, files in zip(samples, named, strict=True)]
     write_index(outcomes, "A model", 1000, tmp_path / "index.html")

@@ -183,7 +183,7 @@ def test_an_interruption_is_not_lost_in_a_finalizer(number: signal.Signals) -> N
     """Python drops what a finalizer raises, and the run would go on as if nobody had pressed Ctrl-C."""
     program = f"""
 import os, signal, time
-from bioimage_inference import cli
+from bioimage_inference.cli import program
 
 class Finalized:
     def __del__(self):
@@ -195,8 +195,8 @@ def command(arguments):
     return 0
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-cli._command = command
-cli.run()
+program._run_command = command
+program.run()
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 130

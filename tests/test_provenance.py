@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from types import NoneType, UnionType
@@ -22,7 +22,7 @@ import bioimage_inference
 from bioimage_inference import ImageError, Options, Target, UsageError
 from bioimage_inference.cli import main
 from bioimage_inference.provenance.hashing import array_hash, path_hash
-from bioimage_inference.provenance.record import RunRecord, read_record, to_json
+from bioimage_inference.provenance.record import RunRecord, read_record, record_from_json, to_json
 from tests.machine import resident_bytes
 from tests.models import Blur, simple_tensors, write_model
 
@@ -181,6 +181,35 @@ def test_objects_are_in_the_record(test_data: Path, tmp_path: Path) -> None:
     assert record["objects"]["sha256"] == {
         kind: sha256(record["objects"][kind]) for kind in ("labels", "table", "overlay")
     }
+
+
+def places(value: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
+    """The keys that lead to every value of a record."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from places(inner, *path, key)
+
+
+def test_a_record_with_any_damage_is_read_or_refused_with_a_reason(test_data: Path, tmp_path: Path) -> None:
+    """Records come from strangers."""
+    record = predicted(tmp_path, test_data / "demo-model.zip", test_data / "nuclei.tif", "--segment")
+    reasons = []
+    for *path, last in places(record):
+        inner: Any = record
+        for key in path:
+            inner = inner[key]
+        before = inner[last]
+        for value in (None, True, -1, 1.5, "\udcff\n", [], {}, [[0]], {"a": {}}, 10**400):
+            inner[last] = value
+            try:
+                record_from_json(record)
+            except ValueError as error:
+                reasons.append(str(error))
+        inner[last] = before
+    assert len(reasons) > 1000
+    known = ("it is incomplete or damaged: ", "its schema is ", "it names no ")
+    assert [reason for reason in reasons if not reason.startswith(known)] == []
 
 
 def percentile_model(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bioimage_inference.cli import main
+from bioimage_inference.cli.program import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -23,7 +24,7 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     text = ""
-    commands = [path.stem for path in (ROOT / "bioimage_inference/commands").glob("[a-z]*.py")]
+    commands = [command.__name__.rpartition(".")[2] for command in COMMANDS]
     assert "predict" in commands
     for arguments in (["--help"], *([name, "--help"] for name in commands)):
         with pytest.raises(SystemExit):

@@ -10,8 +10,8 @@ import pytest
 
 import bioimage_inference
 from bioimage_inference.batch.one_image import Summary
-from bioimage_inference.batch.progress import Display
 from bioimage_inference.options import Options
+from bioimage_inference.terminal import Display
 from tests.machine import on_terminal
 
 # Writes to a file what is on standard output at the moment when torch is imported.

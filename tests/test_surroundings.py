@@ -289,16 +289,16 @@ def test_two_thousand_images_take_no_more_than_two_hundred(tmp_path: Path, monke
     folder.mkdir()
     for number in range(2000):
         np.save(folder / f"{number}.npy", np.full((16, 16), number % 256, "uint8"))
-    from bioimage_inference.batch import batch_run
+    from bioimage_inference.batch import all_images
 
     seen: list[tuple[int, int]] = []
-    turn: Callable[..., None] = batch_run._turn
+    turn: Callable[..., None] = all_images._turn
 
     def watched(*arguments: Any) -> None:
         turn(*arguments)
         seen.append((open_files(), resident_bytes()))
 
-    monkeypatch.setattr(batch_run, "_turn", watched)
+    monkeypatch.setattr(all_images, "_turn", watched)
     images = sorted(map(str, folder.iterdir()))
     assert main(["predict", str(model), *images, "-o", str(tmp_path / "out")]) == 0
     early, late = seen[199], seen[1999]

@@ -355,7 +355,7 @@ def test_models_says_what_each_needs_here(monkeypatch: pytest.MonkeyPatch, capsy
     undeclared = listed(capsys, "helpful-whale")
     assert not undeclared["ready"]
     assert "--trust-model-code" in undeclared["needs"][0]
-    import bioimage_inference.commands.models as command
+    import bioimage_inference.cli.models as command
 
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     library = listed(capsys, "humorous-fox")

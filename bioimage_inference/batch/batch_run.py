@@ -1,194 +1,130 @@
-"""The run over many images: each gets its turn, whatever becomes of the others, and all of them a row in the tables."""
+"""A run of ``predict``: check its files, put up the sandbox, connect a cluster, predict all images, write a crate."""
 
-import textwrap
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from ..errors import in_our_words
-from ..provenance.record import RunPlan, RunRecord, to_json
-from ..terminal import say
-from .index_page import write_index
-from .objects_table import write_objects
-from .one_image import Summary, Task, dry_run, process
-from .outcome import Outcome, Status, facts_of
-from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
-from .progress import Display
-from .resume import Earlier
+from ..api import Target
+from ..errors import UsageError
+from ..files.overwriting import check_writable
+from ..image.readers.reading import files_beside
+from ..machine.sandbox import restricted, walls
+from ..provenance.record import RunRecord
+from ..terminal import Display, say
+from .all_images import Batch, Result, RunOptions, check_images, process_images
+from .one_image import Task, dry_run
+from .output_files import TABLES, ImageFiles, has_own_results, name_files, output_folder, own_tables
 from .sample_sheet import Sample
-from .summary_table import write_summary
-from .thumbnails import thumbnails
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images with their files in ``folder``, and what is done with each.
+def predict_images(
+    task: Task, samples: Sequence[Sample], sheets: Sequence[Path], options: RunOptions, display: Display
+) -> Result:
+    """Predict images, which ``sheets`` may have listed. Raises the errors of :mod:`bioimage_inference.errors`."""
+    tables = options.folder if (len(samples) > 1 or sheets) and not options.names_files else None
+    files = _output_files(task, samples, options)
+    images = [*(sample.image for sample in samples), *sheets, *task.others.values()]
+    _check_files(task, files, images, options, has_tables=tables is not None)
+    batch = Batch(task, list(zip(samples, files, strict=True)), options, display, tables)
+    checked = check_images(batch) if tables is not None or options.dry_run else Result()
+    if options.dry_run:
+        return checked
+    wrong = {outcome.sample.image: outcome for outcome in checked.outcomes}
+    with ExitStack() as stack:
+        folders = [path.parent for path in (options.tiff, options.npy) if path is not None]
+        if not options.names_files:
+            folders.append(stack.enter_context(output_folder(options.folder)))
+        if options.ro_crate is not None:
+            folders.append(stack.enter_context(output_folder(options.ro_crate, keep_empty=False)))
+        if options.dask is None:
+            stack.enter_context(_sandbox(task, images, folders, options))
+        else:  # this process loads no network; the processes of the cluster have their own sandboxes
+            batch = stack.enter_context(_on_cluster(batch, wrong))
+        result = process_images(batch, wrong)
+        if options.ro_crate is not None and result.records:
+            from ..provenance.ro_crate import write_crate
 
-    ``say`` takes lines for the user, ``display`` shows the progress. With ``keep_records`` the records of all images
-    are kept in memory and returned; with ``debug`` it is shown where errors come from.
-    """
-
-    task: Task
-    items: Sequence[tuple[Sample, ImageFiles]]
-    folder: Path
-    say: Callable[..., None]
-    display: Display
-    keep_records: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Result:
-    """What became of all images so far."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    records: list[RunRecord | RunPlan] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """That of the first image that failed, else 0."""
-        return next((one.exit_code for one in self.outcomes if one.exit_code), 0)
-
-
-def check_images(batch: Batch) -> dict[Path, Outcome]:
-    """Say which images cannot be read or do not fit the model, before torch is imported.
-
-    Returns what became of these, by their paths.
-    """
-    batch.display.wait(f"looking at {len(batch.items)} images")
-    failed = {}
-    for sample, files in batch.items:
-        try:
-            dry_run(batch.task, sample, files.targets)
-        except Exception as error:  # the other images are predicted
-            failed[sample.image] = _failed(batch, sample, files, error)
-    return failed
-
-
-def run_batch(batch: Batch, failed: Mapping[Path, Outcome]) -> Result:
-    """Do what is to be done with every image, then write ``summary.csv`` and ``index.html`` into the folder.
-
-    Images that ``failed`` before are only listed. An image that fails does not stop the others; a model that cannot be
-    loaded stops the run. Interrupted, the tables are written of the images so far. Raises :class:`OutputError` where
-    they cannot be, and what loading the model raises.
-    """
-    result = Result()
-    try:
-        for sample, files in batch.items:
-            if sample.image in failed:
-                result.outcomes.append(failed[sample.image])
-            else:
-                _turn(batch, sample, files, result)
-    except KeyboardInterrupt as interruption:
-        _write_tables(batch, result)
-        raise KeyboardInterrupt(
-            f"Interrupted after {len(result.outcomes)} of {len(batch.items)} images, which {batch.folder / SUMMARY} "
-            "lists. The same command with --resume does the others."
-        ) from interruption
-    _write_tables(batch, result)
-    _tell_failures(batch, result)
+            write_crate([one for one in result.records if isinstance(one, RunRecord)], options.ro_crate)
     return result
 
 
-def run_single(batch: Batch) -> RunRecord:
-    """Do what is to be done with the only image, without any tables; returns its record. Its errors are raised."""
-    ((sample, files),) = batch.items
-    record, _ = _process(batch, sample, files, Summary(batch.say, batch.display), done=0)
-    return record
+def _output_files(task: Task, samples: Sequence[Sample], options: RunOptions) -> list[ImageFiles]:
+    """Return the output files of every image. Raises :class:`UsageError`."""
+    ids = [output.id for output in task.model.spec.outputs]
+    if not options.names_files:
+        return name_files(samples, options.folder, ids, report=options.report, objects=task.objects is not None)
+    if len(samples) > 1:
+        raise UsageError(f"--tiff and --npy are for a single image, but {len(samples)} are given. Use -o DIR.")
+    return [ImageFiles(dict.fromkeys(ids, Target()) | {ids[0]: Target(options.tiff, options.npy)})]
 
 
-def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
-    """Do what is to be done with an image, and add what became of it to the result."""
-    summary, task = Summary(batch.say, batch.display), batch.task
-    try:
-        record, changed = _process(batch, sample, files, summary, done=len(result.outcomes))
-        pictures = thumbnails(to_json(record), sample.image)
-    except BrokenPipeError:  # nobody reads our lines any more
-        raise
-    except Exception as error:  # told here, listed in the end and in the tables
-        if summary.begun and task.cluster is None and not task.model.is_loaded(task.options):
-            raise  # loading the network failed, which it would with every image
-        result.outcomes.append(_failed(batch, sample, files, error))
+def _check_files(
+    task: Task, files: Sequence[ImageFiles], images: Sequence[Path], options: RunOptions, has_tables: bool
+) -> None:
+    """Raise :class:`UsageError` if the run would overwrite one of its inputs, or a file that is no earlier result."""
+    folder = options.folder
+    read = [*task.model.opened.package.files, *images]
+    written = [folder / name for name in TABLES] if has_tables else []
+    if options.dask is not None and not has_tables:
+        from ..cluster.image_on_cluster import store_of
+
+        written += [store_of(target) for one in files for target in one.targets.values()]
+    written += [path for one in files for path in one.all()]
+    claimed = own_tables(folder) if not options.names_files else []
+    if options.resume and has_own_results(folder):  # a killed run can leave outputs without a record
+        claimed += [path for one in files for path in (*one.tensors(), one.record) if path is not None]
+    if options.ro_crate is not None:
+        from ..provenance.ro_crate import CRATE, check_names, is_own_crate
+
+        check_names([*read, *written])
+        written.append(options.ro_crate / CRATE)
+        claimed += [written[-1]] if is_own_crate(options.ro_crate) else []
+    check_writable(written, read, overwrite=options.overwrite, claimed=claimed)
+
+
+@contextmanager
+def _sandbox(task: Task, images: Sequence[Path], folders: Sequence[Path], options: RunOptions) -> Iterator[None]:
+    """Restrict the process to the files of the run: images with their companions, the model, the output folders."""
+    read = [*task.model.opened.package.places, *images, *(one for path in images for one in files_beside(path))]
+    with restricted(read, folders, not options.no_sandbox):
+        if options.debug:
+            say(f"sandbox: {walls().in_words()}", error=True)
+        yield
+
+
+@contextmanager
+def _on_cluster(batch: Batch, wrong: Container[Path]) -> Iterator[Batch]:
+    """Connect the cluster of ``--dask``, which predicts all images that are neither complete nor ``wrong``."""
+    from ..cluster.cluster_run import Predictions
+    from ..cluster.work import ImageJob
+
+    task, options, single = batch.task, batch.options, batch.tables is None
+    if single:
+        if task.objects is not None:
+            raise UsageError(
+                "--segment cannot be combined with --dask for a single image, which is written as OME-Zarr. Find its "
+                "objects afterwards, with bioimage-inference segment."
+            )
+        ((sample, files),) = batch.items
+        dry_run(task, sample, files.targets)  # reports a wrong image before the cluster is connected
+    jobs = [
+        ImageJob(sample.image, task.others, files.targets)
+        for sample, files in batch.items
+        if sample.image not in wrong and task.find_earlier(sample, files)[0] is None
+    ]
+    if not jobs:
+        yield batch
         return
-    status: Status = "done" if changed else "skipped"
-    result.outcomes.append(Outcome(sample, files, status, facts=facts_of(record), pictures=pictures))
-    if batch.keep_records:
-        result.records.append(record)
-
-
-def _process(batch: Batch, sample: Sample, files: ImageFiles, summary: Summary, done: int) -> tuple[RunRecord, bool]:
-    """Do what is to be done with an image after ``done`` others, and say it.
-
-    Returns its record, and whether anything was to be done.
-    """
-    name = sample.image.name
-    progress = batch.display.image(name, done, len(batch.items))
-    earlier = _earlier(batch, sample, files)
-    record, changed = process(batch.task, sample, files, earlier, progress, summary.planned)
-    if changed:
-        summary.completed(record, files)
-    else:
-        batch.say(f"[{name}] is complete already: {files.record}")
-    return record, changed
-
-
-def _earlier(batch: Batch, sample: Sample, files: ImageFiles) -> Earlier:
-    """What an earlier run left of an image; where that does not count, it is said why."""
-    earlier = batch.task.earlier(sample, files)
-    if earlier.reason:
-        batch.say(f"[{sample.image.name}] is computed: {earlier.reason}")
-    return earlier
-
-
-def rehearse(batch: Batch) -> Result:
-    """Say what would be done with every image; nothing is computed or written."""
-    result = Result()
-    for sample, files in batch.items:
-        try:
-            record = _rehearse(batch, sample, files)
-        except Exception as error:
-            result.outcomes.append(_failed(batch, sample, files, error))
-            continue
-        if batch.keep_records:
-            result.records.append(record)
-    _tell_failures(batch, result)
-    return result
-
-
-def rehearse_single(batch: Batch) -> RunPlan:
-    """Say what would be done with the only image; returns the record so far. Its errors are raised."""
-    ((sample, files),) = batch.items
-    return _rehearse(batch, sample, files)
-
-
-def _rehearse(batch: Batch, sample: Sample, files: ImageFiles) -> RunPlan:
-    record = dry_run(batch.task, sample, files.targets)
-    Summary(batch.say, batch.display).completed(record)
-    return record
-
-
-def _failed(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) -> Outcome:
-    """Tell that an image failed."""
-    if batch.debug:
-        say(*"".join(traceback.format_exception(error)).splitlines(), error=True)
-    ours = in_our_words(error)
-    say(f"[{sample.image.name}] {ours}", error=True)
-    return Outcome(sample, files, "failed", ours.exit_code, str(ours))
-
-
-def _write_tables(batch: Batch, result: Result) -> None:
-    write_summary(result.outcomes, batch.folder / SUMMARY)
-    write_index(result.outcomes, batch.task.model.spec.name, len(batch.items), batch.folder / INDEX)
-    batch.say(f"summary   {batch.folder / SUMMARY}", f"          {batch.folder / INDEX}")
-    if batch.task.objects is not None:
-        write_objects(result.outcomes, batch.folder / OBJECTS)
-        batch.say(f"          {batch.folder / OBJECTS}")
-
-
-def _tell_failures(batch: Batch, result: Result) -> None:
-    failed = [one for one in result.outcomes if one.status == "failed"]
-    if failed:
-        say(f"{len(failed)} image{'s' * (len(failed) > 1)} of {len(batch.items)} failed:", error=True)
-    for one in failed:
-        say(f"  {one.sample.name} (exit code {one.exit_code}): {textwrap.shorten(one.message, 120)}", error=True)
+    with Predictions(
+        options.dask or "",
+        task.model,
+        jobs,
+        task.options,
+        partial(say, error=True),
+        tiles=single,
+        offline=options.offline,
+        sandbox=not options.no_sandbox,
+    ) as cluster:
+        yield replace(batch, task=replace(task, cluster=cluster))

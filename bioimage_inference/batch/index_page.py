@@ -8,8 +8,8 @@ from string import Template
 
 from ..files.partial_file import write_whole
 from ..text import for_address, for_html
-from .outcome import Facts, Outcome, Status
 from .output_files import OBJECTS, SUMMARY, relative
+from .tables import Facts, Outcome, Status
 from .thumbnails import Picture
 
 _TEMPLATE = Path(__file__).with_name("index.html")
@@ -89,6 +89,7 @@ def _facts(facts: Facts) -> str:
 
 def _links(one: Outcome, folder: Path) -> Iterator[str]:
     """The files of an image, the report first, each called by what comes after the image's name."""
+    assert one.files.record is not None  # every image of a run with an index page has a record
     start = one.files.record.name.removesuffix("provenance.json")
     files = [*one.files.outputs(), one.files.record]
     if one.files.report is not None:

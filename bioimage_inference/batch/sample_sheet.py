@@ -1,4 +1,4 @@
-"""Which images to predict, and what is known of each: files named on the command line, and tables of samples."""
+"""The images of a run, with their metadata: image files and sample sheets from the command line."""
 
 import csv
 import os
@@ -12,14 +12,15 @@ from ..files.typed_path import input_path, user_path
 
 _SUFFIXES = (".csv", ".tsv")
 _IMAGE_COLUMNS = ("image", "file", "filename", "path")
+_EXPECTED = "Expected is a header line such as image,condition and below it a row for each image."
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, and the cells of its row in a sample sheet by the names of their columns.
+    """One image. ``metadata`` holds the other cells of its row in a sample sheet, by column.
 
-    ``name`` is the image as the user wrote it, ``where`` the row that names it, e.g. ``row 3 of cells.csv``, empty for
-    an image from the command line.
+    ``name`` is the path as the user wrote it. ``where`` is the row of the image, e.g. ``row 3 of cells.csv``, or empty
+    for an image from the command line.
     """
 
     image: Path
@@ -28,7 +29,7 @@ class Sample:
     where: str = ""
 
     def check(self) -> None:
-        """Raise :class:`ImageError` where a sheet names a file that is not there, :class:`UsageError` for no file."""
+        """Raise :class:`ImageError` for a missing file in a sheet, :class:`UsageError` for a name of no file."""
         input_path(self.name)
         if self.where and not self.image.exists():
             raise ImageError(
@@ -38,25 +39,26 @@ class Sample:
 
 
 def is_sheet(path: Path) -> bool:
-    """Whether this is a table of samples, by the suffix of its name."""
+    """Return whether the suffix of a path is the suffix of a sample sheet."""
     return path.suffix.lower() in _SUFFIXES
 
 
 def read_samples(given: Sequence[str]) -> list[Sample]:
-    """The images in the order given, a sheet's in its place. Raises :class:`UsageError` for wrong sheets."""
+    """Return the images in the given order, with the rows of a sheet in its place. Raises :class:`UsageError`."""
     samples: list[Sample] = []
     for name in given:
         path = user_path(name)
         samples += read_sheet(path) if is_sheet(path) else [Sample(path, name)]
-    _refuse_doubles(samples)
+    _check_unique(samples)
     return samples
 
 
 def read_sheet(path: Path) -> list[Sample]:
-    """The rows of a CSV or TSV table in UTF-8 with a header line.
+    """Return the rows of a CSV or TSV table in UTF-8 with a header line.
 
-    The column ``image`` (else ``file``, ``filename``, ``path``, else the first one) names image files relative to the
-    table's folder; all others are metadata. Raises :class:`UsageError` where it cannot be read, or has no rows.
+    The column ``image`` (else ``file``, ``filename``, ``path``, else the first column) names image files relative to
+    the folder of the table. All other columns are metadata. Raises :class:`UsageError` for an unreadable or empty
+    table.
     """
     if path.exists() and not path.is_file():
         raise UsageError(f"The sample sheet {path} is no file. {_EXPECTED}")
@@ -64,7 +66,7 @@ def read_sheet(path: Path) -> list[Sample]:
     if not rows:
         raise UsageError(f"The sample sheet {path} is empty. {_EXPECTED}")
     _, header = rows[0]
-    while not header[-1]:  # columns that are empty as a whole, such as spreadsheets leave at the end
+    while not header[-1]:  # spreadsheet programs write empty columns at the end
         header.pop()
     column = _image_column(path, header)
     if len(rows) == 1:
@@ -72,11 +74,8 @@ def read_sheet(path: Path) -> list[Sample]:
     return [_sample(path, number, header, column, cells) for number, cells in rows[1:]]
 
 
-_EXPECTED = "Expected is a header line such as image,condition and below it a row for each image."
-
-
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, with their number in the file and without spaces around the cells."""
+    """Yield the line number and the stripped cells of every row that is not blank."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=_delimiter(path, file.readline()), strict=True)
@@ -97,7 +96,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _delimiter(path: Path, header: str) -> str:
-    """What stands between cells: tabs in ``.tsv``, else what the header has; some spreadsheets write semicolons."""
+    """Return a tab for ``.tsv``, else the delimiter in the header line. Some spreadsheet programs write semicolons."""
     if path.suffix.lower() == ".tsv":
         return "\t"
     return next((mark for mark in ",;\t" if mark in header), ",")
@@ -112,7 +111,7 @@ def _image_column(path: Path, header: list[str]) -> int:
     doubled = [name for name in lowered if lowered.count(name) > 1 and name]
     if unnamed or doubled:
         wrong = f"no name for column {unnamed[0]}" if unnamed else f"the column {doubled[0]!r} more than once"
-        raise UsageError(f"The header of the sample sheet {path} has {wrong}. Give every column a name of its own.")
+        raise UsageError(f"The header of the sample sheet {path} has {wrong}. Give every column its own name.")
     return lowered.index(known) if known is not None else 0
 
 
@@ -120,8 +119,8 @@ def _sample(path: Path, number: int, header: list[str], column: int, cells: list
     where = f"row {number} of {path}"
     if any(cells[len(header) :]):
         raise UsageError(
-            f"There are {len(cells)} cells in {where}, but {len(header)} columns in its header. Put a text that has "
-            "the separator in it into double quotes."
+            f"There are {len(cells)} cells in {where}, but {len(header)} columns in its header. Put double quotes "
+            "around a text that contains the separator."
         )
     cells = cells[: len(header)] + [""] * (len(header) - len(cells))
     if not cells[column]:
@@ -130,11 +129,11 @@ def _sample(path: Path, number: int, header: list[str], column: int, cells: list
     return Sample(path.parent / user_path(cells[column]), cells[column], MappingProxyType(metadata), where)
 
 
-def _refuse_doubles(samples: Sequence[Sample]) -> None:
+def _check_unique(samples: Sequence[Sample]) -> None:
     seen: dict[str, Sample] = {}
     for sample in samples:
-        place = os.path.abspath(sample.image)  # noqa: PTH100  (links are not followed: each name is an image)
-        if place in seen:
-            both = " and ".join(f"by {one.where}" if one.where else "directly" for one in (seen[place], sample))
+        # Links are not followed: a link and its target are two images with different outputs.
+        other = seen.setdefault(os.path.abspath(sample.image), sample)  # noqa: PTH100
+        if other is not sample:
+            both = " and ".join(f"by {one.where}" if one.where else "directly" for one in (other, sample))
             raise UsageError(f"The image {sample.image} is given twice, {both}. Name every image once.")
-        seen[place] = sample

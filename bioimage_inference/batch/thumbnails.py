@@ -1,4 +1,4 @@
-"""Small pictures of an image and of what was made of it, read a few rows at a time whatever its size."""
+"""Small pictures of an image, its prediction and its objects. Large images are read a few rows at a time."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,13 @@ from ..report.colours import Kind, contrast, kind_of, palette, shades
 from ..report.planes import Planes, open_output, open_planes
 
 SIDE = 160
-_READ_PIXELS = (4 * SIDE) ** 2  # thinned out while reading, then averaged
+_READ_PIXELS = (4 * SIDE) ** 2  # a plane is read thinned out to this size, then averaged
 _MOST_CHANNELS = 2
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A WebP file of at most ``SIDE`` pixels on a side; ``title`` says what it shows, or why there is none."""
+    """A WebP file of at most ``SIDE`` pixels on a side. Without ``webp``, ``title`` gives the reason."""
 
     title: str
     webp: bytes | None
@@ -30,9 +30,9 @@ class Picture:
 
 
 def thumbnails(record: Mapping[str, Any], image: Path) -> tuple[Picture, ...]:
-    """The image, the first channels of the first output, and the objects found in it.
+    """Return pictures of the image, of the first channels of the first output, and of the objects.
 
-    Of stacks the middle plane is shown, of series the first image.
+    A picture shows the middle plane of a stack and the first image of a series.
     """
     return tuple(_pictures(record, image))
 
@@ -53,7 +53,7 @@ def _pictures(record: Mapping[str, Any], image: Path) -> Iterator[Picture]:
 
 
 def _image(planes: Planes, channels: list[int] | None) -> Picture:
-    """The image in grey, of the first channel that the model saw; three channels of 8 bits as colours."""
+    """Return the first channel of the model's input in grey, or three channels of 8 bits in colour."""
     chosen = channels or range(planes.channels)
     if len(chosen) == 3 and planes.image.dtype == np.uint8 and planes.flat:
         pixels = np.stack([planes.plane(_where(planes, channel), _READ_PIXELS) for channel in chosen], axis=-1)
@@ -81,7 +81,7 @@ def _where(planes: Planes, channel: int) -> dict[str, int]:
 
 
 def _small(title: str, pixels: NDArray[np.uint8], averaged: bool = True) -> Picture:
-    """``pixels`` have axes yxc; the numbers of labels are not ``averaged``."""
+    """Return a picture of ``pixels`` (axes yxc). Labels must not be ``averaged``."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(pixels))

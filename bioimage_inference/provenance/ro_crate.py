@@ -94,10 +94,7 @@ def write_crate(records: Sequence[RunRecord], folder: Path) -> None:
     try:
         make_folder(folder)
         crate = ROCrate(version=_VERSION)
-        _describe(crate, records)
-        writer = _Writer(crate, folder)
-        runs = [writer.add_run(record, number) for number, record in enumerate(records, 1)]
-        _with(crate.root_dataset, {"mentions": runs})
+        _Writer(crate, folder).add_runs(records)
         # the library's own write() follows links, and leaves bidirectional controls in texts
         write_whole(folder / CRATE, (for_json(crate.metadata.generate()) + "\n").encode(), noted=False)
     except OSError as error:
@@ -105,25 +102,6 @@ def write_crate(records: Sequence[RunRecord], folder: Path) -> None:
         raise cannot_write(
             f"The RO-Crate {folder} cannot be written: {place}: {error.strerror or error}.", error
         ) from error
-
-
-def _describe(crate: "ROCrate", records: Sequence[RunRecord]) -> None:
-    from rocrate.model.contextentity import ContextEntity
-
-    models = " and ".join(dict.fromkeys(record.model.name for record in records))
-    images = records[0].inputs[0].name if len(records) == 1 else f"{len(records)} images"
-    crate.name = f"Prediction of {models} on {images}"
-    crate.description = (
-        f"Images, model, outputs and records of {len(records)} run{'s' * (len(records) > 1)} of bioimage_inference."
-    )
-    licence = {
-        "@type": "CreativeWork",
-        "name": "Not stated",
-        "description": "The licence of the images, and of what was computed from them, is their owner's to state.",
-    }
-    crate.license = crate.add(ContextEntity(crate, "#licence", properties=licence))
-    profile = {"@type": ["CreativeWork", "Profile"], "name": "Process Run Crate", "version": "0.5"}
-    crate.root_dataset["conformsTo"] = crate.add(ContextEntity(crate, PROFILE, properties=profile))
 
 
 @dataclass
@@ -134,7 +112,21 @@ class _Writer:
     folder: Path
     known: dict[Path, "Entity"] = field(default_factory=dict)
 
-    def add_run(self, record: RunRecord, number: int) -> "Entity":
+    def add_runs(self, records: Sequence[RunRecord]) -> None:
+        """Add runs, and describe the crate."""
+        models = " and ".join(dict.fromkeys(record.model.name for record in records))
+        images = records[0].inputs[0].name if len(records) == 1 else f"{len(records)} images"
+        runs = f"{len(records)} run{'s' * (len(records) > 1)}"
+        self.crate.name = f"Prediction of {models} on {images}"
+        self.crate.description = f"Images, model, outputs and records of {runs} of bioimage_inference."
+        words = "The owner of the images states the licence of the images and of the results."
+        self.crate.license = self._context("#licence", "CreativeWork", {"name": "Not stated", "description": words})
+        profile = {"name": "Process Run Crate", "version": "0.5"}
+        self.crate.root_dataset["conformsTo"] = self._context(PROFILE, ["CreativeWork", "Profile"], profile)
+        actions = [self._run(record, number) for number, record in enumerate(records, 1)]
+        _with(self.crate.root_dataset, {"mentions": actions})
+
+    def _run(self, record: RunRecord, number: int) -> "Entity":
         """Add a run, and return its action, which refers to all its entities."""
         objects = [*self._images(record), *self._model(record), *self._options(record, number)]
         return self.crate.add_action(
@@ -226,7 +218,7 @@ class _Writer:
     def _citation(self, text: str, url: str | None) -> "Entity":
         return self._context(url or f"#{for_address(text)}", "ScholarlyArticle", {"name": text or url})
 
-    def _context(self, identifier: str, kind: str, facts: Mapping[str, Any]) -> "Entity":
+    def _context(self, identifier: str, kind: str | list[str], facts: Mapping[str, Any]) -> "Entity":
         from rocrate.model.contextentity import ContextEntity
 
         known = self.crate.dereference(identifier)

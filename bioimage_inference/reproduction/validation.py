@@ -28,7 +28,6 @@ from ..inference.trial_inputs import network_inputs
 from ..model.package import check_sha256, package_file
 from ..model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
 from ..options import Options
-from ..prediction import Prediction
 from ..text import for_file_name
 from ..tiling.choice import Request, choose_tiles, declared_halo
 from ..tiling.links import TILED, leading_input, links
@@ -260,13 +259,11 @@ def _predict(model: Model, tests: _Tests, options: Options) -> dict[str, Array]:
         prediction = predict(model, tests.image, inputs=tests.others, options=options)
     except ImageError as error:
         raise _unfit(error) from error
-    return {key: _array(prediction, key) for key in prediction.outputs}
-
-
-def _array(prediction: Prediction, output: str) -> Array:
-    array = prediction.outputs[output].array
-    assert array is not None  # no files were asked for
-    return array
+    arrays = {}
+    for key, output in prediction.outputs.items():
+        assert output.array is not None  # outputs without target files are arrays
+        arrays[key] = output.array
+    return arrays
 
 
 def _output(
@@ -276,11 +273,9 @@ def _output(
     described = model.opened.described
     assert described is not None  # test tensors come with a description
     tolerance = tolerance_of(described, model.spec, entry.format, output, expected)
-    if got.shape != expected.shape:
-        return OutputFinding(output.id, got.shape, expected.shape, tolerance, None)
-    comparison = compare(got, expected, tolerance)
+    comparison = compare(got, expected, tolerance) if got.shape == expected.shape else None
     finding = OutputFinding(output.id, got.shape, expected.shape, tolerance, comparison)
-    if finding.verdict != "differs":
+    if comparison is None or finding.verdict != "differs":
         return finding
     from ..report.difference_picture import write_difference_picture
 

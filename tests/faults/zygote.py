@@ -86,7 +86,7 @@ def fork(*arguments: object, log: Path | None = None, watch: Watch | None = None
 
     A child that is watched to its end writes the number of its steps into the log.
     """
-    from bioimage_inference.cli import EXIT_INTERRUPTED, run
+    from bioimage_inference.cli.program import EXIT_INTERRUPTED, run
 
     child = os.fork()
     if child:

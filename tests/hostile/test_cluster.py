@@ -222,7 +222,10 @@ def test_the_client_reads_no_file_that_a_record_names(folders: dict[str, Path]) 
             "model": {**honest["model"], "source": secret, "description_file": secret},
             "inputs": [{**given, "file": secret}],
             "outputs": [{**made, "tiff": secret, "npy": secret, "zarr": secret}],
-            "objects": {"labels": secret},
+            "objects": {
+                **{"labels": secret, "table": secret, "overlay": secret, "count": 1},
+                **{"foreground": "0", "boundary": "1", "threshold": 0.6, "min_size": 10},
+            },
         }
         named = to_json(name_files(record, model, job))
         for damaged in ({}, honest | {"outputs": [made | {"id": "other"}]}, honest | {"inputs": secret}):

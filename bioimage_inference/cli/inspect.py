@@ -1,31 +1,51 @@
-"""``bioimage-inference inspect``: what a model is for, what it takes and gives, and whether it runs here."""
+"""``bioimage-inference inspect``: describe a model, its inputs and outputs, and whether it runs here."""
 
 import argparse
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..api import open_model
 from ..errors import UsageError
-from ..files.overwriting import check_writable
-from ..files.partial_file import write_whole
-from ..model.package import Package, file_sha256, weights_kind
-from ..model.spec import ModelSpec, WeightsEntry
-from ..report.model_facts import WEIGHTS_NAMES, Facts, model_facts
+from ..files.typed_path import user_path
 from ..terminal import line_width, say, say_json
-from ..zoo.index import trust_policy
-from ..zoo.resolving import OpenedModel
+from .shared_options import BARE_WEIGHTS, DEBUG, JSON, MODEL, OFFLINE, OVERWRITE, add_command, option_parser
+
+if TYPE_CHECKING:
+    from ..zoo.resolving import OpenedModel
 
 _INDENT = 12
 
 
-def inspect_command(arguments: argparse.Namespace) -> int:
-    """Print what a model is, as lines or (``--json``) as :func:`model_facts`; ``--html`` writes the card as well.
+def add_parser(commands: Any) -> None:
+    """Add the parser of the command."""
+    own = option_parser()
+    own.add_argument_group("outputs").add_argument(
+        "--html", type=user_path, metavar="FILE", help="also write the description as an HTML page"
+    )
+    add_command(
+        commands,
+        run,
+        "inspect",
+        parents=[MODEL, own, OVERWRITE, JSON, BARE_WEIGHTS, OFFLINE, DEBUG],
+        help="describe a model, its inputs and outputs, and whether it runs here",
+        description="Describe what a model is for, its inputs and outputs, and whether it runs here. Runs no part of "
+        "the model.",
+    )
 
-    Returns 0 also for a model that cannot run here: it was inspected, and the verdict says why.
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the description of a model: as lines, or with ``--json`` the result of ``model_facts``.
+
+    Returns 0 also for a model that cannot run here. The description gives the reason.
     """
+    from ..files.overwriting import check_writable
+    from ..files.partial_file import write_whole
+    from ..report.model_facts import model_facts
+    from ..zoo.index import trust_policy
+
     policy = trust_policy()
     with _opened(arguments) as opened:
         if arguments.html is not None:
@@ -38,39 +58,46 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(facts)
     else:
-        say(*fact_lines(facts, line_width(100)))
+        say(*_lines(facts, line_width(100)))
     return 0
 
 
 @contextmanager
-def _opened(arguments: argparse.Namespace) -> Iterator[OpenedModel]:
-    """The model's files; of weights that nothing is known of, what the file itself tells."""
+def _opened(arguments: argparse.Namespace) -> Iterator["OpenedModel"]:
+    """Open the model's files, also a TorchScript file without any description."""
+    from ..api import open_model
+    from ..model.package import weights_kind
+
     described = {name: getattr(arguments, name) for name in ("description", "model_axes", "model_size")}
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(open_model(arguments.model, **described, offline=arguments.offline)).opened
         except UsageError as error:
             path = Path(arguments.model)
-            # os.path answers no for a name that no file can have, where Path raises an error
+            # os.path.isfile is False for a text that cannot be a file name; Path.is_file raises an error.
             if any(described.values()) or not os.path.isfile(path) or weights_kind(path) != "torchscript":  # noqa: PTH113
                 raise
             opened = _undescribed(path, str(error))
         yield opened
 
 
-def _undescribed(weights: Path, note: str) -> OpenedModel:
-    """A TorchScript file alone."""
+def _undescribed(weights: Path, note: str) -> "OpenedModel":
+    """Return a model that consists of a TorchScript file."""
+    from ..model.package import Package, file_sha256
+    from ..model.spec import ModelSpec, WeightsEntry
+    from ..zoo.resolving import OpenedModel
+
     root, sha256 = weights.absolute().parent, file_sha256(weights)
     entry = WeightsEntry("torchscript", weights.name)
     spec = ModelSpec(weights.name, (), (), (entry,), root, sha256=sha256, notes=(note,))
     return OpenedModel(spec, Package(root, None, None, weights, sha256, weights))
 
 
-def fact_lines(facts: Facts, width: int = 100) -> Iterator[str]:
-    """The facts for people, each under its label; lines are ``width`` characters wide at most, where words allow."""
+def _lines(facts: Mapping[str, Any], width: int) -> Iterator[str]:
+    """Yield the facts of ``model_facts``, in lines of at most ``width`` letters unless a word is longer."""
+    width = max(width, 40)
     known = [part for part in (facts["id"], facts["version"] and f"version {facts['version']}") if part]
     yield facts["name"] + (f" ({', '.join(known)})" if known else "")
-    width = max(width, 40)
     if facts["description"]:
         yield from textwrap.wrap(facts["description"], width, initial_indent="  ", subsequent_indent="  ")
     for label, text in _labelled(facts):
@@ -84,7 +111,9 @@ def fact_lines(facts: Facts, width: int = 100) -> Iterator[str]:
         )
 
 
-def _labelled(facts: Facts) -> Iterator[tuple[str, str]]:
+def _labelled(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from ..report.model_facts import WEIGHTS_NAMES
+
     yield "licence", facts["licence"] or "none named: ask the authors before you publish results"
     if facts["authors"]:
         yield "authors", ", ".join(facts["authors"])
@@ -95,16 +124,13 @@ def _labelled(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "input" if number else "image", f"{tensor['id']}{how}: {tensor['in_words']}"
     for tensor in facts["outputs"]:
         yield "output", f"{tensor['id']}: {tensor['in_words']}; {tensor['dtype']}"
-    for one in facts["weights"]:
-        yield "weights", f"{WEIGHTS_NAMES[one['format']]} ({one['file']}): {one['reason']}"
-        if one["trust"]["reason"] not in one["reason"]:
-            yield "", one["trust"]["in_words"]
+    for entry in facts["weights"]:
+        yield "weights", f"{WEIGHTS_NAMES[entry['format']]} ({entry['file']}): {entry['reason']}"
+        if entry["trust"]["reason"] not in entry["reason"]:
+            yield "", entry["trust"]["in_words"]
     if facts["other_weights"]:
         yield "weights", f"{', '.join(facts['other_weights'])}: PyTorch cannot load these."
     yield "runs here", f"{'yes' if facts['runs_here'] else 'no'}. {facts['verdict']}"
-    for one in facts["missing_packages"]:
-        yield "missing", one["advice"]
-    for trap in facts["traps"]:
-        yield "beware", trap
-    for note in facts["notes"]:
-        yield "note", note
+    yield from (("missing", package["advice"]) for package in facts["missing_packages"])
+    yield from (("beware", trap) for trap in facts["traps"])
+    yield from (("note", note) for note in facts["notes"])

@@ -1,21 +1,20 @@
-"""``bioimage-inference models``: the models of the zoo that this program knows, and what each needs to run here."""
+"""``bioimage-inference models``: list the models of the zoo that this program knows, and what each needs to run."""
 
 import argparse
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
-from ..model.architecture import missing_package
-from ..model.operation_packages import check_packages
-from ..model.spec import Operation
-from ..model.trust import TrustPolicy
-from ..report.model_facts import WEIGHTS_NAMES
 from ..terminal import line_width, say, say_json
 from ..text import one_line
-from ..zoo.index import Entry, load_index, trust_policy
+from .shared_options import DEBUG, JSON, add_command, option_parser
+
+if TYPE_CHECKING:
+    from ..model.trust import TrustPolicy
+    from ..zoo.index import Entry
 
 _TASK = re.compile(
     r"(.*[ -])?(segmentation|classification|denoising|detection|restoration|reconstruction|splitting|super-resolution|"
@@ -23,58 +22,75 @@ _TASK = re.compile(
 )
 
 
-def models_command(arguments: argparse.Namespace) -> int:
-    """Print the models, all or those that match ``--search``, as lines or (``--json``) as :func:`zoo_facts`."""
+def add_parser(commands: Any) -> None:
+    """Add the parser of the command."""
+    own = option_parser()
+    own.add_argument(
+        "--search", metavar="WORDS", help="list only models with all these words in id, name, tags or authors"
+    )
+    add_command(
+        commands,
+        run,
+        "models",
+        parents=[own, JSON, DEBUG],
+        help="list the models of the BioImage.IO zoo that this program knows",
+        description="List the models of the BioImage.IO zoo that this program knows: the task of each, its axes, its "
+        "licence, and what it needs to run here. Give an id as MODEL to predict, inspect or validate.",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the models, all or those that match ``--search``: as lines, or with ``--json`` as :func:`_facts`."""
+    from ..zoo.index import load_index, trust_policy
+
     policy = trust_policy()
     words = (arguments.search or "").lower().split()
     entries = [entry for _, entry in sorted(load_index().current().items()) if _matches(entry, words)]
-    found = [zoo_facts(entry, policy) for entry in entries]
+    models = [_facts(entry, policy) for entry in entries]
     if arguments.json:
-        say_json(found)
+        say_json(models)
     else:
-        say(*_lines(found, line_width(80)))
+        say(*_lines(models, line_width(80)))
     return 0
 
 
-def _matches(entry: Entry, words: Sequence[str]) -> bool:
-    texts = (entry.id, entry.name, *_tags(entry), *_authors(entry))
-    haystack = " ".join(texts).lower()
-    return all(word in haystack for word in words)
+def _matches(entry: "Entry", words: Sequence[str]) -> bool:
+    text = " ".join((entry.id, entry.name, *_tags(entry), *_authors(entry))).lower()
+    return all(word in text for word in words)
 
 
-def _tags(entry: Entry) -> list[str]:
+def _tags(entry: "Entry") -> list[str]:
     return list(dict.fromkeys(one_line(tag) for tag in entry.description.get("tags", ())))
 
 
-def _authors(entry: Entry) -> list[str]:
+def _authors(entry: "Entry") -> list[str]:
     return [one_line(author["name"]) for author in entry.description.get("authors", ())]
 
 
-def zoo_facts(entry: Entry, policy: TrustPolicy) -> dict[str, Any]:
-    """What is known of a model before it is downloaded.
+def _facts(entry: "Entry", policy: "TrustPolicy") -> dict[str, Any]:
+    """Return the facts of a model that the index knows before any download.
 
     ==================  =============================================================================================
     id, name, version   ``version`` may be null
     licence             may be null
-    authors, tags       lists of texts; ``tasks`` are those tags that name a task
-    dois                of the model and its versions, lower case
+    authors, tags       lists of texts; ``tasks`` are the tags that name a task
+    dois                DOIs of the model and its versions, lower case
     inputs, outputs     lists of the axes of each tensor, such as ``bcyx``
-    weights             ``torchscript``, ``pytorch_state_dict``, in the order in which they are tried
-    ready               whether nothing is known to be missing here
-    needs               what the weights need, or what is missing: a list of texts
+    weights             ``torchscript``, ``pytorch_state_dict``, in the order in which the program tries them
+    ready               false if something is missing here
+    needs               list of texts: what the weights need, or what is missing
     ==================  =============================================================================================
     """
-    described = entry.description
     ready, needs = _needs(entry, policy)
-    version, licence = described.get("version"), described.get("license")
+    version, tags = entry.description.get("version"), _tags(entry)
     return {
         "id": entry.id,
         "name": one_line(entry.name),
-        "version": None if version is None else one_line(version),
-        "licence": one_line(licence),
+        "version": one_line(version),
+        "licence": one_line(entry.description.get("license")),
         "authors": _authors(entry),
-        "tasks": [tag for tag in _tags(entry) if _TASK.fullmatch(tag.lower())],
-        "tags": _tags(entry),
+        "tasks": [tag for tag in tags if _TASK.fullmatch(tag.lower())],
+        "tags": tags,
         "dois": list(entry.dois),
         "inputs": list(entry.inputs),
         "outputs": list(entry.outputs),
@@ -84,8 +100,11 @@ def zoo_facts(entry: Entry, policy: TrustPolicy) -> dict[str, Any]:
     }
 
 
-def _needs(entry: Entry, policy: TrustPolicy) -> tuple[bool, list[str]]:
-    """Whether one of the weights can be used, and what it takes; else what stands in the way of the first."""
+def _needs(entry: "Entry", policy: "TrustPolicy") -> tuple[bool, list[str]]:
+    """Return whether any weights can be used, and their needs; otherwise the problem of the first weights."""
+    from ..model.operation_packages import check_packages
+    from ..model.spec import Operation
+
     judged = [_weights_need(kind, weights, policy) for kind, weights in entry.weights.items()]
     ready, need = next((one for one in judged if one[0]), judged[0])
     steps = [step for tensor in entry.description["outputs"] for step in tensor.get("postprocessing", ())]
@@ -96,11 +115,13 @@ def _needs(entry: Entry, policy: TrustPolicy) -> tuple[bool, list[str]]:
     return ready, [need]
 
 
-def _weights_need(kind: str, weights: Mapping[str, Any], policy: TrustPolicy) -> tuple[bool, str]:
-    name = WEIGHTS_NAMES[kind]
+def _weights_need(kind: str, weights: Mapping[str, Any], policy: "TrustPolicy") -> tuple[bool, str]:
+    from ..model.architecture import missing_package
+    from ..report.model_facts import WEIGHTS_NAMES
+
+    name, architecture = WEIGHTS_NAMES[kind], weights.get("architecture")
     if not policy.may_load_weights(weights.get("sha256", "not declared")).allowed:
         return False, f"{name} that the administrator of this installation does not allow"
-    architecture = weights.get("architecture")
     if kind == "torchscript":
         return True, f"{name}: needs nothing else"
     if architecture is None:
@@ -115,15 +136,13 @@ def _weights_need(kind: str, weights: Mapping[str, Any], policy: TrustPolicy) ->
         return True, f"{name}: runs its code {code}, which is trusted here"
     if policy.known_only:
         return False, f"{name}: the administrator of this installation does not allow its code {code}"
-    return (
-        False,
-        f"{name}: runs its code {code}, which is not known here; add --trust-model-code if you trust its authors",
-    )
+    advice = "add --trust-model-code if you trust its authors"
+    return False, f"{name}: runs its code {code}, which is not known here; {advice}"
 
 
-def _lines(found: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
-    """A few lines for each model, at most ``width`` characters wide where words allow."""
-    for facts in found:
+def _lines(models: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
+    """Yield a few lines for each model, of at most ``width`` letters unless a word is longer."""
+    for facts in models:
         yield from textwrap.wrap(f"{facts['id']}  {facts['name']}", width, subsequent_indent="    ")
         axes = f"{', '.join(facts['inputs'])} → {', '.join(facts['outputs'])}"
         others = [tag for tag in facts["tags"] if tag not in facts["tasks"]]
@@ -132,7 +151,8 @@ def _lines(found: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
             yield from textwrap.wrap(
                 text, max(width, 40), initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
             )
-    if found:
-        yield f"{len(found)} model{'s' if len(found) > 1 else ''}. Give an id as MODEL to predict, inspect or validate."
+    if models:
+        plural = "s" if len(models) > 1 else ""
+        yield f"{len(models)} model{plural}. Give an id as MODEL to predict, inspect or validate."
     else:
         yield "No model is known here that has all these words in its id, name, tags or authors."

@@ -1,0 +1,186 @@
+"""The loop over all images of a run: an image that fails does not stop the others, and tables list all of them."""
+
+import textwrap
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import in_our_words
+from ..provenance.record import RunPlan, RunRecord, to_json
+from ..terminal import Display, say
+from .index_page import write_index
+from .one_image import Summary, Task, dry_run, process
+from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
+from .sample_sheet import Sample
+from .tables import Outcome, Status, facts_of, write_objects, write_summary
+from .thumbnails import thumbnails
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a run as a whole, with the names of the command line. ``tiff`` and ``npy`` exclude ``output``."""
+
+    output: Path | None
+    tiff: Path | None
+    npy: Path | None
+    report: bool
+    overwrite: bool
+    resume: bool
+    ro_crate: Path | None
+    json: bool
+    dask: str | None
+    no_sandbox: bool
+    dry_run: bool
+    offline: bool
+    debug: bool
+
+    @property
+    def names_files(self) -> bool:
+        """Whether ``tiff`` and ``npy`` name the files of the outputs."""
+        return self.tiff is not None or self.npy is not None
+
+    @property
+    def folder(self) -> Path:
+        """The folder for all outputs, by default the current folder."""
+        return self.output or Path()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with their output files, and the task for each.
+
+    ``tables`` is the folder for the tables. It is ``None`` for a single image, which has no tables and whose errors end
+    the run.
+    """
+
+    task: Task
+    items: Sequence[tuple[Sample, ImageFiles]]
+    options: RunOptions
+    display: Display
+    tables: Path | None
+
+    def say(self, *lines: str) -> None:
+        """Print lines for the user, unless the output is JSON."""
+        if not self.options.json:
+            say(*lines)
+
+    def keep(self, record: RunRecord | RunPlan, result: "Result") -> None:
+        """Keep a record in memory if the run needs all records at its end."""
+        if self.options.json or self.options.ro_crate is not None:
+            result.records.append(record)
+
+
+@dataclass
+class Result:
+    """The results of all images so far. A run without tables has no outcomes."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    records: list[RunRecord | RunPlan] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the first failed image, else 0."""
+        return next((outcome.exit_code for outcome in self.outcomes if outcome.exit_code), 0)
+
+
+def check_images(batch: Batch) -> Result:
+    """Report images that cannot be read or do not fit the model, before torch is imported.
+
+    With ``--dry-run``, print the plan of every other image. Returns the outcomes of wrong images only.
+    """
+    result, rehearsal = Result(), batch.options.dry_run
+    if not rehearsal:
+        batch.display.wait(f"looking at {len(batch.items)} images")
+    for sample, files in batch.items:
+        try:
+            record = dry_run(batch.task, sample, files.targets)
+            if rehearsal:
+                Summary(batch.say, batch.display).completed(record)
+                batch.keep(record, result)
+        except Exception as error:
+            result.outcomes.append(_failure(batch, sample, files, error))
+    if rehearsal:
+        _say_failures(batch, result)
+    return result
+
+
+def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
+    """Do the task for every image, then write the tables. ``wrong`` images only get a row there.
+
+    An error of one image does not stop the others. An error while the network is loaded stops the run. After an
+    interruption, the tables list the images so far. Raises :class:`OutputError` if a table cannot be written.
+    """
+    result = Result()
+    try:
+        for sample, files in batch.items:
+            if sample.image in wrong:
+                result.outcomes.append(wrong[sample.image])
+            else:
+                _turn(batch, sample, files, result)
+    except KeyboardInterrupt as interruption:
+        if batch.tables is None:
+            raise
+        _write_tables(batch, batch.tables, result)
+        raise KeyboardInterrupt(
+            f"Interrupted after {len(result.outcomes)} of {len(batch.items)} images, which {batch.tables / SUMMARY} "
+            "lists. The same command with --resume does the others."
+        ) from interruption
+    if batch.tables is not None:
+        _write_tables(batch, batch.tables, result)
+        _say_failures(batch, result)
+    return result
+
+
+def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
+    """Do the task for an image, print its summary, and add its outcome to the result."""
+    summary, task, name = Summary(batch.say, batch.display), batch.task, sample.image.name
+    progress = batch.display.image(name, len(result.outcomes), len(batch.items))
+    try:
+        earlier, reason = task.find_earlier(sample, files)
+        if reason:
+            batch.say(f"[{name}] is computed: {reason}")
+        record, changed = process(task, sample, files, earlier, progress, summary.planned)
+        if changed:
+            summary.completed(record, files)
+        else:
+            batch.say(f"[{name}] is complete already: {files.record}")
+        pictures = () if batch.tables is None else thumbnails(to_json(record), sample.image)
+    except Exception as error:
+        if summary.begun and task.cluster is None and not task.model.is_loaded(task.options):
+            raise  # the network cannot be loaded, so all other images would fail as well
+        result.outcomes.append(_failure(batch, sample, files, error))
+        return
+    if batch.tables is not None:
+        status: Status = "done" if changed else "skipped"
+        result.outcomes.append(Outcome(sample, files, status, facts=facts_of(record), pictures=pictures))
+    batch.keep(record, result)
+
+
+def _failure(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) -> Outcome:
+    """Print the error of an image and return its outcome. Raise an error that ends the run."""
+    if batch.tables is None or isinstance(error, BrokenPipeError):  # no table can list it; nobody reads the output
+        raise error
+    if batch.options.debug:
+        say(*"".join(traceback.format_exception(error)).splitlines(), error=True)
+    explained = in_our_words(error)
+    say(f"[{sample.image.name}] {explained}", error=True)
+    return Outcome(sample, files, "failed", explained.exit_code, str(explained))
+
+
+def _write_tables(batch: Batch, folder: Path, result: Result) -> None:
+    write_summary(result.outcomes, folder / SUMMARY)
+    write_index(result.outcomes, batch.task.model.spec.name, len(batch.items), folder / INDEX)
+    batch.say(f"summary   {folder / SUMMARY}", f"          {folder / INDEX}")
+    if batch.task.objects is not None:
+        write_objects(result.outcomes, folder / OBJECTS)
+        batch.say(f"          {folder / OBJECTS}")
+
+
+def _say_failures(batch: Batch, result: Result) -> None:
+    failed = [outcome for outcome in result.outcomes if outcome.status == "failed"]
+    if failed:
+        say(f"{len(failed)} image{'s' * (len(failed) > 1)} of {len(batch.items)} failed:", error=True)
+    for outcome in failed:
+        message = textwrap.shorten(outcome.message, 120)
+        say(f"  {outcome.sample.name} (exit code {outcome.exit_code}): {message}", error=True)

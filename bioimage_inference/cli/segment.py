@@ -1,0 +1,87 @@
+"""``bioimage-inference segment``: find objects in the prediction of a model."""
+
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..files.typed_path import input_path, user_path
+from ..terminal import say, say_json
+from .shared_options import DEBUG, JSON, OBJECTS, OVERWRITE, add_command, option_parser
+
+if TYPE_CHECKING:
+    from ..segmentation.segmenting import SegmentFiles, SegmentOptions
+
+
+def add_parser(commands: Any) -> None:
+    """Add the parser of the command."""
+    add_command(
+        commands,
+        run,
+        "segment",
+        parents=[_options(), OVERWRITE, JSON, OBJECTS, DEBUG],
+        help="find objects in a predicted foreground and boundary",
+        description="Find objects in a predicted foreground and boundary. Writes a label map (0 is background), a "
+        "table of sizes, positions and intensities, and an overlay picture. Works in 2-D and 3-D. Each time point is "
+        "segmented separately.",
+    )
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = option_parser()
+    add = parser.add_argument
+    add("prediction", metavar="PREDICTION", type=input_path, help="TIFF or .npy written by predict, or OME-Zarr")
+    add("--image", type=input_path, metavar="IMAGE", help="image of the prediction, for intensities and the overlay")
+    add("--axes", help="axes of PREDICTION, e.g. tcyx; overrides the file's own metadata")
+    output = parser.add_argument_group("outputs").add_argument
+    output("-o", "--output", type=user_path, metavar="DIR", help="folder for all outputs (default: the current folder)")
+    output("--labels", type=user_path, metavar="FILE", help="TIFF for the label map")
+    output("--table", type=user_path, metavar="FILE", help="table of objects: .csv, or .tsv with tabs")
+    output("--overlay", type=user_path, metavar="FILE", help="PNG of the outlines over the image")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segment a prediction. ``--json`` prints the result of ``segment_file``."""
+    from ..batch.output_files import output_folder
+    from ..segmentation.segmenting import objects_lines, segment_file
+
+    prediction: Path = arguments.prediction
+    files, options = _files(arguments), object_options(arguments, axes=arguments.axes)
+    with nullcontext() if arguments.output is None else output_folder(arguments.output):
+        objects = segment_file(prediction, files, options, arguments.image, overwrite=arguments.overwrite)
+    if arguments.json:
+        say_json(objects)
+    else:
+        shape = ",".join(map(str, objects["shape"]))
+        say(f"[{prediction.name}] axes {objects['axes'].upper()} ({shape})", *objects_lines(objects))
+    return 0
+
+
+def object_options(arguments: argparse.Namespace, **more: Any) -> "SegmentOptions":
+    """Return the options of segmentation: the parsed options of ``OBJECTS``, and ``more`` fields by name."""
+    from ..segmentation.segmenting import SegmentOptions
+
+    parsed = {name: getattr(arguments, name) for name in ("foreground", "boundary", "threshold", "min_size")}
+    return SegmentOptions(**parsed, **more)
+
+
+def _files(arguments: argparse.Namespace) -> "SegmentFiles":
+    """Return the files that the options name, by default files named after the prediction.
+
+    Raises :class:`UsageError` for options that contradict each other.
+    """
+    from ..batch.output_files import object_files, stem_of
+    from ..segmentation.segmenting import SegmentFiles
+
+    named = SegmentFiles(arguments.labels, arguments.table, arguments.overlay)
+    if named == SegmentFiles():
+        return object_files((arguments.output or Path()) / stem_of(arguments.prediction.resolve()))
+    if arguments.output is not None:
+        raise UsageError(
+            "-o names a folder for all outputs, --labels, --table and --overlay name files; give one or the other."
+        )
+    if len({path.resolve() for path in named.paths}) < len(named.paths):
+        raise UsageError("Two of --labels, --table and --overlay name the same file. Give each a name of its own.")
+    return named

@@ -1,6 +1,5 @@
 """The Python interface: open a model once, predict images with it. The command line and Galaxy use nothing else."""
 
-import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,33 +15,27 @@ from .errors import OutOfMemoryError
 from .files.overwriting import REPLACED, check_writable
 from .files.scratch import scratch_folder
 from .files.typed_path import input_path, user_path
+from .image.array_images import data_array_image
 from .image.image import Image
-from .image.labelled_array import data_array_image
 from .inference.operations.registry import with_loaded_code
-from .inference.outputs import OpenedOutput, Outputs
 from .inference.outputs import Target as Target
-from .inference.pipeline import Job, Progress, Record, run
-from .inference.planning import ImageLike, Prepared, close, prepare, sources_of
+from .inference.pipeline import Progress
+from .inference.planning import ImageLike, Prepared, close, prepare
 from .machine.memory import peak_memory
 from .model.spec import ModelSpec
 from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
+from .prediction_run import compute, described, result
 from .provenance.hashing import InputHashes
 from .provenance.record import RunRecord, to_json, write_record
 from .provenance.record_builder import (
-    ComputedRun,
-    computed_output,
-    network_record,
     now,
     run_plan,
-    sandbox_record,
     source_record,
-    step_records,
     with_files,
 )
-from .provenance.record_parts import ComputedOutput, SourceRecord
-from .provenance.tiff_tags import tiff_facts
+from .provenance.record_parts import SourceRecord
 from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files
 
@@ -303,7 +296,7 @@ def predict(
         stack.callback(close, prepared)
         targets = {name: one.expanded() for name, one in targets.items()} if targets is not None else None
         record = user_path(record) if record is not None else None
-        written = [path for one in (targets or {}).values() for path in one.paths]
+        written = [path for one in (targets or {}).values() for path in one.files.values()]
         written += [record] if record is not None else []
         replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
         hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
@@ -369,7 +362,7 @@ def _predict(
             planned(to_json(run_plan(calibration.loaded.spec, calibration.prepared, options)))
             shown = calibration.prepared.plan
         try:
-            computed, found, outputs, notes = _compute(calibration, options, targets, hashes, progress)
+            computed, found, outputs, notes = compute(calibration, options, targets, hashes, progress)
             break
         except (OutOfMemoryError, MemoryError):
             smaller = model.smaller_tiles(calibration, options)
@@ -379,7 +372,7 @@ def _predict(
         give_back_buffers()  # the buffers of the larger tile would leave less room for the smaller one
     loaded = calibration.loaded
     with found.timed("hashing"):
-        files = with_files((_described(output), vars(output.target)) for output in outputs)
+        files = with_files((described(output), vars(output.target)) for output in outputs)
     record = computed.complete(
         started=started,
         source=model.source,
@@ -388,78 +381,4 @@ def _predict(
         seconds={"loading": loading, **found.seconds, "total": time.perf_counter() - start},
         notes=[*loaded.spec.notes, *loaded.notes, *calibration.prepared.notes, *found.notes, *notes],
     )
-    return {output.spec.id: _result(output) for output in outputs}, record
-
-
-def _compute(
-    calibration: "Calibration",
-    options: Options,
-    targets: Mapping[str, Target] | None,
-    hashes: InputHashes,
-    progress: Progress,
-) -> tuple[ComputedRun, Record, list[OpenedOutput], list[str]]:
-    """Run the pipeline and commit the outputs; an error removes incomplete outputs.
-
-    Return the record so far, the findings of the run, the outputs, and the remarks of their writers.
-    """
-    prepared, loaded = calibration.prepared, calibration.loaded
-    with ExitStack() as stack:
-        outputs = Outputs(prepared, targets, options.tiff_layout, stack)
-        job = Job(
-            model=loaded.spec,
-            network=loaded.network,
-            plan=prepared.plan,
-            sources=sources_of(loaded.spec, prepared),
-            samples=prepared.leading.samples,
-            make_writer=outputs.open,
-            scratch=stack.enter_context(scratch_folder()),
-            progress=progress,
-            compare_tiles=bool(prepared.over_tile) and len(prepared.plan) > 1,
-        )
-        found = run(job)
-        with found.timed("hashing"):
-            hashed = hashes.results()
-        steps = step_records(loaded.spec, tuple(prepared.matched), found.statistics, found.measured)
-        planned, network = run_plan(loaded.spec, prepared, options), network_record(loaded, options.precision)
-        computed = ComputedRun(planned, network, steps, hashed, sandbox_record())
-        notes = outputs.commit(tiff_facts(computed))
-    return computed, found, [outputs.opened[output.id] for output in loaded.spec.outputs], notes
-
-
-def _described(output: OpenedOutput) -> ComputedOutput:
-    """Return an output for the record, without its files."""
-    return computed_output(output.spec, output.stack, output.dtype, output.pixel_size)
-
-
-def _result(output: OpenedOutput) -> Output:
-    """Return a complete output."""
-    axis, stack, target = output.spec.axis("c"), output.stack, output.target
-    array: NDArray[Any] | None = None
-    if output.memory is not None:
-        array = output.memory.array
-    elif target.npy is not None:
-        array = _mapped(target.npy)
-    return Output(
-        id=output.spec.id,
-        axes=stack.tensor_axes,
-        dtype=output.dtype,
-        shape=stack.shape(stack.tensor_axes),
-        array=array,
-        channel_names=axis.channel_names if axis is not None else (),
-        picture_axes=stack.picture_axes,
-        picture_shape=stack.shape(stack.picture_axes),
-        pixel_size=output.pixel_size,
-        tiff=target.tiff,
-        npy=target.npy,
-    )
-
-
-def _mapped(path: Path) -> NDArray[Any] | None:
-    """Return a file's array, mapped; ``None`` if a limit of the address space leaves no room for it."""
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r")
-    except OSError as error:
-        if error.errno != errno.ENOMEM:
-            raise
-        return None
-    return array
+    return {output.spec.id: result(output) for output in outputs}, record

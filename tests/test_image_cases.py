@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bioimage_inference.image.axis_mapping import Wanted, match
+from bioimage_inference.image.axis_mapping import TensorAxes, map_axes
 from tests.reading_data import opened
 
 CASES = Path(__file__).parents[2] / "shared" / "image-cases"
@@ -86,6 +86,6 @@ def test_a_channel_is_taken_by_number_or_name() -> None:
     image, got = opened(CASES / "page-names" / "a.tif")
     still = replace(image, read=lambda region: got[region])
     for channel in (2, "CD3", "cd3"):
-        one = match(still, Wanted("raw", "bcyx", 1, {"y": 8, "x": 8}), (channel,))
+        one = map_axes(still, TensorAxes("raw", "bcyx", 1, {"y": 8, "x": 8}), (channel,))
         assert one.channels == (2,)
         np.testing.assert_array_equal(one.read((), {})[0, 0], got[2])

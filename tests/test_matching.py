@@ -9,22 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bioimage_inference.errors import ImageError, UsageError
-from bioimage_inference.image.arrays import array_image
+from bioimage_inference.image.array_images import array_image
 from bioimage_inference.image.axes import with_user_axes
-from bioimage_inference.image.axis_mapping import Matched, Wanted, match
+from bioimage_inference.image.axis_mapping import AxisMapping, TensorAxes, map_axes
 from bioimage_inference.options import Options, parse_channels
 
-PLANE = Wanted("raw", "bcyx", 1, {"y": 8, "x": 8})
-COLOUR = Wanted("raw", "bcyx", 3, {"y": 8, "x": 8})
-VOLUME = Wanted("raw", "bczyx", 1, {"z": 4, "y": 8, "x": 8})
+PLANE = TensorAxes("raw", "bcyx", 1, {"y": 8, "x": 8})
+COLOUR = TensorAxes("raw", "bcyx", 3, {"y": 8, "x": 8})
+VOLUME = TensorAxes("raw", "bczyx", 1, {"z": 4, "y": 8, "x": 8})
 
 
-def matched(shape: tuple[int, ...], axes: str | None, wanted: Wanted = PLANE, channels: Any = None) -> Matched:
+def matched(shape: tuple[int, ...], axes: str | None, wanted: TensorAxes = PLANE, channels: Any = None) -> AxisMapping:
     array = np.arange(np.prod(shape), dtype="int32").reshape(shape)
-    return match(array_image(array, axes), wanted, channels)
+    return map_axes(array_image(array, axes), wanted, channels)
 
 
-def whole(one: Matched, *index: int) -> np.ndarray[Any, Any]:
+def whole(one: AxisMapping, *index: int) -> np.ndarray[Any, Any]:
     return one.read(index, {})
 
 
@@ -96,7 +96,7 @@ def test_a_region_is_read_alone() -> None:
         ((2, 9, 9, 10), VOLUME, "tzyx"),
     ],
 )
-def test_unnamed_axes_are_guessed_from_the_model(shape: tuple[int, ...], wanted: Wanted, axes: str) -> None:
+def test_unnamed_axes_are_guessed_from_the_model(shape: tuple[int, ...], wanted: TensorAxes, axes: str) -> None:
     one = matched(shape, None, wanted)
     assert one.axes == axes
 
@@ -104,18 +104,18 @@ def test_unnamed_axes_are_guessed_from_the_model(shape: tuple[int, ...], wanted:
 @given(height=st.integers(64, 700), width=st.integers(64, 700), channels=st.integers(2, 5), wanted=st.integers(1, 4))
 def test_a_guess_never_takes_colours_for_a_stack(height: int, width: int, channels: int, wanted: int) -> None:
     image = array_image(np.broadcast_to(np.uint8(0), (height, width, channels)))
-    plane = Wanted("raw", "bcyx", wanted, {"y": 8, "x": 8})
+    plane = TensorAxes("raw", "bcyx", wanted, {"y": 8, "x": 8})
     if channels == wanted:
-        one = match(image, plane)
+        one = map_axes(image, plane)
         assert (one.axes, one.samples) == ("yxc", ())
         assert "taken as YXC" in one.notes[0]
         return
     with pytest.raises(ImageError, match=f"the image has {channels} channels") as caught:
-        match(image, plane)
+        map_axes(image, plane)
     assert ("--channels 0" in str(caught.value)) == (channels > wanted)
     assert "--axes zyx" in str(caught.value)
     with pytest.raises(ImageError, match="last axis of"):
-        match(image, VOLUME)
+        map_axes(image, VOLUME)
 
 
 def test_what_the_user_says_of_such_an_array_counts() -> None:
@@ -130,16 +130,16 @@ def test_what_the_user_says_of_such_an_array_counts() -> None:
      ((24, 9, 10), "pyx", "zyx")],
 )  # fmt: skip
 def test_volumes_of_one_plane_are_said(shape: tuple[int, ...], axes: str, say: str) -> None:
-    thin = Wanted("raw", "bczyx", shape[0] if axes[0] == "c" else 1, {"z": 1, "y": 8, "x": 8})
+    thin = TensorAxes("raw", "bczyx", shape[0] if axes[0] == "c" else 1, {"z": 1, "y": 8, "x": 8})
     image = array_image(np.zeros(shape), axes)
-    (note,) = match(image, thin).notes
+    (note,) = map_axes(image, thin).notes
     assert f"--axes {say}" in note
-    assert not match(with_user_axes(image, say), thin).notes
-    assert dict(match(with_user_axes(image, say), thin).sizes)["z"] == 24
+    assert not map_axes(with_user_axes(image, say), thin).notes
+    assert dict(map_axes(with_user_axes(image, say), thin).sizes)["z"] == 24
 
 
 def test_a_single_plane_and_a_stack_need_no_word() -> None:
-    thin = Wanted("raw", "bczyx", 1, {"z": 1, "y": 8, "x": 8})
+    thin = TensorAxes("raw", "bczyx", 1, {"z": 1, "y": 8, "x": 8})
     for shape, axes in (((9, 10), "yx"), ((5, 9, 10), "zyx"), ((2, 5, 9, 10), "tzyx")):
         assert not matched(shape, axes, thin).notes
 
@@ -150,7 +150,7 @@ NAMED = replace(array_image(np.arange(450).reshape(5, 9, 10), "cyx", "cells.tif"
 
 @pytest.mark.parametrize(("given", "taken"), [(("CD3",), 2), (("cd3",), 4), (("cd20",), 3), ((1,), 1), (("DNA1",), 0)])
 def test_channels_have_numbers_and_names(given: tuple[int | str, ...], taken: int) -> None:
-    one = match(NAMED, PLANE, given)
+    one = map_axes(NAMED, PLANE, given)
     assert one.channels == (taken,)
     np.testing.assert_array_equal(whole(one)[0, 0], np.arange(450).reshape(5, 9, 10)[taken])
 
@@ -158,7 +158,7 @@ def test_channels_have_numbers_and_names(given: tuple[int | str, ...], taken: in
 def test_names_that_are_none_or_several_are_refused_with_those_that_there_are() -> None:
     for name, words in (("CK", "3 CD20"), ("Cd3", "Several"), ("dna", "0 DNA1")):
         with pytest.raises(UsageError, match=words):
-            match(NAMED, PLANE, (name,))
+            map_axes(NAMED, PLANE, (name,))
     with pytest.raises(UsageError, match="names no channels; give numbers from 0 to 2"):
         matched((3, 9, 10), "cyx", PLANE, ("DAPI",))
 
@@ -181,7 +181,7 @@ def test_a_list_of_channels_with_gaps_is_wrong_usage(text: str) -> None:
 )
 def test_a_refusal_names_the_colours_that_there_are(samples: int, there: str) -> None:
     with pytest.raises(ImageError, match=there):
-        matched((9, 10, samples), "yxs", Wanted("raw", "bcyx", 5, {}))
+        matched((9, 10, samples), "yxs", TensorAxes("raw", "bcyx", 5, {}))
     with pytest.raises(ImageError) as caught:
         matched((9, 10, 2), "yxs", COLOUR)
     assert "red" not in str(caught.value)
@@ -203,8 +203,8 @@ def test_planes_that_may_be_channels_are_offered_as_channels(axes: str | None) -
 
 def test_only_what_the_file_does_not_name_is_guessed() -> None:
     image = array_image(np.zeros((1, 5, 9, 10)), "?zyx")
-    assert match(image, PLANE).axes == "tzyx"
-    assert match(image, VOLUME).axes == "czyx"
+    assert map_axes(image, PLANE).axes == "tzyx"
+    assert map_axes(image, VOLUME).axes == "czyx"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_only_what_the_file_does_not_name_is_guessed() -> None:
     ],
 )
 def test_what_does_not_fit_shows_both_sides_and_what_to_say(
-    shape: tuple[int, ...], axes: str, wanted: Wanted, words: list[str]
+    shape: tuple[int, ...], axes: str, wanted: TensorAxes, words: list[str]
 ) -> None:
     with pytest.raises(ImageError) as caught:
         matched(shape, axes, wanted)
@@ -235,10 +235,10 @@ def test_channels_that_cannot_be(channels: tuple[int, ...], words: str) -> None:
 
 def test_a_model_without_channel_axis_does_not_take_colours() -> None:
     with pytest.raises(ImageError, match="3 channels"):
-        matched((3, 9, 10), "cyx", Wanted("raw", "byx", 1, {}))
+        matched((3, 9, 10), "cyx", TensorAxes("raw", "byx", 1, {}))
 
 
 def test_the_file_is_named() -> None:
     image = array_image(np.zeros((3, 9, 10)), "cyx", name="cells.tif")
     with pytest.raises(ImageError, match=r"cells\.tif does not fit"):
-        match(image, PLANE)
+        map_axes(image, PLANE)

@@ -12,8 +12,8 @@ import xarray
 
 import bioimage_inference
 from bioimage_inference import Model, Target, UsageError
+from bioimage_inference.image.array_images import data_array_image
 from bioimage_inference.image.image import PixelSize
-from bioimage_inference.image.labelled_array import data_array_image
 from bioimage_inference.prediction import Output, Prediction
 
 MICROMETRE = PixelSize(0.325, "µm")

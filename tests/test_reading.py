@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bioimage_inference.errors import BioimageInferenceError, ImageError, UsageError
+from bioimage_inference.image.axes import AXES, LETTERS, letter_of
 from bioimage_inference.image.image import Image, PixelSize
 from bioimage_inference.image.readers import file_bytes
-from bioimage_inference.image.readers.reading import open_image
+from bioimage_inference.image.readers.reading import READERS, open_image
 from tests.machine import open_files
 from tests.reading_data import (
     GREY8,
@@ -267,3 +268,23 @@ def test_reading_a_tiff_does_not_import_zarr(tmp_path: Path, options: dict[str, 
         f"image = open_image(Path({str(path)!r})); image.read((slice(0, 9), slice(0, 9)))"
     )
     assert not {"zarr", "imageio", "torch"} & modules_after(code)
+
+
+STARTS = [
+    *(b"II*\0", b"MM\0*", b"II+\0", b"\x93NUMPY", b"PK\x03\x04", b"\xef\xbb\xbf <OME", b"\x89PNG\r\n\x1a\n"),
+    *(b"\xff\xd8\xff", b"BM", b"GIF89a", b"RIFF0000WEBPVP8L", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n", b""),
+]
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_every_format_has_one_reader(start: bytes) -> None:
+    assert [reader.recognises(start) for reader in READERS].count(True) == 1
+
+
+def test_the_table_of_axes_is_in_the_order_of_ome_zarr_and_every_word_has_one_meaning() -> None:
+    kinds = [axis.zarr_type for axis in AXES.values()]
+    assert kinds == ["time", *[kind for kind in kinds if kind not in ("time", "space")], *["space"] * 3]
+    words = [word for axis in AXES.values() for word in (axis.letter, axis.name, *axis.aliases)]
+    assert len(set(words)) == len(words)
+    assert [letter_of(word) for word in words] == [letter_of(word.upper()) for word in words]
+    assert {letter_of(word) for word in words} == set(LETTERS)

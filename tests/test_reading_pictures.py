@@ -61,9 +61,9 @@ def test_one_channel_of_a_channel_last_array_is_read_in_few_pieces(
     runs: list[int] = []
     read = file_bytes.FileBytes.read_runs
 
-    def counted(self: Any, offset: int, stride: int, rows: Array) -> None:
-        runs.extend([offset] * len(rows))
-        read(self, offset, stride, rows)
+    def counted(self: Any, positions: list[int], rows: Array) -> None:
+        runs.extend(positions)
+        read(self, positions, rows)
 
     monkeypatch.setattr(file_bytes.FileBytes, "read_runs", counted)
     region = (slice(100, 200), slice(20, 180), slice(5, 6))

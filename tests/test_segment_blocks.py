@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
-from bioimage_inference.image.arrays import array_image
+from bioimage_inference.image.array_images import array_image
 from bioimage_inference.segmentation.label_blocks import Grid, LabelFile, cut
 from bioimage_inference.segmentation.measuring import Meter
 from bioimage_inference.segmentation.prediction_maps import Maps, Samples

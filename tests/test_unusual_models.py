@@ -16,7 +16,7 @@ import bioimage_inference
 from bioimage_inference.api import Target
 from bioimage_inference.cli import main
 from bioimage_inference.errors import ImageError, ModelError, UsageError
-from bioimage_inference.image.arrays import array_image
+from bioimage_inference.image.array_images import array_image
 from tests import models
 from tests.models import BATCH, FACTS, channels, reference, sha256, simple_tensors, space, write_model
 

@@ -12,7 +12,7 @@ import pytest
 import bioimage_inference
 from bioimage_inference.api import Target
 from bioimage_inference.errors import ImageError
-from bioimage_inference.image.arrays import array_image
+from bioimage_inference.image.array_images import array_image
 from bioimage_inference.image.image import Image, PixelSize
 from bioimage_inference.inference.planning import close, prepare
 from bioimage_inference.model.description import read_description

@@ -11,6 +11,7 @@ from ..api import Target
 from ..errors import UsageError, cannot_write
 from ..files.overwriting import RECORD_END
 from ..files.shared_folders import make_folder
+from ..image.writers.output_formats import FILE_FORMATS
 from ..text import for_file_name
 from .sample_sheet import Sample
 
@@ -40,7 +41,7 @@ class ImageFiles:
 
     def tensors(self) -> list[Path]:
         """Return the files of the predicted tensors."""
-        return [path for target in self.targets.values() for path in (target.tiff, target.npy) if path is not None]
+        return [path for target in self.targets.values() for path in target.files.values()]
 
     def outputs(self) -> list[Path]:
         """Return the files of the predicted tensors, then the files of the segmentation."""
@@ -89,7 +90,8 @@ def object_files(start: Path) -> "SegmentFiles":
 def _image_files(start: Path, ids: Sequence[str], report: bool, objects: bool) -> ImageFiles:
     return ImageFiles(
         targets={
-            one: Target(*(_path(start, for_file_name(one) + suffix) for suffix in (".tif", ".npy"))) for one in ids
+            one: Target(**{key: _path(start, for_file_name(one) + form.suffix) for key, form in FILE_FORMATS.items()})
+            for one in ids
         },
         record=_path(start, "provenance.json"),
         report=_path(start, "report.html") if report else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
+from ..image.writers.output_formats import FILE_FORMATS
 from ..model.package import file_sha256, package_file
 from ..options import Options
 from ..provenance.hashing import path_hash
@@ -64,9 +65,8 @@ class EarlierResults:
             if output.id not in files.targets:
                 yield f"its record names {output.id}, which is no output of the model"
             target = _written(output, files)
-            for path, sha256 in ((target.tiff, output.sha256.tiff), (target.npy, output.sha256.npy)):
-                if path is not None:
-                    yield from change(path, sha256)
+            for kind, path in target.files.items():
+                yield from change(path, getattr(output.sha256, kind))
         yield from self._changed_inputs(record, image)
 
     def _changed_inputs(self, record: RunRecord, image: Path) -> Iterator[str]:
@@ -126,6 +126,6 @@ def change(path: Path, sha256: str | None) -> Iterator[str]:
 
 
 def _written(output: OutputRecord, files: ImageFiles) -> Target:
-    """Return the files of an output. An output without any entries has no TIFF."""
-    target = files.targets[output.id]
-    return target if prod(output.shape) else replace(target, tiff=None)
+    """Return the files of an output, without formats that cannot hold an output without entries."""
+    target, filled = files.targets[output.id], prod(output.shape) > 0
+    return Target(**{key: path for key, path in target.files.items() if filled or FILE_FORMATS[key].holds_empty})

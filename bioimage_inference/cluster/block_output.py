@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..array_types import Array, Index, Spans
-from ..image.writers.zarr_writer import StoreWriter, create_store
+from ..image.writers.zarr_writer import ZarrWriter, create_store
 from ..inference.planning import Prepared
 from ..inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
 from ..model.spec import TensorSpec
@@ -37,7 +37,7 @@ class BlockOutput:
         self.stack = Stack(output.letters, sizes, leading.iterated, leading.samples)
         self.pixel_size = output_pixel_size(output, blocks.plan, leading)
         self._plan = next(one for one in blocks.plan.outputs if one.id == output.id)
-        self._store: StoreWriter | None = None
+        self._store: ZarrWriter | None = None
         self._spans = blocks.spans(self._plan, block) if blocks.regular else {}
         self._collected: Array | None = None
 
@@ -63,7 +63,7 @@ class BlockOutput:
 
     def open(self, folder: Path) -> None:
         """Open the store for writing. Raises :class:`OutputError`."""
-        self._store = StoreWriter(folder, self.stack.picture_axes)
+        self._store = ZarrWriter(folder, self.stack.picture_axes)
 
     def write(self, index: Index, spans: Spans, block: Array) -> None:
         """Take a tile at ``spans`` of the sample at ``index``."""

@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
@@ -174,8 +173,7 @@ def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bo
     """Return the files that a computing process may read (images, companions) and the folders that it may write."""
     images = {path for job in jobs for path in (job.image, *job.inputs.values())}
     read = images | {beside for path in images for beside in files_beside(path)}
-    files = (path for job in jobs for target in job.targets.values() for path in (target.tiff, target.npy))
-    write = {path.parent for path in files if path is not None}
+    write = {path.parent for job in jobs for target in job.targets.values() for path in target.files.values()}
     return Place(_source_of(model, offline), tuple(sorted(read)), tuple(sorted(write)), sandbox)
 
 
@@ -194,14 +192,11 @@ def _source_of(model: Model, offline: bool) -> ModelSource:
 def _absolute(job: ImageJob) -> ImageJob:
     """Workers have another current folder."""
 
-    def absolute(path: Path | None) -> Path | None:
-        return None if path is None else path.absolute()
-
     return ImageJob(
         image=job.image.absolute(),
         inputs={name: path.absolute() for name, path in job.inputs.items()},
         targets={
-            name: replace(target, tiff=absolute(target.tiff), npy=absolute(target.npy))
+            name: Target(**{key: path.absolute() for key, path in target.files.items()})
             for name, target in job.targets.items()
         },
     )

@@ -12,7 +12,8 @@ from typing import Any
 from ..api import Model, Target
 from ..array_types import Index
 from ..errors import UsageError
-from ..image.writers.zarr_writer import PartialStore, set_range, stored_bytes
+from ..image.writers.output_formats import FILE_FORMATS, ZARR
+from ..image.writers.zarr_writer import PartialZarr, set_range, stored_bytes
 from ..inference.pipeline import Progress, needs_whole_samples
 from ..inference.planning import Prepared, close, prepare
 from ..model.spec import ModelSpec
@@ -93,7 +94,7 @@ def predict_tiles(
         )
         stores = {}
         for name, path in names.items():
-            stores[name] = PartialStore(path)
+            stores[name] = PartialZarr(path)
             stack.callback(stores[name].abort)
         folders = {name: store.folder for name, store in stores.items()}
         with as_ours(cluster):
@@ -120,7 +121,7 @@ def predict_tiles(
     )
 
 
-def _commit(stores: Mapping[str, PartialStore], found: _Found) -> None:
+def _commit(stores: Mapping[str, PartialZarr], found: _Found) -> None:
     """Give all stores their names, once all of them are complete."""
     for name, store in stores.items():
         if name in found.ranges:
@@ -133,7 +134,7 @@ def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Found) -> list[
     """The outputs under their names, with their hashes."""
     assert found.first is not None
     start = time.perf_counter()
-    outputs = with_files((found.first.outputs[output.id], {"zarr": names[output.id]}) for output in spec.outputs)
+    outputs = with_files((found.first.outputs[output.id], {ZARR.key: names[output.id]}) for output in spec.outputs)
     found.add_seconds({"hashing": time.perf_counter() - start})
     return outputs
 
@@ -147,9 +148,10 @@ def _store_names(job: ImageJob) -> dict[str, Path]:
     """Where the OME-Zarr of every output goes. Raises :class:`UsageError` where only some files are wanted."""
     found = {}
     for name, target in job.targets.items():
-        if target.tiff is None or target.npy is None:
+        if target.files.keys() != FILE_FORMATS.keys():
             raise UsageError(
-                "On a cluster a single image is written as OME-Zarr, not as TIFF or .npy: with --dask, name the folder "
+                f"On a cluster a single image is written as {ZARR.title}, not as "
+                f"{' or '.join(form.title for form in FILE_FORMATS.values())}: with --dask, name the folder "
                 "of the outputs with -o."
             )
         found[name] = store_of(target)
@@ -159,7 +161,7 @@ def _store_names(job: ImageJob) -> dict[str, Path]:
 def store_of(target: Target) -> Path:
     """The OME-Zarr that stands for the files of an output."""
     assert target.tiff is not None
-    return target.tiff.with_name(f"{target.tiff.stem}.ome.zarr")
+    return target.tiff.with_name(f"{target.tiff.stem}{ZARR.suffix}")
 
 
 def _blocks(spec: ModelSpec, prepared: Prepared, job: ImageJob) -> Blocks:

@@ -1,15 +1,21 @@
-"""The image as the engine sees it: axes, shape, pixel size, and a way to read any region of it."""
+"""The image as the pipeline sees it: axes, shape, pixel size, and a function that reads any region."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..array_types import Array
+from ..errors import ImageError
+
 Region = tuple[slice, ...]
 AxesSource = Literal["file", "user", "guess"]
+_NUMERIC_KINDS = "biuf"
+_OTHER_KINDS = {"c": "complex numbers", "O": "Python objects", "V": "records"}
 
 
 @dataclass(frozen=True)
@@ -25,16 +31,16 @@ class PixelSize:
     origin: float = 0.0
 
     def resampled(self, scale: float, start: float = 0.0) -> "PixelSize":
-        """The pixel size where ``scale`` pixels lie along one of these pixels.
+        """Return the pixel size after resampling to ``scale`` new pixels per old pixel.
 
-        The edge of the first new pixel lies ``start`` old pixels behind the edge of the first old one.
+        The edge of the first new pixel lies ``start`` old pixels behind the edge of the first old pixel.
         """
         return PixelSize(self.value / scale, self.unit, self.origin + self.value * (start + (1 / scale - 1) / 2))
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says of its pixels: their size by axis (None where unknown), the channels' names, and remarks."""
+    """Facts from a file about its pixels: their size by axis (None if unknown), channel names, and notes."""
 
     pixel_size: Mapping[str, PixelSize | None] = field(default_factory=lambda: MappingProxyType({}))
     channel_names: tuple[str, ...] = ()
@@ -45,11 +51,11 @@ class Metadata:
 class Image:
     """An image that is opened but not loaded.
 
-    ``axes`` has one letter per dimension of ``shape``, lower case: ``t`` time, ``c`` channel, ``s`` RGB(A) samples,
-    ``z``, ``y``, ``x``, ``b`` batch, ``i`` index, ``p`` position; ``?`` stands for an axis that the file does not name.
-    ``read`` takes one slice (step 1) per axis and returns that region as an array of ``dtype`` in native byte order.
-    ``notes`` are remarks for the user (for instance, which of several series was read). ``piece`` are the bytes that
-    reading any region may take at once, where pixels are stored in pieces that are only decoded as a whole, else 0.
+    ``axes`` has one lower-case letter of :data:`~bioimage_inference.image.axes.AXES` per dimension of ``shape``;
+    ``?`` stands for an axis that the file does not name. ``read`` takes one slice (step 1) per axis and returns the
+    region as an array of ``dtype`` in native byte order. ``notes`` are remarks for the user, for example on the choice
+    among several series. ``piece`` is the most bytes that reading a region decodes at once, in strips, tiles or chunks;
+    it is 0 for pixels that are not compressed.
     """
 
     name: str
@@ -58,7 +64,7 @@ class Image:
     axes_source: AxesSource
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
-    read: Callable[[Region], NDArray[np.generic]]
+    read: Callable[[Region], Array]
     close: Callable[[], None]
     pixel_size: Mapping[str, PixelSize] = field(default_factory=lambda: MappingProxyType({}))
     channel_names: tuple[str, ...] = ()
@@ -66,5 +72,38 @@ class Image:
     piece: int = 0
 
     def size(self, letter: str) -> int:
-        """Extent along the axis of that letter, 1 where the image lacks it."""
+        """Return the extent along the axis of that letter, 1 if the image lacks it."""
         return self.shape[self.axes.index(letter)] if letter in self.axes else 1
+
+
+def check_numeric(name: str, dtype: "np.dtype[Any]") -> None:
+    """Raise ImageError unless ``dtype`` holds integers, booleans or real numbers."""
+    if dtype.kind not in _NUMERIC_KINDS:
+        kind = _OTHER_KINDS.get(dtype.kind, f"values of type {dtype}")
+        advice = " Save its magnitude, or real and imaginary part as two channels." if dtype.kind == "c" else ""
+        raise ImageError(f"{name} holds {kind}, but an image has to hold integers, booleans or real numbers.{advice}")
+
+
+def check_shape(name: str, shape: tuple[int, ...]) -> None:
+    """Raise ImageError unless the shape has at least one dimension, and pixels along every dimension."""
+    if not shape or min(shape) < 1:
+        raise ImageError(f"{name} holds no pixels: its shape is {shape}. Check the program that wrote it.")
+
+
+def runs(shape: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> tuple[NDArray[np.int64], int]:
+    """Return the first element of each unbroken run of a region in a C-ordered array, and the length of a run.
+
+    >>> runs((4, 10), (1, 2), (2, 3))
+    (array([12, 22]), 3)
+    >>> runs((4, 10), (1, 0), (2, 10))
+    (array([10]), 20)
+    """
+    inner = len(shape)
+    while inner and sizes[inner - 1] == shape[inner - 1]:
+        inner -= 1
+    outer = max(inner - 1, 0)  # a run covers a part of this axis, and all of the axes behind it
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    positions = np.array([sum(start * stride for start, stride in zip(starts, strides, strict=True))], dtype=np.int64)
+    for size, stride in zip(sizes[:outer], strides[:outer], strict=True):
+        positions = np.add.outer(positions, np.arange(size, dtype=np.int64) * stride)
+    return positions.ravel(), math.prod(sizes[outer:])

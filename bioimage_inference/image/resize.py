@@ -1,39 +1,39 @@
-"""Change of an image's size, for users who ask for it (``--fit resize``)."""
+"""Resampling of an image to another size, for users who ask for it (``--fit resize``)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..array_types import Array
 from .image import Image, Region
 
 
 def resized(image: Image, sizes: Mapping[str, int]) -> Image:
-    """The image with ``sizes`` pixels along the axes of these letters, as float32.
+    """Return the image as float32 with ``sizes`` pixels along the axes of these letters.
 
-    Interpolated linearly, smoothed before it is made smaller (:func:`skimage.transform.resize`); intensities keep
-    their range. The pixel size follows. Whole planes (or volumes) are read and kept one at a time.
+    Interpolation is linear, with smoothing before downsampling (:func:`skimage.transform.resize`). Intensities keep
+    their range, and pixel sizes follow. One whole plane (or volume) at a time is read and cached.
     """
     sizes = {letter: size for letter, size in sizes.items() if letter in image.axes and image.size(letter) != size}
     if not sizes:
         return image
     shape = tuple(sizes.get(letter, size) for letter, size in zip(image.axes, image.shape, strict=True))
-    kept: dict[tuple[tuple[int, int], ...], NDArray[np.generic]] = {}
+    cached: dict[tuple[tuple[int, int], ...], Array] = {}
 
-    def read(region: Region) -> NDArray[np.generic]:
+    def read(region: Region) -> Array:
         spans = [part.indices(size)[:2] for part, size in zip(region, shape, strict=True)]
         named = list(zip(image.axes, spans, strict=True))
         source = tuple((0, image.size(letter)) if letter in sizes else span for letter, span in named)
-        if source not in kept:
-            kept.clear()
-            kept[source] = _resize(image, tuple(slice(*span) for span in source), sizes)
-        return kept[source][tuple(slice(*span) if letter in sizes else slice(None) for letter, span in named)]
+        if source not in cached:
+            cached.clear()
+            cached[source] = _resize(image, tuple(slice(*span) for span in source), sizes)
+        return cached[source][tuple(slice(*span) if letter in sizes else slice(None) for letter, span in named)]
 
     pixel_size = {
-        letter: one.resampled(sizes[letter] / image.size(letter)) if letter in sizes else one
-        for letter, one in image.pixel_size.items()
+        letter: old.resampled(sizes[letter] / image.size(letter)) if letter in sizes else old
+        for letter, old in image.pixel_size.items()
     }
     changes = ", ".join(f"{letter} from {image.size(letter)} to {size}" for letter, size in sizes.items())
     return replace(
@@ -46,7 +46,7 @@ def resized(image: Image, sizes: Mapping[str, int]) -> Image:
     )
 
 
-def _resize(image: Image, source: Region, sizes: Mapping[str, int]) -> NDArray[np.generic]:
+def _resize(image: Image, source: Region, sizes: Mapping[str, int]) -> Array:
     from skimage.transform import resize
 
     block = image.read(source).astype(np.float32)

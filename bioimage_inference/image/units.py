@@ -1,4 +1,4 @@
-"""Pixel sizes in the few units that the project speaks: µm, nm and mm for lengths, s for time."""
+"""Pixel sizes in the units of the project: nm, µm and mm for lengths, s for times."""
 
 import math
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .image import PixelSize
 
-# Micrometres in a unit, by its symbol in OME-XML (schema 2016-06, UnitsLength). Case counts: pm is a picometre, Pm a
+# Micrometres per unit, by its symbol in OME-XML (schema 2016-06, UnitsLength). Case matters: pm is a picometre, Pm a
 # petametre.
 _SYMBOLS: dict[str, float] = {
     **{"am": 1e-12, "fm": 1e-9, "pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "μm": 1, "mm": 1e3, "cm": 1e4, "dm": 1e5, "m": 1e6},
@@ -14,7 +14,7 @@ _SYMBOLS: dict[str, float] = {
     **{"thou": 25.4, "li": 25.4e3 / 12, "in": 25.4e3, "ft": 304.8e3, "yd": 914.4e3},
     **{"mi": 1609.344e6, "pt": 25.4e3 / 72},
 }
-# Other spellings, whose case does not count.
+# Other spellings, in which case does not matter.
 _WORDS: dict[str, float] = {
     **{symbol: _SYMBOLS[symbol] for symbol in ("pm", "nm", "μm", "mm", "cm", "m", "in")},
     **dict.fromkeys(("um", "micron", "microns"), 1),
@@ -26,7 +26,7 @@ _WORDS: dict[str, float] = {
     **dict.fromkeys(("inch", "inches"), 25.4e3),
     **dict.fromkeys(("å", "angstrom", "angstroms"), 1e-4),
 }
-_MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3}
+MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3}
 _USUAL_MICROMETRES = (1e-3, 1e3)
 _SECONDS: dict[str, float] = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
@@ -38,13 +38,13 @@ _SECONDS: dict[str, float] = {
 
 
 def pixel_size(axis: str, value: object, unit: object, origin: float = 0.0) -> PixelSize | None:
-    """The extent of one pixel along ``axis``, or None where value or unit say nothing.
+    """Return the extent of one pixel along ``axis``; None without a usable value and unit.
 
-    ``value`` may be a number or its text; zero, negative and infinite values, and units such as ``pixel``, say nothing.
+    ``value`` is a number or its text. Zero, negative and infinite values and units such as ``pixel`` are not usable.
     ``origin`` is the position of the first pixel, in the same unit.
     """
     number = positive_number(value)
-    # ImageJ escapes its micro sign; NFKC makes the micro sign and the Greek mu one letter.
+    # ImageJ escapes its micro sign. NFKC unifies the micro sign and the Greek mu.
     name = unicodedata.normalize("NFKC", str(unit).replace("\\u00B5", "µ")).strip().strip('"')
     if number is None:
         return None
@@ -54,18 +54,18 @@ def pixel_size(axis: str, value: object, unit: object, origin: float = 0.0) -> P
     factor = _SYMBOLS.get(name) or _WORDS.get(name.lower())
     if factor is None:
         return None
-    shown = "nm" if factor < 1 else "mm" if factor == _MICROMETRES["mm"] else "µm"
-    factor /= _MICROMETRES[shown]
+    shown = "nm" if factor < 1 else "mm" if factor == MICROMETRES["mm"] else "µm"
+    factor /= MICROMETRES[shown]
     return PixelSize(_rounded(number * factor), shown, _rounded(origin * factor))
 
 
 def unusual_size_note(sizes: Mapping[str, PixelSize]) -> str | None:
-    """A remark on pixel sizes below 1 nm or above 1 mm, which mostly come from a wrong unit in the file."""
+    """Return a note on pixel sizes below 1 nm or above 1 mm; they mostly come from a wrong unit in the file."""
     low, high = _USUAL_MICROMETRES
     unusual = [
         f"{axis} {size.value:g} {size.unit}"
         for axis, size in sizes.items()
-        if size.unit in _MICROMETRES and not low <= _rounded(size.value * _MICROMETRES[size.unit]) <= high
+        if size.unit in MICROMETRES and not low <= _rounded(size.value * MICROMETRES[size.unit]) <= high
     ]
     if not unusual:
         return None
@@ -76,13 +76,13 @@ def unusual_size_note(sizes: Mapping[str, PixelSize]) -> str | None:
 
 
 def positive_number(value: object) -> float | None:
-    """``value`` as a finite number above zero, else None."""
+    """Return ``value`` as a finite number above zero, else None."""
     number = finite_number(value)
     return number if number is not None and number > 0 else None
 
 
 def finite_number(value: object) -> float | None:
-    """``value``, a number or its text, as a finite number, else None."""
+    """Return ``value``, a number or its text, as a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -93,5 +93,5 @@ def finite_number(value: object) -> float | None:
 
 
 def _rounded(value: float) -> float:
-    """The value without the last digits that unit conversion and fractions leave behind."""
+    """Return 12 significant digits: unit conversions and fractions change the digits behind them."""
     return float(f"{value:.12g}")

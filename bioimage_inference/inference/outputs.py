@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,8 @@ import numpy as np
 
 from ..files.typed_path import user_path
 from ..image.image import PixelSize
-from ..image.writers.base import Sink, commit_all
-from ..image.writers.memory_writer import MemorySink
-from ..image.writers.npy_writer import NpySink
-from ..image.writers.tiff_writer import NoTiffSink, TiffSink
+from ..image.writers.base import MemoryWriter, Writer, commit_all
+from ..image.writers.output_formats import FILE_FORMATS
 from ..model.spec import TensorSpec
 from ..options import TiffLayout
 from .planning import Prepared
@@ -28,13 +26,14 @@ class Target:
     npy: Path | None = None
 
     @property
-    def paths(self) -> list[Path]:
-        """The files that are wanted."""
-        return [path for path in (self.tiff, self.npy) if path is not None]
+    def files(self) -> dict[str, Path]:
+        """The wanted files by the keys of their formats, see :data:`~.output_formats.FILE_FORMATS`."""
+        named = {key: getattr(self, key) for key in FILE_FORMATS}
+        return {key: path for key, path in named.items() if path is not None}
 
     def expanded(self) -> "Target":
         """Return the same with the user's home folder in place of ``~``."""
-        return Target(*(None if path is None else user_path(path) for path in (self.tiff, self.npy)))
+        return Target(**{key: user_path(path) for key, path in self.files.items()})
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class OpenedOutput:
     dtype: "np.dtype[Any]"
     pixel_size: Mapping[str, PixelSize]
     target: Target
-    sinks: Sequence[Sink]
-    memory: MemorySink | None
+    writers: Sequence[Writer]
+    memory: MemoryWriter | None
 
 
 class Outputs:
@@ -69,33 +68,29 @@ class Outputs:
         axis = output.axis("c")
         names = axis.channel_names if axis is not None else ()
         pixel_size = output_pixel_size(output, self._prepared.plan, leading)
-        facts = layout(stack, stack.tensor_axes, dtype, pixel_size, names)
-        tensors: list[Sink] = []
-        pictures: list[Sink] = []
-        memory = None
-        if target is None or not (facts.nbytes or target.npy):
-            memory = MemorySink(facts)
-            tensors.append(memory)
-        target = target or Target()
-        if target.npy is not None:
-            tensors.append(NpySink(target.npy, facts))
-        if target.tiff is not None and facts.nbytes:
-            as_picture = layout(stack, stack.picture_axes, dtype, pixel_size, names)
-            pictures.append(TiffSink(target.tiff, as_picture, self._layout))
-        elif target.tiff is not None:
-            pictures.append(NoTiffSink(target.tiff))
-            target = replace(target, tiff=None)
-        sinks = [*tensors, *pictures]
-        for sink in sinks:
-            self._cleanup.callback(sink.abort)
-        self.opened[output.id] = OpenedOutput(output, stack, dtype, pixel_size, target, sinks, memory)
-        return StackWriter(stack, tensors, pictures)
+        layouts = {
+            "tensor": layout(stack, stack.tensor_axes, dtype, pixel_size, names),
+            "picture": layout(stack, stack.picture_axes, dtype, pixel_size, names),
+        }
+        nbytes, files = layouts["tensor"].nbytes, target.files if target is not None else {}
+        written = {key: path for key, path in files.items() if nbytes or FILE_FORMATS[key].holds_empty}
+        writers: dict[str, list[Writer]] = {"tensor": [], "picture": []}
+        memory = MemoryWriter(layouts["tensor"]) if target is None or not (nbytes or written) else None
+        if memory is not None:
+            writers["tensor"].append(memory)
+        for key, path in files.items():
+            axes = FILE_FORMATS[key].axes
+            opened = FILE_FORMATS[key].open(path, layouts[axes], self._layout)
+            self._cleanup.callback(opened.abort)
+            writers[axes].append(opened)
+        together = [*writers["tensor"], *writers["picture"]]
+        self.opened[output.id] = OpenedOutput(output, stack, dtype, pixel_size, Target(**written), together, memory)
+        return StackWriter(stack, writers["tensor"], writers["picture"])
 
     def commit(self, facts: Mapping[str, Any]) -> list[str]:
         """Write ``facts`` into the TIFF files, and give all files their final names. Return remarks for the user."""
-        sinks = [sink for output in self.opened.values() for sink in output.sinks]
-        for sink in sinks:
-            if isinstance(sink, TiffSink):
-                sink.annotate(facts)
-        commit_all(sinks)
-        return [note for sink in sinks for note in sink.notes]
+        writers = [writer for output in self.opened.values() for writer in output.writers]
+        for writer in writers:
+            writer.annotate(facts)
+        commit_all(writers)
+        return [note for writer in writers for note in writer.notes]

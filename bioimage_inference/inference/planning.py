@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..array_types import Spans
 from ..errors import ImageError, OutOfMemoryError, UsageError
 from ..files.typed_path import input_path
-from ..image.arrays import array_image
-from ..image.axis_mapping import Matched, Wanted, match
+from ..image.array_images import array_image
+from ..image.axis_mapping import AxisMapping, TensorAxes, map_axes
 from ..image.image import Image
 from ..image.readers.reading import open_image
 from ..image.resize import resized
@@ -38,7 +38,7 @@ class Prepared:
     network that depend on the whole tile, so that the result depends on the tile size.
     """
 
-    matched: Mapping[str, Matched]
+    matched: Mapping[str, AxisMapping]
     request: Request
     plan: Plan
     budget: MemoryBudget
@@ -46,7 +46,7 @@ class Prepared:
     over_tile: tuple[str, ...] = ()
 
     @property
-    def leading(self) -> Matched:
+    def leading(self) -> AxisMapping:
         """The image that the tiles are chosen for."""
         return self.matched[self.plan.leading]
 
@@ -215,14 +215,14 @@ def _check_piece(image: Image, budget: MemoryBudget, program: int) -> None:
         )
 
 
-def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequence[int | str] | None) -> Matched:
-    wanted = Wanted(
+def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequence[int | str] | None) -> AxisMapping:
+    wanted = TensorAxes(
         tensor=tensor.id,
         letters=tensor.letters,
         channels=_channels(tensor.axis("c")),
         minimum={axis.letter: _minimum(axis) for axis in tensor.axes},
     )
-    matched = match(image, wanted, channels)
+    matched = map_axes(image, wanted, channels)
     if options.fit != "resize":
         return matched
     sizes = {
@@ -231,7 +231,7 @@ def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequenc
         if axis.letter in TILED and isinstance(axis.size, FixedSize | StepSize)
     }
     image = resized(replace(matched.image, axes=matched.axes), sizes)
-    return replace(match(image, wanted, channels), notes=matched.notes, resized_from=matched.image)
+    return replace(map_axes(image, wanted, channels), notes=matched.notes, resized_from=matched.image)
 
 
 def _channels(axis: Axis | None) -> int | None:
@@ -259,7 +259,7 @@ def _nearest(axis: Axis, pixels: int) -> int:
     return above
 
 
-def _sizes(matched: Mapping[str, Matched]) -> dict[str, Mapping[str, int]]:
+def _sizes(matched: Mapping[str, AxisMapping]) -> dict[str, Mapping[str, int]]:
     """Return the pixels of a sample along each axis, by input."""
     return {tensor: one.sizes for tensor, one in matched.items()}
 

@@ -7,10 +7,11 @@ from math import prod
 import numpy as np
 
 from ..array_types import Array, Index, Spans
-from ..image.axis_mapping import Matched
+from ..image.axes import SCALED, SERIES
+from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
 from ..image.units import pixel_size
-from ..image.writers.base import Layout, Sink
+from ..image.writers.base import Layout, Writer
 from ..model.spec import TensorSpec
 from ..tiling.plan import Plan
 
@@ -37,7 +38,7 @@ class Stack:
     def picture_axes(self) -> str:
         """The iterated axes of the image, then those of the output without the batch axis."""
         own = self.letters.replace("b", "")
-        spare = [letter for letter in "tpi" if letter not in own + self.iterated]
+        spare = [letter for letter in SERIES if letter not in own + self.iterated]
         return "".join(spare.pop(0) if letter in own else letter for letter in self.iterated) + own
 
     def shape(self, axes: str) -> tuple[int, ...]:
@@ -49,9 +50,9 @@ class Stack:
 
 
 class StackWriter:
-    """Writes blocks of samples to sinks with the tensor axes (``tensors``) or the picture axes (``pictures``)."""
+    """Writes blocks of samples to writers with the tensor axes (``tensors``) or the picture axes (``pictures``)."""
 
-    def __init__(self, stack: Stack, tensors: Sequence[Sink], pictures: Sequence[Sink]) -> None:
+    def __init__(self, stack: Stack, tensors: Sequence[Writer], pictures: Sequence[Writer]) -> None:
         self.stack, self.tensors, self.pictures = stack, tensors, pictures
 
     def write(self, index: Index, spans: Spans, block: Array) -> None:
@@ -66,13 +67,13 @@ class StackWriter:
             *(slice(place, place + 1) for place in index),
             *(region[letter] for letter in letters if letter != "b"),
         )
-        for sink in self.pictures if "b" in letters else (*self.pictures, *self.tensors):
-            sink.write(picture_region, picture)
+        for writer in self.pictures if "b" in letters else (*self.pictures, *self.tensors):
+            writer.write(picture_region, picture)
         if "b" in letters:
             number = int(np.ravel_multi_index(index, self.stack.samples)) if index else 0
             region["b"] = slice(number, number + 1)
-            for sink in self.tensors:
-                sink.write(tuple(region.values()), block)
+            for writer in self.tensors:
+                writer.write(tuple(region.values()), block)
 
 
 def layout(
@@ -90,7 +91,7 @@ def layout(
     )
 
 
-def output_pixel_size(output: TensorSpec, plan: Plan, leading: Matched) -> dict[str, PixelSize]:
+def output_pixel_size(output: TensorSpec, plan: Plan, leading: AxisMapping) -> dict[str, PixelSize]:
     """Return the pixel size along the axes of an output: that of the image, times the ratio of their resolutions.
 
     An output that is smaller than the image by the offset of its description lies in the middle of the image (spec 0.4,
@@ -107,7 +108,7 @@ def output_pixel_size(output: TensorSpec, plan: Plan, leading: Matched) -> dict[
             if size is not None or link.scale != 1 or link.offset:
                 start = float(-link.offset / link.scale / 2)
                 found[axis.letter] = (size or PixelSize(1.0, "pixel")).resampled(float(link.scale), start)
-        elif axis.unit is not None and axis.letter in "zyxt":
+        elif axis.unit is not None and axis.letter in SCALED:
             declared = pixel_size(axis.letter, axis.scale, axis.unit)
             if declared is not None:
                 found[axis.letter] = declared

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..array_types import Array, Index, Spans
-from ..image.axis_mapping import Matched
+from ..image.axis_mapping import AxisMapping
 from ..model.spec import Padding
 from ..tiling.axis_tiling import OUTSIDE, border_indices
 from .processing import Place
@@ -74,7 +74,7 @@ class Source:
     image, or the image with its mirrored border.
     """
 
-    def __init__(self, matched: Matched, padding: Padding, domain: Spans) -> None:
+    def __init__(self, matched: AxisMapping, padding: Padding, domain: Spans) -> None:
         self.matched, self.padding, self.domain = matched, padding, domain
         self.letters = matched.letters
         self._index: Index | None = None

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, UsageError
+from ..image.axes import axis_id
 from . import rdf_v0_4, rdf_v0_5
 from .spec import (
-    AXIS_IDS,
     PYTORCH_FORMATS,
     Architecture,
     Axis,
@@ -192,8 +192,7 @@ def bare_spec(weights: Path, axes: str | None, size: str | None) -> ModelSpec:
     if "z" not in letters and sizes["z"] != 1:
         raise UsageError(f"--model-size {size} gives {sizes['z']} planes in z, but --model-axes {axes} has no z axis.")
     inputs = tuple(
-        Axis(AXIS_IDS.get(letter, letter), letter, FreeSize() if letter == "b" else FixedSize(sizes[letter]))
-        for letter in letters
+        Axis(axis_id(letter), letter, FreeSize() if letter == "b" else FixedSize(sizes[letter])) for letter in letters
     )
     outputs = tuple(
         Axis(axis.id, axis.letter, FreeSize() if axis.letter in "bc" else ReferencedSize("input", axis.id))

@@ -5,8 +5,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
+from ..image.axes import axis_id
 from .reduction import Raw, tensors_v0_4
-from .spec import AXIS_IDS, Axis, FixedSize, FreeSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
+from .spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
 from .tensor_rules import Tensors, declared_range
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _output(
 
 def _axes(letters: str, sizes: Sequence[Size], halos: Sequence[int] | None = None) -> tuple[Axis, ...]:
     return tuple(
-        Axis(AXIS_IDS.get(letter, letter), letter, size, halo)
+        Axis(axis_id(letter), letter, size, halo)
         for letter, size, halo in zip(letters, sizes, halos or [0] * len(sizes), strict=True)
     )
 

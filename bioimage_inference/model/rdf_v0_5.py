@@ -6,12 +6,10 @@ from fractions import Fraction
 from typing import Any
 
 from ..errors import ModelError
+from ..image.axes import SPACE, letter_of
 from .reduction import Raw, tensors_v0_5
 from .spec import Axis, FixedSize, FreeSize, Operation, Padding, ReferencedSize, Size, StepSize, TensorSpec
 from .tensor_rules import Tensors, declared_range
-
-_LETTERS_OF_TYPES = {"batch": "b", "channel": "c", "time": "t"}
-_DIRECTIONS = {"x": "x", "y": "y", "z": "z", "width": "x", "height": "y", "depth": "z", "w": "x", "h": "y", "d": "z"}
 
 _References = Mapping[tuple[str, str], tuple[str, float]]
 """From tensor and axis as a size names them to the id that the tensor has here, and the scale of the axis."""
@@ -106,9 +104,9 @@ def _axis_letters(axes: Sequence[Any], tensor_id: str, inputs: Sequence[TensorSp
     """
     letters: dict[str, str] = {}
     for axis in axes:
-        letter = _LETTERS_OF_TYPES.get(axis.type)
+        letter = letter_of(axis.type, "bct")
         if axis.type == "space":
-            letter = _DIRECTIONS.get(str(axis.id)) or _followed_letter(axis, inputs)
+            letter = letter_of(str(axis.id), SPACE) or _followed_letter(axis, inputs)
         if letter is not None and letter not in letters.values():
             letters[str(axis.id)] = letter
     for kind, spare in (("index", "ip"), ("space", "icp" if inputs else "xyz")):
@@ -128,7 +126,7 @@ def _followed_letter(axis: Any, inputs: Sequence[TensorSpec]) -> str | None:
     tensor_id, axis_id = getattr(axis.size, "tensor_id", None), getattr(axis.size, "axis_id", axis.id)
     for tensor in inputs:
         for other in tensor.axes:
-            if other.id == str(axis_id) and tensor_id in (None, tensor.id) and other.letter in "zyx":
+            if other.id == str(axis_id) and tensor_id in (None, tensor.id) and other.letter in SPACE:
                 return other.letter
     return None
 

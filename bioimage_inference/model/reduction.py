@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from ..errors import ModelError
-from .spec import AXIS_IDS
+from ..image.axes import axis_id
 
 Raw = Mapping[str, Any]
 Tensors = list[tuple[Any, Raw]]
@@ -21,6 +21,8 @@ DTYPES = (
     *("float32", "float64", "bool"),
     *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
 )
+# Short ids of axes, which the validator of format 0.5 would replace with a report on standard error.
+_SHORT_IDS = {letter: axis_id(letter) for letter in "btic"}
 _STEPS = {"input": "preprocessing", "output": "postprocessing"}
 _AXIS_KEYS = ("type", "size", "channel_names", "scale")
 
@@ -138,12 +140,12 @@ def _axis_ids(raw: Any, where: str) -> dict[str, str]:
     axes = raw.get("axes") if isinstance(raw, Mapping) else None
     if not isinstance(axes, Sequence) or not axes or not all(isinstance(axis, Mapping) for axis in axes):
         raise ModelError(f"The description of {where} has no list of axes. Download the model again.")
-    ids = dict(AXIS_IDS)
+    ids = dict(_SHORT_IDS)
     for axis in axes:
         kind, written = str(axis.get("type")), _axis_id(axis)
-        meant = AXIS_IDS.get(written, written)
+        meant = _SHORT_IDS.get(written, written)
         # bioimageio.spec allows ids of 16 letters
-        ids[written] = f"{kind}_{written}"[:16] if meant in AXIS_IDS.values() and meant != kind else meant
+        ids[written] = f"{kind}_{written}"[:16] if meant in _SHORT_IDS.values() and meant != kind else meant
     return ids
 
 
@@ -155,7 +157,7 @@ def _reduced_axis(
     size = axis.get("size")
     if isinstance(size, Mapping) and "axis_id" in size:
         target = str(size["axis_id"])
-        reduced["size"] = {**size, "axis_id": ids.get(str(size.get("tensor_id")), AXIS_IDS).get(target, target)}
+        reduced["size"] = {**size, "axis_id": ids.get(str(size.get("tensor_id")), _SHORT_IDS).get(target, target)}
     unit = axis.get("unit")
     if unit in _known_units():
         reduced["unit"] = unit

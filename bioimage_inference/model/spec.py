@@ -12,9 +12,6 @@ from typing import Any, Literal
 
 WeightsFormat = Literal["torchscript", "pytorch_state_dict"]
 
-# Ids of axes by their letters, where the two differ.
-AXIS_IDS: Mapping[str, str] = {"b": "batch", "t": "time", "i": "index", "c": "channel"}
-
 # Names of weights that PyTorch loads, in the order in which they are tried: TorchScript brings no code of its own.
 PYTORCH_FORMATS: Mapping[str, WeightsFormat] = {
     "torchscript": "torchscript",

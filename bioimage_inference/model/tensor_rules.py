@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..errors import ModelError
+from ..image.axes import SCALED
 from .spec import Axis, FixedSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
 
 # Networks coarsen or refine by less than this. An output size that is further off does not follow the image's size.
@@ -111,7 +112,7 @@ def _related_size(axis: Axis, inputs: Sequence[TensorSpec]) -> tuple[ReferencedS
     """
     tensor = next((one for one in inputs if not one.optional and one.axis(axis.letter) is not None), None)
     own = tensor.axis(axis.letter) if tensor is not None else None
-    if tensor is None or own is None or axis.letter not in "zyxt" or not isinstance(axis.size, FixedSize):
+    if tensor is None or own is None or axis.letter not in SCALED or not isinstance(axis.size, FixedSize):
         return None
     ratio = _ratio(axis.size.size, own.size)
     return None if ratio is None else (ReferencedSize(tensor.id, own.id, ratio), isinstance(own.size, StepSize))

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import OutputError
-from ..image.axis_mapping import Matched
+from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
 from ..inference.operations.registry import measures_of
 from ..inference.planning import Prepared
@@ -273,7 +273,7 @@ def _origin(sizes: Mapping[str, PixelSize]) -> dict[str, float]:
     return origin if any(origin.values()) else {}
 
 
-def _planned_input(tensor: str, one: Matched) -> parts.PlannedInput:
+def _planned_input(tensor: str, one: AxisMapping) -> parts.PlannedInput:
     image = one.resized_from or one.image
     sizes = zip(one.axes, one.image.shape, image.shape, strict=True)
     return parts.PlannedInput(

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-FILE_KINDS = ("tiff", "npy", "zarr")
+from ..image.writers.output_formats import FORMATS
+
+FILE_KINDS = tuple(FORMATS)
 """Keys of an output that name its files."""
 
 

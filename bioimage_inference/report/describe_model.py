@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+from ..image.axes import SCALED, SPACE
 from ..inference.operations.registry import operation_of, step_in_words
 from ..model.spec import Axis, FixedSize, FreeSize, ReferencedSize, StepSize, TensorSpec
 from ..text import times
 
 WEIGHTS_NAMES = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
 NO_LICENCE = "none named: ask the authors before you publish results"
-_IMAGE_AXES = "tzyx"
 FEW_NAMES = 8  # channels that a line lists by name
 
 
@@ -32,7 +32,7 @@ def output_in_words(tensor: TensorSpec) -> str:
 
 def image_axes(tensor: TensorSpec) -> list[Axis]:
     """Return the axes of time and space, in the order t z y x."""
-    return [axis for letter in _IMAGE_AXES if (axis := tensor.axis(letter)) is not None]
+    return [axis for letter in SCALED if (axis := tensor.axis(letter)) is not None]
 
 
 def sizes_in_words(tensor: TensorSpec) -> str:
@@ -85,7 +85,7 @@ def _channels(tensor: TensorSpec) -> str:
 
 
 def _dimensions(tensor: TensorSpec) -> str:
-    space = sum(letter in "zyx" for letter in tensor.letters)
+    space = sum(letter in SPACE for letter in tensor.letters)
     words = f"{space}-D" if space else "no image"
     words += " over time" if "t" in tensor.letters else ""
     return words + (", one entry per object" if "i" in tensor.letters else "")

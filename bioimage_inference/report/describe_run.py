@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from ..image.axes import AXES
 from ..model.spec import Operation, TensorSpec
 from ..text import byte_size, capitalised, times
 from .describe_model import FEW_NAMES, WEIGHTS_NAMES, operations_in_words
@@ -14,7 +15,6 @@ Row = tuple[str, Sequence[str]]
 
 _FILES = ("tiff", "npy", "zarr")
 _AXES_FROM = {"file": "as the file names them", "user": "as given with --axes", "guess": "guessed from the model"}
-_SERIES = {"t": "time points", "p": "positions", "c": "channels"}
 _BORDERS = {
     "natural": "The network saw no halo beyond the image's border.",
     "mirror": "The network saw a halo of mirrored pixels beyond the image's border.",
@@ -151,7 +151,7 @@ def field_of_view(one: Record) -> str:
     if all(letter in sizes for letter in space) and len({sizes[letter]["unit"] for letter in space}) == 1:
         field = (f"{extents[letter] * sizes[letter]['value']:.4g}" for letter in space)
         words.append(f"{' × '.join(field)} {sizes['x']['unit']}")
-    words += [f"{extents[letter]} {name}" for letter, name in _SERIES.items() if extents.get(letter, 1) > 1]
+    words += [f"{extents[letter]} {AXES[letter].entry}s" for letter in "tpc" if extents.get(letter, 1) > 1]
     return ", ".join(words)
 
 

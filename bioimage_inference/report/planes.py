@@ -10,8 +10,10 @@ import numpy as np
 
 from ..array_types import Array
 from ..errors import ImageError
+from ..image.axes import SERIES, SPACE
 from ..image.image import Image
 from ..image.readers.reading import open_image
+from ..image.writers.output_formats import FORMATS, ZARR
 
 Where = Mapping[str, int]
 
@@ -147,14 +149,15 @@ def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], 
     sizes, samples = _output_sizes(output, inputs)
     if 0 in sizes.values():
         raise ImageError("It has no entries, because the network found nothing in the image.")
-    named = {kind: str(output[kind]) for kind in ("npy", "zarr", "tiff") if output.get(kind)}
+    named = {kind: str(output[kind]) for kind in reversed([*FORMATS]) if output.get(kind)}
     for kind, name in named.items():
         path = find_file(name, folder)
+        by_tensor = FORMATS[kind].axes == "tensor"
         if path is not None:
-            image = open_image(path, output["axes"] if kind == "npy" else None)
-            folds = {"b": samples} if kind == "npy" else _folds(image, sizes)
+            image = open_image(path, output["axes"] if by_tensor else None)
+            folds = {"b": samples} if by_tensor else _folds(image, sizes)
             names = tuple(output.get("channel_names") or ())
-            return Planes(output["id"], sizes, image, folds, sparse=kind != "zarr", channel_names=names)
+            return Planes(output["id"], sizes, image, folds, sparse=kind != ZARR.key, channel_names=names)
     raise ImageError(f"None of its files is here any more ({', '.join(named.values()) or 'none was written'}).")
 
 
@@ -170,14 +173,14 @@ def _output_sizes(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]
     if own.pop("b", None) is None or leading is None:
         return own, ""
     extents = dict(zip(leading["axes"], leading["shape"], strict=True))
-    spare = [letter for letter in "tpi" if letter not in own and letter not in leading["iterated_axes"]]
+    spare = [letter for letter in SERIES if letter not in own and letter not in leading["iterated_axes"]]
     samples = {(spare.pop(0) if one in own else one): extents[one] for one in leading["iterated_axes"]}
     return {**samples, **own}, "".join(samples)
 
 
 def _folds(image: Image, sizes: Mapping[str, int]) -> dict[str, str]:
     """Return which axes each axis of an output's TIFF or OME-Zarr holds."""
-    stacked = "".join(letter for letter in sizes if letter not in "zyx")
+    stacked = "".join(letter for letter in sizes if letter not in SPACE)
     target = "t" if image.size("t") > 1 else "b"
     series = "".join(letter for letter in sizes if letter in "bipt" and (letter == target or letter not in image.axes))
     return {"?": stacked, target: series}

@@ -12,6 +12,7 @@ from ..api import Model, Target, open_model, predict
 from ..errors import ImageError, ModelError, UsageError
 from ..files.overwriting import check_writable
 from ..image.readers.reading import files_beside
+from ..image.writers.output_formats import FILE_FORMATS
 from ..inference.pipeline import Progress
 from ..inference.planning import close, prepare
 from ..machine.sandbox import restricted
@@ -206,7 +207,7 @@ def _targets(recorded: _Recorded, folder: Path) -> dict[str, Target]:
         )
     targets: dict[str, Target] = {}
     for (output, kind), (path, sha256) in recorded.files.items():
-        if kind not in ("tiff", "npy"):
+        if kind not in FILE_FORMATS:
             raise UsageError(
                 f"The record {recorded.path} is of a run on a cluster, which wrote {path.name}. Repeat it with predict "
                 "and --dask."

@@ -20,7 +20,7 @@ from ..errors import (
     UsageError,
 )
 from ..files.overwriting import check_writable
-from ..image.arrays import array_image
+from ..image.array_images import array_image
 from ..image.image import Image
 from ..inference.planning import close, prepare
 from ..inference.receptive_field import TOLERANCE, Field, receptive_field

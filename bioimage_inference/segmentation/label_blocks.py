@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..image.image import Image, Region
 from ..image.readers.reading import open_image
 from ..image.writers.base import Layout
-from ..image.writers.npy_writer import NpySink
+from ..image.writers.npy_writer import NpyWriter
 
 Labels = NDArray[np.uint32]
 
@@ -110,17 +110,17 @@ class LabelFile:
 
     def __init__(self, path: Path, axes: str, shape: tuple[int, ...]) -> None:
         self.path = path
-        self._sink = NpySink(path, Layout(axes, shape, np.dtype(np.uint32)))
+        self._writer = NpyWriter(path, Layout(axes, shape, np.dtype(np.uint32)))
         self._image: Image | None = None
 
     def write(self, region: Region, labels: Labels) -> None:
         """Write the labels of a region, which has a slice for each axis."""
-        self._sink.write(region, labels)
+        self._writer.write(region, labels)
 
     def read(self, region: Region) -> Labels:
         """Return the labels of a region. The first read ends writing."""
         if self._image is None:
-            self._sink.commit()
+            self._writer.commit()
             self._image = open_image(self.path)
         return self._image.read(region).astype(np.uint32, copy=False)
 
@@ -129,7 +129,7 @@ class LabelFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         del kind, error, at
-        self._sink.abort()
+        self._writer.abort()
         if self._image is not None:
             self._image.close()
             self.path.unlink()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..files.partial_file import PartialFile
 from ..image.image import PixelSize, Region
 from ..image.writers.base import Layout
-from ..image.writers.tiff_writer import TiffSink
+from ..image.writers.tiff_writer import TiffWriter
 from ..text import for_cells
 from .intensity import Intensities
 from .label_blocks import LabelFile, cut
@@ -118,10 +118,10 @@ def write_files(labels: Path | None, table: Path | None, overlay: Path | None, o
             commits.append(file.commit)
 
         if labels is not None:
-            sink = TiffSink(labels, _layout(objects), "labelled")
-            stack.callback(sink.abort)
-            _write_labels(sink, objects)
-            commits.append(sink.commit)
+            writer = TiffWriter(labels, _layout(objects), "labelled")
+            stack.callback(writer.abort)
+            _write_labels(writer, objects)
+            commits.append(writer.commit)
         if table is not None:
             write(table, lambda stream: _write_table(stream, table, objects.numbered.objects, objects.columns))
         if overlay is not None:
@@ -137,13 +137,13 @@ def _layout(objects: PredictionObjects) -> Layout:
     return Layout(axes, (*samples.counts, *samples.shape), objects.numbered.dtype, sizes)
 
 
-def _write_labels(sink: TiffSink, objects: PredictionObjects) -> None:
+def _write_labels(writer: TiffWriter, objects: PredictionObjects) -> None:
     samples = objects.maps.samples
     for index in samples.indices():
         for block in cut(samples.shape, 0):
             region = (*(slice(place, place + 1) for place in index), *block.core)
-            sink.write(region, objects.labels(region))
-    sink.flush()
+            writer.write(region, objects.labels(region))
+    writer.flush()
 
 
 def _write_table(stream: IO[bytes], path: Path, objects: Objects, columns: Columns) -> None:

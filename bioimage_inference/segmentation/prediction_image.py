@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..image.axes import with_user_axes
+from ..image.axes import SPACE, spatial, with_user_axes
 from ..image.image import Image, PixelSize, Region
 from ..image.readers.reading import open_image
 from ..provenance.record import read_record
@@ -121,9 +121,9 @@ def _metadata_of_pages(path: Path) -> PredictionMetadata | None:
             f"{path.name} has the axes {axes.upper()} and is no image, so it shows no objects. Give an output of the "
             "model that has the axes y and x."
         )
-    stacked = "".join(letter for letter in axes if letter not in "zyx")
+    stacked = "".join(letter for letter in axes if letter not in SPACE)
     return PredictionMetadata(
-        axes="q" + ("zyx" if "z" in axes else "yx"),
+        axes="q" + spatial(axes),
         folded="q",
         letters=stacked,
         sizes=tuple(shape[axes.index(letter)] for letter in stacked),

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
+from ..image.axes import SCALED
 from ..model.spec import Axis, FixedSize, ModelSpec, ReferencedSize, TensorSpec
 
-TILED = "tzyx"
+TILED = SCALED
 """Axes along which an image may be cut into tiles."""
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.writers.base import Layout
-from bioimage_inference.image.writers.zarr_writer import StoreWriter, create_store
+from bioimage_inference.image.writers.zarr_writer import ZarrWriter, create_store
 from bioimage_inference.machine import sandbox
 from tests.machine import HANG_SECONDS
 
@@ -274,7 +274,7 @@ def test_companions_of_an_image_are_read(tmp_path: Path, test_data: Path) -> Non
     tifffile.imwrite(images / "plane.ome.tif", pixels, description=binary, metadata=None)
     layout = Layout("yx", (64, 64), pixels.dtype, {letter: PixelSize(0.25, "µm") for letter in "yx"})
     create_store(images / "a.zarr", layout, {"y": 64, "x": 64})
-    StoreWriter(images / "a.zarr", "yx").write((slice(0, 64), slice(0, 64)), pixels)
+    ZarrWriter(images / "a.zarr", "yx").write((slice(0, 64), slice(0, 64)), pixels)
     for name in ("plane.ome.tif", "set.companion.ome", "a.zarr/0"):
         predict = ["predict", test_data / "demo-model.zip", images / name, "-o", tmp_path / "out", "--json"]
         found = command_line(*predict, "--overwrite")

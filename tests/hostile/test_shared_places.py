@@ -29,9 +29,9 @@ from bioimage_inference.files.partial_file import MOST_NAME_BYTES, PartialFile, 
 from bioimage_inference.files.scratch import scratch_array, scratch_folder
 from bioimage_inference.files.temporary_names import MARK_BYTES, marked, new_mark
 from bioimage_inference.image.writers.base import Layout
-from bioimage_inference.image.writers.npy_writer import NpySink
-from bioimage_inference.image.writers.tiff_writer import TiffSink
-from bioimage_inference.image.writers.zarr_writer import PartialStore, create_store, set_range
+from bioimage_inference.image.writers.npy_writer import NpyWriter
+from bioimage_inference.image.writers.tiff_writer import TiffWriter
+from bioimage_inference.image.writers.zarr_writer import PartialZarr, create_store, set_range
 from bioimage_inference.provenance.ro_crate import CRATE, check_installed
 from tests.machine import HANG_SECONDS
 
@@ -193,7 +193,7 @@ def test_a_folder_that_the_user_may_have_linked_is_followed(tmp_path: Path, owne
 
 def test_a_store_replaces_a_link_to_another_one(tmp_path: Path) -> None:
     for name in ("of others.zarr", "own.zarr"):
-        store = PartialStore(tmp_path / name)
+        store = PartialZarr(tmp_path / name)
         create_store(store.folder, LAYOUT, {"y": 4, "x": 4})
         store.commit()
         if name == "of others.zarr":
@@ -275,7 +275,7 @@ def test_a_link_under_a_temporary_name_is_never_opened(
     with pytest.raises(OutputError):
         PartialFile(tmp_path / "o")
     with pytest.raises(OutputError):
-        PartialStore(tmp_path / "o")
+        PartialZarr(tmp_path / "o")
     plant(tmp_path / f".bioimage-inference-{mark}", victim)
     with pytest.raises(OutputError), scratch_folder(tmp_path / "o"):
         pass
@@ -292,16 +292,16 @@ def test_an_array_in_a_temporary_folder_replaces_what_was_planted(tmp_path: Path
 
 def test_a_link_in_place_of_an_unfinished_file_is_not_written_through(tmp_path: Path, victim: Path) -> None:
     """In a folder without the sticky bit, anybody can exchange the files of others at any moment."""
-    sink = TiffSink(tmp_path / "o.tif", LAYOUT, "labelled")
+    writer = TiffWriter(tmp_path / "o.tif", LAYOUT, "labelled")
     (partial,) = tmp_path.glob(".o.tif.*")
     partial.unlink()
     partial.symlink_to(victim)
-    sink.write((slice(0, 4), slice(0, 4)), np.ones((4, 4), "float32"))
-    sink.annotate({"model": "x"})
-    sink.flush()
+    writer.write((slice(0, 4), slice(0, 4)), np.ones((4, 4), "float32"))
+    writer.annotate({"model": "x"})
+    writer.flush()
     with pytest.raises(OutputError, match="another program replaced the unfinished file"):
-        sink.commit()
-    sink.abort()
+        writer.commit()
+    writer.abort()
     assert not os.path.lexists(tmp_path / "o.tif")
     assert not os.path.lexists(partial)
 
@@ -312,7 +312,7 @@ def test_rights_follow_the_umask_and_temporary_folders_are_private(tmp_path: Pat
     try:
         write_whole(tmp_path / "o", b"1")
         partial = PartialFile(tmp_path / "unfinished")
-        store = PartialStore(tmp_path / "o.zarr")
+        store = PartialZarr(tmp_path / "o.zarr")
         with scratch_folder(tmp_path / "o") as scratch:
             assert mode(scratch) == 0o700
         assert mode(tmp_path / "o") == 0o666 & ~umask
@@ -379,7 +379,7 @@ def clean(folder: Path) -> None:
     """What a run does where it begins to write ``o``."""
     with scratch_folder(folder / "o"):
         PartialFile(folder / "o").abort()
-        PartialStore(folder / "o").abort()
+        PartialZarr(folder / "o").abort()
 
 
 @pytest.mark.parametrize(
@@ -545,14 +545,14 @@ def test_the_longest_names_have_room_for_the_mark(tmp_path: Path, length: int) -
     left = partial_path(final).with_name(partial_path(final).name.replace(new_mark()[:30], mark()[:30]))
     assert len(os.fsencode(left.name)) <= MOST_NAME_BYTES
     write_whole(final, b"1")
-    sink = NpySink(final, LAYOUT)
-    sink.commit()
+    writer = NpyWriter(final, LAYOUT)
+    writer.commit()
     assert list(tmp_path.iterdir()) == [final]
 
 
 def test_an_interruption_removes_unfinished_stores_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partial_file, "_process", partial_file._ProcessOutputs())
-    store = PartialStore(tmp_path / "o.zarr")
+    store = PartialZarr(tmp_path / "o.zarr")
     create_store(store.folder, LAYOUT, {"y": 4, "x": 4})
     partial_file.remove_unfinished()
     assert list(tmp_path.iterdir()) == []

@@ -38,7 +38,7 @@ WITHOUT_TORCH = (
     "test_reading_metadata.py",
     "test_reading_pictures.py",
     "test_reading_zarr.py",
-    "test_sinks.py",
+    "test_writers.py",
     "test_statistics.py",
     "test_tiling.py",
 )

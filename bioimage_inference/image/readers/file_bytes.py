@@ -1,25 +1,27 @@
-"""Reading bytes and regions of plainly stored arrays from a file that is never mapped nor loaded as a whole.
+"""Bytes and regions of uncompressed arrays, read from a file that is never mapped nor loaded as a whole.
 
-Explicit reads instead of memory maps: a file that shrinks while it is read is an error then, not the end of the
-process, and what was read does not stay in the memory that the system accounts to it.
+Explicit reads replace memory maps for two reasons. A file that shrinks during reading raises an error, and does not
+kill the process. Bytes that were read do not count as memory of the process.
 """
 
+import math
 import threading
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...array_types import Array
 from ...errors import ImageError
-from ..image import Region
+from ..image import Region, runs
 
-# Read on through pixels outside the region rather than jump, when runs are shorter than this or little is wasted.
+# A run of bytes also covers pixels outside the region if the run would be shorter than _SHORT_RUN bytes otherwise, or
+# if it is at most _WASTE times as long as needed: one long read is faster than many short ones.
 _SHORT_RUN = 512
 _WASTE = 4
 _BUFFER = 8 << 20
-
+# Smaller claims of a header need no check: reading them takes little memory.
 _PLAUSIBLE = 1 << 28
 
 
@@ -33,26 +35,22 @@ class FileBytes:
         self.size = self._file.seek(0, 2)
 
     def read(self, offset: int, count: int) -> bytes:
-        """``count`` bytes from ``offset`` on. Raises ImageError when the file ends before."""
-        # Asked before anything is allocated: a header may claim any number.
+        """Return ``count`` bytes from ``offset`` on. Raises ImageError if the file is too short."""
+        # Checked before memory is allocated: a header may claim any number.
         if offset + count > self.size:
-            raise self._ends_early()
+            raise self._too_short()
         buffer = bytearray(count)
         with self._lock:
             self._fill(offset, memoryview(buffer))
         return bytes(buffer)
 
-    def read_runs(self, offset: int, stride: int, runs: NDArray[np.uint8]) -> None:
-        """Fill each row of ``runs`` (C-ordered, 2-D) with bytes of the file, where rows are ``stride`` bytes apart.
-
-        Raises ImageError when the file ends before.
-        """
-        size = runs.shape[1]
-        view = runs.reshape(-1).data
+    def read_runs(self, positions: Sequence[int], rows: NDArray[np.uint8]) -> None:
+        """Fill each row (C-ordered, 2-D) from its position in the file. Raises ImageError if the file is too short."""
+        size = rows.shape[1]
+        view = rows.reshape(-1).data
         with self._lock:
-            for begin in range(0, runs.size, size):
-                self._fill(offset, view[begin : begin + size])
-                offset += stride
+            for number, position in enumerate(positions):
+                self._fill(position, view[number * size : (number + 1) * size])
 
     def close(self) -> None:
         """Close the file; later reads fail."""
@@ -63,11 +61,11 @@ class FileBytes:
         count = self._file.readinto(view)
         while count != len(view):
             if not count:
-                raise self._ends_early()
+                raise self._too_short()
             view = view[count:]
             count = self._file.readinto(view)
 
-    def _ends_early(self) -> ImageError:
+    def _too_short(self) -> ImageError:
         return ImageError(
             f"{self.path.name} is damaged: it ends before the pixels that it announces. It is truncated, as after an "
             "interrupted copy, download or acquisition. Copy or export the image again."
@@ -76,50 +74,57 @@ class FileBytes:
 
 def read_region(
     file: FileBytes, offset: int, shape: tuple[int, ...], dtype: np.dtype[np.generic], region: Region
-) -> NDArray[np.generic]:
-    """One region of the C-ordered array of ``shape`` and stored ``dtype`` that begins at ``offset``.
+) -> Array:
+    """Return a region, in native byte order, of the C-ordered array of ``shape`` and ``dtype`` at ``offset``.
 
-    ``region`` has one slice with start, stop and step 1 per dimension. The result is in native byte order.
+    ``region`` has one slice with start, stop and step 1 per dimension.
     """
-    # A first axis of one, so that there always is one for the runs to be counted along.
-    shape, region = (1, *shape), (slice(0, 1), *region)
-    counts = tuple(part.stop - part.start for part in region)
-    out: NDArray[np.generic] = np.empty(counts, dtype.newbyteorder("="))
-    axis, inner = _run_axis(shape, counts, dtype.itemsize)
-    size = inner * dtype.itemsize
-    stride = shape[axis] * size
-    steps = max(1, min(counts[axis], _BUFFER // size))
-    lines = max(1, min(counts[axis - 1], _BUFFER // (steps * size)))
-    for outer in np.ndindex(counts[: axis - 1]):
-        place = 0
-        for index, part, extent in zip(outer, region, shape, strict=False):
-            place = place * extent + part.start + index
-        place = place * shape[axis - 1] + region[axis - 1].start
-        for line, step in product(range(0, counts[axis - 1], lines), range(0, counts[axis], steps)):
-            here = (slice(line, min(line + lines, counts[axis - 1])), slice(step, min(step + steps, counts[axis])))
-            block = np.empty((*(part.stop - part.start for part in here), *shape[axis + 1 :]), dtype)
-            begin = offset + (place + line) * stride + (region[axis].start + step) * size
-            file.read_runs(begin, stride, block.reshape(len(block), -1).view(np.uint8))
-            out[(*outer, *here)] = block[(slice(None), slice(None), *region[axis + 1 :])]
-    return out.reshape(counts[1:])
+    out: Array = np.empty([part.stop - part.start for part in region], dtype.newbyteorder("="))
+    _fill(file, offset, shape, dtype, region, out)
+    return out
 
 
-def _run_axis(shape: Sequence[int], counts: Sequence[int], itemsize: int) -> tuple[int, int]:
-    """The axis along which one read runs, and the elements behind one step of it (axes behind it are read whole)."""
-    axis, inner, waste = len(shape) - 1, 1, 1.0
-    while axis > 1:
+def _fill(
+    file: FileBytes,
+    offset: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    region: Region,
+    out: Array,
+) -> None:
+    """Read a region into ``out``, in halves if it needs more than one buffer."""
+    inner = _first_whole_axis(shape, out.shape, dtype.itemsize)
+    sizes = (*out.shape[:inner], *shape[inner:])
+    long = next((axis for axis in range(inner) if sizes[axis] > 1), None)
+    if math.prod(sizes) * dtype.itemsize > _BUFFER and long is not None:
+        half, part = sizes[long] // 2, region[long]
+        before, after = (slice(None),) * long, region[long + 1 :]
+        first, second = slice(part.start, part.start + half), slice(part.start + half, part.stop)
+        _fill(file, offset, shape, dtype, (*region[:long], first, *after), out[(*before, slice(half))])
+        _fill(file, offset, shape, dtype, (*region[:long], second, *after), out[(*before, slice(half, None))])
+        return
+    positions, _ = runs(shape, [*(part.start for part in region[:inner]), *(0 for _ in shape[inner:])], sizes)
+    block = np.empty(sizes, dtype)
+    file.read_runs((offset + positions * dtype.itemsize).tolist(), block.reshape(len(positions), -1).view(np.uint8))
+    out[...] = block[(*(slice(None) for _ in range(inner)), *region[inner:])]
+
+
+def _first_whole_axis(shape: Sequence[int], counts: Sequence[int], itemsize: int) -> int:
+    """Return the axis from which on all axes are read whole; at least the first axis is not."""
+    axis, size, waste = len(shape) - 1, itemsize, 1.0
+    while axis > 0:
         waste *= shape[axis] / counts[axis]
-        if waste > _WASTE and counts[axis] * inner * itemsize >= _SHORT_RUN:
+        if waste > _WASTE and counts[axis] * size >= _SHORT_RUN:
             break
-        inner *= shape[axis]
+        size *= shape[axis]
         axis -= 1
-    return axis, inner
+    return axis + 1
 
 
 def check_plausible(name: str, claimed: int, stored: int, ratio: int) -> None:
-    """Refuse a file whose header claims more than ``ratio`` times the bytes stored, before memory is asked for.
+    """Raise ImageError if a header claims more than ``ratio`` times the bytes stored, and at least 256 MiB.
 
-    Raises ImageError. Claims of less than 256 MiB pass.
+    Call it before memory is allocated.
     """
     if claimed > _PLAUSIBLE and claimed > ratio * stored:
         raise ImageError(

@@ -1,22 +1,33 @@
-"""Reading pictures (PNG, JPEG and their like): recognised by their header, decoded once, when first looked at."""
+"""Reader of pictures (PNG, JPEG and others): recognised by their first bytes, decoded once, on the first read.
+
+Pillow is used directly and not through imageio: imageio opens a file with every decoder of Pillow, and this reader
+allows only those that change no values and start no other program. ``Image.MAX_IMAGE_PIXELS`` is the only global of
+Pillow that is touched (tested with 13.0).
+"""
 
 import io
 import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
+from ...array_types import Array
 from ...errors import ImageError
 from ..image import Image, Region
 from .file_bytes import check_plausible
 
-# Formats that Pillow decodes itself and without changing any value; PGM, for one, is rescaled.
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+# Formats that Pillow decodes itself and without changing any value; it rescales PGM, for example.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG_2000 = (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n")
+_MARKS = (_PNG, b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a", *_JPEG_2000)
 _MOST_PIXELS = 1 << 31
 _LARGEST_FILE = 1 << 31
 _PICTURE_RATIO = 4000
@@ -26,13 +37,13 @@ _GREY = {"1": "u1", "L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I": 
 _COLOURS = {"LA": 2, "RGB": 3, "RGBA": 4, "RGBX": 4}
 # Samples per pixel by the colour type of a PNG with 16 bits per sample.
 _DEEP_COLOURS = {2: 3, 4: 2, 6: 4}
-# Pillow stretches grey values of few bits to 0…255 by these factors.
+# Pillow stretches grey values of 2 and 4 bits to 0…255 by these factors.
 _STRETCHED = {2: 85, 4: 17}
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What is known of a picture before it is decoded; ``depth`` is the bits per value of a PNG, else 8."""
+    """Facts about a picture before it is decoded; ``depth`` is the number of bits per value of a PNG, else 8."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -42,14 +53,19 @@ class _Header:
     notes: tuple[str, ...]
 
 
-def open_picture(path: Path) -> Image | None:
-    """A picture with axes ``yx`` (grey) or ``yxs`` (colours); None when the file is no picture of a known kind.
+def is_picture(start: bytes) -> bool:
+    """Return whether a file is a picture, by its first bytes."""
+    return start.startswith(_MARKS) or (start.startswith(b"RIFF") and start[8:15] == b"WEBPVP8")
 
-    The values are those that are stored, from 0 to 1 for a 1-bit and 0 to 65535 for a 16-bit picture; a palette is
-    replaced by its colours. Raises ImageError for pictures that are damaged or larger than their file can hold.
+
+def open_picture(path: Path) -> Image | None:
+    """Open a picture with axes ``yx`` (grey) or ``yxs`` (colours); None if Pillow does not recognise it.
+
+    The values are the stored ones, from 0 to 1 for a 1-bit and 0 to 65535 for a 16-bit picture. A palette is replaced
+    by its colours. Raises ImageError for pictures that are damaged, or larger than their file can hold.
     """
-    if not _starts_like_a_picture(path):
-        return None
+    from PIL import UnidentifiedImageError
+
     if path.stat().st_size > _LARGEST_FILE:
         raise ImageError(
             f"{path.name} takes {path.stat().st_size / 2**30:.1f} GiB, more than a picture may take here (2 GiB), "
@@ -60,7 +76,20 @@ def open_picture(path: Path) -> Image | None:
         header = _read_header(path.name, data)
     except UnidentifiedImageError:
         return None
-    picture = _Picture(data, header)
+    lock, undecoded, decoded = threading.Lock(), [data], list[Array]()
+
+    def read(region: Region) -> Array:
+        with lock:
+            if not decoded:
+                decoded.append(_decode(undecoded[0], header))
+                undecoded.clear()
+            return decoded[0][region]
+
+    def close() -> None:
+        with lock:
+            undecoded.clear()
+            decoded.clear()
+
     return Image(
         name=path.name,
         path=str(path),
@@ -68,61 +97,29 @@ def open_picture(path: Path) -> Image | None:
         axes_source="file",
         shape=header.shape,
         dtype=header.dtype,
-        read=picture.read,
-        close=picture.close,
+        read=read,
+        close=close,
         notes=header.notes,
-        # Pillow holds the pixels beside our copy of them while it hands them over.
+        # While Pillow hands its pixels over, they are in memory twice.
         piece=len(data) + 2 * math.prod(header.shape) * header.dtype.itemsize,
     )
 
 
-def _starts_like_a_picture(path: Path) -> bool:
-    """Whether one of the formats claims the file by its first bytes, before all of it is read."""
-    with path.open("rb") as file:
-        start = file.read(16)
-    Pillow.init()
-    accepts = [Pillow.OPEN[kind][1] for kind in _FORMATS]
-    return any(accept is not None and accept(start) for accept in accepts)
+def _open_pillow(data: bytes) -> "Picture":
+    """Return Pillow's picture with its header read, also if it has more pixels than Pillow's default limit."""
+    from PIL import Image as Pillow
 
-
-class _Picture:
-    """The content of the file until the first look at it, from then on the decoded pixels, until closed."""
-
-    def __init__(self, data: bytes, header: _Header) -> None:
-        self._data: bytes | None = data
-        self._header = header
-        self._pixels: NDArray[np.generic] | None = None
-        self._lock = threading.Lock()
-
-    def read(self, region: Region) -> NDArray[np.generic]:
-        with self._lock:
-            if self._pixels is None:
-                if self._data is None:
-                    raise ValueError("the picture is closed")
-                self._pixels = _decode(self._data, self._header)
-                self._data = None
-            return self._pixels[region]
-
-    def close(self) -> None:
-        with self._lock:
-            self._data = self._pixels = None
-
-
-def _open_pillow(data: bytes) -> Pillow.Image:
-    """The picture in Pillow's hands, header read; its size is checked by us, so that large pictures are let through."""
-    Pillow.init()
     with _PILLOW_LIMIT:
         limit, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
         try:
-            # From memory, where a chunk that claims to be huge makes nobody allocate for it.
+            # From memory, so that a chunk with a huge size in its header allocates nothing.
             return Pillow.open(io.BytesIO(data), formats=_FORMATS)
         finally:
             Pillow.MAX_IMAGE_PIXELS = limit
 
 
 def _read_header(name: str, data: bytes) -> _Header:
-    png = data.startswith(b"\x89PNG")
-    depth, colour_type = (data[24], data[25]) if png and len(data) > 25 else (8, 0)
+    depth, colour_type = (data[24], data[25]) if data.startswith(_PNG) and len(data) > 25 else (8, 0)
     with _open_pillow(data) as picture:
         width, height = picture.size
         if width * height > _MOST_PIXELS:
@@ -139,8 +136,8 @@ def _read_header(name: str, data: bytes) -> _Header:
         return _Header(shape, dtype, picture.mode, depth, table, tuple(notes))
 
 
-def _colours(picture: Pillow.Image) -> tuple[int | None, NDArray[np.uint8] | None, list[str]]:
-    """Samples per pixel (None for grey), the palette where it has one, and remarks."""
+def _colours(picture: "Picture") -> tuple[int | None, NDArray[np.uint8] | None, list[str]]:
+    """Return samples per pixel (None for grey), the palette if there is one, and notes."""
     notes = []
     if getattr(picture, "is_animated", False):
         notes.append("The file holds several frames; the first was read.")
@@ -156,19 +153,17 @@ def _colours(picture: Pillow.Image) -> tuple[int | None, NDArray[np.uint8] | Non
     return None if grey else 3, table, notes
 
 
-def _decode(data: bytes, header: _Header) -> NDArray[np.generic]:
-    """All pixels, of the header's shape and dtype."""
+def _decode(data: bytes, header: _Header) -> Array:
+    """Return all pixels, in the shape and dtype of the header."""
     if header.dtype == np.uint16 and len(header.shape) == 3:
         import imagecodecs
 
         # Pillow would keep 8 of the 16 bits.
-        deep: NDArray[np.generic] = imagecodecs.png_decode(data)
-        return deep
+        return np.asarray(imagecodecs.png_decode(data))
     with _open_pillow(data) as picture:
         if header.table is not None:
             indices = np.asarray(picture)
-            indices = indices if indices.ndim == 2 else indices[..., 0]
-            coloured: NDArray[np.generic] = header.table[indices]
+            coloured: Array = header.table[indices if indices.ndim == 2 else indices[..., 0]]
             return coloured if len(header.shape) == 3 else coloured[..., 0]
         known = header.mode in _GREY or header.mode in _COLOURS
         pixels = np.asarray(picture if known else picture.convert("RGB"))

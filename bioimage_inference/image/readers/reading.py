@@ -1,65 +1,83 @@
-"""Opening an image of any supported kind, recognised by its content and never by its name, and describing it."""
+"""Opening of images: the list of readers, recognition of a file by its content, and errors in plain words.
 
-import codecs
+A new format is a module with an ``open_…`` function and a line in :data:`READERS`. A new dialect of TIFF is a function
+in :mod:`~bioimage_inference.image.readers.tiff_dialects`.
+"""
+
 import warnings
-import zipfile
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...array_types import Array
 from ...errors import BioimageInferenceError, ImageError, UsageError
 from ..axes import parse_axes, with_user_axes
 from ..image import Image, Region
 from ..units import unusual_size_note
+from .npy_reader import open_npy
+from .ome_xml import companion_tiffs, is_companion
+from .picture_reader import is_picture, open_picture
+from .tiff_reader import companion_of, open_companion, open_tiff
+from .unreadable_files import EXPORT_ADVICE, SUPPORTED, plain_start, unreadable
+from .zarr_reader import metadata_around, open_zarr
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ADVICE = "Open it in Fiji (Bio-Formats reads most microscope formats) and save it as TIFF or OME-TIFF."
-_SUPPORTED = "Give a TIFF, OME-Zarr, PNG, JPEG or .npy file."
-# Where each starts, what it starts with, and what it is: formats that are recognised in order to say so.
-_FOREIGN = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (such as Imaris, ilastik or BigDataViewer write)"),
-    (0, b"ZISRAWFILE", "a Zeiss CZI file"),
-    (0, b"\xda\xce\xbe\x0a", "a Nikon ND2 file"),
-    (0, b"\x70\x00\x00\x00\x2a", "a Leica LIF file"),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Olympus OIB or ZVI file"),
-    (128, b"DICM", "a DICOM file"),
-    (0, b"NRRD", "an NRRD file"),
-    (0, b"SIMPLE  =", "a FITS file"),
-    (0, b"%PDF", "a PDF document"),
+_START_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A format that is read.
+
+    ``recognises`` decides by the first bytes of a file (empty for a folder). ``open`` returns None if the content is
+    not what its first bytes promise. ``beside`` returns further files from which the image takes metadata.
+    """
+
+    recognises: Callable[[bytes], bool]
+    open: Callable[[Path], Image | None]
+    beside: Callable[[Path], Iterable[Path]] = lambda _: ()
+
+
+def _starts(*marks: bytes) -> Callable[[bytes], bool]:
+    return lambda start: start.startswith(marks)
+
+
+READERS = (
+    Reader(_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), open_tiff, companion_of),
+    Reader(_starts(b"\x93NUMPY"), open_npy),
+    Reader(lambda start: not start or start.startswith((b"PK\x03\x04", b"PK\x05\x06")), open_zarr, metadata_around),
+    Reader(lambda start: is_companion(plain_start(start)), open_companion, companion_tiffs),
+    Reader(is_picture, open_picture),
 )
-_PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf", "7-Zip"), (b"Rar!", "RAR"))
 
 
 def open_image(path: Path, axes: str | None = None) -> Image:
     """Open an image without loading it.
 
     ``path`` is a TIFF, PNG, JPEG (or other picture), ``.npy``, or an OME-Zarr folder or zip. ``axes``, one letter per
-    dimension, overrules what the file says; dimensions of size 1 may be left out. The image's ``read`` may be called
-    from several threads and raises ImageError for what turns out damaged; ``close`` must be called in the end.
+    dimension, overrides the axes of the file; dimensions of size 1 may be left out. The image's ``read`` may be called
+    from several threads and raises ImageError for damaged pixels. Call ``close`` at the end.
 
-    Raises UsageError when there is no such file or the axes do not fit it, ImageError when it cannot be read.
+    Raises UsageError if there is no such file or the axes do not fit it, ImageError if it cannot be read.
     """
     path = Path(path)
-    wanted = None if axes is None else parse_axes(axes)
+    given = None if axes is None else parse_axes(axes)
     try:
         with warnings.catch_warnings():
-            # Libraries warn of oddities in files; what matters of them is in our errors and notes.
+            # Libraries warn of oddities in files. Errors and notes contain the relevant ones.
             warnings.simplefilter("ignore")
-            image = _opener(path)(path)
+            image = _open(path)
     except BioimageInferenceError:
         raise
     except PermissionError as error:
         raise UsageError(f"{path} may not be read: permission denied. Check the rights of the file.") from error
     except Exception as error:
         raise _damaged(path.name, error) from error
-    image = replace(image, read=_guarded(image))
-    if wanted is not None:
+    image = replace(image, read=_checked(image))
+    if given is not None:
         try:
-            image = with_user_axes(image, wanted)
+            image = with_user_axes(image, given)
         except UsageError:
             image.close()
             raise
@@ -68,145 +86,45 @@ def open_image(path: Path, axes: str | None = None) -> Image:
 
 
 def files_beside(path: Path) -> list[Path]:
-    """The further files that :func:`open_image` may read: companions of a TIFF, groups around an array of a zarr.
+    """Return the further files that :func:`open_image` may read, such as a companion file or groups around an array.
 
-    A file that cannot be read has none; opening it raises the error.
+    The list is empty for a file that cannot be read; opening it raises the error.
     """
-    from .ome_xml import companion_files, metadata_file
-
     try:
-        if path.is_dir():
-            from .zarr_reader import metadata_around
-
-            return metadata_around(path)
-        if not path.is_file():
-            return []
-        with path.open("rb") as file:
-            start = file.read(1024)
-        if start[:4] in _TIFF:
-            from .tiff_reader import ome_xml
-
-            found = metadata_file(ome_xml(path), path)
-            return [] if found is None else [found]
-        return list(companion_files(path)) if b"<ome" in _plain_start(start) else []
-    except Exception:  # of any library, which meets the image before it is known to be one
+        start = _first_bytes(path)
+        return [file for reader in READERS if reader.recognises(start) for file in reader.beside(path)]
+    except Exception:  # of any library: nothing has checked this file yet
         return []
 
 
-def _opener(path: Path) -> Callable[[Path], Image]:
-    """The function that opens a file of this content. Raises UsageError or ImageError where there is none."""
+def _open(path: Path) -> Image:
+    start = _first_bytes(path)
+    for reader in READERS:
+        image = reader.open(path) if reader.recognises(start) else None
+        if image is not None:
+            return image
+    raise unreadable(path, start)
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Return the start of a file, nothing for a folder. Raises UsageError or ImageError if there is neither."""
     if not path.exists():
         raise UsageError(f"There is no file {path}. Check the name and the folder.")
     if path.is_dir():
-        return _open_zarr
+        return b""
     if not path.is_file():
-        raise ImageError(f"{path} is neither a file nor a folder. {_SUPPORTED}")
+        raise ImageError(f"{path} is neither a file nor a folder. {SUPPORTED}")
     with path.open("rb") as file:
-        start = file.read(1024)
+        start = file.read(_START_BYTES)
     if not start:
         raise ImageError(f"{path.name} is empty (0 bytes). The copy, download or job that made it has failed.")
-    if start[:4] in _TIFF:
-        from .tiff_reader import open_tiff
-
-        return open_tiff
-    if start.startswith(b"\x93NUMPY"):
-        from .array_readers import open_npy
-
-        return open_npy
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _open_zarr
-    return lambda path: _open_other(path, start)
+    return start
 
 
-def _open_zarr(path: Path) -> Image:
-    from .zarr_reader import open_zarr
-    from .zarr_tree import find_zarr
+def _checked(image: Image) -> Callable[[Region], Array]:
+    """Return the image's ``read`` with explicit slices, and with ImageError for every exception of a library."""
 
-    tree = find_zarr(path)
-    if tree is not None:
-        with closing(tree):
-            return open_zarr(tree)
-    if path.is_dir():
-        raise ImageError(
-            f"{path} is a folder without an OME-Zarr image in it (no zarr.json, .zattrs or .zarray). "
-            f"Give the image files in it ({path.name}/*.tif names all TIFFs), or the folder of an OME-Zarr."
-        )
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if any(name.endswith(("data.pkl", "rdf.yaml", "bioimageio.yaml")) for name in names):
-        raise ImageError(f"{path.name} is a model, but an image is expected here. {_SUPPORTED}")
-    if any(name.endswith(".npy") for name in names):
-        raise ImageError(
-            f"{path.name} is an .npz archive of {len(names)} arrays ({', '.join(names[:5])}). Save the one that is the "
-            "image with numpy.save as an .npy file, or as TIFF."
-        )
-    raise ImageError(f"{path.name} is a zip archive without an OME-Zarr image in it. Unpack it and give the image.")
-
-
-def _open_other(path: Path, start: bytes) -> Image:
-    """A picture; what is none gets an error that says what it is instead."""
-    for offset, mark, kind in _FOREIGN:
-        if start[offset:].startswith(mark):
-            raise ImageError(f"{path.name} is {kind}, which is not read here. {_ADVICE}")
-    for mark, kind in _PACKED:
-        if start.startswith(mark):
-            raise ImageError(f"{path.name} is packed with {kind}. Unpack it and give the image inside.")
-    if b"<ome" in _plain_start(start):
-        return _open_companion(path)
-    from .picture_reader import open_picture
-
-    picture = open_picture(path)
-    if picture is None:
-        raise ImageError(_what_it_is(path, start))
-    return picture
-
-
-def _open_companion(path: Path) -> Image:
-    """The first file of the set that a companion file describes. Raises ImageError where none is beside it."""
-    from .ome_xml import companion_files
-    from .tiff_reader import open_tiff
-
-    files = companion_files(path)
-    if not files:
-        raise ImageError(
-            f"{path.name} is OME-XML that describes an image kept in other files, none of which is beside it. "
-            "Give the OME-TIFF file itself."
-        )
-    image = open_tiff(files[0])
-    if len(files) == 1:
-        return image
-    others = ", ".join(file.name for file in files[1:6]) + (", ..." if len(files) > 6 else "")
-    note = f"{path.name} describes {len(files)} files; {image.name} was read, not {others}. Give these one by one."
-    return replace(image, notes=(note, *image.notes))
-
-
-def _plain_start(start: bytes) -> bytes:
-    """The beginning of a text in lower case, without the mark of its encoding and empty lines."""
-    return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-
-
-def _what_it_is(path: Path, start: bytes) -> str:
-    """The error for a file that is no image, saying what it is where that can be seen."""
-    text = _plain_start(start)
-    if text.startswith((b"<!doctype html", b"<html")):
-        return (
-            f"{path.name} is a web page, not an image: the download has probably failed or asked for a login. "
-            "Download the file again and look at it in a browser."
-        )
-    if b"\0" not in start:
-        try:
-            # Incremental, because the end of what was looked at may split a letter.
-            codecs.getincrementaldecoder("utf-8")().decode(start)
-        except UnicodeDecodeError as error:
-            return f"{path.name} is no image of a known kind ({error.reason}). {_SUPPORTED}"
-        return f"{path.name} is a text file, not an image. {_SUPPORTED}"
-    return f"{path.name} is no image of a known kind: it starts with {start[:8]!r}. {_ADVICE}"
-
-
-def _guarded(image: Image) -> Callable[[Region], NDArray[np.generic]]:
-    """The image's ``read`` with slices made explicit and every library's exception turned into ours."""
-
-    def read(region: Region) -> NDArray[np.generic]:
+    def read(region: Region) -> Array:
         if len(region) != len(image.shape):
             raise ValueError(f"{len(region)} slices for the {len(image.shape)} dimensions of {image.name}")
         explicit = [part.indices(size) for part, size in zip(region, image.shape, strict=True)]
@@ -226,4 +144,4 @@ def _guarded(image: Image) -> Callable[[Region], NDArray[np.generic]]:
 
 def _damaged(name: str, error: Exception) -> ImageError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return ImageError(f"{name} cannot be read; it is damaged or of a kind not supported ({reason}). {_ADVICE}")
+    return ImageError(f"{name} cannot be read; it is damaged or of a kind not supported ({reason}). {EXPORT_ADVICE}")

@@ -1,4 +1,4 @@
-"""A zarr hierarchy in a folder or a zip: its metadata, read without zarr and looked at before zarr opens any array."""
+"""A zarr hierarchy in a folder or a zip. Its metadata are read and checked before zarr opens an array."""
 
 import json
 import os
@@ -16,6 +16,7 @@ METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 _LARGEST_METADATA = 64 << 20
 _LARGEST_MEMBER = 1 << 31
 _MEMBER_RATIO = 4000
+# Longer chunk indices belong to no chunk, and int() refuses thousands of digits.
 _MOST_DIGITS = 20
 
 
@@ -30,7 +31,7 @@ class Node:
 
     @property
     def is_array(self) -> bool:
-        """Whether this is an array rather than a group (or nothing)."""
+        """Whether this is an array, not a group (or nothing)."""
         return "shape" in self.metadata
 
     @property
@@ -46,19 +47,19 @@ class Node:
 
     @property
     def dimension_names(self) -> list[str]:
-        """Names of the dimensions, as zarr 3 or xarray state them; empty where neither does."""
+        """Names of the dimensions from zarr 3 or xarray, else empty."""
         names = self.metadata.get("dimension_names") or self.attributes.get("_ARRAY_DIMENSIONS") or []
         return [str(name or "?") for name in names]
 
     @property
     def codecs(self) -> set[str]:
-        """Names of all codecs that reading the array would call, those inside shards too."""
+        """Names of all codecs that reading the array would call, also inside shards."""
         entries = (self.metadata.get("codecs"), self.metadata.get("filters"), self.metadata.get("compressor"))
         return {name for entry in entries for name in _codec_names(entry)}
 
 
 class ZarrTree:
-    """The hierarchy below ``root`` (one of its folders, or empty) of a folder or of the zip opened as ``archive``."""
+    """The hierarchy in ``root``, a subfolder (or empty) of the folder or opened zip at ``path``."""
 
     def __init__(self, path: Path, root: str, archive: zipfile.ZipFile | None) -> None:
         self.path = path
@@ -69,27 +70,23 @@ class ZarrTree:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of its top; None in a zip."""
+        """The folder of its root; None in a zip."""
         return self.path / self._root if self._archive is None else None
 
     def close(self) -> None:
-        """Close the zip; arrays that were opened stay open."""
+        """Close the zip; opened arrays stay open."""
         if self._archive is not None:
             self._archive.close()
 
     def node(self, path: str) -> Node:
-        """The metadata at that path; a node without any where there is nothing."""
+        """Return the metadata at that path, empty if there is nothing."""
         version3 = self._json(path, "zarr.json")
         if version3 is not None:
             return Node(path, 3, version3, _mapping(version3.get("attributes")))
         return Node(path, 2, self._json(path, ".zarray") or {}, self._json(path, ".zattrs") or {})
 
-    def has(self, path: str) -> bool:
-        """Whether there is a group or array at that path."""
-        return any(self._bytes(self._key(path, name)) is not None for name in METADATA)
-
     def count_chunks(self, path: str, grid: Sequence[int]) -> int:
-        """How many chunks (or shards) of the array at that path are stored, of those that ``grid`` counts by axis."""
+        """Return the number of stored chunks (or shards) of an array; ``grid`` is the number of all chunks by axis."""
         prefix = self._key(path, "")
         if self._members is not None:
             return sum(_is_chunk(name.removeprefix(prefix), grid) for name in self._members if name.startswith(prefix))
@@ -101,7 +98,7 @@ class ZarrTree:
         )
 
     def open_array(self, node: Node) -> Any:
-        """The zarr array of a node, read-only; closing its store releases it."""
+        """Return the zarr array of a node, read-only; close its store at the end."""
         import zarr
         from zarr.storage import LocalStore, ZipStore
 
@@ -139,10 +136,9 @@ class ZarrTree:
 
 
 def _is_chunk(key: str, grid: Sequence[int]) -> bool:
-    """Whether a file below an array is one of its chunks: ``c/0/1``, ``c.0.1``, ``0/1`` or ``0.1``."""
+    """Return whether a file in an array is a chunk: ``c/0/1``, ``c.0.1``, ``0/1`` or ``0.1``."""
     parts = key.replace("/", ".").split(".")
     indices = parts[1:] if parts[0] == "c" else parts
-    # An index of more digits than this belongs to no chunk, and int() refuses thousands of them.
     return len(indices) == len(grid) and all(
         index.isdecimal() and len(index) < _MOST_DIGITS and int(index) < count
         for index, count in zip(indices, grid, strict=True)
@@ -150,9 +146,9 @@ def _is_chunk(key: str, grid: Sequence[int]) -> bool:
 
 
 def find_zarr(path: Path) -> ZarrTree | None:
-    """The zarr in a folder or zip, at its top or in its only folder with one; None where there is none.
+    """Return the zarr at the top of a folder or zip, or in its only subfolder with a zarr; None if there is none.
 
-    The tree must be closed. Raises ImageError for a zip that is made to do harm.
+    Close the tree at the end. Raises ImageError for a zip with harmful members.
     """
     with ExitStack() as stack:
         archive = None
@@ -172,7 +168,7 @@ def find_zarr(path: Path) -> ZarrTree | None:
 
 
 def _checked_members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The members of a zip by name. Raises ImageError for those that are made to do harm when read."""
+    """Return the members of a zip by name. Raises ImageError for paths out of the archive and for huge members."""
     members = archive.infolist()
     for member in members:
         if member.filename.startswith("/") or ".." in member.filename.split("/"):
@@ -191,7 +187,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _codec_names(entry: object) -> Iterator[str]:
-    """The names of codecs in a piece of zarr metadata: ``id`` in format 2, ``name`` in format 3, nested in shards."""
+    """Yield the names of codecs in zarr metadata: ``id`` in format 2, ``name`` in format 3, nested in shards."""
     if isinstance(entry, list):
         for part in entry:
             yield from _codec_names(part)

@@ -1,28 +1,29 @@
-"""Outputs that are written region by region, in any order, and appear under their final names only when complete."""
+"""Writers of outputs: they take regions in any order, and give a file its final name only when it is complete."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Protocol
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bioimage_inference.errors import OutputError
-from bioimage_inference.files.partial_file import PartialFile
-from bioimage_inference.image.image import PixelSize, Region
-
-LETTERS = "biptczyx"
+from ...array_types import Array
+from ...errors import OutputError
+from ...files.partial_file import PartialFile
+from ..axes import OUTPUT_LETTERS
+from ..image import PixelSize, Region, runs
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Facts of one output, in the order of axes in which its blocks are written.
+    """Axes, shape, dtype and metadata of one output, in the order of axes in which its blocks are written.
 
-    ``axes`` has one letter per dimension of ``shape``, each of ``b i p t c z y x`` at most once. ``channel_names``
-    is empty or has one name per index along ``c``. Raises :class:`ValueError` where these do not agree.
+    ``axes`` has one letter of :data:`~bioimage_inference.image.axes.OUTPUT_LETTERS` per dimension of ``shape``, each at
+    most once. ``channel_names`` is empty or has one name per index along ``c``. Raises :class:`ValueError` if these
+    do not agree.
     """
 
     axes: str
@@ -32,7 +33,8 @@ class Layout:
     channel_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.axes) != len(self.shape) or len(set(self.axes)) != len(self.axes) or set(self.axes) - set(LETTERS):
+        different = set(self.axes)
+        if len(self.axes) != len(self.shape) or len(different) != len(self.axes) or different - set(OUTPUT_LETTERS):
             raise ValueError(f"axes {self.axes!r} do not fit the shape {self.shape}")
         if min(self.shape, default=0) < 0 or self.dtype.kind not in "biufc":
             raise ValueError(f"no output has the shape {self.shape} of {self.dtype}")
@@ -44,48 +46,69 @@ class Layout:
         """Bytes of all pixels."""
         return math.prod(self.shape) * self.dtype.itemsize
 
+    @property
+    def is_image(self) -> bool:
+        """Whether the output has the axes y and x."""
+        return "y" in self.axes and "x" in self.axes
+
     def size(self, letters: str) -> int:
-        """Product of the extents along the axes of these letters, 1 for those that the output lacks."""
+        """Return the product of the extents along the axes of these letters; missing axes have extent 1."""
         return math.prod(self.shape[self.axes.index(letter)] for letter in letters if letter in self.axes)
 
 
-class Sink(Protocol):
-    """One output being written.
+class Writer(ABC):
+    """One output being written. Every method raises :class:`OutputError` if the place cannot be written.
 
-    ``path`` is its final name, ``notes`` are remarks for the user (for instance, that numbers are stored in another
-    type). Every method raises :class:`OutputError` when the place cannot be written.
+    ``path`` is the final name, ``notes`` are remarks for the user, for example on numbers stored in another type.
     """
 
     path: Path
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
-    def write(self, region: Region, block: NDArray[np.generic]) -> None:
-        """Write a block to a region: one slice of step 1 per axis of the layout; several threads may do so at once."""
+    @abstractmethod
+    def write(self, region: Region, block: Array) -> None:
+        """Write a block to a region: one slice of step 1 per axis of the layout. Several threads may write at once."""
 
-    def flush(self) -> None:
-        """Wait until all that was written is on the disk."""
+    def annotate(self, facts: Mapping[str, str]) -> None:  # noqa: B027 (most formats have no place for facts)
+        """Write facts about the run into the metadata, once they are known."""
 
-    def commit(self) -> None:
+    def flush(self) -> None:  # noqa: B027 (not every writer buffers)
+        """Wait until all written blocks are on the disk."""
+
+    def commit(self) -> None:  # noqa: B027 (not every writer has a file)
         """Give the output its final name."""
 
-    def abort(self) -> None:
-        """Remove what was written; does nothing after :meth:`commit` or a first call. No thread may still write."""
+    def abort(self) -> None:  # noqa: B027 (not every writer has a file)
+        """Remove an incomplete output; does nothing after :meth:`commit`. No thread may still write."""
 
 
-def commit_all(sinks: Iterable[Sink]) -> None:
-    """Commit all sinks, once everything of all of them is on the disk."""
-    complete = list(sinks)
-    for sink in complete:
-        sink.flush()
-    for sink in complete:
-        sink.commit()
+def commit_all(writers: Iterable[Writer]) -> None:
+    """Commit all writers, after all of their blocks are on the disk."""
+    complete = list(writers)
+    for writer in complete:
+        writer.flush()
+    for writer in complete:
+        writer.commit()
 
 
-class ArraySink:
-    """A file that holds all pixels one after another behind a header, as ``.npy`` and uncompressed TIFF do.
+class MemoryWriter(Writer):
+    """Collects an output in ``array``, with the axes and dtype of the layout, for callers who want no file."""
 
-    ``order`` are the layout's axes as they lie in the file, slowest first, ``dtype`` is how numbers are stored there.
-    ``write_header`` writes everything but the pixels and returns the position of the first one.
+    path = Path()
+
+    def __init__(self, layout: Layout) -> None:
+        self.array: Array = np.zeros(layout.shape, layout.dtype)
+
+    def write(self, region: Region, block: Array) -> None:
+        """Put a block into a region of the array."""
+        self.array[region] = block
+
+
+class ArrayWriter(Writer):
+    """A file of one header and all pixels behind it, as in ``.npy`` and uncompressed TIFF.
+
+    ``order`` are the layout's axes in the file, slowest first; ``dtype`` is the type of the stored numbers.
+    ``write_header`` writes everything but the pixels and returns the position of the first pixel.
     """
 
     def __init__(
@@ -97,10 +120,7 @@ class ArraySink:
         write_header: Callable[[IO[bytes]], int],
         notes: tuple[str, ...] = (),
     ) -> None:
-        self.path = path
-        self.layout = layout
-        self.dtype = dtype
-        self.notes = notes
+        self.path, self.layout, self.dtype, self.notes = path, layout, dtype, notes
         self._permutation = tuple(layout.axes.index(letter) for letter in order)
         self._shape = tuple(layout.shape[axis] for axis in self._permutation)
         nbytes = math.prod(layout.shape) * dtype.itemsize
@@ -113,11 +133,11 @@ class ArraySink:
             self._file.abort()
             raise
 
-    def write(self, region: Region, block: NDArray[np.generic]) -> None:
+    def write(self, region: Region, block: Array) -> None:
         """Write a block to a region of the output.
 
         ``block`` has the layout's axes and dtype and the region's shape (else :class:`ValueError`). Raises
-        :class:`OutputError` when the disk does not take it, or the file's dtype cannot hold a value.
+        :class:`OutputError` if the disk refuses it, or the file's dtype cannot hold a value.
         """
         spans = [span.indices(size) for span, size in zip(region, self.layout.shape, strict=True)]
         starts = [start for start, _, _ in spans]
@@ -133,45 +153,26 @@ class ArraySink:
         for number, position in enumerate((positions * self.dtype.itemsize + self._offset).tolist()):
             self._file.write(position, data[number * step : (number + 1) * step])
 
-    def _as_stored(self, block: NDArray[np.generic]) -> NDArray[np.generic]:
+    def _as_stored(self, block: Array) -> Array:
         if not np.can_cast(block.dtype, self.dtype):
             limits = np.iinfo(self.dtype.name)
             low, high = block.min(), block.max()
             if low < limits.min or high > limits.max:
                 raise OutputError(
                     f"The output {self.path} has values from {low} to {high}, but it stores whole numbers of type "
-                    f"{self.dtype}, which end at {limits.min} and {limits.max}. Write this output as .npy, "
+                    f"{self.dtype}, from {limits.min} to {limits.max}. Write this output as .npy, "
                     "which holds every value."
                 )
         return block.astype(self.dtype, copy=False)
 
     def flush(self) -> None:
-        """Wait until all that was written is on the disk."""
+        """Wait until all written blocks are on the disk."""
         self._file.flush()
 
     def commit(self) -> None:
-        """Give the output its final name; raises :class:`ValueError` after :meth:`abort`."""
+        """Give the output its final name. Raises :class:`ValueError` after :meth:`abort`."""
         self._file.commit()
 
     def abort(self) -> None:
-        """Remove what was written; does nothing after :meth:`commit` or a first call."""
+        """Remove an incomplete output; does nothing after :meth:`commit`."""
         self._file.abort()
-
-
-def runs(shape: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> tuple[NDArray[np.int64], int]:
-    """Where a region lies in an array stored in C order: first element of each unbroken run, length of a run.
-
-    >>> runs((4, 10), (1, 2), (2, 3))
-    (array([12, 22]), 3)
-    >>> runs((4, 10), (1, 0), (2, 10))
-    (array([10]), 20)
-    """
-    inner = len(shape)
-    while inner and sizes[inner - 1] == shape[inner - 1]:
-        inner -= 1
-    outer = max(inner - 1, 0)  # a run spans this axis in part and those behind it completely
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    positions = np.array([sum(start * stride for start, stride in zip(starts, strides, strict=True))], dtype=np.int64)
-    for size, stride in zip(sizes[:outer], strides[:outer], strict=True):
-        positions = np.add.outer(positions, np.arange(size, dtype=np.int64) * stride)
-    return positions.ravel(), math.prod(sizes[outer:])

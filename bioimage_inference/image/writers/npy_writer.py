@@ -1,25 +1,30 @@
-"""Writing an output as a ``.npy`` file, in the layout's own order of axes and its own dtype."""
+"""Writer of ``.npy`` files, with the axes and dtype of the layout."""
 
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from bioimage_inference.image.writers.base import ArraySink, Layout
+from .base import ArrayWriter, Layout, Writer
 
 
-class NpySink(ArraySink):
-    """A ``.npy`` file in native byte order; every dtype is kept as it is.
+def open_npy_writer(path: Path, layout: Layout, _: object) -> Writer:
+    """Return the writer of an ``.npy`` file, which has no choice of layouts."""
+    return NpyWriter(path, layout)
 
-    Raises :class:`~bioimage_inference.errors.OutputError` when the place cannot be written or lacks room.
+
+class NpyWriter(ArrayWriter):
+    """A ``.npy`` file in native byte order; every dtype is kept.
+
+    Raises :class:`~bioimage_inference.errors.OutputError` if the place cannot be written or lacks room.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
         dtype = layout.dtype.newbyteorder("=")
 
         def write_header(stream: IO[bytes]) -> int:
-            facts = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": layout.shape}
-            np.lib.format.write_array_header_1_0(stream, facts)
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": layout.shape}
+            np.lib.format.write_array_header_1_0(stream, header)
             return stream.tell()
 
         super().__init__(path, layout, layout.axes, dtype, write_header)

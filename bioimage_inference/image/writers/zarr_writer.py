@@ -1,7 +1,6 @@
-"""Writing an output as an OME-Zarr of format 0.5, chunk by chunk, from one process or from many at once.
+"""Writer of OME-Zarr (format 0.5), chunk by chunk, from one process or from many at once.
 
-One resolution is written (the full one). Any number of processes may write, as long as no two of them write to the
-same chunk (shard, where there are any).
+Only the full resolution is written. Any number of processes may write, but no two of them to the same chunk (or shard).
 """
 
 import contextlib
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...array_types import Array
 from ...errors import OutputError
 from ...files.partial_file import (
     beginning,
@@ -26,29 +25,27 @@ from ...files.partial_file import (
     write_whole,
 )
 from ...files.temporary_names import keep_folder, make_folder, remove_folder
+from ..axes import AXES, LETTERS
 from ..image import PixelSize, Region
-from .base import Layout
+from .base import Layout, Writer
 
-_ORDER = "tbipczyx"
-"""OME-Zarr wants time, then the channel or one other axis, then space."""
-_TYPES = {"t": "time", "c": "channel", **dict.fromkeys("zyx", "space")}
 _UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter", "s": "second"}
 _COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 _ARRAY = "0"
 
 
 def stored_axes(axes: str) -> str:
-    """The axes of a layout in the order in which they are stored."""
-    return "".join(sorted(axes, key=_ORDER.index))
+    """Return the axes of a layout in the order that OME-Zarr requires."""
+    return "".join(sorted(axes, key=LETTERS.index))
 
 
 def create_store(
     folder: Path, layout: Layout, chunks: Mapping[str, int], shards: Mapping[str, int] | None = None
 ) -> None:
-    """Make an OME-Zarr without pixels in ``folder``, replacing one that is there.
+    """Make an OME-Zarr without pixels in ``folder``; it replaces an earlier one.
 
-    ``chunks`` and ``shards`` give pixels per axis letter; an axis that is missing there has chunks of one pixel, shards
-    of one chunk. Raises :class:`OutputError` where the place cannot be written.
+    ``chunks`` and ``shards`` are pixels per axis letter. The default for an axis is a chunk of one pixel, and a shard
+    of one chunk. Raises :class:`OutputError` if the place cannot be written.
     """
     import zarr
 
@@ -99,15 +96,15 @@ def _metadata(name: str, layout: Layout) -> dict[str, Any]:
 
 def _axis(letter: str, size: PixelSize | None) -> dict[str, str]:
     axis = {"name": letter}
-    if letter in _TYPES:
-        axis["type"] = _TYPES[letter]
+    if kind := AXES[letter].zarr_type:
+        axis["type"] = kind
     if size is not None and size.unit in _UNITS:
         axis["unit"] = _UNITS[size.unit]
     return axis
 
 
 def _limits(dtype: "np.dtype[Any]") -> tuple[float, float]:
-    """What a viewer shows as black and white until :func:`set_range` knows better."""
+    """Return the values that a viewer shows as black and white, until :func:`set_range` replaces them."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return int(limits.min), int(limits.max)
@@ -115,7 +112,7 @@ def _limits(dtype: "np.dtype[Any]") -> tuple[float, float]:
 
 
 def set_range(folder: Path, low: float, high: float) -> None:
-    """Tell viewers the smallest and the largest value, once they are known."""
+    """Write the smallest and the largest value, once they are known, as black and white of viewers."""
     file = folder / "zarr.json"
     with _explained(folder):
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -124,14 +121,13 @@ def set_range(folder: Path, low: float, high: float) -> None:
         write_whole(file, json.dumps(content, indent=2).encode(), noted=False)
 
 
-class StoreWriter:
+class ZarrWriter(Writer):
     """Writes blocks into a store made by :func:`create_store`; ``axes`` are those of the blocks.
 
-    ``low`` and ``high`` are the smallest and the largest finite value so far, ``None`` before there is one. Raises
-    :class:`OutputError` where the store is not there or cannot be written.
+    :class:`PartialZarr` names or removes the store, which several writers share. ``low`` and ``high`` are the smallest
+    and the largest finite value so far, ``None`` before the first one. Raises :class:`OutputError` if the store is
+    missing or cannot be written.
     """
-
-    notes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, axes: str) -> None:
         import zarr
@@ -140,14 +136,14 @@ class StoreWriter:
         self._order = tuple(axes.index(letter) for letter in stored_axes(axes))
         self.low: float | None = None
         self.high: float | None = None
-        # every chunk is stored, so that one that is all zero is told from one that is missing
+        # Chunks of zeros are stored too, so that a missing chunk is recognised.
         with _explained(folder), zarr.config.set({"array.write_empty_chunks": True}):
-            (folder / _ARRAY).stat()  # older zarr makes the folders of a store that is not there
+            (folder / _ARRAY).stat()  # older zarr makes the folders of a missing store
             self._array = zarr.open_array(folder / _ARRAY, mode="r+")
 
-    def write(self, region: Region, block: NDArray[np.generic]) -> None:
+    def write(self, region: Region, block: Array) -> None:
         """Write a block to a region: one slice of step 1 per axis. Each chunk must have one writer only."""
-        # removed while we computed, so that zarr would make the folder anew; or replaced by a link to another one
+        # Somebody may have removed the store during the run: zarr would make it anew. Or a link may have replaced it.
         if self.path.is_symlink() or not (self.path / "zarr.json").exists():
             raise OutputError(f"The output {self.path} has been removed while it was being written. Predict again.")
         with _explained(self.path):
@@ -158,21 +154,12 @@ class StoreWriter:
             self.low = low if self.low is None else min(self.low, low)
             self.high = high if self.high is None else max(self.high, high)
 
-    def flush(self) -> None:
-        """Every chunk is a file that is complete when :meth:`write` returns."""
 
-    def commit(self) -> None:
-        """The store is named by its :class:`PartialStore`."""
-
-    def abort(self) -> None:
-        """The store is removed by its :class:`PartialStore`."""
-
-
-class PartialStore:
+class PartialZarr:
     """A folder ``.{final name}.{mark}.partial`` that becomes ``path`` by :meth:`commit`.
 
-    What killed runs left behind of the same store is removed, see :mod:`bioimage_inference.files.temporary_names`.
-    Raises :class:`OutputError` where the place cannot be written, or ``path`` is something other than an OME-Zarr.
+    Remains of killed runs of the same store are removed, see :mod:`bioimage_inference.files.temporary_names`.
+    Raises :class:`OutputError` if the place cannot be written, or ``path`` is something other than an OME-Zarr.
     """
 
     def __init__(self, path: Path) -> None:
@@ -188,7 +175,7 @@ class PartialStore:
         self._unfinished = True
 
     def commit(self) -> None:
-        """Give the store its final name, replacing an OME-Zarr that had it, or a link to one."""
+        """Give the store its final name; it replaces an OME-Zarr of this name, or a link to one."""
         old = partial_path(self._final).with_suffix(".old")
         with _explained(self.path):
             if os.path.lexists(self._final):
@@ -203,12 +190,12 @@ class PartialStore:
                 shutil.rmtree(old)
 
     def abort(self) -> None:
-        """Remove what was written; does nothing after :meth:`commit` or a first call."""
+        """Remove the incomplete store; does nothing after :meth:`commit` or a first call."""
         if not self._unfinished:
             return
         self._close()
         with _explained(self.path):
-            (self.folder / "zarr.json").unlink(missing_ok=True)  # tells writers that are still at work
+            (self.folder / "zarr.json").unlink(missing_ok=True)  # running writers stop when it is gone
             remove_folder(self.folder)
 
     def _close(self) -> None:
@@ -217,7 +204,7 @@ class PartialStore:
 
 
 def stored_bytes(folder: Path) -> int:
-    """Bytes of all files of a store."""
+    """Return the bytes of all files of a store."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

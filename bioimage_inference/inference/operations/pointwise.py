@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 
 from ...array_types import Array
+from ...image.axes import AXES
 from ..statistics import Measure, Quantile
-from .processing_operation import AXIS_NAMES, Context, Kwargs, ProcessingOperation, numbers_in_words
+from .processing_operation import Context, Kwargs, ProcessingOperation, numbers_in_words
 
 
 def _scale_linear(array: Array, context: Context) -> Array:
@@ -78,7 +79,7 @@ def _softmax(array: Array, context: Context) -> Array:
 
 def _softmax_in_words(kwargs: Kwargs) -> str:
     letter = str(kwargs.get("axis", "c"))
-    return f"softmax (each {AXIS_NAMES.get(letter, letter)}'s share, between 0 and 1)"
+    return f"softmax (each {AXES[letter].entry}'s share, between 0 and 1)"
 
 
 OPERATIONS = (

@@ -17,8 +17,6 @@ Kwargs = Mapping[str, Any]
 EPS = 1e-6
 """Default of the argument ``eps``, which keeps divisors above 0 (formats 0.4 and 0.5)."""
 
-AXIS_NAMES = {"c": "channel", "z": "plane", "t": "time point", "y": "row", "x": "column", "i": "object"}
-
 
 @dataclass(frozen=True)
 class Context:

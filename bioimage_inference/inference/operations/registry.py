@@ -5,11 +5,12 @@ from dataclasses import replace
 from importlib.util import find_spec
 
 from ...errors import ModelError
+from ...image.axes import AXES
 from ...model.spec import FixedSize, ModelSpec, Operation, TensorSpec
 from ...model.trust import TrustPolicy
 from ..statistics import Measure
 from . import dtype_conversion, normalisation, pointwise, whole_sample
-from .processing_operation import AXIS_NAMES, ProcessingOperation
+from .processing_operation import ProcessingOperation
 
 _FAMILIES = (pointwise, normalisation, dtype_conversion, whole_sample)
 
@@ -76,7 +77,7 @@ def _statistics_in_words(step: Operation, tensor: TensorSpec) -> str:
     if axes is None or "b" in axes:
         return ", of all samples together"
     apart = [
-        AXIS_NAMES[axis.letter]
+        AXES[axis.letter].entry
         for axis in tensor.axes
         if axis.letter not in axes and axis.letter != "b" and axis.size != FixedSize(1)
     ]

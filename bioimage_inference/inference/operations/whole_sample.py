@@ -12,11 +12,10 @@ from pathlib import Path
 
 from ...array_types import Array
 from ...errors import ModelError
+from ...image.axes import axis_id
 from ...model.spec import Operation
 from ...model.trust import TrustPolicy
 from .processing_operation import Context, ProcessingOperation
-
-_AXIS_IDS = {"b": "batch", "i": "index", "t": "time", "c": "channel"}
 
 
 @contextmanager
@@ -55,7 +54,7 @@ def _by_reference(name: str, array: Array, context: Context) -> Array:
     from bioimageio.spec.model import v0_5
     from pydantic import TypeAdapter
 
-    dims = [AxisId(_AXIS_IDS.get(letter, letter)) for letter in context.letters]
+    dims = [AxisId(axis_id(letter)) for letter in context.letters]
     member = MemberId("output")
     with _failures_of_model(name):
         step: v0_5.PostprocessingDescr = TypeAdapter(v0_5.PostprocessingDescr).validate_python(

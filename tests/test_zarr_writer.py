@@ -16,8 +16,8 @@ from bioimage_inference.image.image import Image, PixelSize
 from bioimage_inference.image.readers.reading import open_image
 from bioimage_inference.image.writers.base import Layout
 from bioimage_inference.image.writers.zarr_writer import (
-    PartialStore,
-    StoreWriter,
+    PartialZarr,
+    ZarrWriter,
     create_store,
     set_range,
     stored_bytes,
@@ -38,7 +38,7 @@ def pixels(layout: Layout) -> Array:
 def written(folder: Path, layout: Layout, chunks: dict[str, int], shards: dict[str, int] | None = None) -> Array:
     """An OME-Zarr that is written in two halves along the last axis."""
     create_store(folder, layout, chunks, shards)
-    writer, array = StoreWriter(folder, layout.axes), pixels(layout)
+    writer, array = ZarrWriter(folder, layout.axes), pixels(layout)
     middle = chunks["x"] * (shards is None) or (shards or {})["x"]
     for last in (slice(0, middle), slice(middle, layout.shape[-1])):
         region = (*(slice(0, size) for size in layout.shape[:-1]), last)
@@ -105,7 +105,7 @@ def test_another_validator_agrees(tmp_path: Path, axes: str) -> None:
 def test_pixels_that_are_all_zero_are_stored_too(tmp_path: Path) -> None:
     layout = facts("yx", (8, 8))
     create_store(tmp_path / "zero.ome.zarr", layout, {"y": 4, "x": 4})
-    StoreWriter(tmp_path / "zero.ome.zarr", "yx").write((slice(0, 8), slice(0, 8)), np.zeros((8, 8), "float32"))
+    ZarrWriter(tmp_path / "zero.ome.zarr", "yx").write((slice(0, 8), slice(0, 8)), np.zeros((8, 8), "float32"))
     assert not read(tmp_path / "zero.ome.zarr")[1].any()
 
 
@@ -119,7 +119,7 @@ def test_viewers_are_told_the_range_of_values(tmp_path: Path) -> None:
 
 def test_numbers_that_are_none_are_not_the_range(tmp_path: Path) -> None:
     create_store(tmp_path / "a", facts("yx", (1, 4)), {"y": 1, "x": 4})
-    writer = StoreWriter(tmp_path / "a", "yx")
+    writer = ZarrWriter(tmp_path / "a", "yx")
     writer.write((slice(0, 1), slice(0, 4)), np.array([[np.nan, 2.0, np.inf, 1.0]], "float32"))
     assert (writer.low, writer.high) == (1.0, 2.0)
 
@@ -127,7 +127,7 @@ def test_numbers_that_are_none_are_not_the_range(tmp_path: Path) -> None:
 def test_a_store_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
     final = tmp_path / "out.ome.zarr"
     for number in range(2):  # the second replaces the first
-        store = PartialStore(final)
+        store = PartialZarr(final)
         written(store.folder, facts("yx", (8, 8 + number)), {"y": 4, "x": 4})
         assert final.exists() == bool(number)
         store.commit()
@@ -137,14 +137,14 @@ def test_a_store_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_an_aborted_store_leaves_nothing_and_takes_no_more_blocks(tmp_path: Path) -> None:
-    store = PartialStore(tmp_path / "out.ome.zarr")
+    store = PartialZarr(tmp_path / "out.ome.zarr")
     create_store(store.folder, facts("yx", (8, 8)), {"y": 4, "x": 4})
-    writer = StoreWriter(store.folder, "yx")
+    writer = ZarrWriter(store.folder, "yx")
     store.abort()
     with pytest.raises(OutputError, match="has been removed"):
         writer.write((slice(0, 8), slice(0, 8)), np.ones((8, 8), "float32"))
     with pytest.raises(OutputError):
-        StoreWriter(store.folder, "yx")
+        ZarrWriter(store.folder, "yx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,9 +159,9 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path, kind: str) ->
     elif kind == "no folder to be in":
         path = tmp_path / "missing" / "out.ome.zarr"
     else:
-        PartialStore(path)
+        PartialZarr(path)
     with pytest.raises(OutputError) as raised:
-        PartialStore(path)
+        PartialZarr(path)
     assert str(path) in str(raised.value)
     assert kind != "a folder of the user" or (path / "thesis.txt").exists()
 
@@ -169,8 +169,8 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path, kind: str) ->
 PARTIAL_STORE = """
 from pathlib import Path
 import sys
-from bioimage_inference.image.writers.zarr_writer import PartialStore
-store = PartialStore(Path(sys.argv[1]))
+from bioimage_inference.image.writers.zarr_writer import PartialZarr
+store = PartialZarr(Path(sys.argv[1]))
 (store.folder / "0").mkdir()
 print(store.folder.name, flush=True)
 input()
@@ -190,7 +190,7 @@ def test_what_a_killed_run_left_behind_is_removed_and_what_another_writes_is_not
         killed.kill()
         killed.wait()
         assert (tmp_path / left / "0").is_dir()
-        store = PartialStore(path)
+        store = PartialZarr(path)
         assert {one.name for one in tmp_path.iterdir()} == {used, store.folder.name}
         store.abort()
         other.communicate("")

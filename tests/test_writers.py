@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,25 +28,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bioimage_inference.api import Target
 from bioimage_inference.errors import OutputError
 from bioimage_inference.files import partial_file
 from bioimage_inference.files.partial_file import PartialFile, partial_pattern, remove_unfinished
-from bioimage_inference.image.image import PixelSize
-from bioimage_inference.image.writers.base import LETTERS, Layout, Sink, commit_all, runs
-from bioimage_inference.image.writers.npy_writer import NpySink
-from bioimage_inference.image.writers.tiff_writer import How, TiffSink, arrange, needs_bigtiff
+from bioimage_inference.image.axes import OUTPUT_LETTERS
+from bioimage_inference.image.image import PixelSize, runs
+from bioimage_inference.image.writers.base import Layout, Writer, commit_all
+from bioimage_inference.image.writers.npy_writer import NpyWriter
+from bioimage_inference.image.writers.output_formats import FILE_FORMATS, FORMATS
+from bioimage_inference.image.writers.tiff_writer import TiffLayout, TiffWriter, arrange, needs_bigtiff
 from bioimage_inference.text import byte_size
 from tests.machine import small_disk, wait_until
 
 
 @contextmanager
-def writing(sinks: Iterable[Sink]) -> Iterator[list[Sink]]:
+def writing(writers: Iterable[Writer]) -> Iterator[list[Writer]]:
     """The outputs of a run: all are committed when the block ends, all removed when anything ends it early."""
     with ExitStack() as stack:
-        opened: list[Sink] = []
-        for sink in sinks:
-            stack.callback(sink.abort)  # does nothing after a commit
-            opened.append(sink)
+        opened: list[Writer] = []
+        for writer in writers:
+            stack.callback(writer.abort)  # does nothing after a commit
+            opened.append(writer)
         yield opened
         commit_all(opened)
 
@@ -83,12 +87,12 @@ def counting(facts: Layout) -> NDArray[np.generic]:
     return (np.arange(np.prod(facts.shape, dtype=int)) % 101).reshape(facts.shape).astype(facts.dtype)
 
 
-def write_tiff(path: Path, facts: Layout, how: How) -> tuple[NDArray[np.generic], TiffSink]:
+def write_tiff(path: Path, facts: Layout, how: TiffLayout) -> tuple[NDArray[np.generic], TiffWriter]:
     array = counting(facts)
-    with writing([TiffSink(path, facts, how)]) as (sink,):
-        sink.write(tuple(slice(0, size) for size in facts.shape), array)
-    assert isinstance(sink, TiffSink)
-    return array, sink
+    with writing([TiffWriter(path, facts, how)]) as (writer,):
+        writer.write(tuple(slice(0, size) for size in facts.shape), array)
+    assert isinstance(writer, TiffWriter)
+    return array, writer
 
 
 def opened(path: Path) -> Any:
@@ -106,7 +110,7 @@ def pixels_per(page: Any, unit: str) -> tuple[float, float]:
 
 
 def test_pages_have_axes_qyx_names_and_pixels_per_cm(tmp_path: Path) -> None:
-    array, sink = write_tiff(tmp_path / "p.tif", layout("bcyx", (1, 2, 30, 40), names=NAMES), "pages")
+    array, writer = write_tiff(tmp_path / "p.tif", layout("bcyx", (1, 2, 30, 40), names=NAMES), "pages")
     with opened(tmp_path / "p.tif") as tiff:
         (series,) = tiff.series
         assert (series.axes, series.shape, series.dtype) == ("QYX", (2, 30, 40), np.float32)
@@ -118,7 +122,7 @@ def test_pages_have_axes_qyx_names_and_pixels_per_cm(tmp_path: Path) -> None:
         np.testing.assert_array_equal(series.asarray(), array[0])
     assert (description["original_axes"], description["original_shape"]) == ("bcyx", [1, 2, 30, 40])
     assert tuple(description["channel_names"]) == NAMES
-    assert sink.notes == ()
+    assert writer.notes == ()
 
 
 def test_pages_of_stacks_have_axes_qzyx_and_a_spacing_in_the_unit_of_the_resolution(tmp_path: Path) -> None:
@@ -143,8 +147,8 @@ def test_pages_keep_their_axes_at_any_size(tmp_path: Path, shape: tuple[int, ...
 
 
 def test_labelled_is_an_imagej_hyperstack_with_names_and_pixel_size(tmp_path: Path) -> None:
-    array, sink = write_tiff(tmp_path / "l.tif", layout("bctzyx", (1, 2, 3, 4, 30, 40), names=NAMES), "labelled")
-    assert sink.notes == ()
+    array, writer = write_tiff(tmp_path / "l.tif", layout("bctzyx", (1, 2, 3, 4, 30, 40), names=NAMES), "labelled")
+    assert writer.notes == ()
     with opened(tmp_path / "l.tif") as tiff:
         (series,) = tiff.series
         assert (series.kind, series.axes, series.shape) == ("imagej", "TZCYX", (3, 4, 2, 30, 40))
@@ -204,8 +208,8 @@ def test_resolution_tags_of_an_ome_stack_are_in_the_unit_of_its_spacing(tmp_path
 
 
 def test_positions_and_times_follow_each_other_along_t(tmp_path: Path) -> None:
-    array, sink = write_tiff(tmp_path / "l.tif", layout("ptcyx", (2, 3, 2, 30, 40)), "labelled")
-    assert sink.notes == ("l.tif has the axes position, time one after the other along T, the last one fastest.",)
+    array, writer = write_tiff(tmp_path / "l.tif", layout("ptcyx", (2, 3, 2, 30, 40)), "labelled")
+    assert writer.notes == ("l.tif has the axes position, time one after the other along T, the last one fastest.",)
     with opened(tmp_path / "l.tif") as tiff:
         assert (tiff.series[0].axes, tiff.series[0].shape) == ("TCYX", (6, 2, 30, 40))
         assert "finterval" not in tiff.imagej_metadata
@@ -214,7 +218,7 @@ def test_positions_and_times_follow_each_other_along_t(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["pages", "labelled"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int16"])
-def test_three_channels_are_never_rgb(tmp_path: Path, how: How, dtype: str) -> None:
+def test_three_channels_are_never_rgb(tmp_path: Path, how: TiffLayout, dtype: str) -> None:
     array, _ = write_tiff(tmp_path / "o.tif", layout("cyx", (3, 30, 40), dtype), how)
     with opened(tmp_path / "o.tif") as tiff:
         assert [page.photometric.name for page in tiff.pages] == ["MINISBLACK"] * 3
@@ -233,7 +237,7 @@ def test_three_channels_are_never_rgb(tmp_path: Path, how: How, dtype: str) -> N
     ],
     ids=["none", "pixels", "only x", "not a number", "beyond a rational"],
 )
-def test_no_resolution_is_invented(tmp_path: Path, how: How, sizes: dict[str, PixelSize]) -> None:
+def test_no_resolution_is_invented(tmp_path: Path, how: TiffLayout, sizes: dict[str, PixelSize]) -> None:
     write_tiff(tmp_path / "o.tif", Layout("zyx", (2, 30, 40), np.dtype("float32"), sizes), how)
     with opened(tmp_path / "o.tif") as tiff:
         assert pixels_per(tiff.pages[0], "NONE") == (1.0, 1.0)
@@ -252,7 +256,7 @@ def test_no_resolution_is_invented(tmp_path: Path, how: How, sizes: dict[str, Pi
     ],
 )
 def test_an_output_without_y_and_x_is_one_page_with_a_row_per_batch(
-    tmp_path: Path, how: How, axes: str, shape: tuple[int, ...], page: tuple[int, int]
+    tmp_path: Path, how: TiffLayout, axes: str, shape: tuple[int, ...], page: tuple[int, int]
 ) -> None:
     array, _ = write_tiff(tmp_path / "o.tif", layout(axes, shape, names=("a",) * shape[-1] if "c" in axes else ()), how)
     with opened(tmp_path / "o.tif") as tiff:
@@ -262,7 +266,7 @@ def test_an_output_without_y_and_x_is_one_page_with_a_row_per_batch(
 
 
 @pytest.mark.parametrize("how", ["pages", "labelled"])
-def test_scikit_image_and_imageio_read_the_same_array(tmp_path: Path, how: How) -> None:
+def test_scikit_image_and_imageio_read_the_same_array(tmp_path: Path, how: TiffLayout) -> None:
     array, _ = write_tiff(tmp_path / "o.tif", layout("cyx", (2, 30, 40)), how)
     np.testing.assert_array_equal(skimage.io.imread(tmp_path / "o.tif"), array)
     np.testing.assert_array_equal(imageio.v3.imread(tmp_path / "o.tif"), array)
@@ -273,13 +277,13 @@ def test_scikit_image_and_imageio_read_the_same_array(tmp_path: Path, how: How) 
 
 @pytest.mark.parametrize("how", ["pages", "labelled"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_numbers_keep_their_value_and_a_changed_type_is_told(tmp_path: Path, how: How, dtype: str) -> None:
-    array, sink = write_tiff(tmp_path / "o.tif", layout("cyx", (2, 30, 40), dtype), how)
+def test_numbers_keep_their_value_and_a_changed_type_is_told(tmp_path: Path, how: TiffLayout, dtype: str) -> None:
+    array, writer = write_tiff(tmp_path / "o.tif", layout("cyx", (2, 30, 40), dtype), how)
     stored = {"bool": "uint8", "float16": "float32", "int64": "int32", "uint64": "uint32"}.get(dtype, dtype)
     found = tifffile.imread(tmp_path / "o.tif")
     assert found.dtype == stored
     np.testing.assert_array_equal(found, array)
-    assert len(sink.notes) == (stored != dtype)
+    assert len(writer.notes) == (stored != dtype)
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("int64", 2**31), ("int64", -(2**31) - 1), ("uint64", 2**32)])
@@ -287,7 +291,7 @@ def test_a_number_too_large_for_tiff_is_refused_rather_than_wrapped(tmp_path: Pa
     facts = layout("yx", (2, 2), dtype)
     with (
         pytest.raises(OutputError, match=rf"{value}.*\.npy"),
-        writing([TiffSink(tmp_path / "o.tif", facts, "pages")]) as (s,),
+        writing([TiffWriter(tmp_path / "o.tif", facts, "pages")]) as (s,),
     ):
         s.write((slice(0, 2), slice(1, 2)), np.full((2, 1), value, facts.dtype))
     assert not list(tmp_path.iterdir())
@@ -295,14 +299,14 @@ def test_a_number_too_large_for_tiff_is_refused_rather_than_wrapped(tmp_path: Pa
 
 def test_complex_numbers_are_refused_in_tiff(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"complex64.*\.npy"):
-        TiffSink(tmp_path / "o.tif", layout("yx", (2, 2), "complex64"), "pages")
+        TiffWriter(tmp_path / "o.tif", layout("yx", (2, 2), "complex64"), "pages")
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, ">f4", "complex64"])
 def test_npy_keeps_axes_order_and_type(tmp_path: Path, dtype: str) -> None:
     facts = layout("bxcy", (1, 5, 2, 3), dtype)
-    with writing([NpySink(tmp_path / "o.npy", facts)]) as (sink,):
-        sink.write((slice(None),) * 4, counting(facts))
+    with writing([NpyWriter(tmp_path / "o.npy", facts)]) as (writer,):
+        writer.write((slice(None),) * 4, counting(facts))
     found = np.load(tmp_path / "o.npy", mmap_mode="r")
     assert (found.shape, found.dtype) == (facts.shape, facts.dtype.newbyteorder("="))
     np.testing.assert_array_equal(found, counting(facts))
@@ -310,7 +314,7 @@ def test_npy_keeps_axes_order_and_type(tmp_path: Path, dtype: str) -> None:
 
 @st.composite
 def layouts(draw: st.DrawFn) -> Layout:
-    axes = "".join(draw(st.permutations(LETTERS))[: draw(st.integers(0, 6))])
+    axes = "".join(draw(st.permutations(OUTPUT_LETTERS))[: draw(st.integers(0, 6))])
     shape = tuple(draw(st.lists(st.integers(1, 5), min_size=len(axes), max_size=len(axes))))
     return layout(axes, shape, draw(st.sampled_from(DTYPES)))
 
@@ -333,17 +337,19 @@ def test_regions_in_any_order_add_up_to_the_array(data: st.DataObject, kind: str
     array = counting(facts)
     with TemporaryDirectory() as folder:
         path = Path(folder, "o")
-        sink = (
-            NpySink(path, facts) if kind == "npy" else TiffSink(path, facts, "pages" if kind == "pages" else "labelled")
+        writer = (
+            NpyWriter(path, facts)
+            if kind == "npy"
+            else TiffWriter(path, facts, "pages" if kind == "pages" else "labelled")
         )
-        with writing([sink]):
+        with writing([writer]):
             for region in data.draw(tilings(facts)):
-                sink.write(region, array[region])
+                writer.write(region, array[region])
         if kind == "npy":
             np.testing.assert_array_equal(np.load(path), array)
         else:
-            assert isinstance(sink, TiffSink)
-            order = sink.arrangement.order
+            assert isinstance(writer, TiffWriter)
+            order = writer.arrangement.order
             found = tifffile.imread(path).reshape([facts.size(letter) for letter in order])
             np.testing.assert_array_equal(found, array.transpose([facts.axes.index(letter) for letter in order]))
 
@@ -351,14 +357,14 @@ def test_regions_in_any_order_add_up_to_the_array(data: st.DataObject, kind: str
 def test_threads_may_write_at_once(tmp_path: Path) -> None:
     facts = layout("cyx", (2, 300, 200))
     array = counting(facts)
-    with writing([NpySink(tmp_path / "o.npy", facts)]) as (sink,), ThreadPoolExecutor(4) as pool:
+    with writing([NpyWriter(tmp_path / "o.npy", facts)]) as (writer,), ThreadPoolExecutor(4) as pool:
         regions = [
             np.s_[c : c + 1, y : y + 20, x : x + 20]
             for c in range(2)
             for y in range(0, 300, 20)
             for x in range(0, 200, 20)
         ]
-        list(pool.map(lambda region: sink.write(region, array[region]), regions))
+        list(pool.map(lambda region: writer.write(region, array[region]), regions))
     np.testing.assert_array_equal(np.load(tmp_path / "o.npy"), array)
 
 
@@ -368,7 +374,7 @@ def test_threads_may_write_at_once(tmp_path: Path) -> None:
 def test_a_block_that_does_not_fit_its_region_is_refused(tmp_path: Path, block: NDArray[np.generic]) -> None:
     with (
         pytest.raises(ValueError, match="for the region"),
-        writing([NpySink(tmp_path / "o.npy", layout("yx", (4, 4)))]) as (s,),
+        writing([NpyWriter(tmp_path / "o.npy", layout("yx", (4, 4)))]) as (s,),
     ):
         s.write(np.s_[0:2, 1:3], block)
 
@@ -414,19 +420,19 @@ def test_a_region_is_written_in_as_few_pieces_as_possible() -> None:
     ],
 )
 def test_over_four_gib_with_all_page_headers_it_is_a_bigtiff_and_no_hyperstack(
-    axes: str, shape: tuple[int, ...], dtype: str, how: How, dialect: str, big: bool
+    axes: str, shape: tuple[int, ...], dtype: str, how: TiffLayout, dialect: str, big: bool
 ) -> None:
     arrangement = arrange(Path("o.tif"), layout(axes, shape, dtype), how)
     assert (arrangement.dialect, needs_bigtiff(arrangement)) == (dialect, big)
 
 
 @pytest.mark.parametrize("how", ["pages", "labelled"])
-def test_five_gib_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: How) -> None:
+def test_five_gib_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: TiffLayout) -> None:
     monkeypatch.delattr(os, "posix_fallocate")  # leave a hole instead of five GiB of room
     facts = layout("cyx", (5, 16384, 65536), "uint8")
     corner = np.arange(1, 7, dtype="uint8").reshape(1, 2, 3)
-    with writing([TiffSink(tmp_path / "o.tif", facts, how)]) as (sink,):
-        sink.write(np.s_[4:5, 16382:16384, 65533:65536], corner)
+    with writing([TiffWriter(tmp_path / "o.tif", facts, how)]) as (writer,):
+        writer.write(np.s_[4:5, 16382:16384, 65533:65536], corner)
     with opened(tmp_path / "o.tif") as tiff:
         assert tiff.is_bigtiff
         assert tiff.series[0].shape == facts.shape
@@ -439,15 +445,15 @@ def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
         import sys, numpy as np
         from pathlib import Path
         from bioimage_inference.image.writers.base import Layout, commit_all
-        from bioimage_inference.image.writers.tiff_writer import TiffSink
+        from bioimage_inference.image.writers.tiff_writer import TiffWriter
         from bioimage_inference.machine.memory import peak_memory
         block = np.ones((1, 512, 512), "float32")
-        sink = TiffSink(Path(sys.argv[1]), Layout("cyx", (1, 8192, 8192), block.dtype), "pages")
+        writer = TiffWriter(Path(sys.argv[1]), Layout("cyx", (1, 8192, 8192), block.dtype), "pages")
         before = peak_memory()
         for y in range(0, 8192, 512):
             for x in range(0, 8192, 512):
-                sink.write((slice(0, 1), slice(y, y + 512), slice(x, x + 512)), block)
-        commit_all([sink])
+                writer.write((slice(0, 1), slice(y, y + 512), slice(x, x + 512)), block)
+        commit_all([writer])
         print(peak_memory() - before)
     """
     run = subprocess.run(
@@ -473,8 +479,8 @@ def test_the_same_output_gives_the_same_bytes(tmp_path: Path) -> None:
 # Whole or absent.
 
 
-def npy(path: Path) -> NpySink:
-    return NpySink(path, layout("yx", (4, 4)))
+def npy(path: Path) -> NpyWriter:
+    return NpyWriter(path, layout("yx", (4, 4)))
 
 
 WHOLE = (slice(0, 4), slice(0, 4))
@@ -484,16 +490,16 @@ ONES = np.ones((4, 4), "float32")
 def test_an_output_has_its_name_only_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "o.npy"
     path.write_text("of an earlier run")
-    sink = npy(path)
-    sink.write(WHOLE, ONES)
+    writer = npy(path)
+    writer.write(WHOLE, ONES)
     assert path.read_text() == "of an earlier run"
     partial, final = sorted(tmp_path.iterdir())
     assert partial_pattern(path).fullmatch(partial.name)
     assert final == path
-    commit_all([sink])
+    commit_all([writer])
     np.testing.assert_array_equal(np.load(path), ONES)
     assert list(tmp_path.iterdir()) == [path]
-    sink.abort()
+    writer.abort()
     assert path.exists()
 
 
@@ -504,21 +510,21 @@ def test_outputs_are_as_readable_as_other_new_files(tmp_path: Path) -> None:
 
 
 def test_abort_leaves_nothing(tmp_path: Path) -> None:
-    sink = npy(tmp_path / "o.npy")
-    sink.write(WHOLE, ONES)
-    sink.abort()
-    sink.abort()
+    writer = npy(tmp_path / "o.npy")
+    writer.write(WHOLE, ONES)
+    writer.abort()
+    writer.abort()
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="no longer"):
-        sink.commit()
+        writer.commit()
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_run_that_fails_leaves_no_output(tmp_path: Path, failure: type[BaseException]) -> None:
     def run() -> None:
-        with writing([npy(tmp_path / "a.npy"), npy(tmp_path / "b.npy")]) as sinks:
-            for sink in sinks:
-                sink.write(WHOLE, ONES)
+        with writing([npy(tmp_path / "a.npy"), npy(tmp_path / "b.npy")]) as writers:
+            for writer in writers:
+                writer.write(WHOLE, ONES)
             raise failure
 
     with pytest.raises(failure):
@@ -527,7 +533,7 @@ def test_a_run_that_fails_leaves_no_output(tmp_path: Path, failure: type[BaseExc
 
 
 def test_an_output_that_cannot_be_opened_takes_the_others_with_it(tmp_path: Path) -> None:
-    def outputs() -> Iterator[Sink]:
+    def outputs() -> Iterator[Writer]:
         yield npy(tmp_path / "a.npy")
         yield npy(tmp_path / "missing" / "b.npy")
 
@@ -544,8 +550,8 @@ def test_no_output_is_renamed_before_all_are_on_the_disk(tmp_path: Path, monkeyp
             raise answer
 
     monkeypatch.setattr(os, "fsync", second_fails)
-    sinks = [npy(tmp_path / "a.npy"), npy(tmp_path / "b.npy")]
-    with pytest.raises(OutputError, match=rf"b\.npy.*{os.strerror(errno.EIO)}"), writing(sinks):
+    writers = [npy(tmp_path / "a.npy"), npy(tmp_path / "b.npy")]
+    with pytest.raises(OutputError, match=rf"b\.npy.*{os.strerror(errno.EIO)}"), writing(writers):
         pass
     assert not answers
     assert not list(tmp_path.iterdir())
@@ -628,7 +634,7 @@ def file_limit() -> Iterator[None]:
 def test_an_output_too_large_for_the_disk_is_told_before_anything_is_computed(tmp_path: Path, kind: str) -> None:
     facts = layout("cyx", (2, 600, 600))
     with pytest.raises(OutputError, match=r"o\.out of 2\.7 MiB is too large for the folder"):
-        NpySink(tmp_path / "o.out", facts) if kind == "npy" else TiffSink(tmp_path / "o.out", facts, kind)  # type: ignore[arg-type]
+        NpyWriter(tmp_path / "o.out", facts) if kind == "npy" else TiffWriter(tmp_path / "o.out", facts, kind)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
@@ -645,7 +651,7 @@ def test_a_full_disk_is_told_before_anything_is_computed(disk: Path, kind: str) 
     with pytest.raises(
         OutputError, match=r"no room for the output .*o\.out of 2\.7 MiB: 1\.0 MiB are free in the folder"
     ):
-        NpySink(disk / "o.out", facts) if kind == "npy" else TiffSink(disk / "o.out", facts, kind)  # type: ignore[arg-type]
+        NpyWriter(disk / "o.out", facts) if kind == "npy" else TiffWriter(disk / "o.out", facts, kind)  # type: ignore[arg-type]
     assert not list(disk.iterdir())
 
 
@@ -676,16 +682,16 @@ def test_where_room_cannot_be_reserved_a_full_disk_is_told_while_writing(
 
     monkeypatch.setattr(os, "posix_fallocate", unable)
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OutputError, match="no room"), writing([npy(tmp_path / "o.npy")]) as (sink,):
-        sink.write(WHOLE, ONES)
+    with pytest.raises(OutputError, match="no room"), writing([npy(tmp_path / "o.npy")]) as (writer,):
+        writer.write(WHOLE, ONES)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_the_system_writes_in_pieces_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda descriptor, data, position: whole(descriptor, data[:7], position))
-    with writing([npy(tmp_path / "o.npy")]) as (sink,):
-        sink.write(WHOLE, ONES)
+    with writing([npy(tmp_path / "o.npy")]) as (writer,):
+        writer.write(WHOLE, ONES)
     np.testing.assert_array_equal(np.load(tmp_path / "o.npy"), ONES)
 
 
@@ -702,8 +708,8 @@ WRITER = """
     import sys, numpy as np
     from pathlib import Path
     from bioimage_inference.image.writers.base import Layout
-    from bioimage_inference.image.writers.npy_writer import NpySink
-    sink = NpySink(Path(sys.argv[1]), Layout("yx", (4, 4), np.dtype("float32")))
+    from bioimage_inference.image.writers.npy_writer import NpyWriter
+    writer = NpyWriter(Path(sys.argv[1]), Layout("yx", (4, 4), np.dtype("float32")))
     print("open", flush=True)
     sys.stdin.read()
 """
@@ -756,7 +762,7 @@ def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_importing_the_sinks_does_not_import_tifffile() -> None:
+def test_importing_the_writers_does_not_import_tifffile() -> None:
     script = "import sys, bioimage_inference.image.writers.tiff_writer; print('tifffile' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
@@ -773,3 +779,24 @@ def test_what_an_interruption_left_is_removed_at_the_end(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):  # by a thread that still runs
         PartialFile(tmp_path / "d.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_the_keys_of_formats_name_the_files_of_a_target_and_suffixes_differ(tmp_path: Path) -> None:
+    assert [field.name for field in fields(Target)] == list(FILE_FORMATS)
+    assert len({form.suffix for form in FORMATS.values()}) == len(FORMATS)
+    everything = Target(**{key: tmp_path / f"o{form.suffix}" for key, form in FILE_FORMATS.items()})
+    assert list(everything.files) == list(FILE_FORMATS)
+    assert Target().files == {}
+
+
+@pytest.mark.parametrize("key", FILE_FORMATS)
+@pytest.mark.parametrize("length", [0, 3])
+def test_a_format_holds_outputs_without_entries_or_says_so(tmp_path: Path, key: str, length: int) -> None:
+    path, form = tmp_path / "o", FILE_FORMATS[key]
+    path.write_bytes(b"of an earlier run")
+    facts = layout("bcyx", (1, length, 4, 4))
+    with writing([form.open(path, facts, "labelled")]) as (writer,):
+        writer.write(tuple(slice(0, size) for size in facts.shape), counting(facts))
+        writer.annotate({"model": "x"})
+    assert path.exists() == (length > 0 or form.holds_empty)
+    assert bool(writer.notes) != path.exists()

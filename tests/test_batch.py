@@ -51,8 +51,8 @@ def test_channels_of_objects_are_checked_before_anything_is_computed(
     stack, out = str(test_data / "nuclei_3d.tif"), tmp_path / "out"
     assert main(["predict", str(test_data / "demo-model-3d.zip"), stack, "-o", str(out), "--segment"]) == 2
     message = capsys.readouterr().err
-    assert "--boundary 1 is no channel of the model's output" in message
-    assert "--boundary none" in message
+    assert "--object-boundary 1 is no channel of the model's output" in message
+    assert "--object-boundary none" in message
     assert not out.exists()
 
 

@@ -274,8 +274,8 @@ def test_what_is_no_number_is_an_error(value, squares, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"foreground": "2"}, "--foreground 2 is no channel of squares.npy, which has 2"),
-        ({"boundary": "edges"}, "--boundary none finds objects in the foreground alone"),
+        ({"foreground": "2"}, "--object-foreground 2 is no channel of squares.npy, which has 2"),
+        ({"boundary": "edges"}, "--object-boundary none finds objects in the foreground alone"),
         ({"boundary": "0"}, "are both channel 0"),
         ({"axes": "yx"}, "name 2 dimensions"),
     ],

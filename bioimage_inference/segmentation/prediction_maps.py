@@ -160,12 +160,12 @@ def choose_channels(channels: Channels, foreground: str, boundary: str) -> tuple
 
     Raises UsageError for a channel that does not exist, and if both are the same channel.
     """
-    foreground_number = _choose(channels, foreground, "--foreground")
-    boundary_number = None if boundary == NO_BOUNDARY else _choose(channels, boundary, "--boundary")
+    foreground_number = _choose(channels, foreground, "--object-foreground")
+    boundary_number = None if boundary == NO_BOUNDARY else _choose(channels, boundary, "--object-boundary")
     if foreground_number == boundary_number:
         raise UsageError(
             f"Foreground and boundary are both channel {foreground_number} of {channels.owner}. Name two channels, or "
-            "give --boundary none where the model has no boundary."
+            "give --object-boundary none where the model has no boundary."
         )
     return foreground_number, boundary_number
 
@@ -177,7 +177,7 @@ def _choose(channels: Channels, channel: str, option: str) -> int:
     if channel.isdecimal() and int(channel) < channels.count:
         return int(channel)
     names = f" ({', '.join(channels.names)})" if channels.names else ""
-    alone = " --boundary none finds objects in the foreground alone." if option == "--boundary" else ""
+    alone = " --object-boundary none finds objects in the foreground alone." if option == "--object-boundary" else ""
     if channels.count == 1:
         raise UsageError(f"{option} {channel} is no channel of {channels.owner}, whose only one is 0{names}.{alone}")
     raise UsageError(

@@ -19,7 +19,7 @@ from .object_files import PredictionObjects, write_files
 from .prediction_maps import Maps, Samples, open_maps
 from .watershed import find_seeds, grow_seeds
 
-# Smallest object in pixels, by the number of spatial dimensions. --min-size overrides it.
+# Smallest object in pixels, by the number of spatial dimensions. --object-min-size overrides it.
 MIN_SIZE = {2: 10, 3: 50}
 
 
@@ -205,13 +205,13 @@ def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]
     if not maps.seen.probable:
         yield (
             f"{name} has values from {maps.seen.low:.4g} to {maps.seen.high:.4g}, which are no probabilities (0 to 1). "
-            "--threshold applies to the values as they are, and objects end where the foreground is 0.5."
+            "--object-threshold applies to the values as they are, and objects end where the foreground is 0.5."
         )
     if not len(objects):
         yield "No object was found: nowhere does foreground - boundary exceed the threshold in a region large enough."
     if small:
         left_out = "1 region has" if small == 1 else f"{small} regions have"
-        yield f"{left_out} fewer than {min_size} pixels and {'is' if small == 1 else 'are'} no object (--min-size)."
+        yield f"{left_out} fewer than {min_size} pixels, too few for an object (--object-min-size)."
     if found.columns.micrometres is None:
         yield "The pixel size is unknown, so the table has no columns in µm."
     if found.light is not None and found.pixel_size and not maps.samples.image.pixel_size:

@@ -1,4 +1,4 @@
-"""One output of one task: collects the tiles of a block, and writes it into the store in one piece."""
+"""Collects the tiles of a block of one output, and writes the block into the store in one piece."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +17,10 @@ from .tile_blocks import Block, Blocks
 
 
 class BlockOutput:
-    """Takes the tiles of an output as a writer of the engine does; ``sizes`` are those of one sample.
+    """Receives the tiles of an output from the pipeline. ``sizes`` are the pixels of one sample along each axis.
 
-    A block that is a whole sample is written as it comes, by this task alone; others are kept in memory until
-    :meth:`finish`, so that each chunk is written once.
+    Tiles of a whole sample are written at once. Other tiles stay in memory until :meth:`finish`, so that each chunk is
+    written once.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class BlockOutput:
 
     @property
     def written(self) -> int:
-        """Bytes of pixels of the block."""
+        """The size of the block in bytes."""
         extents = {letter: stop - start for letter, (start, stop) in self._spans.items()}
         return int(np.prod([extents.get(letter, size) for letter, size in self.sizes.items()])) * self.dtype.itemsize
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """The smallest and the largest value of the block; ``None`` where none is finite."""
+        """The smallest and the largest value of the block, or ``None`` if no value is finite."""
         store = self._store
         return None if store is None or store.low is None or store.high is None else (store.low, store.high)
 
     def create(self, folder: Path) -> None:
-        """Make the store without pixels, replacing what a lost worker left of it. Raises :class:`OutputError`."""
+        """Make an empty store in place of the remains of a lost worker. Raises :class:`OutputError`."""
         axis = self.output.axis("c")
         names = axis.channel_names if axis is not None else ()
         chunks, shards = self.blocks.chunks(self._plan, self.sizes), self.blocks.shards(self._plan, self.sizes)
@@ -66,7 +66,7 @@ class BlockOutput:
         self._store = ZarrWriter(folder, self.stack.picture_axes)
 
     def write(self, index: Index, spans: Spans, block: Array) -> None:
-        """Take a tile at ``spans`` of the sample at ``index``."""
+        """Receive a tile at ``spans`` of the sample at ``index``."""
         if not self.blocks.regular:
             self._put(index, spans, block)
             return
@@ -81,7 +81,7 @@ class BlockOutput:
         self._collected[tuple(region)] = block
 
     def finish(self) -> None:
-        """Write what was collected. Raises :class:`OutputError`."""
+        """Write the collected tiles. Raises :class:`OutputError`."""
         if self._collected is not None and self._collected.size:
             self._put(self.block.index, self._spans, self._collected)
 

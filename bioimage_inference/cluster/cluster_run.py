@@ -1,4 +1,4 @@
-"""Predicting on a Dask cluster: several images become a task each, the tiles of a single one are shared out."""
+"""Predicts on a Dask cluster: each of several images is a task, or blocks of tiles of a single image are tasks."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -36,12 +36,19 @@ def predict_on_cluster(
 ) -> Generator[Outcome, None, None]:
     """Predict images on the workers of a cluster (see :func:`~bioimage_inference.cluster.connect.connect`).
 
-    Yields the number of each image and its record, which is not written, or the error that it ended with, as they
-    come. With ``tiles`` an image is computed in blocks of tiles, one image after the other, and written as OME-Zarr:
-    ``cells_probability.ome.zarr`` where the target is ``cells_probability.tif``. Without, each image is computed by one
-    worker and written as without a cluster. ``progress`` is told of tiles or else of images that are done. Closing it
-    early ends what is being computed. The network runs behind the walls of
-    :mod:`~bioimage_inference.machine.sandbox`, unless ``sandbox`` is false.
+    Yields the number of each image with its record, which is not written, or with its error, in the order in which the
+    images end. Closing the generator ends the computation.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of tiles that are done (``tiles``) or of images that are done.
+    tiles
+        Whether workers share each image in blocks of tiles, one image after the other. The outputs are then OME-Zarr:
+        ``cells_probability.ome.zarr`` for the target ``cells_probability.tif``. Otherwise one worker computes each
+        image and writes it as without a cluster.
+    sandbox
+        Whether the network runs behind the walls of :mod:`~bioimage_inference.machine.sandbox`.
     """
     jobs = [_absolute(job) for job in jobs]
     place = _place(model, jobs, offline=offline, sandbox=sandbox)
@@ -58,10 +65,10 @@ def predict_on_cluster(
 
 
 class Predictions:
-    """The records of images on a cluster, for whoever takes them one by one in an order of their own.
+    """The records of images on a cluster, to be taken one by one in any order while the workers continue.
 
-    The workers go on meanwhile. It is a context: entering it connects, and raises :class:`UsageError` where that
-    fails; leaving it ends what is being computed. ``say`` takes lines for the user; the others are those of
+    A context manager: the beginning of ``with`` connects, and raises :class:`UsageError` if that fails. The end of
+    ``with`` ends the computation. ``say`` receives lines for the user. The other parameters are those of
     :func:`~bioimage_inference.cluster.connect.connect` and :func:`predict_on_cluster`.
     """
 
@@ -101,9 +108,9 @@ class Predictions:
         self._stack.close()
 
     def record(self, targets: Mapping[str, Target], progress: Progress | None) -> RunRecord:
-        """The record of the image with these targets, once it is there; raises the error that it ended with.
+        """Wait for the image with these targets and return its record. Raises the error of the image.
 
-        ``progress`` is told of tiles, where these are shared out.
+        ``progress`` is called with the number of tiles if workers share tiles.
         """
         number = next(number for number, job in enumerate(self._jobs) if job.targets == targets)
         self._show = progress if progress is not None and self._tiles else _silent
@@ -120,7 +127,7 @@ class Predictions:
 
 
 def _silent(done: int, total: int) -> None:
-    """The images are shown, not their tiles."""
+    """Show no progress, because the images show it."""
     del done, total
 
 
@@ -190,7 +197,7 @@ def _source_of(model: Model, offline: bool) -> ModelSource:
 
 
 def _absolute(job: ImageJob) -> ImageJob:
-    """Workers have another current folder."""
+    """Return the job with absolute paths, because workers have another current folder."""
 
     return ImageJob(
         image=job.image.absolute(),

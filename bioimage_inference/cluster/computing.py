@@ -1,4 +1,4 @@
-"""The process that computes for a Dask worker: it loads the network, measures samples and computes blocks of tiles.
+"""The computing process of a Dask worker: it loads the network, measures samples and computes blocks of tiles.
 
 The sandbox stands around this process, so it has no connection to the cluster. It reads tasks from standard input and
 writes answers to a pipe (see :mod:`.process`). It keeps one model and one image open. A task may run again after a
@@ -46,7 +46,7 @@ from .work import Computed, ImageJob, Measured, ModelSource, Place, Work
 
 @dataclass(frozen=True)
 class _OpenImage:
-    """The image of a run: its tiles are planned as the client planned them."""
+    """The image of a run, with the same tiles as the client planned."""
 
     work: str
     prepared: Prepared
@@ -58,7 +58,7 @@ class _OpenImage:
 class _Opened:
     """The model and the image that stay open between tasks.
 
-    ``over_tile`` holds remarks by work: whether the network looks at whole tiles, which depends on network and image.
+    ``over_tile`` holds notes by work on networks that depend on whole tiles.
     """
 
     model: Model
@@ -108,7 +108,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _answer(task: Callable[[], Any]) -> bytes:
-    """The result of a task as a message, or its error."""
+    """Return the result of a task, or its error, as a message."""
     try:
         return encoded(task())
     except BaseException as error:  # a network's own code can raise anything
@@ -194,7 +194,7 @@ def _compute(opened: _Opened, work: Work, block: Block, pooled: Measured, own: M
 
 
 def _over_tile(opened: _Opened, work: Work, prepared: Prepared, loaded: LoadedNetwork) -> tuple[str, ...]:
-    """A remark where the network looks at whole tiles, and there are several."""
+    """Return a note if there are several tiles and the network depends on whole tiles."""
     if work.id not in opened.over_tile:
         remarks: tuple[str, ...] = ()
         if len(prepared.plan) > 1 and (found := tile_dependence(prepared, loaded)).operations:
@@ -220,12 +220,12 @@ _TASKS: Mapping[str, Callable[..., Any]] = {
 
 
 def _silent(done: int, total: int) -> None:
-    """The client shows progress."""
+    """Show no progress, because the client shows it."""
     del done, total
 
 
 def _open_image(opened: _Opened, work: Work) -> _OpenImage:
-    """The image of a run, opened once per process."""
+    """Return the image of a run, which is opened once per process."""
     if opened.image is None or opened.image.work != work.id:
         if opened.image is not None:
             close(opened.image.prepared)
@@ -241,7 +241,7 @@ def _open_image(opened: _Opened, work: Work) -> _OpenImage:
 
 @contextmanager
 def _open_model(source: ModelSource) -> Iterator[Model]:
-    """The model. Raises :class:`ModelError` where it is another model than the client's."""
+    """Open the model. Raises :class:`ModelError` if the client has another model."""
     with open_model(
         source.source,
         description=source.description,
@@ -258,7 +258,7 @@ def _open_model(source: ModelSource) -> Iterator[Model]:
 
 
 def _check_seen(job: ImageJob) -> None:
-    """Raises :class:`UsageError` for files that only the client sees."""
+    """Raise :class:`UsageError` for files that only the client sees."""
     for path in (job.image, *job.inputs.values()):
         if not path.exists():
             raise UsageError(
@@ -268,7 +268,7 @@ def _check_seen(job: ImageJob) -> None:
 
 
 def _bytes_read(prepared: Prepared, tile: Tile) -> int:
-    """Bytes of pixels that a tile takes from the images, its halo included."""
+    """Return the bytes of pixels that a tile reads from the images, its halo included."""
     total = 0
     for tensor, spans in tile.read.items():
         matched = prepared.matched[tensor]

@@ -1,4 +1,4 @@
-"""The connection to a Dask cluster: one that is running somewhere, or processes on this machine."""
+"""Connects to a running Dask cluster, or starts worker processes on this machine."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ _CONNECT_SECONDS = 8
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected cluster. Each worker may use ``memory`` bytes, and computes with ``threads`` (``None``: its own)."""
+    """A connected cluster. Each worker has ``memory`` bytes and ``threads`` threads (``None``: the worker decides)."""
 
     client: Any
     address: str
@@ -29,7 +29,7 @@ class Cluster:
     threads: int | None
 
     def workers(self) -> int:
-        """How many there are now."""
+        """Return the present number of workers."""
         return len(self.client.scheduler_info(n_workers=-1)["workers"])
 
 
@@ -37,10 +37,11 @@ class Cluster:
 def connect(address: str, memory: str | None, threads: int | None, say: Callable[[str], None]) -> Iterator[Cluster]:
     """Connect to the scheduler at ``address``, or start ``local:N`` worker processes, for as long as the block lasts.
 
-    ``memory`` and ``threads`` are what the user says of each worker; local ones share the memory. ``say`` is told what
-    is waited for, and the address of the dashboard. Certificates come from Dask's own configuration. Raises
-    :class:`UsageError` where Dask is not installed, nobody answers, certificates do not fit, or workers have another
-    version of this program.
+    ``memory`` and ``threads`` are the user's options for each worker; local workers share the memory. ``say`` receives
+    the reason for waiting and the address of the dashboard. Certificates come from Dask's own configuration.
+
+    Raises :class:`UsageError` if Dask is not installed, no scheduler answers, the certificates do not fit, or the
+    workers have another version of this program.
     """
     _check_installed("distributed")
     local = re.fullmatch(r"local:([1-9]\d*)", address)
@@ -61,7 +62,7 @@ def _check_installed(package: str) -> None:
 
 @contextmanager
 def _local(address: str, number: int, memory: str | None, threads: int | None) -> Iterator[Cluster]:
-    """Processes on this machine, which share its memory and cores."""
+    """Start processes on this machine, which share its memory and cores."""
     _check_installed("cryptography")
     from .local import local_client
 
@@ -73,7 +74,7 @@ def _local(address: str, number: int, memory: str | None, threads: int | None) -
 
 @contextmanager
 def _remote(address: str, memory: str | None, threads: int | None, say: Callable[[str], None]) -> Iterator[Cluster]:
-    """A scheduler that is running; its workers may still be waiting in the queue of a batch system."""
+    """Connect to a running scheduler, whose workers may still wait in the queue of a batch system."""
     from distributed import Client
 
     with _quiet("distributed"):
@@ -93,7 +94,7 @@ def _remote(address: str, memory: str | None, threads: int | None, say: Callable
 
 
 def _no_connection(address: str, error: Exception) -> str:
-    """The message for a scheduler to which there is no connection."""
+    """Return the message for a scheduler that does not answer."""
     reason = str(error).rstrip(".")
     if address.startswith("tls://"):
         return (
@@ -108,7 +109,7 @@ def _no_connection(address: str, error: Exception) -> str:
 
 
 def _is_open_to_others(address: str) -> bool:
-    """Whether an address has no encryption and leads to another machine."""
+    """Return whether an address has no encryption and leads to another machine."""
     scheme, _, rest = address.rpartition("://")
     host = urlsplit(f"//{rest}").hostname or ""
     with suppress(ValueError):
@@ -120,7 +121,7 @@ def _connected(
     client: Any, address: str, memory: str | None, threads: int | None, say: Callable[[str], None]
 ) -> Cluster:
     if not client.scheduler_info(n_workers=-1)["workers"]:
-        say(f"The scheduler at {address} has no workers yet; waiting for the first.")
+        say(f"The scheduler at {address} has no workers yet. Waiting for the first worker.")
         client.wait_for_workers(1)
     known = _identify(client, address)
     return Cluster(client, address, min(known) if memory is None else parse_size(memory), threads)
@@ -139,7 +140,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def _identify(client: Any, address: str) -> list[int]:
-    """Bytes that each worker may use. Raises :class:`UsageError` where one has another version of this program."""
+    """Return the bytes of memory of each worker. Raises :class:`UsageError` for another version of this program."""
     try:
         found = client.run(worker.identify)
     except ImportError as error:

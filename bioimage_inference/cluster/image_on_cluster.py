@@ -1,4 +1,4 @@
-"""One image on a cluster: blocks of its tiles are tasks, which write into chunked OME-Zarr stores."""
+"""Predicts one image on a cluster: each task computes a block of tiles and writes it into chunked OME-Zarr."""
 
 import time
 import uuid
@@ -78,9 +78,9 @@ class _Found:
 def predict_tiles(
     cluster: Cluster, model: Model, place: Place, job: ImageJob, options: Options, progress: Progress
 ) -> RunRecord:
-    """Compute an image on a cluster and write its outputs as OME-Zarr; returns the record, which is not written.
+    """Compute an image on a cluster, write its outputs as OME-Zarr, and return the record, which is not written.
 
-    Raises the errors of :mod:`bioimage_inference.errors`; nothing has its final name then.
+    Raises the errors of :mod:`bioimage_inference.errors`. No output has its final name then.
     """
     started, start, spec = now(), time.perf_counter(), model.spec
     fixed = _fixed(options, cluster)
@@ -122,7 +122,7 @@ def predict_tiles(
 
 
 def _commit(stores: Mapping[str, PartialZarr], found: _Found) -> None:
-    """Give all stores their names, once all of them are complete."""
+    """Give all stores their final names. All of them are complete."""
     for name, store in stores.items():
         if name in found.ranges:
             set_range(store.folder, *found.ranges[name])
@@ -140,12 +140,12 @@ def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Found) -> list[
 
 
 def _fixed(options: Options, cluster: Cluster) -> Options:
-    """Options that mean the same for every worker: two of them must not choose different tiles."""
+    """Return options with fixed memory and threads, so that all workers choose the same tiles."""
     return replace(options, memory=str(cluster.memory), threads=cluster.threads)
 
 
 def _store_names(job: ImageJob) -> dict[str, Path]:
-    """Where the OME-Zarr of every output goes. Raises :class:`UsageError` where only some files are wanted."""
+    """Return the OME-Zarr of each output. Raises :class:`UsageError` if the user named single files."""
     found = {}
     for name, target in job.targets.items():
         if target.files.keys() != FILE_FORMATS.keys():
@@ -159,7 +159,7 @@ def _store_names(job: ImageJob) -> dict[str, Path]:
 
 
 def store_of(target: Target) -> Path:
-    """The OME-Zarr that stands for the files of an output."""
+    """Return the OME-Zarr that replaces the files of an output."""
     assert target.tiff is not None
     return target.tiff.with_name(f"{target.tiff.stem}{ZARR.suffix}")
 

@@ -1,4 +1,4 @@
-"""Messages between a Dask worker and the process that computes for it: each has its length in front.
+"""Messages between a Dask worker and its computing process: the length of each message precedes it.
 
 Requests are pickles, because the worker writes them. Answers come from a process that ran a stranger's network, and
 unpickling them would run that stranger's code in the worker. So answers are JSON, and their fields are read one by one.
@@ -32,18 +32,18 @@ _ERRORS: Mapping[str, type[BioimageInferenceError]] = {
 
 
 class UnreadableAnswerError(ModelError):
-    """The answer of a process that computes is not what this program writes."""
+    """The answer of a computing process is not one that this program writes."""
 
 
 def write_message(stream: BinaryIO, message: bytes) -> None:
-    """Write a message. Raises :class:`BrokenPipeError` where nobody reads any more."""
+    """Write a message. Raises :class:`BrokenPipeError` if the reader is gone."""
     stream.write(_LENGTH.pack(len(message)))
     stream.write(message)
     stream.flush()
 
 
 def read_message(stream: BinaryIO, longest: int | None = None) -> bytes:
-    """The next message. Raises :class:`EOFError` at the end of the stream."""
+    """Return the next message. Raises :class:`EOFError` at the end of the stream."""
     (length,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
     if longest is not None and length > longest:
         raise unreadable_answer()
@@ -58,7 +58,7 @@ def _exactly(stream: BinaryIO, length: int) -> bytes:
 
 
 def encoded(result: Measured | Computed | Mapping[str, Any] | None) -> bytes:
-    """The result of a task as an answer."""
+    """Return the result of a task as an answer."""
     match result:
         case Measured():
             content: Any = {"measured": vars(result) | {"statistics": _list_of(result.statistics)}}
@@ -71,7 +71,7 @@ def encoded(result: Measured | Computed | Mapping[str, Any] | None) -> bytes:
 
 
 def encoded_error(error: BaseException) -> bytes:
-    """The error of a task as an answer, with its traceback for ``--debug``."""
+    """Return the error of a task as an answer, with its traceback for ``--debug``."""
     ours = in_our_words(error)
     trace = "".join(traceback.format_exception(error))
     name = next(one.__name__ for one in type(ours).__mro__ if one.__name__ in _ERRORS)
@@ -79,7 +79,7 @@ def encoded_error(error: BaseException) -> bytes:
 
 
 def read_answer(stream: BinaryIO) -> Any:
-    """The result of a task. Raises the error of the task, :class:`EOFError` at the end of the stream, and
+    """Return the result of a task. Raises the error of the task, :class:`EOFError` at the end of the stream, and
     :class:`UnreadableAnswerError` for an answer that this program did not write.
     """
     message = read_message(stream, _LONGEST)
@@ -173,7 +173,7 @@ def _plain(value: Any) -> Any:
 
 
 def unreadable_answer() -> UnreadableAnswerError:
-    """The error for an answer that this program did not write."""
+    """Return the error for an answer that this program did not write."""
     return UnreadableAnswerError(
         "The process that computes gave an answer that cannot be read. The network may have disturbed the process. "
         "Predict without --dask to see more."

@@ -1,4 +1,4 @@
-"""The process that computes for a Dask worker, as the worker sees it: started for a model, asked task by task.
+"""Starts the computing process of a Dask worker, and sends it one task after the other.
 
 A worker needs sockets and the keys of its cluster. A network gets neither: it runs in this process of its own, around
 which the sandbox stands. See :mod:`.computing` for the inside.
@@ -20,11 +20,11 @@ _CLOSING_SECONDS = 10
 
 
 class ProcessLostError(Exception):
-    """The process that computes ended in the middle of a task; the text says how."""
+    """The computing process ended in the middle of a task. The text gives its exit code or signal."""
 
 
 class ComputingProcess:
-    """A process that has opened the model of a place. Closing it ends it. Raises the errors of opening the model."""
+    """A process that has opened the model of ``place``. Raises the errors of opening the model."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -51,11 +51,11 @@ class ComputingProcess:
             raise
 
     def ask(self, task: str, *arguments: Any) -> Any:
-        """The result of a task. Raises the error of the task, or :class:`ProcessLostError`."""
+        """Return the result of a task. Raises the error of the task, or :class:`ProcessLostError`."""
         return self._ask((task, arguments))
 
     def close(self) -> None:
-        """End the process, also in the middle of a task."""
+        """End the process, even in the middle of a task."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()

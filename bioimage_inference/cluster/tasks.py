@@ -1,4 +1,4 @@
-"""Handing tasks to a cluster a few at a time, and what becomes of errors on the way."""
+"""Gives tasks to a cluster, a few at a time, and translates the errors of Dask."""
 
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -11,15 +11,16 @@ from .connect import Cluster
 
 Name = TypeVar("Name")
 
-# Tasks that each worker has waiting: enough that none is idle while the client is told of results.
+# Tasks that wait at each worker, so that no worker is idle while a result travels to the client.
 _WAITING = 3
 
 
 def in_turn(cluster: Cluster, tasks: Iterable[tuple[Name, tuple[Any, ...]]]) -> Generator[tuple[Name, Any], None, None]:
-    """Names of tasks, which are a function and its arguments, with their futures, as they are done.
+    """Yield the names of tasks with their futures, in the order in which the tasks end.
 
-    ``tasks`` may depend on results: the first is done before the second is asked for. However many there are, the
-    scheduler knows a few of them only. Closing it early cancels what has not begun, and waits for what has.
+    A task is a function with its arguments. ``tasks`` may depend on results: the first task ends before the second one
+    is taken. The scheduler knows only a few tasks at a time. Closing the generator cancels the tasks that have not
+    begun, and waits for the others.
     """
     from distributed import as_completed
 
@@ -50,7 +51,7 @@ def in_turn(cluster: Cluster, tasks: Iterable[tuple[Name, tuple[Any, ...]]]) -> 
 
 @contextmanager
 def as_ours(cluster: Cluster) -> Iterator[None]:
-    """Turn what Dask raises into errors of ours; those of the workers come as they are."""
+    """Translate the errors of Dask into errors of this program. Errors of the workers stay as they are."""
     from distributed import KilledWorker
     from distributed.comm.core import CommClosedError
 

@@ -1,4 +1,4 @@
-"""Pure geometry of work on a cluster: tiles whose kept parts are chunks of a regular grid, and blocks of such tiles.
+"""Geometry of work on a cluster: the kept parts of tiles are chunks of a regular grid, and blocks of tiles are tasks.
 
 ::
 
@@ -8,8 +8,7 @@
     tile 2                                   ├──────────────────────┤   on a multiple of the stride
     tile 3                                                 ├──────────────────┤ flush with the end
 
-Every chunk is computed, and written, by one tile; every block of tiles (a shard, where there are several in it) by one
-task.
+One tile computes a chunk. One task computes and writes a block of tiles, which is a shard if it has several tiles.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,16 +20,16 @@ from ..errors import UsageError
 from ..tiling.axis_tiling import AxisTiling, Kept
 from ..tiling.plan import OutputPlan, Plan, Tile
 
-# Tiles are put together to blocks as long as this many tasks remain, and a block has no more pixels than this.
+# Tiles join to blocks as long as this many tasks remain and a block has at most this many pixels.
 _FEWEST_TASKS = 512
 _LARGEST_BLOCK = 1 << 24
-# An axis with a single tile is still stored in chunks that a viewer can read one by one.
+# Chunk length in pixels along an axis with a single tile, so that a viewer need not read the whole axis.
 _LONGEST_CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Block:
-    """One task: tiles of the sample at ``index``; ``places`` are the first and the last + 1 along every axis."""
+    """One task: tiles of the sample at ``index``. ``places`` are the numbers of the first tile and the last + 1."""
 
     index: tuple[int, ...]
     places: Mapping[str, tuple[int, int]]
@@ -38,10 +37,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Blocks:
-    """All tasks of an image, and how its outputs are stored.
+    """All tasks of an image, and the chunks of its outputs.
 
-    ``kept`` is the length of the chunks in pixels of the leading input and ``grouped`` the number of tiles in a block,
-    along each axis that has several tiles. Without ``regular`` a block is a whole sample.
+    Along each axis with several tiles, ``kept`` is the length of a chunk in pixels of the leading input, and
+    ``grouped`` is the number of tiles in a block. If ``regular`` is false, a block is a whole sample.
     """
 
     plan: Plan
@@ -54,19 +53,19 @@ class Blocks:
         return prod(self.samples) * prod(self._counts().values())
 
     def __iter__(self) -> Iterator[Block]:
-        """Sample after sample, the last axis fastest."""
+        """Yield the blocks of one sample after the other, the last axis fastest."""
         counts = self._counts()
         for index in product(*map(range, self.samples)):
             for place in product(*map(range, counts.values())):
                 yield Block(index, {letter: self._span(letter, n) for letter, n in zip(counts, place, strict=True)})
 
     def tiles(self, block: Block) -> Iterator[Tile]:
-        """The tiles of a block, the last axis fastest."""
+        """Yield the tiles of a block, the last axis fastest."""
         for place in product(*(range(*span) for span in block.places.values())):
             yield self.plan.tile(dict(zip(block.places, place, strict=True)))
 
     def spans(self, output: OutputPlan, block: Block) -> dict[str, tuple[int, int]]:
-        """The region of an output that a block computes, (start, stop) along every axis that is cut."""
+        """Return the region of an output that a block computes: (start, stop) along every axis that tiles cut."""
         found = {}
         for letter, kept in output.kept.items():
             first, last = block.places[output.links[letter].letter]
@@ -74,7 +73,7 @@ class Blocks:
         return found
 
     def chunks(self, output: OutputPlan, sizes: Mapping[str, int]) -> dict[str, int]:
-        """Pixels of a chunk along y, x, z and whatever else follows the image; other axes have chunks of one."""
+        """Return the pixels of a chunk along the axes that follow the image. Other axes have chunks of one."""
         found = {}
         for letter, link in output.links.items():
             if self.regular and link.letter in self.kept:
@@ -84,7 +83,7 @@ class Blocks:
         return found
 
     def shards(self, output: OutputPlan, sizes: Mapping[str, int]) -> dict[str, int] | None:
-        """Pixels of a shard, which is what a block writes; ``None`` where that is a chunk of every channel."""
+        """Return the pixels of a shard, which a block writes, or ``None`` if a block is one chunk of every channel."""
         if not self.regular or max(self.grouped.values(), default=1) == 1:
             return None
         chunks = self.chunks(output, sizes)
@@ -96,7 +95,7 @@ class Blocks:
         return found
 
     def _counts(self) -> dict[str, int]:
-        """Blocks along each axis."""
+        """Return the number of blocks along each axis."""
         if not self.regular:
             return {axis.letter: 1 for axis in self.plan.axes}
         return {axis.letter: ceil(len(axis.starts) / self.grouped.get(axis.letter, 1)) for axis in self.plan.axes}
@@ -110,10 +109,10 @@ class Blocks:
 
 
 def make_blocks(plan: Plan, samples: tuple[int, ...], whole: bool) -> Blocks:
-    """Cut the work on an image into tasks: blocks of tiles, or samples where a step needs them ``whole``.
+    """Return the tasks of an image: blocks of tiles, or samples if a step needs ``whole`` samples.
 
-    Tiles keep their size and halo; where they lie is changed so that what is kept of them is a regular grid. Raises
-    :class:`UsageError` where they are too short for that.
+    Tiles keep their size and halo, but move so that their kept parts form a regular grid. Raises :class:`UsageError`
+    for tiles that are too short for a grid.
     """
     if whole:
         return Blocks(plan, samples, regular=False, kept={}, grouped={})
@@ -129,7 +128,7 @@ def make_blocks(plan: Plan, samples: tuple[int, ...], whole: bool) -> Blocks:
 
 
 def _lead(axis: AxisTiling, halo: int) -> int:
-    """Pixels from the start of a tile to its chunk: the halo, and what the stride takes."""
+    """Return the pixels from the start of a tile to its chunk: the halo, rounded up to the stride."""
     return halo + (-halo - axis.start) % axis.stride
 
 
@@ -147,7 +146,7 @@ def _kept_length(axis: AxisTiling, halo: int) -> int:
 
 
 def _starts(axis: AxisTiling, kept: int, halo: int) -> tuple[int, ...]:
-    """Tile n begins a halo before pixel n * kept; the first and the last are flush with the ends."""
+    """Return the starts of tiles: tile n begins a halo before pixel n * kept, the last one ends at the end."""
     last, lead = axis.stop - axis.tile, _lead(axis, halo)
     starts = [axis.start]
     # a tile beyond the image, in the padding at its end, keeps nothing
@@ -157,7 +156,7 @@ def _starts(axis: AxisTiling, kept: int, halo: int) -> tuple[int, ...]:
 
 
 def _cut(output: OutputPlan, axes: Mapping[str, AxisTiling], kept: Mapping[str, int]) -> dict[str, tuple[Kept, ...]]:
-    """What is kept of each tile of an output: chunk n of tile n, the last up to the end."""
+    """Return the kept part of each tile of an output: chunk n of tile n. The last one reaches the end."""
     found = {}
     for letter, link in output.links.items():
         if link.letter not in kept:
@@ -171,7 +170,7 @@ def _cut(output: OutputPlan, axes: Mapping[str, AxisTiling], kept: Mapping[str, 
 
 
 def _grouped(plan: Plan, samples: tuple[int, ...], kept: Mapping[str, int]) -> dict[str, int]:
-    """Tiles per block along each axis: doubled along the shortest side while enough tasks remain."""
+    """Return the tiles per block along each axis, doubled along the shortest side while enough tasks remain."""
     counts = {axis.letter: len(axis.starts) for axis in plan.axes if axis.letter in kept}
     fixed = prod(axis.size for axis in plan.axes if axis.letter not in kept)
     grouped = dict.fromkeys(counts, 1)

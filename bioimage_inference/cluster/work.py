@@ -1,4 +1,4 @@
-"""What the client tells the workers, and what they answer: small frozen facts that travel over the network."""
+"""The messages between client and workers: small frozen dataclasses that travel over the network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..provenance.record_parts import ComputedOutput, NetworkRecord, SandboxReco
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model as the user named it (paths absolute), and the SHA-256 that tells whether workers see the same."""
+    """A model as the user named it, with absolute paths. The SHA-256 shows whether workers see the same model."""
 
     source: str
     description: str | None
@@ -24,9 +24,9 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class Place:
-    """What a process that computes is started for, and all that it keeps: a model, and the files of the user.
+    """The model and the files of a computing process.
 
-    It may read the paths ``read`` and write below the folders ``write``. ``sandbox`` is false where the user gave
+    The process may read the paths ``read`` and write below the folders ``write``. ``sandbox`` is false for
     ``--no-sandbox``.
     """
 
@@ -47,10 +47,10 @@ class ImageJob:
 
 @dataclass(frozen=True)
 class Work:
-    """Everything that a worker must know of a run; ``id`` is different for every run.
+    """All that a worker must know of a run. Every run has another ``id``.
 
-    ``memory`` of the options is given, so that all workers plan the same tiles. ``stores`` are the
-    unfinished OME-Zarr folders by output id.
+    The options contain ``memory``, so all workers plan the same tiles. ``stores`` are the unfinished OME-Zarr folders
+    by output id.
     """
 
     id: str

@@ -20,14 +20,14 @@ Same = TypeVar("Same")
 WORKER_BYTES = 128 << 20
 """Memory of a Dask worker beside the process that computes for it.
 
-Measured with distributed 2026.8 and Python 3.11 on Linux x86-64: 68 MiB. The rest is for answers on their way.
+Measured with distributed 2026.8 and Python 3.11 on Linux x86-64: 68 MiB. The rest is for answers in transit.
 """
-# How often a task is tried when the process that computes dies, as often as Dask tries a task whose worker dies.
+# Attempts for a task whose computing process dies. Dask makes as many attempts for a task whose worker dies.
 _MOST_ATTEMPTS = 4
 
 
 class _Computing:
-    """The process that computes for this worker; one task at a time holds ``lock``."""
+    """The computing process of this worker. A task holds ``lock`` while it runs."""
 
     lock = Lock()
     process: ComputingProcess | None = None
@@ -44,13 +44,13 @@ atexit.register(_Computing.close)
 
 
 def identify(dask_worker: Any) -> tuple[str, int]:
-    """The version of this program, and the bytes of memory that the worker leaves to the process that computes."""
+    """Return the version of this program, and the bytes of memory that are left for the computing process."""
     limit, budget = dask_worker.memory_manager.memory_limit, memory_budget().size
     return __version__, (min(limit, budget) if limit else budget) - WORKER_BYTES
 
 
 async def settle() -> None:
-    """Return when no task of ours is computing or writing for this worker any more."""
+    """Wait until no task computes or writes for this worker."""
     await asyncio.to_thread(_wait)
 
 
@@ -60,18 +60,18 @@ def _wait() -> None:
 
 
 def same(value: Same) -> Same:
-    """The value. As the result of a task it travels to each worker once, however many tasks take it."""
+    """Return the value. As the result of a task it travels to each worker once, for any number of tasks."""
     return value
 
 
 def measure(place: Place, work: Work, indices: list[Index], pooled: bool) -> Measured:
-    """Statistics of these samples: those that pool them, with what the user should know of their values, or others."""
+    """Return statistics of samples: either those that pool samples, with notes on the values, or the others."""
     found: Measured = _ask(place, "measure", work, indices, pooled)
     return found
 
 
 def compute(place: Place, work: Work, block: Block, pooled: Measured, own: Measured, create: bool) -> Computed:
-    """Compute a block and write it into the stores, which the first task creates.
+    """Compute a block, and write it into the stores, which the first task creates.
 
     Raises the errors of :mod:`bioimage_inference.errors`, as a single process does.
     """
@@ -80,13 +80,13 @@ def compute(place: Place, work: Work, block: Block, pooled: Measured, own: Measu
 
 
 def predict_whole(place: Place, job: ImageJob, options: Options) -> dict[str, Any]:
-    """Predict an image as a single process does; returns its record, which is not written."""
+    """Predict an image as without a cluster, and return its record, which is not written."""
     found: dict[str, Any] = _ask(place, "predict_whole", job, options)
     return found
 
 
 def _ask(place: Place, task: str, *arguments: Any) -> Any:
-    """The result of a task of the process that computes. It starts anew for another model, and after it was lost."""
+    """Return the result of a task of the computing process. Another model starts a new process, and so does a loss."""
     with _Computing.lock:
         for _ in range(_MOST_ATTEMPTS):
             try:

@@ -20,7 +20,7 @@ from .image.image import Image
 from .inference.operations.registry import with_loaded_code
 from .inference.outputs import Target as Target
 from .inference.pipeline import Progress
-from .inference.planning import ImageLike, Prepared, close, prepare
+from .inference.planning import ImageLike, PreparedImages, close, prepare
 from .machine.memory import peak_memory
 from .model.spec import ModelSpec
 from .model.weights import check_offered
@@ -130,7 +130,7 @@ class Model:
                 self._loaded[key] = load_network(spec, self.opened.package.bare_weights, policy, options)
         return self._loaded[key]
 
-    def calibration(self, prepared: Prepared, options: Options) -> "Calibration":
+    def calibration(self, prepared: PreparedImages, options: Options) -> "Calibration":
         """Return the plan for the loaded network: made once for each image shape and options, while it fits.
 
         Raises the errors of :meth:`load`, and :class:`OutOfMemoryError` if the budget is too small for the program.
@@ -157,7 +157,7 @@ def _network_options(options: Options) -> tuple[Any, ...]:
     return options.device, options.engine, options.threads, options.precision, options.trust_model_code
 
 
-def _plan_key(prepared: Prepared, options: Options) -> tuple[Any, ...]:
+def _plan_key(prepared: PreparedImages, options: Options) -> tuple[Any, ...]:
     """Return everything but the memory at hand that a plan depends on."""
     sizes = tuple((tensor, *sorted(one.sizes.items())) for tensor, one in prepared.matched.items())
     tile = None if options.tile is None else tuple(options.tile)
@@ -310,14 +310,14 @@ def predict(
     return Prediction(outputs, found)
 
 
-def files_read(model: Model, prepared: Prepared, given: Iterable[object]) -> list[Path]:
+def files_read(model: Model, prepared: PreparedImages, given: Iterable[object]) -> list[Path]:
     """Return every file that a run reads: the model's, the images as ``given``, and the files that these stand for."""
     named = [Path(one) for one in given if isinstance(one, Path | str)]
     images = [Path(one.image.path) for one in prepared.matched.values() if one.image.path]
     return [*model.opened.package.files, *named, *images]
 
 
-def _hashable(prepared: Prepared, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
+def _hashable(prepared: PreparedImages, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
     """Return the files and arrays of the inputs, except images that are neither."""
     found: dict[str, Path | NDArray[Any]] = {}
     for tensor, one in prepared.matched.items():
@@ -341,7 +341,7 @@ def _ignore(*_: object) -> None:
 
 def _predict(
     model: Model,
-    prepared: Prepared,
+    prepared: PreparedImages,
     options: Options,
     targets: Mapping[str, Target] | None,
     hashes: InputHashes,

@@ -18,7 +18,7 @@ import torch
 from bioimage_inference import open_model
 from bioimage_inference.errors import OutOfMemoryError
 from bioimage_inference.inference.calibration import calibrated
-from bioimage_inference.inference.planning import Prepared, prepare
+from bioimage_inference.inference.planning import PreparedImages, prepare
 from bioimage_inference.machine.memory import PROGRAM_BYTES, parse_size
 from bioimage_inference.network.device import Device
 from bioimage_inference.network.torch_network import TorchNetwork
@@ -47,7 +47,7 @@ def wide(folder: Path, channels: int, halo: int = 4) -> Path:
 
 def planned(
     model: Path, image: np.ndarray[Any, Any], memory: str, resident: int = 0, **words: Any
-) -> tuple[Prepared, Prepared]:
+) -> tuple[PreparedImages, PreparedImages]:
     """As planned before the network is known, and with it, in a process that takes so many bytes then."""
     options = Options(axes="yx", memory=memory, **words)
     with open_model(model) as opened:

@@ -15,7 +15,7 @@ from bioimage_inference import Model, Options, open_model
 from bioimage_inference.errors import OutOfMemoryError
 from bioimage_inference.inference.outputs import Outputs
 from bioimage_inference.inference.pipeline import Job, run
-from bioimage_inference.inference.planning import Prepared, close, prepare, sources_of
+from bioimage_inference.inference.planning import PreparedImages, close, prepare, sources_of
 from bioimage_inference.machine.memory import PROGRAM_BYTES
 from bioimage_inference.network.device import Device
 from bioimage_inference.network.network import Engine
@@ -59,7 +59,7 @@ def package(tmp_path: Path) -> Path:
     return write_model(tmp_path, Identity(), *simple_tensors(size={"min": 16, "step": 4}, halo=4))
 
 
-def planned(model: Model, options: Options, image: Array = IMAGE) -> Prepared:
+def planned(model: Model, options: Options, image: Array = IMAGE) -> PreparedImages:
     prepared = prepare(model.spec, image, {}, options)
     close(prepared)
     return model.calibration(prepared, options).prepared

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..array_types import Array, Index, Spans
 from ..image.writers.zarr_writer import ZarrWriter, create_store
-from ..inference.planning import Prepared
+from ..inference.planning import PreparedImages
 from ..inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
 from ..model.spec import TensorSpec
 from ..provenance.record_builder import computed_output
@@ -28,7 +28,7 @@ class BlockOutput:
         output: TensorSpec,
         sizes: Mapping[str, int],
         dtype: "np.dtype[Any]",
-        prepared: Prepared,
+        prepared: PreparedImages,
         blocks: Blocks,
         block: Block,
     ) -> None:

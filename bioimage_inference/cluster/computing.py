@@ -27,7 +27,7 @@ from ..errors import ModelError, UsageError
 from ..files.scratch import leave_nothing, scratch_folder
 from ..inference.calibration import over_tile_in_words, tile_dependence
 from ..inference.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, preprocessors_of, remarks_of
-from ..inference.planning import Prepared, close, prepare, sources_of
+from ..inference.planning import PreparedImages, close, prepare, sources_of
 from ..inference.sample_reader import Source
 from ..machine.memory import peak_memory
 from ..machine.process_settings import set_up_process
@@ -41,7 +41,7 @@ from ..tiling.plan import Tile
 from .block_output import BlockOutput
 from .messages import encoded, encoded_error, read_message, write_message
 from .tile_blocks import Block, Blocks, make_blocks
-from .work import Computed, ImageJob, Measured, ModelSource, Place, Work
+from .work import ComputedBlock, ImageJob, MeasuredSamples, ModelSource, Place, Work
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class _OpenImage:
     """The image of a run, with the same tiles as the client planned."""
 
     work: str
-    prepared: Prepared
+    prepared: PreparedImages
     blocks: Blocks
     sources: Mapping[str, Source]
 
 
 @dataclass
-class _Opened:
+class _OpenModel:
     """The model and the image that stay open between tasks.
 
     ``over_tile`` holds notes by work on networks that depend on whole tiles.
@@ -86,7 +86,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Open the model that the first message names, put up the walls, and compute the tasks of the other messages."""
     place: Place = pickle.loads(read_message(requests))  # the worker writes the requests
     with ExitStack() as stack:
-        opened: list[_Opened] = []
+        opened: list[_OpenModel] = []
 
         def start() -> None:
             model = stack.enter_context(_open_model(place.model))
@@ -94,7 +94,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             # a folder that only the client sees must not open the folders above it
             folders = [folder for folder in place.write if folder.is_dir()]
             stack.enter_context(restricted(places, folders, place.sandbox))
-            opened.append(_Opened(model))
+            opened.append(_OpenModel(model))
 
         write_message(answers, _answer(start))
         if not opened:
@@ -147,15 +147,17 @@ def _leave() -> NoReturn:
     os._exit(1)
 
 
-def _measure(opened: _Opened, work: Work, indices: list[Index], pooled: bool) -> Measured:
+def _measure(opened: _OpenModel, work: Work, indices: list[Index], pooled: bool) -> MeasuredSamples:
     image, record, cpu = _open_image(opened, work), Record(), time.process_time()
     with record.timed("statistics"):
         notes = remarks_of(opened.model.spec, image.sources, indices) if pooled else []
         statistics = measure_samples(preprocessors_of(opened.model.spec, image.sources), indices, pooled)
-    return Measured(statistics, tuple(notes), record.seconds, time.process_time() - cpu)
+    return MeasuredSamples(statistics, tuple(notes), record.seconds, time.process_time() - cpu)
 
 
-def _compute(opened: _Opened, work: Work, block: Block, pooled: Measured, own: Measured, create: bool) -> Computed:
+def _compute(
+    opened: _OpenModel, work: Work, block: Block, pooled: MeasuredSamples, own: MeasuredSamples, create: bool
+) -> ComputedBlock:
     with scratch_folder() as scratch:
         record = Record()
         with record.timed("opening"):
@@ -177,7 +179,7 @@ def _compute(opened: _Opened, work: Work, block: Block, pooled: Measured, own: M
         with record.timed("postprocessing and writing"):
             for output in outputs.values():
                 output.finish()
-        return Computed(
+        return ComputedBlock(
             tiles=len(tiles),
             seconds=record.seconds,
             notes=(*loaded.notes, *_over_tile(opened, work, image.prepared, loaded), *record.notes),
@@ -193,7 +195,7 @@ def _compute(opened: _Opened, work: Work, block: Block, pooled: Measured, own: M
         )
 
 
-def _over_tile(opened: _Opened, work: Work, prepared: Prepared, loaded: LoadedNetwork) -> tuple[str, ...]:
+def _over_tile(opened: _OpenModel, work: Work, prepared: PreparedImages, loaded: LoadedNetwork) -> tuple[str, ...]:
     """Return a note if there are several tiles and the network depends on whole tiles."""
     if work.id not in opened.over_tile:
         remarks: tuple[str, ...] = ()
@@ -204,7 +206,7 @@ def _over_tile(opened: _Opened, work: Work, prepared: Prepared, loaded: LoadedNe
     return opened.over_tile[work.id]
 
 
-def _predict_whole(opened: _Opened, job: ImageJob, options: Options) -> dict[str, Any]:
+def _predict_whole(opened: _OpenModel, job: ImageJob, options: Options) -> dict[str, Any]:
     _check_seen(job)
     found = predict(  # the client has seen that the files may be replaced
         opened.model, job.image, inputs=job.inputs, targets=job.targets, overwrite=True, options=options
@@ -224,7 +226,7 @@ def _silent(done: int, total: int) -> None:
     del done, total
 
 
-def _open_image(opened: _Opened, work: Work) -> _OpenImage:
+def _open_image(opened: _OpenModel, work: Work) -> _OpenImage:
     """Return the image of a run, which is opened once per process."""
     if opened.image is None or opened.image.work != work.id:
         if opened.image is not None:
@@ -267,7 +269,7 @@ def _check_seen(job: ImageJob) -> None:
             )
 
 
-def _bytes_read(prepared: Prepared, tile: Tile) -> int:
+def _bytes_read(prepared: PreparedImages, tile: Tile) -> int:
     """Return the bytes of pixels that a tile reads from the images, its halo included."""
     total = 0
     for tensor, spans in tile.read.items():

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..image.writers.output_formats import FILE_FORMATS, ZARR
 from ..image.writers.zarr_writer import PartialZarr, set_range, stored_bytes
 from ..inference.pipeline import Progress, needs_whole_samples
-from ..inference.planning import Prepared, close, prepare
+from ..inference.planning import PreparedImages, close, prepare
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..provenance.hashing import InputHashes
@@ -32,16 +32,16 @@ from . import worker
 from .connect import Cluster
 from .tasks import as_ours, in_turn
 from .tile_blocks import Blocks, make_blocks
-from .work import Computed, ImageJob, Measured, Place, Work
+from .work import ComputedBlock, ImageJob, MeasuredSamples, Place, Work
 
 
 @dataclass
-class _Found:
+class _Answers:
     """What the tasks answered: statistics of all samples (``pooled``) and of each, and what blocks have in common."""
 
-    pooled: Measured | None = None
-    own: dict[Index, Measured] = field(default_factory=dict)
-    first: Computed | None = None
+    pooled: MeasuredSamples | None = None
+    own: dict[Index, MeasuredSamples] = field(default_factory=dict)
+    first: ComputedBlock | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class _Found:
     bytes: dict[str, int] = field(default_factory=lambda: {"read": 0, "computed": 0})
     sandbox: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, index: Index, done: Computed) -> None:
+    def add(self, index: Index, done: ComputedBlock) -> None:
         """Take the answer of a block of the sample at ``index``."""
         self.first = self.first or done
         self.add_seconds(done.seconds)
@@ -121,7 +121,7 @@ def predict_tiles(
     )
 
 
-def _commit(stores: Mapping[str, PartialZarr], found: _Found) -> None:
+def _commit(stores: Mapping[str, PartialZarr], found: _Answers) -> None:
     """Give all stores their final names. All of them are complete."""
     for name, store in stores.items():
         if name in found.ranges:
@@ -130,7 +130,7 @@ def _commit(stores: Mapping[str, PartialZarr], found: _Found) -> None:
         store.commit()
 
 
-def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Found) -> list[OutputRecord]:
+def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Answers) -> list[OutputRecord]:
     """The outputs under their names, with their hashes."""
     assert found.first is not None
     start = time.perf_counter()
@@ -164,7 +164,7 @@ def store_of(target: Target) -> Path:
     return target.tiff.with_name(f"{target.tiff.stem}{ZARR.suffix}")
 
 
-def _blocks(spec: ModelSpec, prepared: Prepared, job: ImageJob) -> Blocks:
+def _blocks(spec: ModelSpec, prepared: PreparedImages, job: ImageJob) -> Blocks:
     plan, samples = prepared.plan, prepared.leading.samples
     whole = needs_whole_samples(spec, plan)
     if whole and len(plan) > 1 and not samples:
@@ -175,9 +175,9 @@ def _blocks(spec: ModelSpec, prepared: Prepared, job: ImageJob) -> Blocks:
     return make_blocks(plan, samples, whole)
 
 
-def _compute(cluster: Cluster, place: Place, work: Work, blocks: Blocks, progress: Progress) -> _Found:
+def _compute(cluster: Cluster, place: Place, work: Work, blocks: Blocks, progress: Progress) -> _Answers:
     """Let the workers compute all blocks."""
-    client, found = cluster.client, _Found()
+    client, found = cluster.client, _Answers()
     indices = list(product(*map(range, blocks.samples)))
     pooled = client.submit(worker.measure, place, work, indices, True, pure=False)
     own: dict[Index, Any] = {}
@@ -203,12 +203,14 @@ def _compute(cluster: Cluster, place: Place, work: Work, blocks: Blocks, progres
     return found
 
 
-def _pooled(found: _Found) -> Measured:
+def _pooled(found: _Answers) -> MeasuredSamples:
     assert found.pooled is not None
     return found.pooled
 
 
-def _computed(spec: ModelSpec, prepared: Prepared, options: Options, found: _Found, hashes: InputHashes) -> ComputedRun:
+def _computed(
+    spec: ModelSpec, prepared: PreparedImages, options: Options, found: _Answers, hashes: InputHashes
+) -> ComputedRun:
     """Return the part of the record that is known before the outputs have their names."""
     assert found.first is not None
     planned = run_plan(spec, prepared, options)

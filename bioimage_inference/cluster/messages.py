@@ -21,7 +21,7 @@ from ..errors import BioimageInferenceError, ModelError, in_our_words
 from ..inference.statistics import Measure, Moments, Quantile, Statistics
 from ..provenance.record import from_json, to_json
 from ..provenance.record_parts import ComputedOutput, NetworkRecord, SandboxRecord
-from .work import Computed, Measured
+from .work import ComputedBlock, MeasuredSamples
 
 _LENGTH = struct.Struct("<Q")
 # The longest answer that a worker reads. The record of a series with 100,000 frames has about 50 MB.
@@ -57,12 +57,12 @@ def _exactly(stream: BinaryIO, length: int) -> bytes:
     return found
 
 
-def encoded(result: Measured | Computed | Mapping[str, Any] | None) -> bytes:
+def encoded(result: MeasuredSamples | ComputedBlock | Mapping[str, Any] | None) -> bytes:
     """Return the result of a task as an answer."""
     match result:
-        case Measured():
+        case MeasuredSamples():
             content: Any = {"measured": vars(result) | {"statistics": _list_of(result.statistics)}}
-        case Computed():
+        case ComputedBlock():
             measured = [[*key, _list_of(statistics)] for key, statistics in result.measured.items()]
             content = {"computed": vars(result) | {"measured": measured}}
         case _:
@@ -96,7 +96,7 @@ def _decoded(content: Any) -> Any:
     ((kind, facts),) = content.items()
     match kind:
         case "measured":
-            return Measured(
+            return MeasuredSamples(
                 _statistics_of(facts["statistics"]),
                 _texts(facts["notes"]),
                 _numbers(facts["seconds"]),
@@ -114,8 +114,8 @@ def _decoded(content: Any) -> Any:
     raise ValueError(kind)
 
 
-def _computed(facts: Mapping[str, Any]) -> Computed:
-    return Computed(
+def _computed(facts: Mapping[str, Any]) -> ComputedBlock:
+    return ComputedBlock(
         tiles=int(facts["tiles"]),
         seconds=_numbers(facts["seconds"]),
         notes=_texts(facts["notes"]),

@@ -60,7 +60,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSamples:
     """Statistics of samples, remarks for the user, and what it took: ``cpu`` are seconds of processor time."""
 
     statistics: Statistics
@@ -70,7 +70,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Computed:
+class ComputedBlock:
     """A block that is on the disk.
 
     ``network`` and ``sandbox`` are parts of the record, and so are ``outputs``, by output id; ``ranges`` has the

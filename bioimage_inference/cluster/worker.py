@@ -13,7 +13,7 @@ from ..options import Options
 from .messages import UnreadableAnswerError
 from .process import ComputingProcess, ProcessLostError
 from .tile_blocks import Block
-from .work import Computed, ImageJob, Measured, Place, Work
+from .work import ComputedBlock, ImageJob, MeasuredSamples, Place, Work
 
 Same = TypeVar("Same")
 
@@ -64,18 +64,20 @@ def same(value: Same) -> Same:
     return value
 
 
-def measure(place: Place, work: Work, indices: list[Index], pooled: bool) -> Measured:
+def measure(place: Place, work: Work, indices: list[Index], pooled: bool) -> MeasuredSamples:
     """Return statistics of samples: either those that pool samples, with notes on the values, or the others."""
-    found: Measured = _ask(place, "measure", work, indices, pooled)
+    found: MeasuredSamples = _ask(place, "measure", work, indices, pooled)
     return found
 
 
-def compute(place: Place, work: Work, block: Block, pooled: Measured, own: Measured, create: bool) -> Computed:
+def compute(
+    place: Place, work: Work, block: Block, pooled: MeasuredSamples, own: MeasuredSamples, create: bool
+) -> ComputedBlock:
     """Compute a block, and write it into the stores, which the first task creates.
 
     Raises the errors of :mod:`bioimage_inference.errors`, as a single process does.
     """
-    found: Computed = _ask(place, "compute", work, block, pooled, own, create)
+    found: ComputedBlock = _ask(place, "compute", work, block, pooled, own, create)
     return found
 
 

@@ -20,7 +20,7 @@ from ..network.slabs import NotInSlabs
 from ..network.torch_network import TorchNetwork
 from ..text import byte_size
 from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, dimensions_of, held_pixels
-from .planning import Prepared, beside_network, tiling_for, with_program, with_smaller_tiles, with_tiling
+from .planning import PreparedImages, beside_network, tiling_for, with_program, with_smaller_tiles, with_tiling
 from .postprocess import numbers_objects
 from .trial_inputs import blank, noise, part_of_image, trial_tile
 
@@ -59,7 +59,7 @@ class Calibration:
     ``needed`` is the memory of the process for the plan, in bytes.
     """
 
-    prepared: Prepared
+    prepared: PreparedImages
     loaded: LoadedNetwork
     needed: float
 
@@ -67,7 +67,7 @@ class Calibration:
         """Return whether the plan stays within a budget, or the budget is no smaller than the plan was made for."""
         return budget.size >= min(self.needed, self.prepared.budget.size)
 
-    def for_image(self, prepared: Prepared) -> "Calibration":
+    def for_image(self, prepared: PreparedImages) -> "Calibration":
         """Return the same plan for another image of the same shape."""
         kept = self.prepared
         image = replace(prepared, request=kept.request, plan=kept.plan, program=kept.program, over_tile=kept.over_tile)
@@ -107,7 +107,7 @@ class _Execution:
         return self.tiling.pixels * _assumed(self.tiling) if self.size is None else self.size(self.tiling)
 
 
-def calibrated(prepared: Prepared, loaded: LoadedNetwork) -> Calibration:
+def calibrated(prepared: PreparedImages, loaded: LoadedNetwork) -> Calibration:
     """Return the plan for a loaded network and its device.
 
     Tiles that the user asked for stay. Raises :class:`ModelError` if the network fails, :class:`OutOfMemoryError` if
@@ -136,7 +136,7 @@ class _Trials:
     """Trials of a network; ``network`` is its module on torch, ``None`` if there is none."""
 
     spec: ModelSpec
-    prepared: Prepared
+    prepared: PreparedImages
     loaded: LoadedNetwork
     network: TorchNetwork | None
 
@@ -230,7 +230,7 @@ class _Trials:
             yield part
 
 
-def _undivided(tiles: _Execution, trials: _Trials) -> tuple[_Execution, Prepared, list[str]]:
+def _undivided(tiles: _Execution, trials: _Trials) -> tuple[_Execution, PreparedImages, list[str]]:
     """Return the image as one tile if tiles cannot be joined and it fits; else the tiles, with a remark.
 
     Labels are refused later, when the network returns them.
@@ -256,7 +256,7 @@ def _undivided(tiles: _Execution, trials: _Trials) -> tuple[_Execution, Prepared
     return tiles, prepared, notes
 
 
-def tile_dependence(prepared: Prepared, loaded: LoadedNetwork, tiling: Tiling | None = None) -> "Dependence":
+def tile_dependence(prepared: PreparedImages, loaded: LoadedNetwork, tiling: Tiling | None = None) -> "Dependence":
     """Return the operations whose result depends on the tile, found with noise in small tiles.
 
     A network that refuses these sizes computes a tile of the ``tiling`` (default: of the plan). Raises
@@ -297,7 +297,7 @@ def _advice(way: _Execution, size: Callable[[Tiling], float], trials: _Trials) -
     ]
 
 
-def _budget(prepared: Prepared) -> str:
+def _budget(prepared: PreparedImages) -> str:
     return f"{byte_size(prepared.budget.size)}, {prepared.budget.reason}"
 
 

@@ -14,7 +14,7 @@ from ..image.writers.base import MemoryWriter, Writer, commit_all
 from ..image.writers.output_formats import FILE_FORMATS
 from ..model.spec import TensorSpec
 from ..options import TiffLayout
-from .planning import Prepared
+from .planning import PreparedImages
 from .sample_layout import Stack, StackWriter, layout, output_pixel_size
 
 
@@ -56,7 +56,11 @@ class Outputs:
     """
 
     def __init__(
-        self, prepared: Prepared, targets: Mapping[str, Target] | None, tiff_layout: TiffLayout, cleanup: ExitStack
+        self,
+        prepared: PreparedImages,
+        targets: Mapping[str, Target] | None,
+        tiff_layout: TiffLayout,
+        cleanup: ExitStack,
     ) -> None:
         self.opened: dict[str, OpenedOutput] = {}
         self._prepared, self._targets, self._layout, self._cleanup = prepared, targets or {}, tiff_layout, cleanup

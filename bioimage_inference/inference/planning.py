@@ -31,7 +31,7 @@ ImageLike = Image | NDArray[np.generic] | Path | str
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImages:
     """Images matched to the inputs of a model, and the plan for each of their samples, chosen for ``request``.
 
     The program takes ``program`` bytes of the ``budget``; the rest is for tiles. ``over_tile`` names operations of the
@@ -71,7 +71,7 @@ class Prepared:
         return domain
 
 
-def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], options: Options) -> Prepared:
+def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], options: Options) -> PreparedImages:
     """Open the image and further inputs, match their axes, choose the tiles.
 
     Raises :class:`UsageError` for impossible options, :class:`ImageError` for images that cannot be read or do not fit
@@ -91,7 +91,7 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
                 _check_piece(opened[-1], budget, program)
                 matched[tensor.id] = _match(opened[-1], tensor, options, options.channels if first else None)
         request = _request(spec, options, budget.size - program)
-        prepared = Prepared(matched, request, make_plan(spec, _sizes(matched), request), budget, program)
+        prepared = PreparedImages(matched, request, make_plan(spec, _sizes(matched), request), budget, program)
         _check_samples(prepared)
         _check_room(spec, prepared)
     except BaseException:
@@ -101,15 +101,15 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     return prepared
 
 
-def tiling_for(spec: ModelSpec, prepared: Prepared, request: Request) -> Tiling:
+def tiling_for(spec: ModelSpec, prepared: PreparedImages, request: Request) -> Tiling:
     """Return the tiles for another request. Raises the errors of :func:`~bioimage_inference.tiling.plan.make_plan`."""
     leading = spec.tensor(prepared.plan.leading)
     return choose_tiles(spec, leading, links(spec, leading), prepared.leading.sizes, request)
 
 
 def with_tiling(
-    spec: ModelSpec, prepared: Prepared, request: Request, tiling: Tiling, notes: Sequence[str] = ()
-) -> Prepared:
+    spec: ModelSpec, prepared: PreparedImages, request: Request, tiling: Tiling, notes: Sequence[str] = ()
+) -> PreparedImages:
     """Return the same with other tiles and further remarks. The plan stays if it has these tiles."""
     plan = prepared.plan
     if (plan.axes, plan.batch) != (tiling.axes, tiling.batch):
@@ -117,7 +117,7 @@ def with_tiling(
     return replace(prepared, request=request, plan=replace(plan, notes=(*plan.notes, *notes)))
 
 
-def with_program(spec: ModelSpec, prepared: Prepared, program: int) -> Prepared:
+def with_program(spec: ModelSpec, prepared: PreparedImages, program: int) -> PreparedImages:
     """Return the same for a program that takes ``program`` bytes besides the tiles. The plan stays as it is.
 
     Raises :class:`OutOfMemoryError` if the budget is too small for the program.
@@ -128,7 +128,7 @@ def with_program(spec: ModelSpec, prepared: Prepared, program: int) -> Prepared:
     return found
 
 
-def with_smaller_tiles(spec: ModelSpec, prepared: Prepared) -> Prepared | None:
+def with_smaller_tiles(spec: ModelSpec, prepared: PreparedImages) -> PreparedImages | None:
     """Return the same with tiles of at most half the pixels; ``None`` if the model allows none."""
     before = prepared.plan
     request = replace(prepared.request, tile=None, whole=False, pixels=before.pixels // 2)
@@ -141,7 +141,7 @@ def with_smaller_tiles(spec: ModelSpec, prepared: Prepared) -> Prepared | None:
     return with_tiling(spec, prepared, request, smaller, [note])
 
 
-def sources_of(spec: ModelSpec, prepared: Prepared) -> dict[str, Source]:
+def sources_of(spec: ModelSpec, prepared: PreparedImages) -> dict[str, Source]:
     """Return readers of the inputs that are present."""
     return {
         tensor.id: Source(prepared.matched[tensor.id], tensor.padding, prepared.domain(tensor.id))
@@ -150,7 +150,7 @@ def sources_of(spec: ModelSpec, prepared: Prepared) -> dict[str, Source]:
     }
 
 
-def close(prepared: Prepared) -> None:
+def close(prepared: PreparedImages) -> None:
     """Close the images."""
     for one in prepared.matched.values():
         one.image.close()
@@ -191,7 +191,7 @@ def _weights_size(spec: ModelSpec) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _check_room(spec: ModelSpec, prepared: Prepared) -> None:
+def _check_room(spec: ModelSpec, prepared: PreparedImages) -> None:
     """Raise :class:`OutOfMemoryError` if the budget does not even hold the program."""
     budget = prepared.budget
     if budget.size > prepared.program:
@@ -279,7 +279,7 @@ def _request(spec: ModelSpec, options: Options, room: int) -> Request:
     return Request(exact=options.fit == "exact", border=options.border, tile=tile, room=room)
 
 
-def _check_samples(prepared: Prepared) -> None:
+def _check_samples(prepared: PreparedImages) -> None:
     """Raise :class:`ImageError` unless further inputs have one sample for all, or one for each sample of the image."""
     leading = prepared.leading
     for tensor, one in prepared.matched.items():

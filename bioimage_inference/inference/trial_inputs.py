@@ -12,7 +12,7 @@ from ..tiling.axis_tiling import legal_size
 from ..tiling.tile_size import Tiling
 from .operations.dtype_conversion import target_dtype
 from .operations.registry import needs_sample
-from .planning import Prepared
+from .planning import PreparedImages
 from .preprocess import Preprocessor
 from .sample_reader import Source
 from .statistics import Statistics
@@ -21,14 +21,14 @@ from .statistics import Statistics
 _LENGTHS = {1: (64,), 2: (64, 64), 3: (16, 32, 32), 4: (4, 16, 32, 32)}
 
 
-def network_inputs(model: ModelSpec, prepared: Prepared) -> list[Array | None]:
+def network_inputs(model: ModelSpec, prepared: PreparedImages) -> list[Array | None]:
     """Return the first tile of the first sample as the network takes it."""
     domains = {key: prepared.domain(key) for key in prepared.matched}
     read = next(prepared.plan.tiles()).read
     return _inputs(model, prepared, read, domains, list(np.ndindex(*prepared.leading.samples)))
 
 
-def blank(model: ModelSpec, prepared: Prepared, tile: Mapping[str, int]) -> Inputs:
+def blank(model: ModelSpec, prepared: PreparedImages, tile: Mapping[str, int]) -> Inputs:
     """Return zeros for a tile of these pixels along the axes of the leading input."""
 
     def zeros(tensor: TensorSpec) -> Array:
@@ -40,7 +40,7 @@ def blank(model: ModelSpec, prepared: Prepared, tile: Mapping[str, int]) -> Inpu
     return [zeros(tensor) if tensor.id in prepared.matched else None for tensor in model.inputs]
 
 
-def noise(model: ModelSpec, prepared: Prepared, tile: Mapping[str, int]) -> Inputs:
+def noise(model: ModelSpec, prepared: PreparedImages, tile: Mapping[str, int]) -> Inputs:
     """Return normal noise for a tile of these pixels along the axes of the leading input."""
     random = np.random.default_rng(0)
     return [
@@ -49,7 +49,7 @@ def noise(model: ModelSpec, prepared: Prepared, tile: Mapping[str, int]) -> Inpu
     ]
 
 
-def part_of_image(model: ModelSpec, prepared: Prepared, tiling: Tiling) -> Inputs | None:
+def part_of_image(model: ModelSpec, prepared: PreparedImages, tiling: Tiling) -> Inputs | None:
     """Return the tile in the middle of the first sample, with the statistics of this tile: they need no further pass.
 
     ``None`` if a step of the preprocessing needs the whole sample.
@@ -72,7 +72,7 @@ def part_of_image(model: ModelSpec, prepared: Prepared, tiling: Tiling) -> Input
     return _inputs(model, prepared, read, domains, [(0,) * len(prepared.leading.samples)])
 
 
-def trial_tile(model: ModelSpec, prepared: Prepared, times: int) -> dict[str, int]:
+def trial_tile(model: ModelSpec, prepared: PreparedImages, times: int) -> dict[str, int]:
     """Return pixels along the axes of the leading input for a small tile, about ``times`` as long as the smallest.
 
     The description allows them, except along axes of a fixed size: most of these networks take other sizes too.
@@ -101,7 +101,7 @@ def with_following_axes(axes: Sequence[Axis], sizes: Mapping[str, int]) -> dict[
 
 def _inputs(
     model: ModelSpec,
-    prepared: Prepared,
+    prepared: PreparedImages,
     read: Mapping[str, Spans],
     domains: Mapping[str, Spans],
     indices: Sequence[tuple[int, ...]],

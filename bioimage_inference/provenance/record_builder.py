@@ -16,7 +16,7 @@ from ..errors import OutputError
 from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
 from ..inference.operations.registry import measures_of
-from ..inference.planning import Prepared
+from ..inference.planning import PreparedImages
 from ..inference.statistics import Measure, Statistics
 from ..machine.processors import thread_pool
 from ..machine.sandbox import walls
@@ -99,7 +99,7 @@ class ComputedRun:
         )
 
 
-def run_plan(spec: ModelSpec, prepared: Prepared, options: Options) -> RunPlan:
+def run_plan(spec: ModelSpec, prepared: PreparedImages, options: Options) -> RunPlan:
     """Return the part of the record that is known before anything is computed."""
     budget = prepared.budget
     return RunPlan(
@@ -294,7 +294,7 @@ def _planned_input(tensor: str, one: AxisMapping) -> parts.PlannedInput:
     )
 
 
-def _planned_output(output: TensorSpec, prepared: Prepared) -> parts.PlannedOutput:
+def _planned_output(output: TensorSpec, prepared: PreparedImages) -> parts.PlannedOutput:
     """Return an output before it is computed. Sizes that depend on the network's result are ``None``."""
     planned = next(one.sizes for one in prepared.plan.outputs if one.id == output.id)
     sizes = {axis.letter: axis.size.size for axis in output.axes if isinstance(axis.size, FixedSize)}

@@ -90,7 +90,7 @@ def test_classes_of_a_stack_are_a_row_for_each_plane(classifier: Path) -> None:
 
 def test_classes_of_a_padded_image_come_with_a_remark(classifier: Path) -> None:
     notes = bioimage_inference.predict(classifier, _image(70, 64), axes="yx").record["notes"]
-    assert any("was padded along y to a size that the model takes. What it returns as 'out'" in note for note in notes)
+    assert any("was padded along y to a size that the model takes. Its output 'out'" in note for note in notes)
     assert not bioimage_inference.predict(classifier, _image(80, 64), axes="yx").record["notes"]
 
 

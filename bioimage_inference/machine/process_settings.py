@@ -18,13 +18,17 @@ _NO_CACHE = "/nonexistent/.cache"
 """A cache for users without a home folder. Debian gives this name to a home folder that must not exist."""
 # Parameters of mallopt (malloc.h).
 _M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
 _M_ARENA_MAX = -8
+# Buffers of this many bytes go back to the system when they are freed, where the address space is limited. glibc would
+# raise its threshold to 32 MiB, which is more than a tile's buffer.
+_BIG = 4 << 20
 
 
 def set_up_process() -> None:
     """Set up a process of this program: its allocator, logging, standard descriptors, access rights, and cache."""
-    _keep_big_buffers()
+    _set_allocator()
     # This program reports tifffile's remarks in its own words.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     _open_standard_descriptors()
@@ -47,16 +51,23 @@ def _open_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _keep_big_buffers() -> None:
-    """Keep freed buffers in this process from now on."""
+def _set_allocator() -> None:
+    """Keep freed buffers in this process from now on, unless its address space is limited.
+
+    The gaps between kept buffers count as address space. After a tile that did not fit, they would leave no room for a
+    smaller tile.
+    """
     mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return
     if _address_space_is_limited():
         # By default each thread reserves 64 MiB of address space, which may exceed the limit.
         mallopt(_M_ARENA_MAX, 1)
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, -1)
+        mallopt(_M_MMAP_THRESHOLD, _BIG)
+        mallopt(_M_TRIM_THRESHOLD, _BIG)
+    else:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def give_back_buffers() -> None:

@@ -118,7 +118,7 @@ def _padding_notes(
     if uncropped:
         yield (
             f"The image was padded along {', '.join(sorted(padded))} to a size that the model takes. Its output "
-            f" {', '.join(uncropped)} cannot be cropped there: it belongs to the padded image."
+            f"{', '.join(uncropped)} cannot be cropped there: it belongs to the padded image."
         )
 
 

@@ -19,7 +19,7 @@ FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """Memory formats in which the channels of a pixel lie together, by the number of axes of the tensor."""
 
 # Values added up in float32 before their sum is added up in float64. Sums of 256 values of a U-Net lose no more than
-# the result's own rounding: tests/test_cpu_kernels.py compares with float64.
+# the result's own rounding: tests/unit/test_cpu_kernels.py compares with float64.
 _SUMMED = 256
 _aten: Any = torch.ops.aten
 

@@ -2,7 +2,7 @@
 
 This is the only module of ``network`` that uses private names of torch: ``utils._python_dispatch``, ``utils._pytree``,
 the ``_schema`` of an operation and ``torch._C._jit_interpret_graph``. They were tested with torch 2.13;
-``tests/test_torch_operations.py`` fails if one of them changes.
+``tests/unit/test_torch_operations.py`` fails if one of them changes.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -19,9 +19,9 @@ import zarr
 from PIL import Image as Pillow
 
 from tests import models
-from tests.test_package import HOSTILE, appended, write_zip
-from tests.test_reading_hostile import BOMBS, tiff_claiming
-from tests.test_weights import CODE, PICKLES, POLYGLOTS, Bomb, old_tar, rubbish, sha256
+from tests.module.test_package import HOSTILE, appended, write_zip
+from tests.module.test_reading_hostile import BOMBS, tiff_claiming
+from tests.module.test_weights import CODE, PICKLES, POLYGLOTS, Bomb, old_tar, rubbish, sha256
 
 Build = Callable[[Path], None]
 PICKLED_WEIGHTS = (*PICKLES, *POLYGLOTS, old_tar, rubbish)

@@ -10,7 +10,7 @@ import yaml
 from bioimage_inference.cli import main
 from bioimage_inference.model.trust import HASHES_VARIABLE, TRUST_VARIABLE
 from tests.models import sha256
-from tests.test_weights import Bomb
+from tests.module.test_weights import Bomb
 
 from .conftest import Refused
 from .corpus import (

@@ -63,7 +63,7 @@ def _lowest(state: Path) -> bool:
     python = _environment(state / "lowest", sys.executable)
     _run(str(python), str(ROOT / "scripts/install_torch.py"), "--version", torch)
     _install(python, state, f"torch=={torch}", "--resolution", "lowest-direct")
-    left_out = [f"--ignore=tests/{name}" for name in LOWEST_LEAVES_OUT]
+    left_out = [f"--ignore={_path(name)}" for name in LOWEST_LEAVES_OUT]
     print(f"\nLowest declared versions, Python {sys.version.split()[0]}", flush=True)
     return _tests(python, "-m", "not slow", "-W", "default::DeprecationWarning", *left_out)
 
@@ -77,7 +77,13 @@ def _newer(wanted: str, state: Path) -> bool:
     python = _environment(state / wanted, found)
     _install(python, state, "torch; sys_platform == 'none'")
     print(f"\nPython {wanted}, without torch", flush=True)
-    return _tests(python, *(f"tests/{name}" for name in WITHOUT_TORCH))
+    return _tests(python, *map(_path, WITHOUT_TORCH))
+
+
+def _path(name: str) -> str:
+    """Return the path of a folder of tests, or of the file of tests with this name in one of the folders."""
+    folder = Path("tests", name)
+    return str(folder) if (ROOT / folder).is_dir() else str(next(ROOT.glob(f"tests/*/{name}")).relative_to(ROOT))
 
 
 def _interpreters(wanted: str) -> Iterator[str]:

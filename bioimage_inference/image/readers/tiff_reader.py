@@ -1,8 +1,8 @@
 """Reader of TIFF in all its dialects: ImageJ, OME-TIFF, BigTIFF, tifffile's own, plain pages, tiled and compressed.
 
 Undocumented parts of tifffile that this reader relies on, tested with version 2026.3.3 by
-``tests/test_reading_dialects.py``: values assigned to ``TiffFile.imagej_metadata`` and ``is_imagej`` take effect when
-``series`` is first read, and ``is_mmstack`` and ``is_ndtiff`` are flags that its constructor accepts.
+``tests/module/test_reading_dialects.py``: values assigned to ``TiffFile.imagej_metadata`` and ``is_imagej`` take effect
+when ``series`` is first read, and ``is_mmstack`` and ``is_ndtiff`` are flags that its constructor accepts.
 """
 
 import math

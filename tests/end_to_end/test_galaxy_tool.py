@@ -1,0 +1,210 @@
+"""What can be promised of the Galaxy tools without a Galaxy; `python -m tests.galaxy run` tests them on a real one."""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from packaging.requirements import Requirement
+
+import bioimage_inference
+from bioimage_inference.cli.program import make_parser
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "bioimage_inference"
+FILES = ("bioimage_inference.xml", "bioimage_model_info.xml", "bioimage_segment.xml")
+# What the tools' jobs never import: bars on terminals, downloads of zoo models.
+NOT_IN_JOBS = {"rich", "httpx", "filelock"}
+CONDA_NAMES = {"torch": "pytorch", "PyYAML": "pyyaml", "matplotlib": "matplotlib-base"}
+
+MACROS = ET.parse(TOOL / "macros.xml").getroot()
+TOKENS = {token.attrib["name"]: token.text or "" for token in MACROS.iter("token")}
+NAMED = {macro.attrib["name"]: macro for macro in MACROS.iter("xml")}
+
+
+def tool(name: str) -> ET.Element:
+    return ET.parse(TOOL / name).getroot()
+
+
+def command(name: str) -> str:
+    text = tool(name).findtext("command") or ""
+    for token, value in TOKENS.items():
+        text = text.replace(token, value)
+    return text
+
+
+def top_level(element: ET.Element) -> Iterator[ET.Element]:
+    """The children of an element, those from macros included."""
+    for child in element:
+        if child.tag == "expand":
+            yield from NAMED[child.attrib["macro"]]
+        else:
+            yield child
+
+
+def test_the_tools_have_the_version_of_the_program() -> None:
+    assert TOKENS["@TOOL_VERSION@"] == bioimage_inference.__version__
+
+
+def test_galaxy_says_what_the_exit_codes_for_outputs_mean() -> None:
+    told = {int(one.attrib["range"]) for one in NAMED["exit_codes"].iter("exit_code")}
+    assert told == {bioimage_inference.NotPermittedError.exit_code, bioimage_inference.DiskFullError.exit_code}
+    for name in FILES:
+        assert "exit_codes" in {one.attrib["macro"] for one in tool(name).iter("expand")}
+
+
+def test_the_package_is_shipped_with_the_tools() -> None:
+    shed = yaml.safe_load((ROOT / ".shed.yml").read_text())
+    tools = {"source": "tools/bioimage_inference/**", "strip_components": 2}
+    assert shed["include"] == [tools, {"source": "bioimage_inference/**"}]
+    assert (ROOT / "bioimage_inference").resolve() == Path(bioimage_inference.__file__).parent.resolve()
+    assert not [path for path in TOOL.rglob("*") if path.is_symlink() and path.is_dir()]
+    pattern = NAMED["requirements"].find("required_files/include").attrib["path"]  # type: ignore[union-attr]
+    for file in (
+        "collect_outputs.py",
+        "bioimage_inference/cli/predict.py",
+        "bioimage_inference/report/templates/model_card.html.j2",
+    ):
+        assert re.match(pattern, file)
+
+
+def test_the_requirements_are_what_the_program_needs() -> None:
+    required = {node.text: node.attrib["version"] for node in NAMED["requirements"].iter("requirement")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {one.name: one.specifier for one in map(Requirement, project["dependencies"])}
+    assert {CONDA_NAMES.get(name, name) for name in needed.keys() - NOT_IN_JOBS} == required.keys() - {"python"}
+    for name, versions in needed.items():
+        if name not in NOT_IN_JOBS:
+            assert versions.contains(required[CONDA_NAMES.get(name, name)]), name
+
+
+@pytest.mark.parametrize(("file", "subcommand"), [(FILES[0], "predict"), (FILES[1], "inspect"), (FILES[2], "segment")])
+def test_the_command_line_knows_the_options_of_the_tool(file: str, subcommand: str) -> None:
+    """Also by old names, which help does not show."""
+    (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    known = set(commands.choices[subcommand]._option_string_actions)
+    used = re.findall(r"^ *(--[a-z-]+)", command(file), re.MULTILINE)
+    used += re.findall(rf"bioimage_inference {subcommand} .*?(--[a-z-]+)", command(file))
+    used += [one.attrib["argument"] for one in tool(file).iter("param") if "argument" in one.attrib]
+    assert used
+    assert set(used) <= known
+
+
+def test_workflows_of_version_2_4_1_find_their_parameters() -> None:
+    """They are at the top level, with their names, types and values; what is new beside them may be left out."""
+    inputs = {one.get("name"): one for one in top_level(tool(FILES[0]).find("inputs"))}  # type: ignore[arg-type]
+    old = {
+        "input_imaging_model": "data",
+        "input_image_file": "data",
+        "input_image_input_size": "text",
+        "input_image_input_axes": "select",
+    }
+    assert {name: inputs[name].get("type") for name in old} == old
+    assert "zip" in inputs["input_imaging_model"].attrib["format"].split(",")
+    assert {"tiff", "png"} <= set(inputs["input_image_file"].attrib["format"].split(","))
+    values = [option.get("value") for option in inputs["input_image_input_axes"].iter("option")]
+    assert values == ["bcyx", "bczyx"]
+    new = [one for name, one in inputs.items() if name not in old and one.tag == "param"]
+    assert new
+    assert all(one.get("optional") == "true" for one in new)
+    outputs = {one.attrib["name"]: one.get("format") for one in tool(FILES[0]).iter("data")}
+    assert outputs["output_predicted_image"] == "tiff"
+    assert outputs["output_predicted_image_matrix"] == "npy"
+
+
+def test_test_files_are_small_and_there() -> None:
+    assert all(file.stat().st_size <= 1_000_000 for file in (TOOL / "test-data").iterdir())
+    used = {
+        file
+        for name in FILES
+        for node in tool(name).find("tests").iter()  # type: ignore[union-attr]
+        for attribute in ("value", "file")
+        for file in node.get(attribute, "").split(",")
+        if "." in file and node.get("ftype")
+    }
+    assert used
+    assert not [file for file in used if not (TOOL / "test-data" / file).exists()]
+
+
+def test_what_the_galaxy_tests_expect_is_what_the_program_gives() -> None:
+    """If this fails because the demo model changed: python tools/make_test_data.py"""
+    sample = bioimage_inference.predict(TOOL / "test-data" / "demo-model.zip", TOOL / "test-data" / "sample_input.png")
+    array = sample.outputs["prediction"].array
+    assert array is not None
+    np.testing.assert_allclose(array[0], tifffile.imread(TOOL / "test-data" / "expected_sample.tiff"), atol=1e-5)
+
+
+def outputs_of(folder: Path, image: str, names: list[str]) -> None:
+    """What `predict -o outputs` writes for an image, as far as it matters here."""
+    written = folder / "outputs"
+    written.mkdir(exist_ok=True)
+    stem = Path(image).stem
+    outputs = []
+    for name in names:
+        for suffix in ("tif", "npy"):
+            (written / f"{stem}_{name}.{suffix}").write_text(f"{stem} {name} {suffix}")
+        outputs.append({"id": name, "tiff": f"outputs/{stem}_{name}.tif", "npy": f"outputs/{stem}_{name}.npy"})
+    record = {"inputs": [{"file": image}], "outputs": outputs}
+    (written / f"{stem}_provenance.json").write_text(json.dumps(record))
+    (written / f"{stem}_report.html").write_text(f"{stem} report")
+
+
+def collect(folder: Path, *arguments: str) -> tuple[dict[str, str], str]:
+    """The collected files by their names, and what was printed."""
+    script = str(TOOL / "collect_outputs.py")
+    ran = subprocess.run([sys.executable, script, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    collected = folder / "collected"
+    files = {str(path.relative_to(collected)): path.read_text() for path in collected.rglob("*.*")}
+    return files, ran.stdout
+
+
+def test_outputs_are_collected_under_the_name_of_the_image_folder(tmp_path: Path) -> None:
+    outputs_of(tmp_path, "images/00000 well A1/cells.tif", ["prediction"])
+    outputs_of(tmp_path, "images/00001 well A2/more.tif", ["prediction"])
+    files, printed = collect(tmp_path)
+    assert printed == ""
+    assert files["tiff/00001 well A2.tiff"] == "more prediction tif"
+    assert files["html/00000 well A1.html"] == "cells report"
+    assert sorted(files) == sorted(
+        f"{kind}/{name}.{kind}"
+        for kind in ("tiff", "npy", "json", "html")
+        for name in ("00000 well A1", "00001 well A2")
+    )
+
+
+def test_a_report_that_was_not_asked_for_is_not_collected(tmp_path: Path) -> None:
+    outputs_of(tmp_path, "images/image/cells.tif", ["prediction"])
+    (tmp_path / "outputs" / "cells_report.html").unlink()
+    files, _ = collect(tmp_path)
+    assert sorted(files) == ["json/image.json", "npy/image.npy", "tiff/image.tiff"]
+
+
+def test_all_outputs_are_collected_in_the_order_of_the_model(tmp_path: Path) -> None:
+    outputs_of(tmp_path, "images/image/cells.tif", ["seeds", "affinities"])
+    files, printed = collect(tmp_path, "--all")
+    assert printed == ""
+    assert files["tiff/image.tiff"] == "cells seeds tif"
+    assert files["all/image/000 seeds.tiff"] == "cells seeds tif"
+    assert files["all/image/001 affinities.npy"] == "cells affinities npy"
+
+
+def test_outputs_that_were_not_asked_for_are_told(tmp_path: Path) -> None:
+    outputs_of(tmp_path, "images/image/cells.tif", ["seeds", "affinities"])
+    files, printed = collect(tmp_path)
+    assert "This model also gives: affinities." in printed
+    assert not [name for name in files if name.startswith("all/")]
+
+
+def test_dockstore_names_files_that_are_there() -> None:
+    for workflow in yaml.safe_load((ROOT / ".dockstore.yml").read_text())["workflows"]:
+        for file in (workflow["primaryDescriptorPath"], *workflow["testParameterFiles"]):
+            assert (ROOT / file.lstrip("/")).is_file()

@@ -1,0 +1,1 @@
+"""Geometry, formulas and rules, with values computed by hand and by hypothesis."""

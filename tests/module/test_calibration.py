@@ -169,7 +169,7 @@ def test_a_tile_that_cannot_fit_is_computed_with_a_remark(tmp_path: Path) -> Non
     assert not any("Memory is short" in note for note in after.notes)
 
 
-@pytest.mark.parametrize(("halo", "memory", "pixels"), [(4, 1024, 30_000), (40, 700, 18_000)])
+@pytest.mark.parametrize(("halo", "memory", "pixels"), [(4, 1024, 30_000), (40, 700, 16_000)])
 def test_a_wide_network_stays_within_the_memory(halo: int, memory: int, pixels: int, tmp_path: Path) -> None:
     """In a process of its own; the network holds two tensors of all channels at once, of four bytes a value.
 

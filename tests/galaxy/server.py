@@ -50,6 +50,7 @@ def pack(site: Site) -> None:
     """Pack the tools as for the Tool Shed and unpack them for Galaxy: so the tests see what a server would get.
 
     planemo writes the archive beside the folder that it packs. Links to what it needs keep that out of the checkout.
+    They are removed again, because a wheel that is built afterwards would miss the folders that they lead to.
     """
     stage = site.server / "shed"
     stage.mkdir()
@@ -57,6 +58,7 @@ def pack(site: Site) -> None:
         (stage / name).symlink_to(site.repository / name)
     command = [str(site.planemo / "bin" / "planemo"), "shed_build", str(stage)]
     packed = subprocess.run(command, env=environment(site.planemo), capture_output=True, text=True)
+    shutil.rmtree(stage)
     if packed.returncode:
         raise Failure(f"planemo cannot pack {site.repository}:\n{packed.stdout}{packed.stderr}")
     with tarfile.open(stage.with_name("shed.tar.gz")) as archive:

@@ -141,14 +141,15 @@ class Model:
         kept = self._calibrations.get(key)
         if kept is not None and kept.fits(prepared.budget):
             return kept.for_image(prepared)
-        self._calibrations[key] = calibrated(prepared, loaded)
-        return self._calibrations[key]
+        made = calibrated(prepared, loaded)
+        self._calibrations[key] = made.without_images()
+        return made
 
     def smaller_tiles(self, calibration: "Calibration", options: Options) -> "Calibration | None":
         """Return a plan with smaller tiles after a tile did not fit, and keep it; ``None`` if the model allows none."""
         smaller = calibration.with_smaller_tiles()
         if smaller is not None:
-            self._calibrations[_plan_key(smaller.prepared, options)] = smaller
+            self._calibrations[_plan_key(smaller.prepared, options)] = smaller.without_images()
         return smaller
 
 

@@ -67,6 +67,10 @@ class Calibration:
         """Return whether the plan stays within a budget, or the budget is no smaller than the plan was made for."""
         return budget.size >= min(self.needed, self.prepared.budget.size)
 
+    def without_images(self) -> "Calibration":
+        """Return the same without its images, to be kept: it must not keep the user's arrays and files in memory."""
+        return replace(self, prepared=replace(self.prepared, matched={}))
+
     def for_image(self, prepared: PreparedImages) -> "Calibration":
         """Return the same plan for another image of the same shape."""
         kept = self.prepared

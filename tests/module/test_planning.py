@@ -1,7 +1,9 @@
-"""What is done once: the plan, the trials of a network, the preprocessors, the outputs."""
+"""Work that happens once: the plan, the trials of a network, the preprocessors, the outputs."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,6 +65,16 @@ def planned(model: Model, options: Options, image: Array = IMAGE) -> PreparedIma
     prepared = prepare(model.spec, image, {}, options)
     close(prepared)
     return model.calibration(prepared, options).prepared
+
+
+def test_a_model_keeps_the_plan_and_not_the_image(package: Path) -> None:
+    image = IMAGE.copy()
+    image_reference = weakref.ref(image)
+    with open_model(package, network=Counting()) as model:
+        model.predict(image, axes="yx")
+        del image
+        gc.collect()
+        assert image_reference() is None
 
 
 def test_the_network_computes_the_tiles_and_nothing_else(package: Path) -> None:

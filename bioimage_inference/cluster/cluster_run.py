@@ -15,7 +15,7 @@ from ..provenance.record import RunRecord, record_from_json, to_json
 from ..provenance.record_parts import OutputRecord
 from . import worker
 from .connect import Cluster, connect
-from .image_on_cluster import predict_tiles
+from .image_on_cluster import options_of_workers, predict_tiles
 from .messages import unreadable_answer
 from .tasks import as_ours, in_turn
 from .work import ImageJob, ModelSource, Place
@@ -134,7 +134,7 @@ def _silent(done: int, total: int) -> None:
 def _images(
     cluster: Cluster, model: Model, place: Place, jobs: Sequence[ImageJob], options: Options, progress: Progress
 ) -> Iterator[Outcome]:
-    fixed = replace(options, memory=str(cluster.memory), threads=cluster.threads)
+    fixed = options_of_workers(options, cluster)
     shared = cluster.client.submit(worker.same, place, pure=False)
     todo = ((number, (worker.predict_whole, shared, job, fixed)) for number, job in enumerate(jobs))
     with closing(in_turn(cluster, todo)) as running:

@@ -83,7 +83,7 @@ def predict_tiles(
     Raises the errors of :mod:`bioimage_inference.errors`. No output has its final name then.
     """
     started, start, spec = now(), time.perf_counter(), model.spec
-    fixed = _fixed(options, cluster)
+    fixed = options_of_workers(options, cluster)
     names = _store_names(job)
     with ExitStack() as stack:
         prepared = prepare(spec, job.image, job.inputs, fixed)
@@ -139,7 +139,7 @@ def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Answers) -> lis
     return outputs
 
 
-def _fixed(options: Options, cluster: Cluster) -> Options:
+def options_of_workers(options: Options, cluster: Cluster) -> Options:
     """Return options with fixed memory and threads, so that all workers choose the same tiles."""
     return replace(options, memory=str(cluster.memory), threads=cluster.threads)
 

@@ -29,7 +29,7 @@ MAX_DIRECTORY = 4 * MIB
 MAX_BYTES = 16 * 2**30
 MAX_RATIO = 1000
 
-# What zipfile raises for damaged archives.
+# Exceptions of zipfile for damaged archives.
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
     *(EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError),

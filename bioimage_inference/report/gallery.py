@@ -36,7 +36,7 @@ _MOST_NUMBERS = 20  # rows and columns of an output that is no image
 
 @dataclass
 class ImageSection:
-    """What the page shows of an input or output: pictures and remarks; ``numbers`` where it is no image.
+    """A section of the page on an input or output: pictures and remarks, or ``numbers`` for a tensor that is no image.
 
     ``planes`` are open while the pictures are made; ``None`` where the file cannot be read. ``channels`` are the
     channels that the model was given, by default all. ``numbers`` has the heads of columns, and rows.

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class AllocatorFacts(ctypes.Structure):
-    """What glibc's ``mallinfo2`` returns."""
+    """The structure that glibc's ``mallinfo2`` returns."""
 
     _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
     _fields_ = tuple((name, ctypes.c_size_t) for name in _names.split())

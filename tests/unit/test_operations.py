@@ -289,7 +289,7 @@ def test_a_custom_function_gets_the_whole_output(tmp_path: Path, size: int) -> N
 
 
 def test_steps_before_and_after_a_custom_function(tmp_path: Path) -> None:
-    """What it returns as whole numbers is normalised in floating point."""
+    """Whole numbers that a custom step returns are normalised in floating point."""
     axes = ["channel", "y", "x"]
     model = custom_model(
         tmp_path,

@@ -1,18 +1,32 @@
 """The options of a prediction, with the words of the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from .errors import UsageError
 
 Border = Literal["natural", "mirror"]
 Fit = Literal["tile", "resize", "exact"]
-TiffLayout = Literal["pages", "labelled"]
+TiffLayout = Literal["labelled", "pages", "pyramid"]
+ZarrVersion = Literal["0.5", "0.4"]
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["auto", "torch", "openvino"]
 
-_WORDS = {"fit": Fit, "border": Border, "precision": Precision, "engine": EngineName, "tiff_layout": TiffLayout}
+FORMAT_TITLES: Mapping[str, str] = MappingProxyType({"tiff": "TIFF", "npy": ".npy", "zarr": "OME-Zarr"})
+"""The formats of outputs: their keys, and their names in messages. The writers are in ``image/writers``."""
+USUAL_FORMATS = ("tiff", "npy")
+"""Keys of the formats that are written unless the user names others."""
+
+_WORDS = {
+    "fit": Fit,
+    "border": Border,
+    "precision": Precision,
+    "engine": EngineName,
+    "tiff_layout": TiffLayout,
+    "zarr_version": ZarrVersion,
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,11 @@ class Options:
         Library that computes on a CPU.
     memory
         Budget of the process such as ``4GiB``; ``None`` takes the memory that machine, container and job leave.
+    tiff_layout
+        ``labelled``: axes, channel names and pixel size for viewers. ``pages``: every channel is a page. ``pyramid``:
+        as labelled, in compressed tiles with smaller copies of the image.
+    zarr_version
+        Version of the OME-Zarr format.
     """
 
     axes: str | None = None
@@ -45,7 +64,8 @@ class Options:
     precision: Precision = "float32"
     engine: EngineName = "auto"
     memory: str | None = None
-    tiff_layout: TiffLayout = "pages"
+    tiff_layout: TiffLayout = "labelled"
+    zarr_version: ZarrVersion = "0.5"
     trust_model_code: bool = False
 
     def __post_init__(self) -> None:
@@ -63,3 +83,15 @@ def parse_channels(text: str) -> tuple[int | str, ...]:
     if not all(parts):
         raise UsageError(f"The channels {text!r} are not understood. Give numbers from 0 or names: 2,1,0 or DAPI,GFP.")
     return tuple(int(part) if part.isdecimal() else part for part in parts)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return the formats in a list such as ``tiff,zarr``, each once. Raises :class:`UsageError` for other words."""
+    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    unknown = [one for one in formats if one not in FORMAT_TITLES]
+    if unknown:
+        raise UsageError(
+            f"There is no output format {', '.join(map(repr, unknown))}. Give one or several of "
+            f"{', '.join(FORMAT_TITLES)}, with commas between them."
+        )
+    return formats

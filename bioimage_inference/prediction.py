@@ -29,7 +29,7 @@ class Output:
 
     ``array`` has the model's axes ``axes``, batch and channel included, and the network's dtype, mostly float32. The
     samples of a stack lie along the batch axis, or before the other axes if the output has no batch axis. The array is
-    mapped from the file ``npy`` if that was written. It is ``None`` if only a TIFF was written, or if a limit of the
+    mapped from the file ``npy`` if that was written. It is ``None`` if no ``.npy`` was written, or if a limit of the
     address space leaves no room to map the file.
 
     ``picture_axes`` are the axes of the image that the model lacks, then the model's axes without the batch axis.
@@ -47,6 +47,7 @@ class Output:
     pixel_size: Mapping[str, PixelSize]
     tiff: Path | None = None
     npy: Path | None = None
+    zarr: Path | None = None
 
     def to_xarray(self) -> "xarray.DataArray":
         """Return the output as an xarray DataArray with the dimensions ``picture_axes``.
@@ -61,7 +62,7 @@ class Output:
         Raises
         ------
         UsageError
-            If the output was written only to a TIFF.
+            If the output was written without ``.npy``.
         """
         import xarray
 
@@ -102,7 +103,7 @@ class Prediction:
         Raises
         ------
         UsageError
-            For an output that was written only to a TIFF.
+            For an output that was written without ``.npy``.
         """
         pictures = (output for output in self.outputs.values() if {"y", "x"} <= set(output.axes))
         return [layer for output in pictures for layer in _layers(output)]
@@ -111,12 +112,12 @@ class Prediction:
 def picture(output: Output) -> NDArray[Any]:
     """Return the output with the axes ``picture_axes``: samples lie along the axes of the image.
 
-    Raises :class:`UsageError` if the output was written only to a TIFF.
+    Raises :class:`UsageError` if the output was written without ``.npy``.
     """
     if output.array is None:
         raise UsageError(
-            f"The array of output {output.id!r} was not kept: it was written to a TIFF only. Open that file, or give "
-            "the output no target, or one with .npy."
+            f"The array of output {output.id!r} was not kept: it was written without .npy. Open its TIFF or "
+            "OME-Zarr, or give the output no target, or one with .npy."
         )
     if output.axes == output.picture_axes:
         return output.array

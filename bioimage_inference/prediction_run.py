@@ -44,7 +44,7 @@ def compute(
     """
     prepared, loaded = calibration.prepared, calibration.loaded
     with ExitStack() as stack:
-        outputs = Outputs(prepared, targets, options.tiff_layout, stack)
+        outputs = Outputs(prepared, targets, options, stack)
         job = Job(
             model=loaded.spec,
             network=loaded.network,
@@ -91,6 +91,7 @@ def result(output: OpenedOutput) -> Output:
         pixel_size=output.pixel_size,
         tiff=target.tiff,
         npy=target.npy,
+        zarr=target.zarr,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import in_our_words
+from ..image.writers.output_formats import OutputPaths
 from ..provenance.record import RunPlan, RunRecord, to_json
 from ..terminal import Display, say
 from .index_page import write_index
@@ -17,13 +18,15 @@ from .tables import Outcome, Status, facts_of, write_objects, write_summary
 from .thumbnails import thumbnails
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """Options of a run as a whole, with the names of the command line. ``tiff`` and ``npy`` exclude ``output``."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(OutputPaths):
+    """Options of a run as a whole, with the names of the command line.
+
+    The files of :class:`OutputPaths` exclude ``output``. ``format`` are the keys of formats, ``None`` for the usual.
+    """
 
     output: Path | None
-    tiff: Path | None
-    npy: Path | None
+    format: tuple[str, ...] | None
     report: bool
     overwrite: bool
     resume: bool
@@ -37,8 +40,8 @@ class RunOptions:
 
     @property
     def names_files(self) -> bool:
-        """Whether ``tiff`` and ``npy`` name the files of the outputs."""
-        return self.tiff is not None or self.npy is not None
+        """Whether options such as ``tiff`` name the files of the outputs."""
+        return bool(self.files)
 
     @property
     def folder(self) -> Path:

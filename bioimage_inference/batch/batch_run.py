@@ -10,7 +10,9 @@ from ..api import Target
 from ..errors import UsageError
 from ..files.overwriting import check_writable
 from ..image.readers.reading import files_beside
+from ..image.writers.output_formats import ZARR
 from ..machine.sandbox import restricted, walls
+from ..options import USUAL_FORMATS
 from ..provenance.record import RunRecord
 from ..terminal import Display, say
 from .all_images import Batch, Result, RunOptions, check_images, process_images
@@ -24,7 +26,8 @@ def predict_images(
 ) -> Result:
     """Predict images, which ``sheets`` may have listed. Raises the errors of :mod:`bioimage_inference.errors`."""
     tables = options.folder if (len(samples) > 1 or sheets) and not options.names_files else None
-    files = _output_files(task, samples, options)
+    shares_tiles = options.dask is not None and tables is None
+    files = _output_files(task, samples, options, shares_tiles=shares_tiles)
     images = [*(sample.image for sample in samples), *sheets, *task.others.values()]
     _check_files(task, files, images, options, has_tables=tables is not None)
     batch = Batch(task, list(zip(samples, files, strict=True)), options, display, tables)
@@ -33,7 +36,7 @@ def predict_images(
         return checked
     wrong = {outcome.sample.image: outcome for outcome in checked.outcomes}
     with ExitStack() as stack:
-        folders = [path.parent for path in (options.tiff, options.npy) if path is not None]
+        folders = [path.parent for path in options.files.values()]
         if not options.names_files:
             folders.append(stack.enter_context(output_folder(options.folder)))
         if options.ro_crate is not None:
@@ -50,14 +53,27 @@ def predict_images(
     return result
 
 
-def _output_files(task: Task, samples: Sequence[Sample], options: RunOptions) -> list[ImageFiles]:
-    """Return the output files of every image. Raises :class:`UsageError`."""
+def _output_files(
+    task: Task, samples: Sequence[Sample], options: RunOptions, *, shares_tiles: bool
+) -> list[ImageFiles]:
+    """Return the output files of every image. Raises :class:`UsageError`.
+
+    ``shares_tiles``: the workers of a cluster share the tiles of a single image.
+    """
     ids = [output.id for output in task.model.spec.outputs]
     if not options.names_files:
-        return name_files(samples, options.folder, ids, report=options.report, objects=task.objects is not None)
+        formats = options.format or ((ZARR.key,) if shares_tiles else USUAL_FORMATS)
+        if shares_tiles and formats != (ZARR.key,):
+            raise UsageError(
+                f"On a cluster a single image is written as {ZARR.title} only, because workers write its parts at the "
+                f"same time. Give --format {ZARR.key} with --dask, or leave --format out."
+            )
+        objects = task.objects is not None
+        return name_files(samples, options.folder, ids, formats, report=options.report, objects=objects)
     if len(samples) > 1:
-        raise UsageError(f"--tiff and --npy are for a single image, but {len(samples)} are given. Use -o DIR.")
-    return [ImageFiles(dict.fromkeys(ids, Target()) | {ids[0]: Target(options.tiff, options.npy)})]
+        named = " and ".join(f"--{key}" for key in options.files)
+        raise UsageError(f"{named} are for a single image, but {len(samples)} are given. Use -o DIR.")
+    return [ImageFiles(dict.fromkeys(ids, Target()) | {ids[0]: Target(**options.files)})]
 
 
 def _check_files(
@@ -67,10 +83,6 @@ def _check_files(
     folder = options.folder
     read = [*task.model.opened.package.files, *images]
     written = [folder / name for name in TABLES] if has_tables else []
-    if options.dask is not None and not has_tables:
-        from ..cluster.image_on_cluster import store_of
-
-        written += [store_of(target) for one in files for target in one.targets.values()]
     written += [path for one in files for path in one.all()]
     claimed = own_tables(folder) if not options.names_files else []
     if options.resume and has_own_results(folder):  # a killed run can leave outputs without a record

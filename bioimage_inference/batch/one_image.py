@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Planned, Target, predict
 from ..errors import ImageError
+from ..image.writers.output_formats import FORMATS
 from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..model.spec import FixedSize, TensorSpec
@@ -143,9 +144,10 @@ def _find_objects(
     from ..segmentation.segmenting import segment_file
 
     output = record.outputs[0]
-    prediction = next(iter(files.targets.values())).tiff
-    assert prediction is not None
-    if output.tiff is None:
+    written = next(iter(files.targets.values())).files
+    # A .npy file lacks its axes, which then come from the record.
+    prediction = written[min(written, key=lambda kind: FORMATS[kind].axes == "tensor")]
+    if 0 in output.shape:
         raise ImageError(f"The output {output.id!r} has no entries, so there are no maps to find objects in.")
     same_size = _size(record.inputs[0]) == _size(output)
     found = segment_file(prediction, object_files, options, sample.image if same_size else None, overwrite=True)

@@ -11,7 +11,8 @@ from ..api import Target
 from ..errors import UsageError, cannot_write
 from ..files.overwriting import RECORD_END
 from ..files.shared_folders import make_folder
-from ..image.writers.output_formats import FILE_FORMATS
+from ..image.writers.output_formats import FORMATS
+from ..options import USUAL_FORMATS
 from ..text import for_file_name
 from .sample_sheet import Sample
 
@@ -30,8 +31,9 @@ class ImageFiles:
     """The output files of one image.
 
     ``targets`` holds the files of each output of the model. Once the ``record`` exists, the prediction is complete;
-    it is ``None`` for outputs named by ``--tiff`` and ``--npy``. ``report`` is a page, whose pictures are in the folder
-    ``report.with_suffix("")``, and ``objects`` holds the files of the segmentation; both may be ``None``.
+    it is ``None`` for outputs whose files have options of their own, such as ``--tiff``. ``report`` is a page, whose
+    pictures are in the folder ``report.with_suffix("")``, and ``objects`` holds the files of the segmentation; both may
+    be ``None``.
     """
 
     targets: Mapping[str, Target]
@@ -53,22 +55,28 @@ class ImageFiles:
 
 
 def name_files(
-    samples: Sequence[Sample], folder: Path, ids: Sequence[str], *, report: bool = False, objects: bool = False
+    samples: Sequence[Sample],
+    folder: Path,
+    ids: Sequence[str],
+    formats: Sequence[str] = USUAL_FORMATS,
+    *,
+    report: bool = False,
+    objects: bool = False,
 ) -> list[ImageFiles]:
-    """Return the files of every image in ``folder``, for the outputs ``ids`` of a model.
+    """Return the files of every image in ``folder``, for the outputs ``ids`` of a model, in these ``formats``.
 
     Their names begin with the name of the image without its suffix. Images with equal names get as many names of
     their folders in front as distinguish them: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` if two
     files would have the same path.
     """
-    named = [_image_files(folder / stem, ids, report, objects) for stem in _stems(samples)]
+    named = [_image_files(folder / stem, ids, formats, report, objects) for stem in _stems(samples)]
     owners: dict[Path, Sample] = {}
     for sample, files in zip(samples, named, strict=True):
         if len(set(files.all())) < len(files.all()):
             instead = (
                 "Omit --segment, and find the objects afterwards with bioimage-inference segment."
                 if objects
-                else "Name the files of the first output with --tiff and --npy."
+                else "Name the files of the first output with --tiff, --npy or --zarr."
             )
             raise UsageError(
                 f"Two files of {sample.name} would have the same name, because the model's outputs are called "
@@ -87,10 +95,10 @@ def object_files(start: Path) -> "SegmentFiles":
     return SegmentFiles(*(_path(start, end) for end in ("labels.tif", "objects.csv", "overlay.png")))
 
 
-def _image_files(start: Path, ids: Sequence[str], report: bool, objects: bool) -> ImageFiles:
+def _image_files(start: Path, ids: Sequence[str], formats: Sequence[str], report: bool, objects: bool) -> ImageFiles:
     return ImageFiles(
         targets={
-            one: Target(**{key: _path(start, for_file_name(one) + form.suffix) for key, form in FILE_FORMATS.items()})
+            one: Target(**{key: _path(start, for_file_name(one) + FORMATS[key].suffix) for key in formats})
             for one in ids
         },
         record=_path(start, "provenance.json"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
-from ..image.writers.output_formats import FILE_FORMATS
+from ..image.writers.output_formats import FORMATS
 from ..model.package import file_sha256, package_file
 from ..options import Options
 from ..provenance.hashing import path_hash
@@ -118,14 +118,14 @@ class EarlierResults:
 
 
 def change(path: Path, sha256: str | None) -> Iterator[str]:
-    """Yield the difference between a file and the recorded file, if there is any."""
-    if not path.is_file():
+    """Yield the difference between a file or folder and the recorded one, if there is any."""
+    if not path.exists():
         yield f"{path} is not there"
-    elif file_sha256(path) != sha256:
+    elif path_hash(path).sha256 != sha256:
         yield f"{path} has changed"
 
 
 def _written(output: OutputRecord, files: ImageFiles) -> Target:
     """Return the files of an output, without formats that cannot hold an output without entries."""
     target, filled = files.targets[output.id], prod(output.shape) > 0
-    return Target(**{key: path for key, path in target.files.items() if filled or FILE_FORMATS[key].holds_empty})
+    return Target(**{key: path for key, path in target.files.items() if filled or FORMATS[key].holds_empty})

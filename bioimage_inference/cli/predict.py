@@ -3,10 +3,11 @@
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import UsageError
 from ..files.typed_path import input_path, user_path
+from ..options import FORMAT_TITLES, USUAL_FORMATS, TiffLayout, ZarrVersion, parse_formats
 from ..terminal import progress_display, say_json
 from .shared_options import (
     BARE_WEIGHTS,
@@ -49,11 +50,17 @@ def _options() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
     add = parser.add_argument_group("outputs").add_argument
     add("-o", "--output", type=user_path, metavar="DIR", help="folder for all outputs (default: the current folder)")
-    add("--tiff", type=user_path, metavar="FILE", help="TIFF for the first output of a single image")
-    add("--npy", type=user_path, metavar="FILE", help=".npy for the first output of a single image")
-    add("--tiff-layout", choices=["pages", "labelled"], default="pages",
-        help="pages: every channel is a page (axes QYX); labelled: with axes, channel names and pixel size "
+    add("--format", type=parse_formats, metavar="FORMATS",
+        help=f"formats in the folder: one or several of {','.join(FORMAT_TITLES)} "
+        f"(default: {','.join(USUAL_FORMATS)}; for a single image with --dask: zarr)")  # fmt: skip
+    for key, title in FORMAT_TITLES.items():
+        add(f"--{key}", type=user_path, metavar="FILE", help=f"{title} for the first output of a single image")
+    add("--tiff-layout", choices=get_args(TiffLayout), default="labelled",
+        help="labelled: with axes, channel names and pixel size; pages: every channel is a page (axes QYX); pyramid: "
+        "labelled, in compressed tiles with smaller levels, as any labelled TIFF over 4 GiB "
         "(default: %(default)s)")  # fmt: skip
+    add("--zarr-version", choices=get_args(ZarrVersion), default="0.5",
+        help="version of the OME-Zarr format (default: %(default)s)")  # fmt: skip
     add("--report", action="store_true", help="also write an HTML report of each image")
     add("--resume", action="store_true", help="skip images whose results in the folder are complete")
     add("--ro-crate", type=_crate_folder, metavar="DIR",
@@ -136,11 +143,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_named_files(arguments: argparse.Namespace) -> None:
     """Raise :class:`UsageError` for options that need a folder."""
     if arguments.output is not None:
-        raise UsageError("-o names a folder for all outputs, --tiff and --npy name files; give one or the other.")
-    for name in ("resume", "report", "segment", "ro_crate", "dask"):
+        named = " and ".join(f"--{key}" for key in FORMAT_TITLES if getattr(arguments, key) is not None)
+        raise UsageError(f"-o names a folder for all outputs, {named} names a file; give one or the other.")
+    for name in ("format", "resume", "report", "segment", "ro_crate", "dask"):
         if getattr(arguments, name):
             raise UsageError(
-                f"--{name.replace('_', '-')} needs a folder for its files. Give -o DIR instead of --tiff and --npy."
+                f"--{name.replace('_', '-')} needs a folder for its files. Give -o DIR instead of names of files."
             )
 
 

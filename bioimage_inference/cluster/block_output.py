@@ -11,6 +11,7 @@ from ..image.writers.zarr_writer import ZarrWriter, create_store
 from ..inference.planning import PreparedImages
 from ..inference.sample_layout import Stack, StackWriter, layout, output_pixel_size
 from ..model.spec import TensorSpec
+from ..options import ZarrVersion
 from ..provenance.record_builder import computed_output
 from ..provenance.record_parts import ComputedOutput
 from .tile_blocks import Block, Blocks
@@ -47,19 +48,16 @@ class BlockOutput:
         extents = {letter: stop - start for letter, (start, stop) in self._spans.items()}
         return int(np.prod([extents.get(letter, size) for letter, size in self.sizes.items()])) * self.dtype.itemsize
 
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """The smallest and the largest value of the block, or ``None`` if no value is finite."""
-        store = self._store
-        return None if store is None or store.low is None or store.high is None else (store.low, store.high)
+    def create(self, folder: Path, name: str, version: ZarrVersion) -> None:
+        """Make an empty store in place of the remains of a lost worker. ``name`` is the final name of the store.
 
-    def create(self, folder: Path) -> None:
-        """Make an empty store in place of the remains of a lost worker. Raises :class:`OutputError`."""
+        Raises :class:`OutputError`.
+        """
         axis = self.output.axis("c")
         names = axis.channel_names if axis is not None else ()
         chunks, shards = self.blocks.chunks(self._plan, self.sizes), self.blocks.shards(self._plan, self.sizes)
         facts = layout(self.stack, self.stack.picture_axes, self.dtype, self.pixel_size, names)
-        create_store(folder, facts, chunks, shards)
+        create_store(folder, facts, chunks, shards, name=name, version=version)
 
     def open(self, folder: Path) -> None:
         """Open the store for writing. Raises :class:`OutputError`."""

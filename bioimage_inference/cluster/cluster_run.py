@@ -9,6 +9,7 @@ from typing import Any
 from ..api import Model, Target
 from ..errors import BioimageInferenceError
 from ..image.readers.reading import files_beside
+from ..image.writers.output_formats import FORMATS
 from ..inference.pipeline import Progress
 from ..options import Options
 from ..provenance.record import RunRecord, record_from_json, to_json
@@ -44,8 +45,8 @@ def predict_on_cluster(
     progress
         Called with the number of tiles that are done (``tiles``) or of images that are done.
     tiles
-        Whether workers share each image in blocks of tiles, one image after the other. The outputs are then OME-Zarr:
-        ``cells_probability.ome.zarr`` for the target ``cells_probability.tif``. Otherwise one worker computes each
+        Whether workers share each image in blocks of tiles, one image after the other. The targets are then OME-Zarr
+        only. Otherwise one worker computes each
         image and writes it as without a cluster.
     sandbox
         Whether the network runs behind the walls of :mod:`~bioimage_inference.machine.sandbox`.
@@ -171,9 +172,8 @@ def name_files(content: Any, model: Model, job: ImageJob) -> RunRecord:
 
 def _with_names(output: OutputRecord, target: Target) -> OutputRecord:
     """Return an output with the files of its target, without those that the worker did not write."""
-    tiff = None if output.tiff is None else to_json(target.tiff)
-    npy = None if output.npy is None else to_json(target.npy)
-    return replace(output, tiff=tiff, npy=npy, zarr=None)
+    names: dict[str, Any] = {key: to_json(getattr(target, key)) for key in FORMATS}
+    return replace(output, **{key: None if getattr(output, key) is None else name for key, name in names.items()})
 
 
 def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bool) -> Place:

@@ -25,6 +25,8 @@ from ..api import Model, open_model, predict
 from ..array_types import Index
 from ..errors import ModelError, UsageError
 from ..files.scratch import leave_nothing, scratch_folder
+from ..image.writers.output_formats import ZARR
+from ..image.writers.zarr_writer import complete_store
 from ..inference.calibration import over_tile_in_words, tile_dependence
 from ..inference.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, preprocessors_of, remarks_of
 from ..inference.planning import PreparedImages, close, prepare, sources_of
@@ -169,7 +171,8 @@ def _compute(
         def make_writer(output: TensorSpec, sizes: Mapping[str, int], dtype: Any) -> BlockOutput:
             made = outputs[output.id] = BlockOutput(output, sizes, dtype, image.prepared, image.blocks, block)
             if create:
-                made.create(work.stores[output.id])
+                target = work.job.targets[output.id].files[ZARR.key]
+                made.create(work.stores[output.id], target.name, work.options.zarr_version)
             made.open(work.stores[output.id])
             return made
 
@@ -185,7 +188,6 @@ def _compute(
             notes=(*loaded.notes, *_over_tile(opened, work, image.prepared, loaded), *record.notes),
             network=network_record(loaded, work.options.precision),
             outputs={name: output.describe() for name, output in outputs.items()},
-            ranges={name: output.range for name, output in outputs.items() if output.range is not None},
             measured=record.measured[0],
             peak=peak_memory(),
             cpu=time.process_time() - cpu,
@@ -206,6 +208,12 @@ def _over_tile(opened: _OpenModel, work: Work, prepared: PreparedImages, loaded:
     return opened.over_tile[work.id]
 
 
+def _complete(_: _OpenModel, folder: Path) -> dict[str, Any]:
+    start = time.perf_counter()
+    complete_store(folder)
+    return {"seconds": time.perf_counter() - start}
+
+
 def _predict_whole(opened: _OpenModel, job: ImageJob, options: Options) -> dict[str, Any]:
     _check_seen(job)
     found = predict(  # the client has seen that the files may be replaced
@@ -217,6 +225,7 @@ def _predict_whole(opened: _OpenModel, job: ImageJob, options: Options) -> dict[
 _TASKS: Mapping[str, Callable[..., Any]] = {
     "measure": _measure,
     "compute": _compute,
+    "complete": _complete,
     "predict_whole": _predict_whole,
 }
 

@@ -9,11 +9,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ..api import Model, Target
+from ..api import Model
 from ..array_types import Index
 from ..errors import UsageError
-from ..image.writers.output_formats import FILE_FORMATS, ZARR
-from ..image.writers.zarr_writer import PartialZarr, set_range, stored_bytes
+from ..image.writers.output_formats import ZARR
+from ..image.writers.zarr_writer import PartialZarr, stored_bytes
 from ..inference.pipeline import Progress, needs_whole_samples
 from ..inference.planning import PreparedImages, close, prepare
 from ..model.spec import ModelSpec
@@ -44,7 +44,6 @@ class _Answers:
     first: ComputedBlock | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     measured: dict[Index, Mapping[tuple[str, int], Any]] = field(default_factory=dict)
     tiles: int = 0
     peak: int = 0
@@ -57,9 +56,6 @@ class _Answers:
         self.first = self.first or done
         self.add_seconds(done.seconds)
         self.notes += done.notes
-        for name, (low, high) in done.ranges.items():
-            before = self.ranges.get(name, (low, high))
-            self.ranges[name] = min(before[0], low), max(before[1], high)
         self.measured[index] = done.measured
         self.tiles += done.tiles
         self.peak = max(self.peak, done.peak)
@@ -100,7 +96,8 @@ def predict_tiles(
         with as_ours(cluster):
             found = _compute(cluster, place, Work(uuid.uuid4().hex, job, fixed, folders), blocks, progress)
         computed = _computed(spec, replace(prepared, plan=blocks.plan), options, found, hashes)
-        _commit(stores, found)
+        for store in stores.values():  # all of them are complete
+            store.commit()
     outputs = _outputs(spec, names, found)
     stored = sum(stored_bytes(path) for path in names.values())
     used = ClusterRecord(
@@ -121,15 +118,6 @@ def predict_tiles(
     )
 
 
-def _commit(stores: Mapping[str, PartialZarr], found: _Answers) -> None:
-    """Give all stores their final names. All of them are complete."""
-    for name, store in stores.items():
-        if name in found.ranges:
-            set_range(store.folder, *found.ranges[name])
-    for store in stores.values():
-        store.commit()
-
-
 def _outputs(spec: ModelSpec, names: Mapping[str, Path], found: _Answers) -> list[OutputRecord]:
     """The outputs under their names, with their hashes."""
     assert found.first is not None
@@ -148,20 +136,13 @@ def _store_names(job: ImageJob) -> dict[str, Path]:
     """Return the OME-Zarr of each output. Raises :class:`UsageError` if the user named single files."""
     found = {}
     for name, target in job.targets.items():
-        if target.files.keys() != FILE_FORMATS.keys():
+        if [*target.files] != [ZARR.key]:
             raise UsageError(
-                f"On a cluster a single image is written as {ZARR.title}, not as "
-                f"{' or '.join(form.title for form in FILE_FORMATS.values())}: with --dask, name the folder "
-                "of the outputs with -o."
+                f"On a cluster a single image is written as {ZARR.title} only: with --dask, name the folder of the "
+                "outputs with -o."
             )
-        found[name] = store_of(target)
+        found[name] = target.files[ZARR.key]
     return found
-
-
-def store_of(target: Target) -> Path:
-    """Return the OME-Zarr that replaces the files of an output."""
-    assert target.tiff is not None
-    return target.tiff.with_name(f"{target.tiff.stem}{ZARR.suffix}")
 
 
 def _blocks(spec: ModelSpec, prepared: PreparedImages, job: ImageJob) -> Blocks:
@@ -196,6 +177,8 @@ def _compute(cluster: Cluster, place: Place, work: Work, blocks: Blocks, progres
             if not left[index]:  # results of a future are kept by the cluster until nobody asks for it any more
                 found.own[index] = own.pop(index).result()
             progress(found.tiles, len(blocks.plan) * len(indices))
+    for future in [client.submit(worker.complete, place, folder, pure=False) for folder in work.stores.values()]:
+        found.add_seconds({"postprocessing and writing": future.result()})
     found.pooled = pooled.result()
     for one in (found.pooled, *found.own.values()):
         found.add_seconds(one.seconds)

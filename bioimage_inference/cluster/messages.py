@@ -121,7 +121,6 @@ def _computed(facts: Mapping[str, Any]) -> ComputedBlock:
         notes=_texts(facts["notes"]),
         network=from_json(NetworkRecord, facts["network"]),
         outputs={name: from_json(ComputedOutput, one) for name, one in facts["outputs"].items()},
-        ranges={name: (float(low), float(high)) for name, (low, high) in facts["ranges"].items()},
         measured={(str(name), int(step)): _statistics_of(one) for name, step, one in facts["measured"]},
         peak=int(facts["peak"]),
         cpu=float(facts["cpu"]),

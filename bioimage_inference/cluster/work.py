@@ -73,8 +73,8 @@ class MeasuredSamples:
 class ComputedBlock:
     """A block that is on the disk.
 
-    ``network`` and ``sandbox`` are parts of the record, and so are ``outputs``, by output id; ``ranges`` has the
-    smallest and largest value of each, ``measured`` the statistics of a whole output by output and step. ``peak`` is
+    ``network`` and ``sandbox`` are parts of the record, and so are ``outputs``, by output id;
+    ``measured`` has the statistics of a whole output by output and step. ``peak`` is
     the memory in bytes that the process has had at most, ``cpu`` seconds of processor time, ``read`` and ``written``
     are the bytes of pixels read and computed.
     """
@@ -84,7 +84,6 @@ class ComputedBlock:
     notes: tuple[str, ...]
     network: NetworkRecord
     outputs: Mapping[str, ComputedOutput]
-    ranges: Mapping[str, tuple[float, float]]
     measured: Mapping[tuple[str, int], Statistics]
     peak: int
     cpu: float

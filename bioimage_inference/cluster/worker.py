@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from ..array_types import Index
 from ..errors import OutOfMemoryError
 from ..machine.memory import memory_budget
 from ..options import Options
-from .messages import UnreadableAnswerError
+from .messages import UnreadableAnswerError, unreadable_answer
 from .process import ComputingProcess, ProcessLostError
 from .tile_blocks import Block
 from .work import ComputedBlock, ImageJob, MeasuredSamples, Place, Work
@@ -79,6 +80,15 @@ def compute(
     """
     found: ComputedBlock = _ask(place, "compute", work, block, pooled, own, create)
     return found
+
+
+def complete(place: Place, folder: Path) -> float:
+    """Compute the smaller levels of a store that holds all blocks, and return the seconds that this takes."""
+    found: dict[str, Any] = _ask(place, "complete", folder)
+    try:
+        return float(found["seconds"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise unreadable_answer() from error
 
 
 def predict_whole(place: Place, job: ImageJob, options: Options) -> dict[str, Any]:

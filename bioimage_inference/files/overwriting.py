@@ -20,6 +20,7 @@ _MOST_RECORD = 64 << 20
 """Bytes of the largest record that is read."""
 _MOST_FILES = 100_000
 """Files of an OME-Zarr that are compared with a hard-linked output; the search ends there."""
+_OLDEST_OBJECTS = ("labels", "table", "overlay")
 _ZARR_FILES = (".zgroup", ".zarray", "zarr.json")
 
 
@@ -41,7 +42,7 @@ def check_writable(
         if len(os.fsencode(path.name)) > MOST_NAME_BYTES:
             raise OutputError(
                 f"The output {path} cannot be written, because a file name has at most {MOST_NAME_BYTES} bytes. Give "
-                "the image a shorter name, or name the outputs with --tiff and --npy."
+                "the image a shorter name, or name the files of the outputs with --tiff, --npy or --zarr."
             )
         if (source := inputs.changed_by(path)) is not None:
             raise UsageError(
@@ -142,7 +143,8 @@ def _named_files(record: Path) -> frozenset[str]:
     outputs = content.get("outputs")
     for entry in (*(outputs if isinstance(outputs, list) else ()), content.get("objects")):
         if isinstance(entry, dict):
-            paths = (entry.get(key) for key in ("tiff", "npy", "zarr", "labels", "table", "overlay"))
+            hashes = entry.get("sha256")  # has the keys of all files, but in the oldest records
+            paths = (entry.get(key) for key in (hashes if isinstance(hashes, dict) else _OLDEST_OBJECTS))
             names.update(Path(path).name for path in paths if isinstance(path, str))
     return frozenset(names)
 

@@ -120,6 +120,16 @@ class PartialFile:
                 position += written
                 data = data[written:]
 
+    def read(self, position: int, data: memoryview) -> None:
+        """Fill ``data`` with bytes from a position. Raises :class:`OutputError` also where the file ends before."""
+        with self._explained():
+            while data:
+                count = os.preadv(self._open, [data], position)
+                if not count:
+                    raise OSError(errno.EIO, "the unfinished file was shortened")
+                position += count
+                data = data[count:]
+
     def flush(self) -> None:
         """Wait until all data are on the disk."""
         with self._explained():

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,25 +10,16 @@ import numpy as np
 from ..files.typed_path import user_path
 from ..image.image import PixelSize
 from ..image.writers.base import MemoryWriter, Writer, commit_all
-from ..image.writers.output_formats import FILE_FORMATS
+from ..image.writers.output_formats import FORMATS, OutputPaths
 from ..model.spec import TensorSpec
-from ..options import TiffLayout
+from ..options import Options
 from .planning import PreparedImages
 from .sample_layout import Stack, StackWriter, layout, output_pixel_size
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(OutputPaths):
     """The files of one output tensor; ``None`` for a file that is not wanted."""
-
-    tiff: Path | None = None
-    npy: Path | None = None
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """The wanted files by the keys of their formats, see :data:`~.output_formats.FILE_FORMATS`."""
-        named = {key: getattr(self, key) for key in FILE_FORMATS}
-        return {key: path for key, path in named.items() if path is not None}
 
     def expanded(self) -> "Target":
         """Return the same with the user's home folder in place of ``~``."""
@@ -59,11 +49,11 @@ class Outputs:
         self,
         prepared: PreparedImages,
         targets: Mapping[str, Target] | None,
-        tiff_layout: TiffLayout,
+        options: Options,
         cleanup: ExitStack,
     ) -> None:
         self.opened: dict[str, OpenedOutput] = {}
-        self._prepared, self._targets, self._layout, self._cleanup = prepared, targets or {}, tiff_layout, cleanup
+        self._prepared, self._targets, self._options, self._cleanup = prepared, targets or {}, options, cleanup
 
     def open(self, output: TensorSpec, sizes: Mapping[str, int], dtype: "np.dtype[Any]") -> StackWriter:
         """Open an output whose samples have ``sizes`` pixels along each axis, and return its writer."""
@@ -77,14 +67,14 @@ class Outputs:
             "picture": layout(stack, stack.picture_axes, dtype, pixel_size, names),
         }
         nbytes, files = layouts["tensor"].nbytes, target.files if target is not None else {}
-        written = {key: path for key, path in files.items() if nbytes or FILE_FORMATS[key].holds_empty}
+        written = {key: path for key, path in files.items() if nbytes or FORMATS[key].holds_empty}
         writers: dict[str, list[Writer]] = {"tensor": [], "picture": []}
         memory = MemoryWriter(layouts["tensor"]) if target is None or not (nbytes or written) else None
         if memory is not None:
             writers["tensor"].append(memory)
         for key, path in files.items():
-            axes = FILE_FORMATS[key].axes
-            opened = FILE_FORMATS[key].open(path, layouts[axes], self._layout)
+            axes = FORMATS[key].axes
+            opened = FORMATS[key].open(path, layouts[axes], self._options)
             self._cleanup.callback(opened.abort)
             writers[axes].append(opened)
         together = [*writers["tensor"], *writers["picture"]]
@@ -92,7 +82,7 @@ class Outputs:
         return StackWriter(stack, writers["tensor"], writers["picture"])
 
     def commit(self, facts: Mapping[str, Any]) -> list[str]:
-        """Write ``facts`` into the TIFF files, and give all files their final names. Return remarks for the user."""
+        """Write ``facts`` into TIFF files, and give all files their final names. Return remarks for the user."""
         writers = [writer for output in self.opened.values() for writer in output.writers]
         for writer in writers:
             writer.annotate(facts)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .._version import __version__
 from ..errors import OutputError
 from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
+from ..image.writers.output_formats import FORMATS
 from ..inference.operations.registry import measures_of
 from ..inference.planning import PreparedImages
 from ..inference.statistics import Measure, Statistics
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from ..inference.sample_layout import Stack
     from ..network.loading import LoadedNetwork
 
+RECORD_DEFAULTS: Mapping[str, Any] = MappingProxyType({**vars(Options()), "tiff_layout": "pages"})
+"""The values of options that a record does not name. They never change, whatever the defaults of the program become:
+``pages`` was the default layout when this version of the record began."""
 _LIBRARIES = ("torch", "numpy", "bioimageio.core", "bioimageio.spec", "tifffile")
 
 
@@ -143,9 +148,8 @@ def source_record(
 
 
 def given_options(options: Options) -> dict[str, Any]:
-    """Return the options that differ from their defaults."""
-    defaults = vars(Options())
-    return {key: to_json(value) for key, value in vars(options).items() if value != defaults[key]}
+    """Return the options that differ from :data:`RECORD_DEFAULTS`."""
+    return {key: to_json(value) for key, value in vars(options).items() if value != RECORD_DEFAULTS[key]}
 
 
 def plan_record(plan: Plan) -> parts.PlanRecord:
@@ -248,10 +252,8 @@ def with_files(outputs: Iterable[tuple[parts.ComputedOutput, Mapping[str, Path |
     return [
         parts.OutputRecord(
             **vars(one),
-            tiff=to_json(files.get("tiff")),
-            npy=to_json(files.get("npy")),
-            zarr=to_json(files.get("zarr")),
-            sha256=parts.OutputHashes(**{kind: known.get((one.id, kind)) for kind in parts.FILE_KINDS}),
+            **{kind: to_json(files.get(kind)) for kind in FORMATS},
+            sha256=parts.OutputHashes(**{kind: known.get((one.id, kind)) for kind in FORMATS}),
         )
         for one, files in described
     ]

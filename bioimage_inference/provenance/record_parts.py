@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..image.writers.output_formats import FORMATS
-
-FILE_KINDS = tuple(FORMATS)
-"""Keys of an output that name its files."""
+from ..image.writers.output_formats import FORMATS, OutputTexts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +112,8 @@ class PlannedOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedOutput(PlannedOutput):
+class NamedOutput(OutputTexts, PlannedOutput):
     """An output before the run, with the files that the run would write."""
-
-    tiff: str | None
-    npy: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,26 +130,19 @@ class ComputedOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputHashes:
+class OutputHashes(OutputTexts):
     """SHA-256 of the files of an output."""
-
-    tiff: str | None
-    npy: str | None
-    zarr: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputRecord(ComputedOutput):
+class OutputRecord(OutputTexts, ComputedOutput):
     """An output after the run, with its files and their hashes."""
 
-    tiff: str | None
-    npy: str | None
-    zarr: str | None = None
     sha256: OutputHashes
 
     def files(self) -> Iterator[tuple[str, Path, str | None]]:
         """Yield kind, path and SHA-256 of every file of the output."""
-        for kind in FILE_KINDS:
+        for kind in FORMATS:
             if getattr(self, kind) is not None:
                 yield kind, Path(getattr(self, kind)), getattr(self.sha256, kind)
 

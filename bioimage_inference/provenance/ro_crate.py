@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError, cannot_write
 from ..files.partial_file import PartialFile, write_whole
 from ..files.shared_folders import make_folder
-from ..image.writers.output_formats import FILE_FORMATS
+from ..image.writers.output_formats import FORMATS
 from ..text import for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
 from .citation import methods, references
@@ -34,7 +34,7 @@ _VERSION = "1.2"  # of RO-Crate
 _INDEX = "https://pypi.org/project"
 _HOME = f"{_INDEX}/bioimage_inference/"
 _ENCODINGS = {
-    **{form.suffix: form.media_type for form in FILE_FORMATS.values()},
+    **{form.suffix: form.media_type for form in FORMATS.values() if form.media_type},
     ".tiff": "image/tiff",
     ".png": "image/png",
     ".jpg": "image/jpeg",

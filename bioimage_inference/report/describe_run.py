@@ -1,10 +1,11 @@
 """A run in plain words, from its provenance record: lines of text for the terminal, rows of tables for the report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from ..image.axes import AXES
+from ..image.writers.output_formats import FORMATS
 from ..model.spec import Operation, TensorSpec
 from ..text import byte_size, capitalised, times
 from .describe_model import FEW_NAMES, WEIGHTS_NAMES, operations_in_words
@@ -13,7 +14,6 @@ Record = Mapping[str, Any]
 Row = tuple[str, Sequence[str]]
 """A label, and lines of plain text."""
 
-_FILES = ("tiff", "npy", "zarr")
 _AXES_FROM = {"file": "as the file names them", "user": "as given with --axes", "guess": "guessed from the model"}
 _BORDERS = {
     "natural": "The network saw no halo beyond the image's border.",
@@ -79,7 +79,7 @@ def result_lines(record: Record) -> Iterator[str]:
         if names:
             line += f", channels {', '.join(names)}" if len(names) <= FEW_NAMES else f", {len(names)} channels"
         yield line.rstrip()
-        yield from (f"          {output[kind]}" for kind in _FILES if output.get(kind))
+        yield from (f"          {output[kind]}" for kind in FORMATS if output.get(kind))
     if "seconds" in record:
         stages = (f"{stage} {value:.2f}" for stage, value in record["seconds"].items() if stage != "total")
         yield f"  time    {record['seconds']['total']:.2f} s ({', '.join(stages)})"
@@ -101,7 +101,7 @@ def file_rows(record: Record) -> Iterator[Row]:
         size = f" ({byte_size(one['bytes'])})" if one["bytes"] else ""
         yield f"Image ({one['tensor']})", [f"{one['file'] or 'an array in memory'}{size}", *_hash(one["sha256"])]
     for one in record["outputs"]:
-        yield f"Output ({one['id']})", [_array(one), *_files(one, _FILES)]
+        yield f"Output ({one['id']})", [_array(one), *_files(one, FORMATS)]
     objects = _files(record.get("objects") or {}, ("labels", "table", "overlay"))
     if objects:
         yield "Objects", objects
@@ -244,7 +244,7 @@ def _array(one: Record) -> str:
     return f"axes {one['axes'].upper()} ({times(one['shape'])}), {one['dtype']}"
 
 
-def _files(one: Record, kinds: Sequence[str]) -> list[str]:
+def _files(one: Record, kinds: Iterable[str]) -> list[str]:
     """Return the files of these kinds, each followed by its SHA-256."""
     hashes = one.get("sha256") or {}
     return [line for kind in kinds if one.get(kind) for line in (str(one[kind]), *_hash(hashes.get(kind)))]

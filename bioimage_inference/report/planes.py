@@ -13,7 +13,7 @@ from ..errors import ImageError
 from ..image.axes import SERIES, SPACE
 from ..image.image import Image
 from ..image.readers.reading import open_image
-from ..image.writers.output_formats import FORMATS, ZARR
+from ..image.writers.output_formats import FORMATS
 
 Where = Mapping[str, int]
 
@@ -157,7 +157,7 @@ def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], 
             image = open_image(path, output["axes"] if by_tensor else None)
             folds = {"b": samples} if by_tensor else _folds(image, sizes)
             names = tuple(output.get("channel_names") or ())
-            return Planes(output["id"], sizes, image, folds, sparse=kind != ZARR.key, channel_names=names)
+            return Planes(output["id"], sizes, image, folds, sparse=not FORMATS[kind].chunked, channel_names=names)
     raise ImageError(f"None of its files is here any more ({', '.join(named.values()) or 'none was written'}).")
 
 

@@ -12,7 +12,6 @@ from ..api import Model, Target, open_model, predict
 from ..errors import ImageError, ModelError, UsageError
 from ..files.overwriting import check_writable
 from ..image.readers.reading import files_beside
-from ..image.writers.output_formats import FILE_FORMATS
 from ..inference.pipeline import Progress
 from ..inference.planning import close, prepare
 from ..machine.sandbox import restricted
@@ -21,7 +20,7 @@ from ..network.openvino_network import openvino_installed
 from ..options import Options
 from ..provenance.hashing import path_hash
 from ..provenance.record import RunRecord, from_json, read_record, to_json, write_record
-from ..provenance.record_builder import plan_record
+from ..provenance.record_builder import RECORD_DEFAULTS, plan_record
 from ..provenance.ro_crate import CRATE
 from ..tiling.axis_relations import TILED
 from ..zoo.names import recorded_name
@@ -86,7 +85,7 @@ class _Recorded:
 
     @cached_property
     def files(self) -> dict[tuple[str, str], tuple[Path, str]]:
-        """Path and SHA-256 of the files of outputs, by output and kind (tiff, npy)."""
+        """Path and SHA-256 of the files of outputs, by output and format."""
         files = ((output.id, *file) for output in self.run.outputs for file in output.files())
         return {(output, kind): (path, sha256) for output, kind, path, sha256 in files if sha256 is not None}
 
@@ -192,7 +191,7 @@ def _options(run: RunRecord) -> Options:
         "memory": str(run.memory.bytes),  # the same budget gives the same tiles
         "trust_model_code": False,
     }
-    return from_json(Options, {**given, **used})
+    return from_json(Options, {**to_json(RECORD_DEFAULTS), **given, **used})
 
 
 def _targets(recorded: _Recorded, folder: Path) -> dict[str, Target]:
@@ -207,7 +206,7 @@ def _targets(recorded: _Recorded, folder: Path) -> dict[str, Target]:
         )
     targets: dict[str, Target] = {}
     for (output, kind), (path, sha256) in recorded.files.items():
-        if kind not in FILE_FORMATS:
+        if recorded.run.cluster is not None:
             raise UsageError(
                 f"The record {recorded.path} is of a run on a cluster, which wrote {path.name}. Repeat it with predict "
                 "and --dask."

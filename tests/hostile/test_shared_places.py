@@ -31,7 +31,8 @@ from bioimage_inference.files.temporary_names import MARK_BYTES, marked, new_mar
 from bioimage_inference.image.writers.base import Layout
 from bioimage_inference.image.writers.npy_writer import NpyWriter
 from bioimage_inference.image.writers.tiff_writer import TiffWriter
-from bioimage_inference.image.writers.zarr_writer import PartialZarr, create_store, set_range
+from bioimage_inference.image.writers.zarr_metadata import set_windows
+from bioimage_inference.image.writers.zarr_writer import PartialZarr, create_store
 from bioimage_inference.provenance.ro_crate import CRATE, check_installed
 from tests.machine import HANG_SECONDS
 
@@ -211,7 +212,7 @@ def test_the_metadata_of_a_store_are_not_written_through_a_link(tmp_path: Path, 
     (tmp_path / "a" / "zarr.json").unlink()
     (tmp_path / "copy").write_text(content)
     (tmp_path / "a" / "zarr.json").symlink_to(tmp_path / "copy")
-    set_range(tmp_path / "a", 0, 3)
+    set_windows(tmp_path / "a", "0.5", [(0, 3)])
     assert (tmp_path / "copy").read_text() == content
     assert "window" in (tmp_path / "a" / "zarr.json").read_text()
 

@@ -36,8 +36,9 @@ from bioimage_inference.image.axes import OUTPUT_LETTERS
 from bioimage_inference.image.image import PixelSize, runs
 from bioimage_inference.image.writers.base import Layout, Writer, commit_all
 from bioimage_inference.image.writers.npy_writer import NpyWriter
-from bioimage_inference.image.writers.output_formats import FILE_FORMATS, FORMATS
-from bioimage_inference.image.writers.tiff_writer import TiffLayout, TiffWriter, arrange, needs_bigtiff
+from bioimage_inference.image.writers.output_formats import FORMATS, OutputTexts
+from bioimage_inference.image.writers.tiff_writer import PlainTiffLayout, TiffWriter, arrange, needs_bigtiff
+from bioimage_inference.options import FORMAT_TITLES, Options
 from bioimage_inference.text import byte_size
 from tests.machine import small_disk, wait_until
 
@@ -87,7 +88,7 @@ def counting(facts: Layout) -> NDArray[np.generic]:
     return (np.arange(np.prod(facts.shape, dtype=int)) % 101).reshape(facts.shape).astype(facts.dtype)
 
 
-def write_tiff(path: Path, facts: Layout, how: TiffLayout) -> tuple[NDArray[np.generic], TiffWriter]:
+def write_tiff(path: Path, facts: Layout, how: PlainTiffLayout) -> tuple[NDArray[np.generic], TiffWriter]:
     array = counting(facts)
     with writing([TiffWriter(path, facts, how)]) as (writer,):
         writer.write(tuple(slice(0, size) for size in facts.shape), array)
@@ -218,7 +219,7 @@ def test_positions_and_times_follow_each_other_along_t(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["pages", "labelled"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int16"])
-def test_three_channels_are_never_rgb(tmp_path: Path, how: TiffLayout, dtype: str) -> None:
+def test_three_channels_are_never_rgb(tmp_path: Path, how: PlainTiffLayout, dtype: str) -> None:
     array, _ = write_tiff(tmp_path / "o.tif", layout("cyx", (3, 30, 40), dtype), how)
     with opened(tmp_path / "o.tif") as tiff:
         assert [page.photometric.name for page in tiff.pages] == ["MINISBLACK"] * 3
@@ -237,7 +238,7 @@ def test_three_channels_are_never_rgb(tmp_path: Path, how: TiffLayout, dtype: st
     ],
     ids=["none", "pixels", "only x", "not a number", "beyond a rational"],
 )
-def test_no_resolution_is_invented(tmp_path: Path, how: TiffLayout, sizes: dict[str, PixelSize]) -> None:
+def test_no_resolution_is_invented(tmp_path: Path, how: PlainTiffLayout, sizes: dict[str, PixelSize]) -> None:
     write_tiff(tmp_path / "o.tif", Layout("zyx", (2, 30, 40), np.dtype("float32"), sizes), how)
     with opened(tmp_path / "o.tif") as tiff:
         assert pixels_per(tiff.pages[0], "NONE") == (1.0, 1.0)
@@ -256,7 +257,7 @@ def test_no_resolution_is_invented(tmp_path: Path, how: TiffLayout, sizes: dict[
     ],
 )
 def test_an_output_without_y_and_x_is_one_page_with_a_row_per_batch(
-    tmp_path: Path, how: TiffLayout, axes: str, shape: tuple[int, ...], page: tuple[int, int]
+    tmp_path: Path, how: PlainTiffLayout, axes: str, shape: tuple[int, ...], page: tuple[int, int]
 ) -> None:
     array, _ = write_tiff(tmp_path / "o.tif", layout(axes, shape, names=("a",) * shape[-1] if "c" in axes else ()), how)
     with opened(tmp_path / "o.tif") as tiff:
@@ -266,7 +267,7 @@ def test_an_output_without_y_and_x_is_one_page_with_a_row_per_batch(
 
 
 @pytest.mark.parametrize("how", ["pages", "labelled"])
-def test_scikit_image_and_imageio_read_the_same_array(tmp_path: Path, how: TiffLayout) -> None:
+def test_scikit_image_and_imageio_read_the_same_array(tmp_path: Path, how: PlainTiffLayout) -> None:
     array, _ = write_tiff(tmp_path / "o.tif", layout("cyx", (2, 30, 40)), how)
     np.testing.assert_array_equal(skimage.io.imread(tmp_path / "o.tif"), array)
     np.testing.assert_array_equal(imageio.v3.imread(tmp_path / "o.tif"), array)
@@ -277,7 +278,7 @@ def test_scikit_image_and_imageio_read_the_same_array(tmp_path: Path, how: TiffL
 
 @pytest.mark.parametrize("how", ["pages", "labelled"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_numbers_keep_their_value_and_a_changed_type_is_told(tmp_path: Path, how: TiffLayout, dtype: str) -> None:
+def test_numbers_keep_their_value_and_a_changed_type_is_told(tmp_path: Path, how: PlainTiffLayout, dtype: str) -> None:
     array, writer = write_tiff(tmp_path / "o.tif", layout("cyx", (2, 30, 40), dtype), how)
     stored = {"bool": "uint8", "float16": "float32", "int64": "int32", "uint64": "uint32"}.get(dtype, dtype)
     found = tifffile.imread(tmp_path / "o.tif")
@@ -420,14 +421,14 @@ def test_a_region_is_written_in_as_few_pieces_as_possible() -> None:
     ],
 )
 def test_over_four_gib_with_all_page_headers_it_is_a_bigtiff_and_no_hyperstack(
-    axes: str, shape: tuple[int, ...], dtype: str, how: TiffLayout, dialect: str, big: bool
+    axes: str, shape: tuple[int, ...], dtype: str, how: PlainTiffLayout, dialect: str, big: bool
 ) -> None:
     arrangement = arrange(Path("o.tif"), layout(axes, shape, dtype), how)
     assert (arrangement.dialect, needs_bigtiff(arrangement)) == (dialect, big)
 
 
 @pytest.mark.parametrize("how", ["pages", "labelled"])
-def test_five_gib_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: TiffLayout) -> None:
+def test_five_gib_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: PlainTiffLayout) -> None:
     monkeypatch.delattr(os, "posix_fallocate")  # leave a hole instead of five GiB of room
     facts = layout("cyx", (5, 16384, 65536), "uint8")
     corner = np.arange(1, 7, dtype="uint8").reshape(1, 2, 3)
@@ -782,20 +783,22 @@ def test_what_an_interruption_left_is_removed_at_the_end(tmp_path: Path, monkeyp
 
 
 def test_the_keys_of_formats_name_the_files_of_a_target_and_suffixes_differ(tmp_path: Path) -> None:
-    assert [field.name for field in fields(Target)] == list(FILE_FORMATS)
+    for one in (Target, OutputTexts):
+        assert [field.name for field in fields(one)] == list(FORMATS) == list(FORMAT_TITLES)
     assert len({form.suffix for form in FORMATS.values()}) == len(FORMATS)
-    everything = Target(**{key: tmp_path / f"o{form.suffix}" for key, form in FILE_FORMATS.items()})
-    assert list(everything.files) == list(FILE_FORMATS)
+    everything = Target(**{key: tmp_path / f"o{form.suffix}" for key, form in FORMATS.items()})
+    assert list(everything.files) == list(FORMATS)
     assert Target().files == {}
 
 
-@pytest.mark.parametrize("key", FILE_FORMATS)
+@pytest.mark.parametrize("key", FORMATS)
 @pytest.mark.parametrize("length", [0, 3])
 def test_a_format_holds_outputs_without_entries_or_says_so(tmp_path: Path, key: str, length: int) -> None:
-    path, form = tmp_path / "o", FILE_FORMATS[key]
-    path.write_bytes(b"of an earlier run")
-    facts = layout("bcyx", (1, length, 4, 4))
-    with writing([form.open(path, facts, "labelled")]) as (writer,):
+    path, form = tmp_path / "o", FORMATS[key]
+    if key != "zarr":
+        path.write_bytes(b"of an earlier run")
+    facts = layout("cyx", (length, 4, 4))
+    with writing([form.open(path, facts, Options())]) as (writer,):
         writer.write(tuple(slice(0, size) for size in facts.shape), counting(facts))
         writer.annotate({"model": "x"})
     assert path.exists() == (length > 0 or form.holds_empty)

@@ -18,8 +18,8 @@ from bioimage_inference.image.writers.base import Layout
 from bioimage_inference.image.writers.zarr_writer import (
     PartialZarr,
     ZarrWriter,
+    complete_store,
     create_store,
-    set_range,
     stored_bytes,
 )
 
@@ -43,7 +43,6 @@ def written(folder: Path, layout: Layout, chunks: dict[str, int], shards: dict[s
     for last in (slice(0, middle), slice(middle, layout.shape[-1])):
         region = (*(slice(0, size) for size in layout.shape[:-1]), last)
         writer.write(region, array[region])
-    assert (writer.low, writer.high) == (array.min(), array.max())
     return array
 
 
@@ -109,19 +108,16 @@ def test_pixels_that_are_all_zero_are_stored_too(tmp_path: Path) -> None:
     assert not read(tmp_path / "zero.ome.zarr")[1].any()
 
 
-def test_viewers_are_told_the_range_of_values(tmp_path: Path) -> None:
-    create_store(tmp_path / "a", facts("cyx", (2, 8, 8)), {"y": 4, "x": 4})
-    set_range(tmp_path / "a", -3.5, 12.0)
+def test_viewers_are_told_the_range_of_values_of_each_channel(tmp_path: Path) -> None:
+    create_store(tmp_path / "a", facts("cyx", (3, 2, 2)), {"c": 2, "y": 2, "x": 2})
+    block = np.full((3, 2, 2), np.nan, "float32")
+    block[0, 0], block[1, 0], block[1, 1] = [-3.5, 12.0], [np.inf, 2.0], [1.0, np.nan]
+    ZarrWriter(tmp_path / "a", "cyx").write((slice(0, 3), slice(0, 2), slice(0, 2)), block)
+    complete_store(tmp_path / "a")
     channels = zarr.open_group(tmp_path / "a", mode="r").attrs["ome"]["omero"]["channels"]  # type: ignore[index, call-overload]
-    assert [one["window"] for one in channels] == 2 * [{"min": -3.5, "max": 12.0, "start": -3.5, "end": 12.0}]
+    windows = [(one["window"]["min"], one["window"]["end"]) for one in channels]
+    assert windows == [(-3.5, 12.0), (1.0, 2.0), (0, 1)]
     assert [path.name for path in (tmp_path / "a").iterdir() if path.name.endswith(".partial")] == []
-
-
-def test_numbers_that_are_none_are_not_the_range(tmp_path: Path) -> None:
-    create_store(tmp_path / "a", facts("yx", (1, 4)), {"y": 1, "x": 4})
-    writer = ZarrWriter(tmp_path / "a", "yx")
-    writer.write((slice(0, 1), slice(0, 4)), np.array([[np.nan, 2.0, np.inf, 1.0]], "float32"))
-    assert (writer.low, writer.high) == (1.0, 2.0)
 
 
 def test_a_store_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:

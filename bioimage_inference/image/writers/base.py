@@ -108,7 +108,8 @@ class ArrayWriter(Writer):
     """A file of one header and all pixels behind it, as in ``.npy`` and uncompressed TIFF.
 
     ``order`` are the layout's axes in the file, slowest first; ``dtype`` is the type of the stored numbers.
-    ``write_header`` writes everything but the pixels and returns the position of the first pixel.
+    ``write_header`` writes everything but the pixels and returns the position of the first pixel. ``place`` is the
+    final place of the file where it is another than ``path``, which messages name.
     """
 
     def __init__(
@@ -119,12 +120,13 @@ class ArrayWriter(Writer):
         dtype: np.dtype[np.generic],
         write_header: Callable[[IO[bytes]], int],
         notes: tuple[str, ...] = (),
+        place: Path | None = None,
     ) -> None:
         self.path, self.layout, self.dtype, self.notes = path, layout, dtype, notes
         self._permutation = tuple(layout.axes.index(letter) for letter in order)
         self._shape = tuple(layout.shape[axis] for axis in self._permutation)
         nbytes = math.prod(layout.shape) * dtype.itemsize
-        self._file = PartialFile(path, nbytes)
+        self._file = PartialFile(place or path, nbytes)
         try:
             with self._file.stream() as stream:
                 self._offset = write_header(stream)

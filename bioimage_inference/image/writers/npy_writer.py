@@ -9,7 +9,7 @@ from .base import ArrayWriter, Layout, Writer
 
 
 def open_npy_writer(path: Path, layout: Layout, _: object) -> Writer:
-    """Return the writer of an ``.npy`` file, which has no choice of layouts."""
+    """Return the writer of an ``.npy`` file, for which there are no options."""
     return NpyWriter(path, layout)
 
 

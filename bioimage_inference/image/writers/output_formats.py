@@ -1,6 +1,7 @@
 """The list of output formats: their suffixes, their axes, and how they are opened.
 
-A new format is a module with a writer and a line in :data:`FILE_FORMATS`. Its key names the field of ``Target``, the
+A new format is a module with a writer, a line in :data:`FORMATS`, a field in :class:`OutputPaths` and in
+:class:`OutputTexts`, and a name in :data:`~bioimage_inference.options.FORMAT_TITLES`. Its key names these fields, the
 option of the command line, and the entry in the record of a run.
 """
 
@@ -10,45 +11,72 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from ...options import FORMAT_TITLES, Options
 from .base import Layout, Writer
 from .npy_writer import open_npy_writer
-from .tiff_writer import TiffLayout, open_tiff_writer
+from .ome_zarr_writer import open_zarr_writer
+from .tiff_choice import open_tiff_writer
 
 
 @dataclass(frozen=True)
 class OutputFormat:
     """A format in which outputs are written.
 
-    ``key`` names it in code, options and records, ``title`` in messages. ``axes`` is ``tensor`` for files with the axes
+    ``key`` names it in code, options and records. ``axes`` is ``tensor`` for files with the axes
     of the model's tensor, in which samples are stacked along the batch, and ``picture`` for files with the axes of the
-    image. ``holds_empty``: the format stores arrays without entries.
+    image. ``holds_empty``: the format stores arrays without entries. ``chunked``: it stores regions apart from each
+    other, so that a region costs no more than its pixels. ``media_type`` is the format's name in a RO-Crate, empty for
+    folders.
     """
 
     key: str
-    title: str
     suffix: str
     axes: Literal["tensor", "picture"]
     holds_empty: bool
-
-
-@dataclass(frozen=True)
-class FileFormat(OutputFormat):
-    """A format of single files, which one process writes; ``media_type`` is its name in a RO-Crate."""
-
-    open: Callable[[Path, Layout, TiffLayout], Writer]
+    chunked: bool
     media_type: str
+    open: Callable[[Path, Layout, Options], Writer]
+
+    @property
+    def title(self) -> str:
+        """Its name in messages."""
+        return FORMAT_TITLES[self.key]
 
 
-FILE_FORMATS: Mapping[str, FileFormat] = MappingProxyType(
+FORMATS: Mapping[str, OutputFormat] = MappingProxyType(
     {
         form.key: form
         for form in (
-            FileFormat("tiff", "TIFF", ".tif", "picture", False, open_tiff_writer, "image/tiff"),
-            FileFormat("npy", ".npy", ".npy", "tensor", True, open_npy_writer, "application/x-npy"),
+            OutputFormat("tiff", ".tif", "picture", False, False, "image/tiff", open_tiff_writer),
+            OutputFormat("npy", ".npy", "tensor", True, False, "application/x-npy", open_npy_writer),
+            OutputFormat("zarr", ".ome.zarr", "picture", True, True, "", open_zarr_writer),
         )
     }
 )
-ZARR = OutputFormat("zarr", "OME-Zarr", ".ome.zarr", "picture", True)
-"""Written chunk by chunk by the workers of a cluster, see :mod:`~bioimage_inference.image.writers.zarr_writer`."""
-FORMATS: Mapping[str, OutputFormat] = MappingProxyType({**FILE_FORMATS, ZARR.key: ZARR})
-"""All formats by their keys, which are the entries of an output in the record."""
+"""All formats by their keys."""
+ZARR = FORMATS["zarr"]
+"""The format that many processes can write at once."""
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """The files of one output by format; ``None`` for a format that is not wanted."""
+
+    tiff: Path | None = None
+    npy: Path | None = None
+    zarr: Path | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The wanted files by the keys of their formats."""
+        named = ((key, getattr(self, key)) for key in FORMATS)
+        return {key: path for key, path in named if path is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputTexts:
+    """A text for each format in a record: the path or the SHA-256 of its file. TIFF and ``.npy`` are always there."""
+
+    tiff: str | None
+    npy: str | None
+    zarr: str | None = None

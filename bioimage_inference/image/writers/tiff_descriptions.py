@@ -72,22 +72,27 @@ def write_facts(
     """Write facts into a labelled TIFF, in place of its first description."""
     import tifffile
 
-    facts = {for_xml(key): for_xml(value) for key, value in facts.items()}
     metadata = describe(path, layout, arrangement)["metadata"]
     with tifffile.TiffFile(stream, mode="r+") as tiff:
         tags = tiff.pages.first.tags
         if arrangement.dialect == "imagej":
-            info = "".join(f"{key}: {value}\n" for key, value in facts.items())
+            info = "".join(f"{for_xml(key)}: {for_xml(value)}\n" for key, value in facts.items())
             kept = {"Info": info} | {key: metadata[key] for key in ("Labels",) if key in metadata}
             for code, kind, _, value, _ in tifffile.imagej_metadata_tag(kept, tiff.byteorder):
                 tags[code].overwrite(value, dtype=kind)
             return
-        # OMERO shows the pairs of a namespace other than its own, but does not let users edit them.
-        metadata |= {"MapAnnotation": {"Namespace": _NAMESPACE, "Value": facts}}
+        metadata = with_facts(metadata, facts)
         shape = arrangement.shape
         xml = tifffile.OmeXml(**metadata)
         xml.addimage(arrangement.dtype, shape, (arrangement.pages, 1, 1, shape[-2], shape[-1], 1), **metadata)
         tags[_IMAGE_DESCRIPTION].overwrite(xml.tostring(declaration=True).encode())
+
+
+def with_facts(metadata: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the metadata of an OME-TIFF with facts as pairs of keys and values."""
+    pairs = {for_xml(key): for_xml(value) for key, value in facts.items()}
+    # OMERO shows the pairs of a namespace other than its own, but does not let users edit them.
+    return {**metadata, "MapAnnotation": {"Namespace": _NAMESPACE, "Value": pairs}} if pairs else dict(metadata)
 
 
 def _pages(layout: Layout, arrangement: Arrangement) -> dict[str, Any]:

@@ -7,15 +7,13 @@ from typing import IO, Literal, cast
 
 import numpy as np
 
-from ...array_types import Array
 from ...errors import OutputError
-from ...files.partial_file import output_error
 from ..axes import AXES, spatial
-from ..image import Region
-from .base import ArrayWriter, Layout, Writer
+from .base import ArrayWriter, Layout
 from .tiff_descriptions import Arrangement, describe, write_facts
 
-TiffLayout = Literal["pages", "labelled"]
+PlainTiffLayout = Literal["pages", "labelled"]
+"""The layouts of uncompressed TIFF."""
 
 # Programs that read TIFF open whole numbers of up to 32 bits and floats of 32 and 64 bits.
 _STORED_AS = {"bool": "uint8", "float16": "float32", "int64": "int32", "uint64": "uint32"}
@@ -24,11 +22,6 @@ _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _CLASSIC_LIMIT = 2**32 - 2**25  # the room that tifffile leaves for everything but pixels
 _FOLDED = "bipt"
 """Axes that a labelled TIFF folds into T."""
-
-
-def open_tiff_writer(path: Path, layout: Layout, how: TiffLayout) -> Writer:
-    """Return the writer of a TIFF; for an output without entries, a writer that removes an earlier file."""
-    return TiffWriter(path, layout, how) if layout.nbytes else NoTiffWriter(path)
 
 
 class TiffWriter(ArrayWriter):
@@ -51,7 +44,7 @@ class TiffWriter(ArrayWriter):
     not wrap. Complex numbers raise it at once.
     """
 
-    def __init__(self, path: Path, layout: Layout, how: TiffLayout) -> None:
+    def __init__(self, path: Path, layout: Layout, how: PlainTiffLayout) -> None:
         arrangement = arrange(path, layout, how)
 
         def write_header(stream: IO[bytes]) -> int:
@@ -72,25 +65,7 @@ class TiffWriter(ArrayWriter):
             write_facts(stream, self.path, self.layout, self.arrangement, facts)
 
 
-class NoTiffWriter(Writer):
-    """Stands for the TIFF of an output without entries, which no TIFF can hold; removes an earlier file of its name."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.notes = (f"{path.name} was not written, because a TIFF cannot be without pixels.",)
-
-    def write(self, region: Region, block: Array) -> None:
-        """Do nothing: there are no pixels."""
-
-    def commit(self) -> None:
-        """Remove the file of an earlier run."""
-        try:
-            self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise output_error(self.path, self.path.parent, None, error) from error
-
-
-def arrange(path: Path, layout: Layout, how: TiffLayout) -> Arrangement:
+def arrange(path: Path, layout: Layout, how: PlainTiffLayout) -> Arrangement:
     """Return order, axes, dtype and dialect for an output; ``path`` only names it in notes and errors.
 
     Raises :class:`OutputError` for a dtype that programs for TIFF do not open.

@@ -9,9 +9,9 @@ from ..api import Model, Planned, Target, predict
 from ..errors import ImageError
 from ..image.writers.output_formats import FORMATS
 from ..inference.planning import close, prepare
-from ..model.package import file_sha256
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
+from ..provenance.hashing import path_hash
 from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
 from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
@@ -157,7 +157,7 @@ def _find_objects(
             "The prediction and the image differ in size, so the table has no intensities and the overlay shows the "
             "prediction.",
         ]
-    hashes = {name: file_sha256(path) for name, path in vars(object_files).items() if path is not None}
+    hashes = {name: path_hash(path).sha256 for name, path in vars(object_files).items() if path is not None}
     return from_json(ObjectsRecord, {**found, "asked": vars(options), "sha256": hashes})
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..image.writers.zarr_labels import LABELS
+from ..image.writers.zarr_metadata import version_of
 from ..machine.processors import thread_pool
 
 _BLOCK = 4 << 20  # bytes
@@ -36,7 +38,8 @@ def path_hash(path: Path, stopped: Event | None = None) -> Hashed:
 
     The list has one line ``HASH  NAME`` per file, as ``sha256sum`` prints it. Names are relative to the folder and
     sorted by their bytes. ``find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`` in
-    the folder gives the same hash. Raises :class:`OSError`, and :class:`CancelledError` once ``stopped`` is set.
+    the folder gives the same hash, but for an OME-Zarr with label maps, whose folder ``labels`` is left out. Raises
+    :class:`OSError`, and :class:`CancelledError` once ``stopped`` is set.
     """
     if not path.is_dir():
         return _file_hash(path, stopped)
@@ -118,8 +121,13 @@ def _file_hash(path: Path, stopped: Event | None) -> Hashed:
 
 
 def _file_names(folder: Path) -> list[str]:
-    """Return the names of all files in a folder, relative to it, with slashes, sorted by their bytes."""
-    files = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    """Return the names of all files in a folder, relative to it, with slashes, sorted by their bytes.
+
+    The label maps of an OME-Zarr image are left out: they are no part of the image, and may be added later.
+    """
+    labels = folder / LABELS if version_of(folder) is not None else None
+    places = ((Path(place), names) for place, _, names in os.walk(folder))
+    files = (place / name for place, names in places if labels not in (place, *place.parents) for name in names)
     return sorted((file.relative_to(folder).as_posix() for file in files), key=os.fsencode)
 
 

@@ -267,6 +267,7 @@ class ObjectsRecord:
     labels: str | None
     table: str | None
     overlay: str | None
+    zarr: str | None = None
     count: int
     foreground: str
     boundary: str
@@ -284,6 +285,6 @@ class ObjectsRecord:
 
     def files(self) -> Iterator[tuple[str, Path, str | None]]:
         """Yield kind, path and SHA-256 of every file of the objects."""
-        for kind in ("labels", "table", "overlay"):
+        for kind in ("labels", "table", "overlay", "zarr"):
             if getattr(self, kind) is not None:
                 yield kind, Path(getattr(self, kind)), self.sha256.get(kind)

@@ -46,6 +46,7 @@ _ENCODINGS = {
 }
 _OBJECTS = {
     "labels": "Objects found in the output, each with a number of its own.",
+    "zarr": "The same label map in the OME-Zarr of an image.",
     "table": "Measurements of these objects, a row for each.",
     "overlay": "Outlines of these objects on the image.",
 }

@@ -102,7 +102,7 @@ def file_rows(record: Record) -> Iterator[Row]:
         yield f"Image ({one['tensor']})", [f"{one['file'] or 'an array in memory'}{size}", *_hash(one["sha256"])]
     for one in record["outputs"]:
         yield f"Output ({one['id']})", [_array(one), *_files(one, FORMATS)]
-    objects = _files(record.get("objects") or {}, ("labels", "table", "overlay"))
+    objects = _files(record.get("objects") or {}, ("labels", "zarr", "table", "overlay"))
     if objects:
         yield "Objects", objects
     yield "Model", [record["model"]["source"], *_hash(record["model"]["sha256"])]

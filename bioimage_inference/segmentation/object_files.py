@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ..files.partial_file import PartialFile
 from ..image.image import PixelSize, Region
-from ..image.writers.base import Layout
+from ..image.writers.base import Layout, Writer
 from ..image.writers.tiff_writer import TiffWriter
+from ..image.writers.zarr_labels import LabelMapWriter
 from ..text import for_cells
 from .intensity import Intensities
 from .label_blocks import LabelFile, cut
@@ -104,7 +105,9 @@ class Columns:
         ]
 
 
-def write_files(labels: Path | None, table: Path | None, overlay: Path | None, objects: PredictionObjects) -> None:
+def write_files(
+    labels: Path | None, table: Path | None, overlay: Path | None, zarr: Path | None, objects: PredictionObjects
+) -> None:
     """Write the named files. None of them appears unless all are complete. Raises OutputError."""
     with ExitStack() as stack:
         commits: list[Callable[[], None]] = []
@@ -117,11 +120,15 @@ def write_files(labels: Path | None, table: Path | None, overlay: Path | None, o
             file.flush()
             commits.append(file.commit)
 
-        if labels is not None:
-            writer = TiffWriter(labels, _layout(objects), "labelled")
+        def write_labels(writer: Writer) -> None:
             stack.callback(writer.abort)
             _write_labels(writer, objects)
             commits.append(writer.commit)
+
+        if labels is not None:
+            write_labels(TiffWriter(labels, _layout(objects), "labelled"))
+        if zarr is not None:
+            write_labels(LabelMapWriter(zarr, _layout(objects)))
         if table is not None:
             write(table, lambda stream: _write_table(stream, table, objects.numbered.objects, objects.columns))
         if overlay is not None:
@@ -137,7 +144,7 @@ def _layout(objects: PredictionObjects) -> Layout:
     return Layout(axes, (*samples.counts, *samples.shape), objects.numbered.dtype, sizes)
 
 
-def _write_labels(writer: TiffWriter, objects: PredictionObjects) -> None:
+def _write_labels(writer: Writer, objects: PredictionObjects) -> None:
     samples = objects.maps.samples
     for index in samples.indices():
         for block in cut(samples.shape, 0):

@@ -12,6 +12,7 @@ import numpy as np
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
 from ..image.image import PixelSize
+from ..image.writers.zarr_labels import check_new
 from .intensity import Intensities, open_intensities
 from .label_blocks import OVERLAP, Grid, LabelFile, cut
 from .measuring import Meter, NumberedObjects, concatenate, number_objects
@@ -28,15 +29,18 @@ class SegmentFiles:
     """The files to write, at least one of them. None leaves a file out.
 
     Tabs separate the columns of a ``table`` whose name ends in .tsv, .tab or .tabular, commas those of other tables.
+    ``zarr`` is the folder of a label map in the OME-Zarr of an image, see
+    :func:`~bioimage_inference.image.writers.zarr_labels.label_place`.
     """
 
     labels: Path | None = None
     table: Path | None = None
     overlay: Path | None = None
+    zarr: Path | None = None
 
     @property
     def paths(self) -> list[Path]:
-        """The paths of the files to write. Raises ValueError if there is none."""
+        """The paths of the files to write, without ``zarr``. Raises ValueError if there is none."""
         files = [path for path in (self.labels, self.table, self.overlay) if path is not None]
         if not files:
             raise ValueError("no file is named for the objects")
@@ -100,6 +104,8 @@ def segment_file(
     """
     given = [prediction] if image is None else [prediction, image]
     replaced = check_writable(files.paths, given, overwrite=overwrite)
+    if files.zarr is not None and (not overwrite or files.zarr.parents[1] == image):
+        check_new(files.zarr)
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
@@ -113,7 +119,7 @@ def segment_file(
         numbered = _find(maps, light, grid, options.threshold, min_size, scratch, regions)
         shown = 0 if light is None else light.channel_number(options.image_channel)
         objects = PredictionObjects(maps, light, regions, numbered, _pixel_sizes(samples, light), shown)
-        write_files(files.labels, files.table, files.overlay, objects)
+        write_files(files.labels, files.table, files.overlay, files.zarr, objects)
         entry = _entry(prediction, files, options, objects, grid, min_size)
     entry["notes"] += [REPLACED] if replaced else []
     return entry
@@ -133,6 +139,7 @@ def _entry(
         "labels": _text(files.labels),
         "table": _text(files.table),
         "overlay": _text(files.overlay),
+        **({} if files.zarr is None else {"zarr": str(files.zarr)}),
         "count": len(found.numbered.objects),
         "foreground": options.foreground,
         "boundary": options.boundary,
@@ -251,8 +258,8 @@ def objects_lines(objects: Mapping[str, Any]) -> Iterator[str]:
     if objects["boundary"] != "none":
         maps += f" - boundary {objects['boundary']}"
     yield f"  seeds   {maps} > {objects['threshold']:g}, objects of at least {objects['min_size']} px"
-    for kind in ("labels", "table", "overlay"):
-        if objects[kind] is not None:
+    for kind in ("labels", "zarr", "table", "overlay"):
+        if objects.get(kind) is not None:
             yield f"  {kind:<7} {objects[kind]}"
     for note in objects["notes"]:
         yield f"  note    {note}"

@@ -140,14 +140,28 @@ def version_of(folder: Path) -> ZarrVersion | None:
 
 def axes_of(folder: Path, version: ZarrVersion) -> str:
     """Return the axes of the image that this program wrote to ``folder``."""
-    _, ome = _attributes(folder, version)
+    _, ome = group_content(folder, version)
     return "".join(axis["name"] for axis in ome["multiscales"][0]["axes"])
 
 
-def _attributes(folder: Path, version: ZarrVersion) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the content of the metadata file of a group, and the OME metadata in it."""
-    content = json.loads((folder / _ATTRIBUTE_FILES[version]).read_text(encoding="utf-8"))
-    return content, content if version == "0.4" else content["attributes"]["ome"]
+def group_content(folder: Path, version: ZarrVersion) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the content of the metadata file of a group, and the OME metadata in it; of a new group without a file.
+
+    Raises :class:`OSError`, and :class:`ValueError` for a file that is not JSON.
+    """
+    file = folder / _ATTRIBUTE_FILES[version]
+    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if version == "0.4":
+        return content, content
+    content = {"zarr_format": 3, "node_type": "group", **content}
+    return content, content.setdefault("attributes", {}).setdefault("ome", {"version": version})
+
+
+def write_group(folder: Path, version: ZarrVersion, content: Mapping[str, Any]) -> None:
+    """Write the content of the metadata file of a group. Raises :class:`OutputError`."""
+    if not (folder / GROUP_FILES[version]).exists() and version == "0.4":
+        write_whole(folder / GROUP_FILES[version], json.dumps({"zarr_format": 2}).encode(), noted=False)
+    write_whole(folder / _ATTRIBUTE_FILES[version], json.dumps(content, indent=2).encode(), noted=False)
 
 
 def set_windows(folder: Path, version: ZarrVersion, ranges: Sequence[tuple[float, float] | None]) -> None:
@@ -156,8 +170,8 @@ def set_windows(folder: Path, version: ZarrVersion, ranges: Sequence[tuple[float
     ``None`` stands for a channel without a finite value, which keeps its window. Raises :class:`OutputError` and
     :class:`OSError`.
     """
-    content, ome = _attributes(folder, version)
+    content, ome = group_content(folder, version)
     for channel, found in zip(ome.get("omero", {}).get("channels", []), ranges, strict=False):
         if found is not None:
             channel["window"] = _window(*found)
-    write_whole(folder / _ATTRIBUTE_FILES[version], json.dumps(content, indent=2).encode(), noted=False)
+    write_group(folder, version, content)

@@ -27,6 +27,7 @@ class RunOptions(OutputPaths):
 
     output: Path | None
     format: tuple[str, ...] | None
+    add_labels: str | None
     report: bool
     overwrite: bool
     resume: bool

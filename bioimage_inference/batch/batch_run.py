@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..files.overwriting import check_writable
 from ..image.readers.reading import files_beside
 from ..image.writers.output_formats import ZARR
+from ..image.writers.zarr_labels import check_new
 from ..machine.sandbox import restricted, walls
 from ..options import USUAL_FORMATS
 from ..provenance.record import RunRecord
@@ -39,6 +40,8 @@ def predict_images(
         folders = [path.parent for path in options.files.values()]
         if not options.names_files:
             folders.append(stack.enter_context(output_folder(options.folder)))
+        if options.add_labels is not None:
+            folders += [sample.image for sample in samples]
         if options.ro_crate is not None:
             folders.append(stack.enter_context(output_folder(options.ro_crate, keep_empty=False)))
         if options.dask is None:
@@ -69,7 +72,15 @@ def _output_files(
                 f"same time. Give --format {ZARR.key} with --dask, or leave --format out."
             )
         objects = task.objects is not None
-        return name_files(samples, options.folder, ids, formats, report=options.report, objects=objects)
+        return name_files(
+            samples,
+            options.folder,
+            ids,
+            formats,
+            report=options.report,
+            objects=objects,
+            added_labels=options.add_labels,
+        )
     if len(samples) > 1:
         named = " and ".join(f"--{key}" for key in options.files)
         raise UsageError(f"{named} are for a single image, but {len(samples)} are given. Use -o DIR.")
@@ -94,6 +105,9 @@ def _check_files(
         written.append(options.ro_crate / CRATE)
         claimed += [written[-1]] if is_own_crate(options.ro_crate) else []
     check_writable(written, read, overwrite=options.overwrite, claimed=claimed)
+    for one in files if options.add_labels is not None and not options.resume else ():
+        if one.objects is not None and one.objects.zarr is not None:
+            check_new(one.objects.zarr)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ..errors import UsageError, cannot_write
 from ..files.overwriting import RECORD_END
 from ..files.shared_folders import make_folder
 from ..image.writers.output_formats import FORMATS
+from ..image.writers.zarr_labels import LABELS, label_place
 from ..options import USUAL_FORMATS
 from ..text import for_file_name
 from .sample_sheet import Sample
@@ -62,14 +63,21 @@ def name_files(
     *,
     report: bool = False,
     objects: bool = False,
+    added_labels: str | None = None,
 ) -> list[ImageFiles]:
     """Return the files of every image in ``folder``, for the outputs ``ids`` of a model, in these ``formats``.
+
+    ``added_labels`` is the name of a label map of the objects in the OME-Zarr of the image. Without it, the label map
+    goes to the OME-Zarr of the first output, if there is one.
 
     Their names begin with the name of the image without its suffix. Images with equal names get as many names of
     their folders in front as distinguish them: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` if two
     files would have the same path.
     """
-    named = [_image_files(folder / stem, ids, formats, report, objects) for stem in _stems(samples)]
+    named = [
+        _image_files(folder / stem, ids, formats, report, objects, _label_place(sample.image, added_labels))
+        for sample, stem in zip(samples, _stems(samples), strict=True)
+    ]
     owners: dict[Path, Sample] = {}
     for sample, files in zip(samples, named, strict=True):
         if len(set(files.all())) < len(files.all()):
@@ -88,22 +96,34 @@ def name_files(
     return named
 
 
-def object_files(start: Path) -> "SegmentFiles":
-    """Return the files of the segmentation of an image. ``start`` is the beginning of their paths."""
+def object_files(start: Path, zarr: Path | None = None) -> "SegmentFiles":
+    """Return the files of the segmentation of an image.
+
+    ``start`` is the beginning of their paths, ``zarr`` the label map in an OME-Zarr.
+    """
     from ..segmentation.segmenting import SegmentFiles
 
-    return SegmentFiles(*(_path(start, end) for end in ("labels.tif", "objects.csv", "overlay.png")))
+    return SegmentFiles(*(_path(start, end) for end in ("labels.tif", "objects.csv", "overlay.png")), zarr=zarr)
 
 
-def _image_files(start: Path, ids: Sequence[str], formats: Sequence[str], report: bool, objects: bool) -> ImageFiles:
+def _label_place(image: Path, name: str | None) -> Path | None:
+    return None if name is None else label_place(image, name)
+
+
+def _image_files(
+    start: Path, ids: Sequence[str], formats: Sequence[str], report: bool, objects: bool, zarr: Path | None
+) -> ImageFiles:
+    targets = {
+        one: Target(**{key: _path(start, for_file_name(one) + FORMATS[key].suffix) for key in formats}) for one in ids
+    }
+    store = targets[ids[0]].zarr
+    if zarr is None and store is not None:
+        zarr = store / LABELS / "objects"
     return ImageFiles(
-        targets={
-            one: Target(**{key: _path(start, for_file_name(one) + FORMATS[key].suffix) for key in formats})
-            for one in ids
-        },
+        targets=targets,
         record=_path(start, "provenance.json"),
         report=_path(start, "report.html") if report else None,
-        objects=object_files(start) if objects else None,
+        objects=object_files(start, zarr) if objects else None,
     )
 
 

@@ -119,6 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..batch.sample_sheet import is_sheet, read_samples
     from ..provenance.record import to_json
 
+    if arguments.add_labels is not None and not arguments.segment:
+        raise UsageError("--add-labels adds the label map of --segment to the image. Give --segment as well.")
     options = RunOptions(**{field.name: getattr(arguments, field.name) for field in fields(RunOptions)})
     if options.names_files:
         _check_named_files(arguments)

@@ -2,6 +2,7 @@
 
 import argparse
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +46,13 @@ def _options() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Segment a prediction. ``--json`` prints the result of ``segment_file``."""
     from ..batch.output_files import output_folder
+    from ..image.writers.zarr_labels import label_place
     from ..segmentation.segmenting import objects_lines, segment_file
 
     prediction: Path = arguments.prediction
     files, options = _files(arguments), object_options(arguments, axes=arguments.axes)
+    if arguments.add_labels is not None:
+        files = replace(files, zarr=label_place(arguments.image or prediction, arguments.add_labels))
     with nullcontext() if arguments.output is None else output_folder(arguments.output):
         objects = segment_file(prediction, files, options, arguments.image, overwrite=arguments.overwrite)
     if arguments.json:

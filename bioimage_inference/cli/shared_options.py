@@ -87,6 +87,8 @@ _add("--no-sandbox", action="store_true", help="let the model read and write all
 
 OBJECTS = option_parser()
 _group = OBJECTS.add_argument_group("objects")
+_group.add_argument("--add-labels", metavar="NAME",
+                    help="also add the label map as NAME to the OME-Zarr of the image")  # fmt: skip
 add_renamed(_group, "--object-foreground", "--foreground", default="0", metavar="CHANNEL",
             help="predicted channel that is high inside objects: its number from 0, or its name "
             "(default: %(default)s)")  # fmt: skip

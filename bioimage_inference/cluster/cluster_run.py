@@ -172,8 +172,9 @@ def name_files(content: Any, model: Model, job: ImageJob) -> RunRecord:
 
 def _with_names(output: OutputRecord, target: Target) -> OutputRecord:
     """Return an output with the files of its target, without those that the worker did not write."""
-    names: dict[str, Any] = {key: to_json(getattr(target, key)) for key in FORMATS}
-    return replace(output, **{key: None if getattr(output, key) is None else name for key, name in names.items()})
+    written = [key for key in FORMATS if getattr(output, key) is not None]
+    names: dict[str, Any] = dict.fromkeys(FORMATS) | {key: to_json(getattr(target, key)) for key in written}
+    return replace(output, **names)
 
 
 def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bool) -> Place:

@@ -45,6 +45,13 @@ class Options:
         Number of threads; ``None`` takes the processors of this job.
     engine
         Library that computes on a CPU.
+    pixel_size
+        Pixel size of the image in µm, which overrides the file's: a number for y and x, or a text such as
+        ``"1,0.1,0.1"`` (z, y, x) or ``"300nm"``.
+    model_pixel_size
+        Pixel size that the network was trained with, in the same words; ``None`` takes the description's.
+    rescale
+        Resample the image to the network's pixel size, and the outputs back to the image's pixels.
     memory
         Budget of the process such as ``4GiB``; ``None`` takes the memory that machine, container and job leave.
     tiff_layout
@@ -63,6 +70,9 @@ class Options:
     threads: int | None = None
     precision: Precision = "float32"
     engine: EngineName = "auto"
+    pixel_size: str | None = None
+    model_pixel_size: str | None = None
+    rescale: bool = False
     memory: str | None = None
     tiff_layout: TiffLayout = "labelled"
     zarr_version: ZarrVersion = "0.5"
@@ -71,10 +81,24 @@ class Options:
     def __post_init__(self) -> None:
         if isinstance(self.channels, str):
             object.__setattr__(self, "channels", parse_channels(self.channels))
+        for name in ("pixel_size", "model_pixel_size"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                object.__setattr__(self, name, _comma_separated(value))
+        if self.rescale and self.fit == "resize":
+            raise UsageError(
+                "--rescale and --fit resize both resample the image. Give --rescale alone: an image of another size is "
+                "then tiled or padded."
+            )
         for name, kind in _WORDS.items():
             value = getattr(self, name)
             if value not in get_args(kind):
                 raise UsageError(f"{name}={value!r} is not known. Give one of {', '.join(get_args(kind))}.")
+
+
+def _comma_separated(value: float | Sequence[float]) -> str:
+    """Return numbers as the command line takes them."""
+    return ",".join(map(str, value)) if isinstance(value, Sequence) else str(value)
 
 
 def parse_channels(text: str) -> tuple[int | str, ...]:

@@ -44,7 +44,8 @@ def compute(
     """
     prepared, loaded = calibration.prepared, calibration.loaded
     with ExitStack() as stack:
-        outputs = Outputs(prepared, targets, options, stack)
+        scratch = stack.enter_context(scratch_folder())
+        outputs = Outputs(prepared, targets, options, stack, scratch)
         job = Job(
             model=loaded.spec,
             network=loaded.network,
@@ -52,7 +53,7 @@ def compute(
             sources=sources_of(loaded.spec, prepared),
             samples=prepared.leading.samples,
             make_writer=outputs.open,
-            scratch=stack.enter_context(scratch_folder()),
+            scratch=scratch,
             progress=progress,
             compare_tiles=bool(prepared.over_tile) and len(prepared.plan) > 1,
         )

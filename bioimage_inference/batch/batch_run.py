@@ -133,6 +133,11 @@ def _on_cluster(batch: Batch, wrong: Container[Path]) -> Iterator[Batch]:
                 "--segment cannot be combined with --dask for a single image, which is written as OME-Zarr. Find its "
                 "objects afterwards, with bioimage-inference segment."
             )
+        if task.options.rescale:
+            raise UsageError(
+                "--rescale cannot be combined with --dask for a single image, because a prediction is brought back to "
+                "the pixels of the image as a whole. Predict the image without --dask."
+            )
         ((sample, files),) = batch.items
         dry_run(task, sample, files.targets)  # reports a wrong image before the cluster is connected
     jobs = [

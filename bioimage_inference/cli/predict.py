@@ -70,6 +70,15 @@ def _options() -> argparse.ArgumentParser:
     add("--channels", metavar="C,C",
         help="channels of the image in the model's order: numbers from 0 or names, e.g. 2,1,0 or DAPI,GFP")  # fmt: skip
     add("--input", action="append", default=[], metavar="ID=FILE", help="image for a further input of the model")
+    add("--pixel-size", metavar="SIZE",
+        help="pixel size of the image in µm, e.g. 0.1, or 1,0.1,0.1 for z,y,x; overrides the file's own metadata",
+    )  # fmt: skip
+    add("--rescale", action="store_true",
+        help="resample the image to the pixel size that the network was trained with, and the outputs back",
+    )  # fmt: skip
+    add("--model-pixel-size", metavar="SIZE",
+        help="pixel size that the network was trained with in µm (default: as the model's description states)",
+    )  # fmt: skip
     group = parser.add_argument_group("size and tiles")
     group.add_argument("--fit", choices=["tile", "resize", "exact"], default="tile",
         help="tile: cut larger images into tiles, pad smaller ones; resize: resample the image; exact: refuse images "

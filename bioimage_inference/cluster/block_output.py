@@ -37,7 +37,7 @@ class BlockOutput:
         self.output, self.sizes, self.dtype, self.blocks, self.block = output, sizes, dtype, blocks, block
         self.stack = Stack(output.letters, sizes, leading.iterated, leading.samples)
         self.pixel_size = output_pixel_size(output, blocks.plan, leading)
-        self._plan = next(one for one in blocks.plan.outputs if one.id == output.id)
+        self._plan = blocks.plan.output(output.id)
         self._store: ZarrWriter | None = None
         self._spans = blocks.spans(self._plan, block) if blocks.regular else {}
         self._collected: Array | None = None

@@ -42,7 +42,7 @@ class AxisMapping:
     ``axes`` are the letters of the image's dimensions, ``letters`` those of the tensor. ``iterated`` are axes of the
     image that the tensor lacks: each index along them is a sample. ``sizes`` are the pixels of one sample along each
     axis of the tensor. ``channels`` are the channels taken, in the order of the tensor. ``resized_from`` is the image
-    before it was resized, if it was.
+    before it was resized, if it was. ``rescaled`` outputs are brought back to the pixels of that image.
     """
 
     image: Image
@@ -53,6 +53,12 @@ class AxisMapping:
     channels: tuple[int, ...] | None
     notes: tuple[str, ...] = ()
     resized_from: Image | None = None
+    rescaled: bool = False
+
+    @property
+    def given(self) -> Image:
+        """The image before it was resized."""
+        return self.resized_from or self.image
 
     @property
     def samples(self) -> tuple[int, ...]:

@@ -1,7 +1,11 @@
-"""Resampling of an image to another size, for users who ask for it (``--fit resize``)."""
+"""Resampling of images and predictions, for users who ask for it (``--fit resize``, ``--rescale``).
 
-from collections.abc import Mapping
+Regions are resampled one by one. Their values do not depend on how the image is cut into regions.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import floor, prod
 from types import MappingProxyType
 
 import numpy as np
@@ -9,47 +13,118 @@ import numpy as np
 from ..array_types import Array
 from .image import Image, Region
 
+_PIECE_PIXELS = (
+    1 << 22
+)  # pixels of the source that are resampled at once: 16 MiB as float32, and as much while smoothed
+_SIGMAS = 4  # width of the smoothing kernel, as in scipy.ndimage.gaussian_filter
+
 
 def resized(image: Image, sizes: Mapping[str, int]) -> Image:
     """Return the image as float32 with ``sizes`` pixels along the axes of these letters.
 
-    Interpolation is linear, with smoothing before downsampling (:func:`skimage.transform.resize`). Intensities keep
-    their range, and pixel sizes follow. One whole plane (or volume) at a time is read and cached.
+    Interpolation is linear, with smoothing before downsampling. Intensities keep their range, and pixel sizes follow.
+    Reading a region of the result reads the part of ``image`` that the region shows.
     """
     sizes = {letter: size for letter, size in sizes.items() if letter in image.axes and image.size(letter) != size}
     if not sizes:
         return image
     shape = tuple(sizes.get(letter, size) for letter, size in zip(image.axes, image.shape, strict=True))
-    cached: dict[tuple[tuple[int, int], ...], Array] = {}
 
     def read(region: Region) -> Array:
-        spans = [part.indices(size)[:2] for part, size in zip(region, shape, strict=True)]
-        named = list(zip(image.axes, spans, strict=True))
-        source = tuple((0, image.size(letter)) if letter in sizes else span for letter, span in named)
-        if source not in cached:
-            cached.clear()
-            cached[source] = _resize(image, tuple(slice(*span) for span in source), sizes)
-        return cached[source][tuple(slice(*span) if letter in sizes else slice(None) for letter, span in named)]
+        return resample(image.read, image.shape, shape, region)
 
     pixel_size = {
         letter: old.resampled(sizes[letter] / image.size(letter)) if letter in sizes else old
         for letter, old in image.pixel_size.items()
     }
-    changes = ", ".join(f"{letter} from {image.size(letter)} to {size}" for letter, size in sizes.items())
-    return replace(
-        image,
-        shape=shape,
-        dtype=np.dtype(np.float32),
-        read=read,
-        pixel_size=MappingProxyType(pixel_size),
-        notes=(*image.notes, f"{image.name} was resized as asked: {changes} pixels; the outputs have the new size."),
+    return replace(image, shape=shape, dtype=np.dtype(np.float32), read=read, pixel_size=MappingProxyType(pixel_size))
+
+
+def resample(
+    read: Callable[[Region], Array],
+    source: Sequence[int],
+    target: Sequence[int],
+    region: Region,
+    *,
+    nearest: bool = False,
+) -> Array:
+    """Return a region of an array after resampling it from the shape ``source`` to the shape ``target``.
+
+    Parameters
+    ----------
+    read
+        Returns a region of the source.
+    region
+        One slice (step 1) along each axis of the target.
+    nearest
+        Take the value of the nearest pixel and keep the dtype, for labels. Otherwise interpolate linearly in float32,
+        after smoothing along axes that become shorter, as :func:`skimage.transform.resize` does with ``order=1`` and
+        ``anti_aliasing=True``: a Gaussian of (factor - 1) / 2 pixels, mirrored at the borders. The first and the last
+        edge of source and target coincide.
+    """
+    spans = [part.indices(size)[:2] for part, size in zip(region, target, strict=True)]
+    axes = [_Axis(before, after, *span, nearest) for before, after, span in zip(source, target, spans, strict=True)]
+    extents = [axis.stop - axis.start for axis in axes]
+    longest = max(range(len(axes)), key=extents.__getitem__)
+    if prod(axis.last - axis.first for axis in axes) > _PIECE_PIXELS and extents[longest] > 1:
+        start, stop = spans[longest]
+        middle = (start + stop) // 2
+        halves = (
+            (*region[:longest], slice(*half), *region[longest + 1 :]) for half in ((start, middle), (middle, stop))
+        )
+        return np.concatenate([resample(read, source, target, half, nearest=nearest) for half in halves], longest)
+    block = read(tuple(slice(axis.first, axis.last) for axis in axes))
+    return _nearest(block, axes) if nearest else _linear(block, axes)
+
+
+class _Axis:
+    """One axis of a region: ``start`` to ``stop`` in the target, which shows ``first`` to ``last`` of the source."""
+
+    def __init__(self, source: int, target: int, start: int, stop: int, nearest: bool) -> None:
+        self.source, self.target, self.start, self.stop = source, target, start, stop
+        self.factor = source / target
+        self.sigma = max(0.0, (self.factor - 1) / 2)
+        if source == target or nearest:
+            self.first, self.last = self.nearest(start), self.nearest(stop - 1) + 1
+        else:
+            margin = int(_SIGMAS * self.sigma + 0.5) + 1
+            self.first = max(0, floor(self.position(start)) - margin)
+            self.last = min(source, floor(self.position(stop - 1)) + 2 + margin)
+
+    def position(self, pixel: int) -> float:
+        """Return the place of the centre of a target pixel, in pixels of the source."""
+        return (pixel + 0.5) * self.factor - 0.5
+
+    def nearest(self, pixel: int) -> int:
+        """Return the source pixel that holds the centre of a target pixel."""
+        return (2 * pixel + 1) * self.source // (2 * self.target)
+
+
+def _nearest(block: Array, axes: Sequence[_Axis]) -> Array:
+    for number, axis in enumerate(axes):
+        if axis.source != axis.target:
+            taken = [axis.nearest(pixel) - axis.first for pixel in range(axis.start, axis.stop)]
+            block = block.take(taken, axis=number)
+    return block
+
+
+def _linear(block: Array, axes: Sequence[_Axis]) -> Array:
+    from scipy.ndimage import affine_transform, gaussian_filter
+
+    block = block.astype(np.float32)
+    changed = [axis.source != axis.target for axis in axes]
+    if any(axis.sigma for axis in axes):
+        block = gaussian_filter(block, [axis.sigma for axis in axes], mode="mirror", truncate=_SIGMAS)
+    offset = [
+        axis.position(axis.start) - axis.first if moved else 0.0 for axis, moved in zip(axes, changed, strict=True)
+    ]
+    found: Array = affine_transform(
+        block,
+        np.array([axis.factor for axis in axes]),
+        offset,
+        output_shape=tuple(axis.stop - axis.start for axis in axes),
+        order=1,
+        mode="mirror",
+        prefilter=False,
     )
-
-
-def _resize(image: Image, source: Region, sizes: Mapping[str, int]) -> Array:
-    from skimage.transform import resize
-
-    block = image.read(source).astype(np.float32)
-    target = tuple(sizes.get(letter, size) for letter, size in zip(image.axes, block.shape, strict=True))
-    smaller = any(after < before for after, before in zip(target, block.shape, strict=True))
-    return np.asarray(resize(block, target, order=1, preserve_range=True, anti_aliasing=smaller), dtype=np.float32)
+    return found

@@ -13,7 +13,10 @@ from ..image.writers.base import MemoryWriter, Writer, commit_all
 from ..image.writers.output_formats import FORMATS, OutputPaths
 from ..model.spec import TensorSpec
 from ..options import Options
+from .pixel_scale import restored_sizes
 from .planning import PreparedImages
+from .postprocess import Writer as BlockWriter
+from .restoring import RestoringWriter
 from .sample_layout import Stack, StackWriter, layout, output_pixel_size
 
 
@@ -42,7 +45,8 @@ class OpenedOutput:
 class Outputs:
     """Opens the outputs of an image, and gives their files the final names when all of them are complete.
 
-    Without ``targets`` the outputs are arrays in memory. ``cleanup`` removes incomplete files in the end.
+    Without ``targets`` the outputs are arrays in memory. ``cleanup`` removes incomplete files in the end. ``scratch``
+    is a folder for temporary files.
     """
 
     def __init__(
@@ -51,17 +55,20 @@ class Outputs:
         targets: Mapping[str, Target] | None,
         options: Options,
         cleanup: ExitStack,
+        scratch: Path,
     ) -> None:
         self.opened: dict[str, OpenedOutput] = {}
         self._prepared, self._targets, self._options, self._cleanup = prepared, targets or {}, options, cleanup
+        self._scratch = scratch
 
-    def open(self, output: TensorSpec, sizes: Mapping[str, int], dtype: "np.dtype[Any]") -> StackWriter:
+    def open(self, output: TensorSpec, sizes: Mapping[str, int], dtype: "np.dtype[Any]") -> BlockWriter:
         """Open an output whose samples have ``sizes`` pixels along each axis, and return its writer."""
-        leading, target = self._prepared.leading, self._targets.get(output.id)
-        stack = Stack(output.letters, sizes, leading.iterated, leading.samples)
+        plan, leading, target = self._prepared.plan, self._prepared.leading, self._targets.get(output.id)
+        written_sizes = restored_sizes(sizes, plan.output(output.id).links, leading)
+        stack = Stack(output.letters, written_sizes, leading.iterated, leading.samples)
         axis = output.axis("c")
         names = axis.channel_names if axis is not None else ()
-        pixel_size = output_pixel_size(output, self._prepared.plan, leading)
+        pixel_size = output_pixel_size(output, plan, leading)
         layouts = {
             "tensor": layout(stack, stack.tensor_axes, dtype, pixel_size, names),
             "picture": layout(stack, stack.picture_axes, dtype, pixel_size, names),
@@ -79,7 +86,11 @@ class Outputs:
             writers[axes].append(opened)
         together = [*writers["tensor"], *writers["picture"]]
         self.opened[output.id] = OpenedOutput(output, stack, dtype, pixel_size, Target(**written), together, memory)
-        return StackWriter(stack, writers["tensor"], writers["picture"])
+        writer = StackWriter(stack, writers["tensor"], writers["picture"])
+        if written_sizes == sizes:
+            return writer
+        scratch = self._scratch / f"{output.id}-rescaled.npy"
+        return RestoringWriter(writer, output.letters, sizes, written_sizes, dtype, scratch)
 
     def commit(self, facts: Mapping[str, Any]) -> list[str]:
         """Write ``facts`` into TIFF files, and give all files their final names. Return remarks for the user."""

@@ -25,6 +25,7 @@ from ..tiling.axis_relations import TILED, links
 from ..tiling.axis_tiling import legal_size
 from ..tiling.plan import Plan, make_plan
 from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, choose_tiles, dimensions_of
+from .pixel_scale import mismatch_notes, network_pixel_size, rescaled_note, rescaled_sizes, with_given_size
 from .sample_reader import Source
 
 ImageLike = Image | NDArray[np.generic] | Path | str
@@ -89,7 +90,7 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
                 first = tensor.id == spec.inputs[0].id
                 opened.append(_open(given[tensor.id], options.axes if first else None))
                 _check_piece(opened[-1], budget, program)
-                matched[tensor.id] = _match(opened[-1], tensor, options, options.channels if first else None)
+                matched[tensor.id] = _match(opened[-1], tensor, options, first)
         request = _request(spec, options, budget.size - program)
         prepared = PreparedImages(matched, request, make_plan(spec, _sizes(matched), request), budget, program)
         _check_samples(prepared)
@@ -215,7 +216,8 @@ def _check_piece(image: Image, budget: MemoryBudget, program: int) -> None:
         )
 
 
-def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequence[int | str] | None) -> AxisMapping:
+def _match(image: Image, tensor: TensorSpec, options: Options, first: bool) -> AxisMapping:
+    channels = options.channels if first else None
     wanted = TensorAxes(
         tensor=tensor.id,
         letters=tensor.letters,
@@ -223,15 +225,37 @@ def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequenc
         minimum={axis.letter: _minimum(axis) for axis in tensor.axes},
     )
     matched = map_axes(image, wanted, channels)
-    if options.fit != "resize":
-        return matched
-    sizes = {
-        axis.letter: _nearest(axis, matched.sizes[axis.letter])
-        for axis in tensor.axes
-        if axis.letter in TILED and isinstance(axis.size, FixedSize | StepSize)
-    }
-    image = resized(replace(matched.image, axes=matched.axes), sizes)
-    return replace(map_axes(image, wanted, channels), notes=matched.notes, resized_from=matched.image)
+    given = replace(matched.image, axes=matched.axes)
+    if first:
+        given = with_given_size(given, options)
+        matched = replace(matched, image=given)
+    expected = network_pixel_size(tensor, options)
+    if options.rescale:
+        sizes = rescaled_sizes(matched, tensor, expected)
+        image = resized(given, sizes)
+        note = rescaled_note(given, image, sizes)
+    elif options.fit == "resize":
+        sizes = {
+            axis.letter: _nearest(axis, matched.sizes[axis.letter])
+            for axis in tensor.axes
+            if axis.letter in TILED and isinstance(axis.size, FixedSize | StepSize)
+        }
+        image = resized(given, sizes)
+        note = _resized_note(given, image)
+    else:
+        return replace(matched, notes=(*matched.notes, *mismatch_notes(matched, expected)))
+    notes = (*matched.notes, note) if note else matched.notes
+    return replace(map_axes(image, wanted, channels), notes=notes, resized_from=given, rescaled=options.rescale)
+
+
+def _resized_note(before: Image, after: Image) -> str:
+    """Return the note on an image that ``--fit resize`` changed, or nothing."""
+    changes = ", ".join(
+        f"{letter} from {before.size(letter)} to {after.size(letter)}"
+        for letter in before.axes
+        if before.size(letter) != after.size(letter)
+    )
+    return f"{before.name} was resized as asked: {changes} pixels; the outputs have the new size." if changes else ""
 
 
 def _channels(axis: Axis | None) -> int | None:

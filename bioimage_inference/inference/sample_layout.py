@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..image.units import pixel_size
 from ..image.writers.base import Layout, Writer
 from ..model.spec import TensorSpec
 from ..tiling.plan import Plan
+from .pixel_scale import restored_sizes
 
 
 @dataclass(frozen=True)
@@ -97,17 +99,23 @@ def output_pixel_size(output: TensorSpec, plan: Plan, leading: AxisMapping) -> d
     An output that is smaller than the image by the offset of its description lies in the middle of the image (spec 0.4,
     ``ImplicitOutputShape``), which gives the position of its first pixel. If the pixel size of the image is unknown, an
     output of another resolution or with an offset has sizes and positions in pixels of the image. Axes that the image
-    does not have take the scale of the description, if it names a unit.
+    does not have take the scale of the description, if it names a unit. If the image was rescaled, the output has the
+    pixels of the given image, see :func:`~bioimage_inference.inference.restoring.restored_sizes`.
     """
-    links = next(part.links for part in plan.outputs if part.id == output.id)
-    found = {letter: size for letter, size in leading.image.pixel_size.items() if letter in leading.iterated}
+    planned, image = plan.output(output.id), leading.given if leading.rescaled else leading.image
+    sizes = restored_sizes(planned.sizes, planned.links, leading)
+    found = {letter: size for letter, size in image.pixel_size.items() if letter in leading.iterated}
     for axis in output.axes:
-        link = links.get(axis.letter)
+        link = planned.links.get(axis.letter)
         if link is not None:
-            size = leading.image.pixel_size.get(link.letter)
+            size = image.pixel_size.get(link.letter)
             if size is not None or link.scale != 1 or link.offset:
-                start = float(-link.offset / link.scale / 2)
-                found[axis.letter] = (size or PixelSize(1.0, "pixel")).resampled(float(link.scale), start)
+                network = Fraction(leading.image.size(link.letter), image.size(link.letter))  # its pixels per pixel
+                scale = link.scale * network
+                if sizes[axis.letter] != planned.sizes[axis.letter]:
+                    scale *= Fraction(sizes[axis.letter], planned.sizes[axis.letter])
+                start = float(-link.offset / link.scale / 2 / network)
+                found[axis.letter] = (size or PixelSize(1.0, "pixel")).resampled(float(scale), start)
         elif axis.unit is not None and axis.letter in SCALED:
             declared = pixel_size(axis.letter, axis.scale, axis.unit)
             if declared is not None:

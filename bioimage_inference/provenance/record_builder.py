@@ -18,6 +18,7 @@ from ..image.axis_mapping import AxisMapping
 from ..image.image import PixelSize
 from ..image.writers.output_formats import FORMATS
 from ..inference.operations.registry import measures_of
+from ..inference.pixel_scale import restored_sizes
 from ..inference.planning import PreparedImages
 from ..inference.statistics import Measure, Statistics
 from ..machine.processors import thread_pool
@@ -276,7 +277,7 @@ def _origin(sizes: Mapping[str, PixelSize]) -> dict[str, float]:
 
 
 def _planned_input(tensor: str, one: AxisMapping) -> parts.PlannedInput:
-    image = one.resized_from or one.image
+    image = one.given
     sizes = zip(one.axes, one.image.shape, image.shape, strict=True)
     return parts.PlannedInput(
         tensor=tensor,
@@ -287,6 +288,7 @@ def _planned_input(tensor: str, one: AxisMapping) -> parts.PlannedInput:
         shape=tuple(image.shape),
         dtype=image.dtype.name,
         resized={letter: size for letter, size, given in sizes if size != given},
+        rescaled_pixel_size=pixel_sizes(one.image.pixel_size) if one.rescaled else {},
         pixel_size=pixel_sizes(image.pixel_size),
         origin=_origin(image.pixel_size),
         tensor_axes=one.letters,
@@ -298,7 +300,8 @@ def _planned_input(tensor: str, one: AxisMapping) -> parts.PlannedInput:
 
 def _planned_output(output: TensorSpec, prepared: PreparedImages) -> parts.PlannedOutput:
     """Return an output before it is computed. Sizes that depend on the network's result are ``None``."""
-    planned = next(one.sizes for one in prepared.plan.outputs if one.id == output.id)
+    part = prepared.plan.output(output.id)
+    planned = restored_sizes(part.sizes, part.links, prepared.leading)
     sizes = {axis.letter: axis.size.size for axis in output.axes if isinstance(axis.size, FixedSize)}
     sizes |= {"b": prod(prepared.leading.samples), **planned}
     shape = tuple(sizes.get(letter) for letter in output.letters)

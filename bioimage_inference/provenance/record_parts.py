@@ -70,6 +70,7 @@ class PlannedInput:
     shape: tuple[int, ...]
     dtype: str
     resized: Mapping[str, int]
+    rescaled_pixel_size: Mapping[str, PixelSizeRecord] = field(default_factory=dict)
     pixel_size: Mapping[str, PixelSizeRecord]
     origin: Mapping[str, float] = field(default_factory=dict)
     tensor_axes: str

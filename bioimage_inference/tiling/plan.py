@@ -49,6 +49,10 @@ class Plan(Tiling):
     border: Border
     asked: bool = False
 
+    def output(self, name: str) -> OutputPlan:
+        """Return the plan of the output with this id."""
+        return next(one for one in self.outputs if one.id == name)
+
     def tiles(self) -> Iterator[Tile]:
         """Yield all tiles, the last axis fastest."""
         for place in product(*(range(len(axis.starts)) for axis in self.axes)):

@@ -135,7 +135,7 @@ def outputs(package: Path, tmp_path: Path) -> Iterator[tuple[CountingSources, li
     with open_model(package, network=Counting()) as model, ExitStack() as stack:
         prepared = prepare(model.spec, np.stack([IMAGE] * 3), {}, options)
         sources = CountingSources(sources_of(model.spec, prepared))
-        made = Outputs(prepared, None, options, stack)
+        made = Outputs(prepared, None, options, stack, tmp_path)
 
         def make_writer(output: Any, sizes: Any, dtype: Any) -> Any:
             opened.append(output.id)

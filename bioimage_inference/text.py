@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 # Spreadsheets read a cell with this beginning as a formula (owasp.org, CSV Injection). The last four are full width.
 _FORMULA = tuple("=+-@＝＋－＠")
+_SINGULAR = {"are": "is", "have": "has", "were": "was", "do": "does"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -81,9 +82,18 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, e.g. ``1 tile`` and ``1,200 tiles``."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+def counted(count: int, noun: str, verb: str | None = None) -> str:
+    """Return a number with its noun, e.g. ``1 tile`` and ``1,200 tiles``; a plural verb follows in its right form.
+
+    With the verb ``have``, for example: ``1 tile has`` and ``2 tiles have``. The noun ends without ``y``.
+    """
+    shown = f"{count:,} {noun}{'s' * (count != 1)}"
+    return shown if verb is None else f"{shown} {agreeing(count, verb)}"
+
+
+def agreeing(count: int, verb: str) -> str:
+    """Return a verb, given in the plural, as it follows a number of things: ``has`` for 1 and ``have`` for others."""
+    return verb if count != 1 else _SINGULAR.get(verb, f"{verb}s")
 
 
 def times(sizes: Iterable[object]) -> str:

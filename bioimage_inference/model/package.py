@@ -12,9 +12,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from ..errors import ModelError, UsageError
+from ..file_kinds.containers import zip_kind
+from ..file_kinds.file_kind import FileKind
+from ..file_kinds.networks import folder_kind, network_kind, pickled_weights_kind
 from .safe_yaml import MAX_BYTES, load_yaml
 from .safe_zip import ZIP_MAGIC, Archive, open_archive
 from .spec import PYTORCH_FORMATS
+from .unusable_files import WHAT_IS_A_MODEL, image_in, no_model, refuse_other_files, swapped
 
 WeightsKind = Literal["torchscript", "state_dict"]
 
@@ -24,25 +28,7 @@ MAX_YAML_FILES = 100
 MAX_YAML_BYTES = 2**20
 
 _PICKLE_MAGIC = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
-_IMAGE_MAGIC: Mapping[bytes | tuple[bytes, ...], str] = {
-    (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"): "a TIFF image",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
-    b"\x93NUMPY": "a NumPy array",
-    b"ZISRAWFILE": "a CZI image",
-}
-_OTHER_MAGIC = {
-    b"\x89HDF": "an HDF5 file, perhaps Keras weights, which PyTorch cannot load",
-    b"\x1f\x8b": "a gzip file",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a RAR archive",
-}
 _ZARR_NAMES = {".zattrs", ".zgroup", "zarr.json"}
-WHAT_IS_A_MODEL = (
-    "A model is a BioImage.IO package (the zip file, its unpacked folder, or the rdf.yaml in there) "
-    "or a TorchScript weights file."
-)
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|doi:|10\.\d{4,}/")
 
 _Described = tuple[str, bytes, Mapping[str, Any]]
@@ -216,13 +202,16 @@ def _open_file(source: Path, scratch: Path, description: Path | None, sha256: st
         names = described.description, described.description_name
         return Package(described.root, *names, source, sha256 or file_sha256(source), source)
     if kind == "state_dict":
+        other = _other_program(source, head)
+        if other is not None:
+            raise no_model(source, other)
         raise ModelError(
             f"{source.name} holds the weights of a network, but not the network: it is no TorchScript. Give the "
             "model's package (zip or folder), or name its description with --description rdf.yaml."
         )
     if kind == "torchscript":
         return Package(source.absolute().parent, None, None, source, sha256 or file_sha256(source), source)
-    _refuse_other_files(source, head)
+    refuse_other_files(source, head)
     return _open_yaml(source)
 
 
@@ -235,9 +224,14 @@ def _open_yaml(source: Path) -> Package:
 
 def _open_folder(source: Path) -> Package:
     if any((source / name).exists() for name in _ZARR_NAMES):
-        raise ModelError(_swapped(source, "an OME-Zarr image"))
-    yamls = (path for pattern in ("*.y*ml", "*/*.y*ml") for path in source.glob(pattern) if path.is_file())
-    names = (path.relative_to(source).as_posix() for path in yamls)
+        raise ModelError(swapped(source, "an OME-Zarr image"))
+    yamls = [path for pattern in ("*.y*ml", "*/*.y*ml") for path in source.glob(pattern) if path.is_file()]
+    names = [path.relative_to(source).as_posix() for path in yamls]
+    kind = folder_kind(source)
+    if kind is not None and not _names_description(names):
+        raise no_model(source, kind)
+    if not names and (image := image_in(source)) is not None:
+        raise ModelError(swapped(source, f"a folder of images, such as {image}"))
     name, content, data = _find_description(names, lambda name: _yaml_bytes(source / name), f"The folder {source}")
     path = source.absolute() / name
     return Package(path.parent, data, path.name, None, hashlib.sha256(content).hexdigest(), source)
@@ -246,9 +240,12 @@ def _open_folder(source: Path) -> Package:
 def _open_zip(archive: Archive, scratch: Path, sha256: str | None) -> Package:
     source = archive.path
     if _ZARR_NAMES & archive.members.keys():
-        raise ModelError(_swapped(source, "an OME-Zarr image"))
+        raise ModelError(swapped(source, "an OME-Zarr image"))
     if not archive.members:
         raise ModelError(f"The zip file {source.name} is empty. {WHAT_IS_A_MODEL}")
+    kind = zip_kind(archive.members)
+    if kind is not None and not _names_description(archive.members):
+        raise no_model(source, kind)
     name, _, data = _find_description(
         archive.members, lambda member: archive.read(member, MAX_BYTES), f"The zip file {source.name}"
     )
@@ -354,24 +351,15 @@ def _is_model(data: Any) -> bool:
     return isinstance(data, dict) and (data.get("type") == "model" or ("inputs" in data and "type" not in data))
 
 
-def _swapped(source: Path, kind: str) -> str:
-    return f"{source} is {kind}, not a model; the order is MODEL IMAGE. {WHAT_IS_A_MODEL}"
+def _names_description(names: Iterable[str]) -> bool:
+    return any(PurePosixPath(name).name.lower() in PREFERRED_NAMES for name in names)
 
 
-def _refuse_other_files(source: Path, head: bytes) -> None:
-    """Raise :class:`ModelError` for the files that users take for a model by mistake, and for any other binary file."""
-    if not head:
-        raise ModelError(f"{source.name} is empty. {WHAT_IS_A_MODEL}")
-    for magic, kind in _IMAGE_MAGIC.items():
-        if head.startswith(magic):
-            raise ModelError(_swapped(source, kind))
-    for magic, kind in _OTHER_MAGIC.items():
-        if head.startswith(magic):
-            raise ModelError(f"{source.name} is {kind}. {WHAT_IS_A_MODEL}")
-    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
-        raise ModelError(
-            f"{source.name} is a web page, not a model: perhaps the download led to a page instead of a file. "
-            f"{WHAT_IS_A_MODEL}"
-        )
-    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ModelError(f"{source.name} is of an unknown kind. {WHAT_IS_A_MODEL}")
+def _other_program(source: Path, head: bytes) -> FileKind | None:
+    """Return the kind of a file of pickled weights, or of a pickled model, that belongs to another program."""
+    if not head.startswith(ZIP_MAGIC):
+        return network_kind(source, head)
+    with open_archive(source) as archive:
+        (name,) = (member for member in archive.members if PurePosixPath(member).name == "data.pkl")
+        small = archive.members[name].file_size <= MAX_BYTES
+        return pickled_weights_kind(archive.read(name, MAX_BYTES)) if small else None

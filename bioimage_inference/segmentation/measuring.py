@@ -33,8 +33,10 @@ class Objects:
     centre, low, high
         Centroid and bounding box in pixels, a column for each spatial axis. The sample's first pixel has the
         centre 0. ``high`` lies one pixel beyond the object.
-    intensity
-        Mean intensity, a column for each channel.
+    at_border
+        Whether the object has pixels in the first or last row, column or plane of its sample, so it may be cut.
+    mean, lowest, highest, integrated
+        Mean, smallest, largest and summed intensity, a column for each channel.
     """
 
     sample: Integers
@@ -43,7 +45,11 @@ class Objects:
     centre: Floats
     low: Integers
     high: Integers
-    intensity: Floats
+    at_border: NDArray[np.bool_]
+    mean: Floats
+    lowest: Floats
+    highest: Floats
+    integrated: Floats
 
     def __len__(self) -> int:
         return len(self.size)
@@ -69,7 +75,9 @@ class Meter:
         self._sums = np.zeros((count, len(shape)))
         self._low = np.full((count, len(shape)), _FAR)
         self._high = np.zeros((count, len(shape)), np.int64)
-        self._light = np.zeros((count, channels))
+        self._integrated = np.zeros((count, channels))
+        self._darkest = np.full((count, channels), np.inf)
+        self._brightest = np.full((count, channels), -np.inf)
 
     def add(self, region: Region, labels: Labels, channels: Sequence[NDArray[Any]]) -> None:
         """Add the labels of a region and the channels of the image in that region."""
@@ -87,7 +95,11 @@ class Meter:
             self._high[rows, axis] = np.maximum(self._high[rows, axis], 1 - _lowest(local, -place, count))
         self._first[rows] = np.minimum(self._first[rows], _lowest(local, position, count))
         for number, channel in enumerate(channels):
-            self._light[rows, number] += np.bincount(local, channel.reshape(-1)[inside].astype(np.float64), count)
+            light = channel.reshape(-1)[inside].astype(np.float64)
+            self._integrated[rows, number] += np.bincount(local, light, count)
+            with np.errstate(invalid="ignore"):  # NaN in the image becomes NaN of its object
+                np.minimum.at(self._darkest[:, number], rows[local], light)
+                np.maximum.at(self._brightest[:, number], rows[local], light)
 
     def result(self) -> Objects:
         """Return the measures. An object without any pixel has the size 0."""
@@ -99,7 +111,11 @@ class Meter:
             centre=self._sums / size,
             low=self._low,
             high=self._high,
-            intensity=self._light / size,
+            at_border=((self._low == 0) | (self._high == self._shape)).any(axis=1),
+            mean=self._integrated / size,
+            lowest=self._darkest,
+            highest=self._brightest,
+            integrated=self._integrated,
         )
 
 

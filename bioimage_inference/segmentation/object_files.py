@@ -29,6 +29,7 @@ _SHORT = 800
 _OUTLINE = (255, 176, 0)  # amber: differs from every grey for every kind of colour vision
 # Percentiles of the plane that become black and white.
 _STRETCH = (0.5, 99.8)
+_EXACT = 2**53  # float64 holds every whole number below
 _TABS = (".tsv", ".tab", ".tabular")
 
 
@@ -101,8 +102,15 @@ class Columns:
             *(f"centroid_{axis}_um" for axis in axes if known),
             *(f"bbox_min_{axis}" for axis in axes),
             *(f"bbox_max_{axis}" for axis in axes),
-            *(f"mean_intensity_{name}" if name else "mean_intensity" for name in self.channels),
+            *(_column("mean_intensity", name) for name in self.channels),
+            # Newer columns are last, because workflows may name the columns before them by number.
+            "touches_border",
+            *(_column(f"{kind}_intensity", name) for kind in ("min", "max", "integrated") for name in self.channels),
         ]
+
+
+def _column(measure: str, channel: str) -> str:
+    return f"{measure}_{channel}" if channel else measure
 
 
 def write_files(
@@ -141,7 +149,8 @@ def _layout(objects: PredictionObjects) -> Layout:
     samples = objects.maps.samples
     axes = samples.axes + samples.spatial
     sizes = {letter: size for letter, size in objects.pixel_size.items() if letter in axes}
-    return Layout(axes, (*samples.counts, *samples.shape), objects.numbered.dtype, sizes)
+    count = len(objects.numbered.objects)
+    return Layout(axes, (*samples.counts, *samples.shape), objects.numbered.dtype, sizes, highest_label=count)
 
 
 def _write_labels(writer: Writer, objects: PredictionObjects) -> None:
@@ -177,13 +186,24 @@ def _rows(objects: Objects, columns: Columns) -> Iterator[list[object]]:
             *([] if scale is None else _rounded([pixels * by for pixels, by in zip(centre, scale, strict=True)])),
             *objects.low[row].tolist(),
             *objects.high[row].tolist(),
-            *_rounded(objects.intensity[row].tolist()),
+            *_rounded(objects.mean[row].tolist()),
+            int(objects.at_border[row]),
+            *(
+                _exact(value)
+                for kind in (objects.lowest, objects.highest, objects.integrated)
+                for value in kind[row].tolist()
+            ),
         ]
 
 
 def _rounded(values: Sequence[float]) -> list[str]:
     """Return the values with 7 significant digits, the precision of the float32 predictions that they stem from."""
     return [f"{value:.7g}" for value in values]
+
+
+def _exact(value: float) -> str:
+    """Return a whole number with all digits, and another number with 9 digits, which tell all float32 apart."""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < _EXACT else f"{value:.9g}"
 
 
 def _write_overlay(stream: IO[bytes], objects: PredictionObjects) -> None:

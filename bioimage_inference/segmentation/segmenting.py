@@ -13,6 +13,7 @@ from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
 from ..image.image import PixelSize
 from ..image.writers.zarr_labels import check_new
+from ..text import counted
 from .intensity import Intensities, open_intensities
 from .label_blocks import OVERLAP, Grid, LabelFile, cut
 from .measuring import Meter, NumberedObjects, concatenate, number_objects
@@ -217,25 +218,25 @@ def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]
     if not len(objects):
         yield "No object was found: nowhere does foreground - boundary exceed the threshold in a region large enough."
     if small:
-        left_out = "1 region has" if small == 1 else f"{small} regions have"
-        yield f"{left_out} fewer than {min_size} pixels, too few for an object (--object-min-size)."
+        left_out = counted(small, "region", "have")
+        yield f"{left_out} fewer than {counted(min_size, 'pixel')}, too few for an object (--object-min-size)."
     if found.columns.micrometres is None:
         yield "The pixel size is unknown, so the table has no columns in µm."
     if found.light is not None and found.pixel_size and not maps.samples.image.pixel_size:
         yield f"The prediction has no pixel size. The pixel size is from {found.light.samples.image.name}."
-    unknown = int(np.count_nonzero(~np.isfinite(objects.intensity).all(axis=1)))
+    unknown = int(np.count_nonzero(~np.isfinite(objects.mean).all(axis=1)))
     if found.light is not None and unknown:
         yield (
-            f"{found.light.samples.image.name} holds NaN or infinite values, so {unknown} "
-            f"{'object has' if unknown == 1 else 'objects have'} no mean intensity."
+            f"{found.light.samples.image.name} holds NaN or infinite values, so {counted(unknown, 'object', 'have')} "
+            "no mean or integrated intensity."
         )
     extents = (objects.high - objects.low).max(axis=1, initial=0)
     large = int(np.count_nonzero(extents > grid.overlap))
     if len(grid) > 1 and large:
         yield (
-            f"The prediction was segmented in {len(grid)} blocks that overlap by {grid.overlap} pixels. {large} "
-            f"{'object is' if large == 1 else 'objects are'} longer than the overlap, so their outlines may differ "
-            "from a segmentation in one piece."
+            f"The prediction was segmented in {len(grid)} blocks that overlap by {grid.overlap} pixels. "
+            f"{counted(large, 'object', 'are')} longer than the overlap, so outlines may differ from a segmentation in "
+            "one piece."
         )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from ..errors import ModelError, UsageError
 from ..files.typed_path import is_address, user_path
 from ..model.description import bare_spec, read_description, sizes_from_text
-from ..model.package import WHAT_IS_A_MODEL, Package, file_sha256, may_be_weights, open_package, weights_kind
+from ..model.package import Package, file_sha256, may_be_weights, open_package, weights_kind
 from ..model.spec import FixedSize, ModelSpec, StepSize
+from ..model.unusable_files import WHAT_IS_A_MODEL
 from .index import Entry, Index, load_index
 from .names import ZooName, did_you_mean, typed_name
 

@@ -187,7 +187,7 @@ def test_the_example_folder_and_its_torchscript(shared: Path, scratch: Path) -> 
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "is a PNG image, not a model; the order is MODEL IMAGE"),
         (b"\xff\xd8\xff\xe0" + bytes(100), "is a JPEG image"),
         (b"\x93NUMPY\x01\0" + bytes(100), "is a NumPy array"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file, perhaps Keras weights"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file, a container for any data, not a model"),
         (b"\x1f\x8b\x08" + bytes(100), "is a gzip file"),
         (b"ustar" + bytes(100), "is of an unknown kind"),
         (pickle.dumps({"a": 1}, protocol=2), "holds the weights of a network, but not the network"),

@@ -123,9 +123,53 @@ def test_the_table_holds_sizes_places_and_intensities(squares, tmp_path):
             "bbox_max_x": 50,
             "mean_intensity_DAPI": image[0, 2:8, 40:50].mean(),
             "mean_intensity_GFP": image[1, 2:8, 40:50].mean(),
+            "touches_border": 0,
+            "min_intensity_DAPI": 2 * 60 + 40,  # each row has 60 pixels, and the values count them
+            "min_intensity_GFP": 2400 + 2 * 60 + 40,
+            "max_intensity_DAPI": 7 * 60 + 49,
+            "max_intensity_GFP": 2400 + 7 * 60 + 49,
+            "integrated_intensity_DAPI": 60 * (4.5 * 60 + 44.5),
+            "integrated_intensity_GFP": 60 * (2400 + 4.5 * 60 + 44.5),
         }
     )
     assert any("The pixel size is from image.tif" in note for note in objects["notes"])
+
+
+def test_an_object_at_any_border_of_the_image_is_marked(tmp_path):
+    stack = np.zeros((8, 40, 40), np.float32)
+    bodies = {
+        "first plane": np.s_[0:3, 2:9, 2:9],
+        "last row": np.s_[3:6, 34:40, 12:20],
+        "first column": np.s_[3:6, 20:28, 0:6],
+        "last column": np.s_[3:6, 10:18, 34:40],
+        "inside": np.s_[1:7, 20:28, 20:28],
+    }
+    for body in bodies.values():
+        stack[body] = 0.9
+    tifffile.imwrite(tmp_path / "stack.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    segment(tmp_path / "stack.tif", tmp_path / "out", boundary="none")
+    labels, table = labels_of(tmp_path / "out"), rows(tmp_path / "out/objects.csv")
+    marked = {kind: table[int(labels[body].max()) - 1]["touches_border"] for kind, body in bodies.items()}
+    assert marked == dict.fromkeys(bodies, "1") | {"inside": "0"}
+
+
+def test_sums_of_whole_numbers_have_all_digits(squares, tmp_path):
+    image = np.full((40, 60), 65533, np.uint16)
+    tifffile.imwrite(tmp_path / "image.tif", image)
+    segment(squares, tmp_path / "out", tmp_path / "image.tif")
+    assert rows(tmp_path / "out/objects.csv")[1]["integrated_intensity"] == str(100 * 65533)
+
+
+def test_label_maps_have_colours_that_imagej_shows(squares, tmp_path):
+    """ImageJ takes the colours of one channel from the tag ColorMap, and the display range from its description."""
+    segment(squares, tmp_path / "out")
+    with tifffile.TiffFile(tmp_path / "out/labels.tif") as tiff:
+        assert (tiff.imagej_metadata["min"], tiff.imagej_metadata["max"]) == (0, 255)
+        assert tiff.pages.first.photometric.name == "MINISBLACK"  # programs for TIFF show numbers, not a palette
+        colours = np.reshape(tiff.pages.first.tags["ColorMap"].value, (3, 256)).T
+    assert not colours[0].any(), "the background is black"
+    assert len(np.unique(colours, axis=0)) == 256
+    assert not (colours % 257).any(), "16 bits of a colour are its 8 bits twice"
 
 
 def test_columns_in_micrometres_are_left_out_where_the_pixel_size_is_unknown(squares, tmp_path):
@@ -359,7 +403,7 @@ def test_an_intensity_that_is_no_number_is_said(squares, tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", image)
     objects = segment(squares, tmp_path / "out", tmp_path / "image.tif")
     assert [row["mean_intensity"] for row in rows(tmp_path / "out/objects.csv")] == ["nan", "1", "1"]
-    assert any("1 object has no mean intensity" in note for note in objects["notes"])
+    assert any("1 object has no mean or integrated intensity" in note for note in objects["notes"])
 
 
 def test_the_overlay_outlines_the_objects(squares, tmp_path):

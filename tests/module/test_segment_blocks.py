@@ -102,7 +102,7 @@ def test_measures_are_those_of_scikit_image(size, tmp_path):
         assert objects.size[row] == one.area
         np.testing.assert_allclose(objects.centre[row], one.centroid)
         assert (*objects.low[row], *objects.high[row]) == one.bbox
-        np.testing.assert_allclose(objects.intensity[row, 0], one.intensity_mean, rtol=1e-6)
+        np.testing.assert_allclose(objects.mean[row, 0], one.intensity_mean, rtol=1e-6)
         assert objects.first[row] == np.flatnonzero(labels == one.label)[0]
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from ...array_types import Array
 from ...errors import BioimageInferenceError, ImageError, UsageError
+from ...file_kinds.general_formats import is_dicom
+from ...file_kinds.vendor_formats import EXPORT_ADVICE, slide_kind
 from ..axes import parse_axes, with_user_axes
 from ..image import Image, Region
 from ..units import unusual_size_note
@@ -20,7 +22,7 @@ from .npy_reader import open_npy
 from .ome_xml import companion_tiffs, is_companion
 from .picture_reader import is_picture, open_picture
 from .tiff_reader import companion_of, open_companion, open_tiff
-from .unreadable_files import EXPORT_ADVICE, SUPPORTED, plain_start, unreadable
+from .unreadable_files import SUPPORTED, no_image, plain_start, unreadable
 from .zarr_reader import metadata_around, open_zarr
 
 _START_BYTES = 1024
@@ -99,10 +101,18 @@ def files_beside(path: Path) -> list[Path]:
 
 def _open(path: Path) -> Image:
     start = _first_bytes(path)
-    for reader in READERS:
-        image = reader.open(path) if reader.recognises(start) else None
-        if image is not None:
-            return image
+    slide = slide_kind(path)
+    if slide is not None:
+        raise no_image(path.name, slide)
+    try:
+        for reader in READERS:
+            image = reader.open(path) if reader.recognises(start) else None
+            if image is not None:
+                return image
+    except Exception:
+        if is_dicom(start):  # its first 128 bytes are free, and may be those of a TIFF that is none
+            raise unreadable(path, start) from None
+        raise
     raise unreadable(path, start)
 
 

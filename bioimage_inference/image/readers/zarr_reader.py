@@ -16,10 +16,11 @@ import numpy as np
 
 from ...array_types import Array
 from ...errors import ImageError
+from ...file_kinds.containers import zip_kind
 from ..axes import UNKNOWN, complete_names, fitting_names, guess_axes, letter_of, named_axes, only_present
 from ..image import AxesSource, Image, PixelSize, Region, check_numeric, check_shape
 from ..units import finite_number, pixel_size, positive_number
-from .unreadable_files import SUPPORTED
+from .unreadable_files import SUPPORTED, no_image
 from .zarr_tree import METADATA, Node, ZarrTree, find_zarr
 
 _LARGEST_CHUNK = 1 << 31
@@ -90,13 +91,21 @@ def _no_zarr(path: Path) -> ImageError:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(name.endswith(("data.pkl", "rdf.yaml", "bioimageio.yaml")) for name in names):
-        return ImageError(f"{path.name} is a model, but an image is expected here. {SUPPORTED}")
+        return ImageError(
+            f"{path.name} is a model, but an image is expected here: the order is MODEL IMAGE. {SUPPORTED}"
+        )
+    kind = zip_kind(names)
+    if kind is not None:
+        return no_image(path.name, kind)
     if any(name.endswith(".npy") for name in names):
         return ImageError(
             f"{path.name} is an .npz archive of {len(names)} arrays ({', '.join(names[:5])}). Save the one that is the "
             "image with numpy.save as an .npy file, or as TIFF."
         )
-    return ImageError(f"{path.name} is a zip archive without an OME-Zarr image in it. Unpack it and give the image.")
+    return ImageError(
+        f"{path.name} is a zip archive without an OME-Zarr image in it. Unpack it (unzip FILE, or a double click in "
+        "most file managers), and give the image that is inside."
+    )
 
 
 def _described(

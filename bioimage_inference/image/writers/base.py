@@ -22,8 +22,8 @@ class Layout:
     """Axes, shape, dtype and metadata of one output, in the order of axes in which its blocks are written.
 
     ``axes`` has one letter of :data:`~bioimage_inference.image.axes.OUTPUT_LETTERS` per dimension of ``shape``, each at
-    most once. ``channel_names`` is empty or has one name per index along ``c``. Raises :class:`ValueError` if these
-    do not agree.
+    most once. ``channel_names`` is empty or has one name per index along ``c``. ``highest_label`` is the largest number
+    in a label map, and ``None`` for all other outputs. Raises :class:`ValueError` if these do not agree.
     """
 
     axes: str
@@ -31,6 +31,7 @@ class Layout:
     dtype: np.dtype[np.generic]
     pixel_size: Mapping[str, PixelSize] = field(default_factory=lambda: MappingProxyType({}))
     channel_names: tuple[str, ...] = ()
+    highest_label: int | None = None
 
     def __post_init__(self) -> None:
         different = set(self.axes)

@@ -19,13 +19,15 @@ from ...text import for_xml
 from ..image import PixelSize
 from ..units import MICROMETRES, pixel_size
 from .base import Layout
+from .label_colours import COLOURS, label_colours
 
 Dialect = Literal["pages", "imagej", "ome"]
 
 _STRIP = 1 << 20  # bytes; programs that read by region load whole strips
 _MICROMETRES_PER_CM = 1e4
 _RESOLUTIONS = (1e-6, 4e9)  # what a TIFF rational holds with enough digits
-_IMAGE_DESCRIPTION = 270
+_IMAGE_DESCRIPTION, _COLOR_MAP = 270, 320  # tags
+_SHORT = 3  # the data type of a tag with numbers of 16 bits
 _NAMESPACE = "urn:bioimage_inference:provenance:1"
 
 
@@ -128,7 +130,16 @@ def _imagej(layout: Layout, arrangement: Arrangement) -> dict[str, Any]:
     metadata |= {f"{letter}origin": -size.origin / size.value for letter, size in _origins(layout).items()}
     if names := _channel_names(layout):
         metadata["Labels"] = names * (arrangement.pages // len(names))
-    return {"metadata": metadata, **resolution}
+    if layout.highest_label is None:
+        return {"metadata": metadata, **resolution}
+    metadata |= {"min": 0, "max": max(layout.highest_label, COLOURS - 1)}
+    return {"metadata": metadata, "extratags": [_colour_map()], **resolution}
+
+
+def _colour_map() -> tuple[int, int, int, tuple[int, ...], bool]:
+    """Return the tag from which ImageJ takes the colours of an image, also of 16 bits (ij.io.TiffDecoder)."""
+    entries = label_colours().T.ravel().astype(np.uint16) * 0x101
+    return _COLOR_MAP, _SHORT, entries.size, tuple(entries.tolist()), True
 
 
 def _ome(path: Path, layout: Layout, arrangement: Arrangement) -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""Recognises the kind of a file by its content, and by its name only where the content decides nothing."""
+
+import codecs
+from pathlib import Path
+
+from .containers import container_kind
+from .file_kind import FileKind
+from .general_formats import general_kind, text_kind
+from .networks import network_kind
+from .vendor_formats import vendor_kind
+
+
+def recognised_kind(path: Path, start: bytes) -> FileKind | None:
+    """Return the kind of a file that is neither read as an image nor as a model, ``None`` for an unknown kind.
+
+    ``start`` are the first 1024 bytes of the file. A zip is of no kind here, see
+    :func:`~bioimage_inference.file_kinds.containers.zip_kind`. Raises OSError.
+    """
+    if is_text(start):
+        return vendor_kind(start) or text_kind(start)
+    return container_kind(path, start) or general_kind(start) or network_kind(path, start) or vendor_kind(start)
+
+
+def is_text(start: bytes) -> bool:
+    """Return whether the first bytes of a file are text in UTF-8."""
+    if b"\0" in start:
+        return False
+    try:
+        # Incremental decoding accepts a letter that is cut at the end of the first bytes.
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -103,7 +103,12 @@ def object_files(start: Path, zarr: Path | None = None) -> "SegmentFiles":
     """
     from ..segmentation.segmenting import SegmentFiles
 
-    return SegmentFiles(*(_path(start, end) for end in ("labels.tif", "objects.csv", "overlay.png")), zarr=zarr)
+    return SegmentFiles(
+        labels=_path(start, "labels.tif"),
+        table=_path(start, "objects.csv"),
+        overlay=_path(start, "overlay.png"),
+        zarr=zarr,
+    )
 
 
 def _label_place(image: Path, name: str | None) -> Path | None:

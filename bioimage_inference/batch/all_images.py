@@ -28,6 +28,7 @@ class RunOptions(OutputPaths):
     output: Path | None
     format: tuple[str, ...] | None
     add_labels: str | None
+    rois: bool
     report: bool
     overwrite: bool
     resume: bool

@@ -80,6 +80,7 @@ def _output_files(
             report=options.report,
             objects=objects,
             added_labels=options.add_labels,
+            rois=options.rois,
         )
     if len(samples) > 1:
         named = " and ".join(f"--{key}" for key in options.files)

@@ -14,6 +14,7 @@ from ..files.shared_folders import make_folder
 from ..image.writers.output_formats import FORMATS
 from ..image.writers.zarr_labels import LABELS, label_place
 from ..options import USUAL_FORMATS
+from ..provenance.record_parts import OBJECT_FILES
 from ..text import for_file_name
 from .sample_sheet import Sample
 
@@ -64,6 +65,7 @@ def name_files(
     report: bool = False,
     objects: bool = False,
     added_labels: str | None = None,
+    rois: bool = False,
 ) -> list[ImageFiles]:
     """Return the files of every image in ``folder``, for the outputs ``ids`` of a model, in these ``formats``.
 
@@ -75,7 +77,7 @@ def name_files(
     files would have the same path.
     """
     named = [
-        _image_files(folder / stem, ids, formats, report, objects, _label_place(sample.image, added_labels))
+        _image_files(folder / stem, ids, formats, report, objects, _label_place(sample.image, added_labels), rois)
         for sample, stem in zip(samples, _stems(samples), strict=True)
     ]
     owners: dict[Path, Sample] = {}
@@ -96,19 +98,15 @@ def name_files(
     return named
 
 
-def object_files(start: Path, zarr: Path | None = None) -> "SegmentFiles":
+def object_files(start: Path, zarr: Path | None = None, *, rois: bool = False) -> "SegmentFiles":
     """Return the files of the segmentation of an image.
 
-    ``start`` is the beginning of their paths, ``zarr`` the label map in an OME-Zarr.
+    ``start`` is the beginning of their paths, ``zarr`` the label map in an OME-Zarr. ``rois`` adds regions of interest.
     """
     from ..segmentation.segmenting import SegmentFiles
 
-    return SegmentFiles(
-        labels=_path(start, "labels.tif"),
-        table=_path(start, "objects.csv"),
-        overlay=_path(start, "overlay.png"),
-        zarr=zarr,
-    )
+    wanted = (kind for kind, end in OBJECT_FILES.items() if end and (rois or not kind.startswith("rois")))
+    return SegmentFiles(**{kind: _path(start, OBJECT_FILES[kind]) for kind in wanted}, zarr=zarr)
 
 
 def _label_place(image: Path, name: str | None) -> Path | None:
@@ -116,7 +114,7 @@ def _label_place(image: Path, name: str | None) -> Path | None:
 
 
 def _image_files(
-    start: Path, ids: Sequence[str], formats: Sequence[str], report: bool, objects: bool, zarr: Path | None
+    start: Path, ids: Sequence[str], formats: Sequence[str], report: bool, objects: bool, zarr: Path | None, rois: bool
 ) -> ImageFiles:
     targets = {
         one: Target(**{key: _path(start, for_file_name(one) + FORMATS[key].suffix) for key in formats}) for one in ids
@@ -128,7 +126,7 @@ def _image_files(
         targets=targets,
         record=_path(start, "provenance.json"),
         report=_path(start, "report.html") if report else None,
-        objects=object_files(start, zarr) if objects else None,
+        objects=object_files(start, zarr, rois=rois) if objects else None,
     )
 
 

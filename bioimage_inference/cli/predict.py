@@ -130,6 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.add_labels is not None and not arguments.segment:
         raise UsageError("--add-labels adds the label map of --segment to the image. Give --segment as well.")
+    if arguments.rois and not arguments.segment:
+        raise UsageError("--rois writes the objects of --segment as regions of interest. Give --segment as well.")
     options = RunOptions(**{field.name: getattr(arguments, field.name) for field in fields(RunOptions)})
     if options.names_files:
         _check_named_files(arguments)

@@ -40,6 +40,9 @@ def _options() -> argparse.ArgumentParser:
     output("--labels", type=user_path, metavar="FILE", help="TIFF for the label map")
     output("--table", type=user_path, metavar="FILE", help="table of objects: .csv, or .tsv with tabs")
     output("--overlay", type=user_path, metavar="FILE", help="PNG of the outlines over the image")
+    output("--rois-zip", type=user_path, metavar="FILE", help="regions of interest: ROI set for ImageJ")
+    output("--rois-geojson", type=user_path, metavar="FILE", help="regions of interest: GeoJSON for QuPath")
+    output("--rois-table", type=user_path, metavar="FILE", help="regions of interest: table for OMERO")
     return parser
 
 
@@ -77,15 +80,17 @@ def _files(arguments: argparse.Namespace) -> "SegmentFiles":
     Raises :class:`UsageError` for options that contradict each other.
     """
     from ..batch.output_files import object_files, stem_of
+    from ..provenance.record_parts import OBJECT_FILES
     from ..segmentation.segmenting import SegmentFiles
 
-    named = SegmentFiles(arguments.labels, arguments.table, arguments.overlay)
-    if named == SegmentFiles():
-        return object_files((arguments.output or Path()) / stem_of(arguments.prediction.resolve()))
-    if arguments.output is not None:
-        raise UsageError(
-            "-o names a folder for all outputs, --labels, --table and --overlay name files; give one or the other."
-        )
+    named = SegmentFiles(**{kind: getattr(arguments, kind) for kind, end in OBJECT_FILES.items() if end})
+    if not named.named:
+        start = (arguments.output or Path()) / stem_of(arguments.prediction.resolve())
+        return object_files(start, rois=arguments.rois)
+    given = " and ".join(f"--{kind.replace('_', '-')}" for kind in named.named)
+    if arguments.output is not None or arguments.rois:
+        all_files = "-o" if arguments.output is not None else "--rois"
+        raise UsageError(f"{all_files} gives files their usual names, but {given} names files. Give one or the other.")
     if len({path.resolve() for path in named.paths}) < len(named.paths):
-        raise UsageError("Two of --labels, --table and --overlay name the same file. Give each a name of its own.")
+        raise UsageError(f"Two of {given} name the same file. Give each a name of its own.")
     return named

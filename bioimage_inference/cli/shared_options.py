@@ -87,6 +87,9 @@ _add("--no-sandbox", action="store_true", help="let the model read and write all
 
 OBJECTS = option_parser()
 _group = OBJECTS.add_argument_group("objects")
+_group.add_argument("--rois", action="store_true",
+                    help="also write regions of interest: a ROI set for ImageJ (.zip), GeoJSON for QuPath, a table for "
+                    "OMERO (.tsv)")  # fmt: skip
 _group.add_argument("--add-labels", metavar="NAME",
                     help="also add the label map as NAME to the OME-Zarr of the image")  # fmt: skip
 add_renamed(_group, "--object-foreground", "--foreground", default="0", metavar="CHANNEL",

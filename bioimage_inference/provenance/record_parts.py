@@ -7,6 +7,7 @@ a default is always there, as ``null`` where its value is ``None``.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..image.writers.output_formats import FORMATS, OutputTexts
@@ -258,6 +259,20 @@ class MedianSizeRecord:
     um: float | None
 
 
+OBJECT_FILES: Mapping[str, str] = MappingProxyType(
+    {
+        "labels": "labels.tif",
+        "zarr": "",
+        "table": "objects.csv",
+        "overlay": "overlay.png",
+        "rois_zip": "rois.zip",
+        "rois_geojson": "rois.geojson",
+        "rois_table": "rois.tsv",
+    }
+)
+"""The kinds of files of the objects, and the end of the name of each. A label map in an OME-Zarr is a folder in it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectsRecord:
     """The objects that ``--segment`` found: their files, the values that it used, and the prediction.
@@ -269,6 +284,9 @@ class ObjectsRecord:
     table: str | None
     overlay: str | None
     zarr: str | None = None
+    rois_zip: str | None = None
+    rois_geojson: str | None = None
+    rois_table: str | None = None
     count: int
     foreground: str
     boundary: str
@@ -286,6 +304,6 @@ class ObjectsRecord:
 
     def files(self) -> Iterator[tuple[str, Path, str | None]]:
         """Yield kind, path and SHA-256 of every file of the objects."""
-        for kind in ("labels", "table", "overlay", "zarr"):
+        for kind in OBJECT_FILES:
             if getattr(self, kind) is not None:
                 yield kind, Path(getattr(self, kind)), self.sha256.get(kind)

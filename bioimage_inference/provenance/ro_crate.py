@@ -40,6 +40,8 @@ _ENCODINGS = {
     ".jpg": "image/jpeg",
     ".zip": "application/zip",
     ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".geojson": "application/geo+json",
     ".json": "application/json",
     ".html": "text/html",
     ".yaml": "application/yaml",
@@ -49,6 +51,9 @@ _OBJECTS = {
     "zarr": "The same label map in the OME-Zarr of an image.",
     "table": "Measurements of these objects, a row for each.",
     "overlay": "Outlines of these objects on the image.",
+    "rois_zip": "These objects as regions of interest for ImageJ.",
+    "rois_geojson": "These objects as regions of interest for QuPath.",
+    "rois_table": "These objects as regions of interest for OMERO.",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from ..image.axes import AXES
 from ..image.writers.output_formats import FORMATS
 from ..model.spec import Operation, TensorSpec
+from ..provenance.record_parts import OBJECT_FILES
 from ..text import byte_size, capitalised, times
 from .describe_model import FEW_NAMES, WEIGHTS_NAMES, operations_in_words
 
@@ -102,7 +103,7 @@ def file_rows(record: Record) -> Iterator[Row]:
         yield f"Image ({one['tensor']})", [f"{one['file'] or 'an array in memory'}{size}", *_hash(one["sha256"])]
     for one in record["outputs"]:
         yield f"Output ({one['id']})", [_array(one), *_files(one, FORMATS)]
-    objects = _files(record.get("objects") or {}, ("labels", "zarr", "table", "overlay"))
+    objects = _files(record.get("objects") or {}, tuple(OBJECT_FILES))
     if objects:
         yield "Objects", objects
     yield "Model", [record["model"]["source"], *_hash(record["model"]["sha256"])]

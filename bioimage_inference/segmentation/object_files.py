@@ -22,6 +22,7 @@ from .intensity import Intensities
 from .label_blocks import LabelFile, cut
 from .measuring import NumberedObjects, Objects
 from .prediction_maps import Maps, micrometres
+from .region_files import object_regions, write_geojson, write_imagej, write_omero_table
 
 # Length of the longer side of an overlay picture in pixels: at most, and at least for small images.
 LONGEST = 1600
@@ -113,34 +114,23 @@ def _column(measure: str, channel: str) -> str:
     return f"{measure}_{channel}" if channel else measure
 
 
-def write_files(
-    labels: Path | None, table: Path | None, overlay: Path | None, zarr: Path | None, objects: PredictionObjects
-) -> None:
-    """Write the named files. None of them appears unless all are complete. Raises OutputError."""
+def write_files(files: Mapping[str, Path], objects: PredictionObjects) -> None:
+    """Write the files, by their kinds. None of them appears unless all are complete. Raises OutputError."""
     with ExitStack() as stack:
         commits: list[Callable[[], None]] = []
-
-        def write(path: Path, write_content: Callable[[IO[bytes]], None]) -> None:
-            file = PartialFile(path)
-            stack.callback(file.abort)
-            with file.stream() as stream:
-                write_content(stream)
-            file.flush()
-            commits.append(file.commit)
-
-        def write_labels(writer: Writer) -> None:
-            stack.callback(writer.abort)
-            _write_labels(writer, objects)
-            commits.append(writer.commit)
-
-        if labels is not None:
-            write_labels(TiffWriter(labels, _layout(objects), "labelled"))
-        if zarr is not None:
-            write_labels(LabelMapWriter(zarr, _layout(objects)))
-        if table is not None:
-            write(table, lambda stream: _write_table(stream, table, objects.numbered.objects, objects.columns))
-        if overlay is not None:
-            write(overlay, lambda stream: _write_overlay(stream, objects))
+        for kind, path in files.items():
+            if kind in _LABEL_WRITERS:
+                writer = _LABEL_WRITERS[kind](path, _layout(objects))
+                stack.callback(writer.abort)
+                _write_labels(writer, objects)
+                commits.append(writer.commit)
+            else:
+                file = PartialFile(path)
+                stack.callback(file.abort)
+                with file.stream() as stream:
+                    _STREAMS[kind](stream, path, objects)
+                file.flush()
+                commits.append(file.commit)
         for commit in commits:
             commit()
 
@@ -162,12 +152,13 @@ def _write_labels(writer: Writer, objects: PredictionObjects) -> None:
     writer.flush()
 
 
-def _write_table(stream: IO[bytes], path: Path, objects: Objects, columns: Columns) -> None:
+def _write_table(stream: IO[bytes], path: Path, objects: PredictionObjects) -> None:
     """Write a row for each object. The final name ``path`` decides whether tabs or commas separate columns."""
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter="\t" if path.suffix.lower() in _TABS else ",", lineterminator="\n")
+    columns = objects.columns
     writer.writerow(for_cells(columns.names))
-    writer.writerows(_rows(objects, columns))
+    writer.writerows(_rows(objects.numbered.objects, columns))
     text.flush()
     text.detach()
 
@@ -247,3 +238,17 @@ def _stretched(plane: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _enlarged(plane: NDArray[Any], factor: int) -> NDArray[Any]:
     return plane.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+_LABEL_WRITERS: Mapping[str, Callable[[Path, Layout], Writer]] = {
+    "labels": lambda path, layout: TiffWriter(path, layout, "labelled"),
+    "zarr": LabelMapWriter,
+}
+_STREAMS: Mapping[str, Callable[[IO[bytes], Path, PredictionObjects], None]] = {
+    "table": _write_table,
+    "overlay": lambda stream, _, objects: _write_overlay(stream, objects),
+    "rois_zip": lambda stream, _, objects: write_imagej(stream, object_regions(objects)),
+    "rois_geojson": lambda stream, _, objects: write_geojson(stream, object_regions(objects)),
+    "rois_table": lambda stream, _, objects: write_omero_table(stream, object_regions(objects)),
+}
+"""Writers of all kinds of files but label maps. They get the stream and the final path."""

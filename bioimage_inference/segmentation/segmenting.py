@@ -13,6 +13,7 @@ from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
 from ..image.image import PixelSize
 from ..image.writers.zarr_labels import check_new
+from ..provenance.record_parts import OBJECT_FILES
 from ..text import counted
 from .intensity import Intensities, open_intensities
 from .label_blocks import OVERLAP, Grid, LabelFile, cut
@@ -31,18 +32,27 @@ class SegmentFiles:
 
     Tabs separate the columns of a ``table`` whose name ends in .tsv, .tab or .tabular, commas those of other tables.
     ``zarr`` is the folder of a label map in the OME-Zarr of an image, see
-    :func:`~bioimage_inference.image.writers.zarr_labels.label_place`.
+    :func:`~bioimage_inference.image.writers.zarr_labels.label_place`. ``rois_…`` are regions of interest, see
+    :mod:`~bioimage_inference.segmentation.region_files`.
     """
 
     labels: Path | None = None
     table: Path | None = None
     overlay: Path | None = None
     zarr: Path | None = None
+    rois_zip: Path | None = None
+    rois_geojson: Path | None = None
+    rois_table: Path | None = None
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """The files to write by their kinds, see :data:`~bioimage_inference.provenance.record_parts.OBJECT_FILES`."""
+        return {kind: path for kind in OBJECT_FILES if (path := getattr(self, kind)) is not None}
 
     @property
     def paths(self) -> list[Path]:
         """The paths of the files to write, without ``zarr``. Raises ValueError if there is none."""
-        files = [path for path in (self.labels, self.table, self.overlay) if path is not None]
+        files = [path for kind, path in self.named.items() if kind != "zarr"]
         if not files:
             raise ValueError("no file is named for the objects")
         return files
@@ -94,7 +104,7 @@ def segment_file(
 
     Returns
     -------
-    The entry ``objects`` of the record: ``labels``, ``table``, ``overlay`` (paths as text, or None), ``count``,
+    The entry ``objects`` of the record: the files by their kinds (paths as text, or None), ``count``,
     ``foreground``, ``boundary``, ``threshold``, ``min_size``; of the prediction ``axes``, ``shape``, ``spatial`` (axes
     of a sample) and ``samples`` (their number); ``median_size`` (``{px, um}``: pixels, and µm² or µm³, None if unknown)
     and ``notes``. Labels continue from one sample to the next.
@@ -120,7 +130,7 @@ def segment_file(
         numbered = _find(maps, light, grid, options.threshold, min_size, scratch, regions)
         shown = 0 if light is None else light.channel_number(options.image_channel)
         objects = PredictionObjects(maps, light, regions, numbered, _pixel_sizes(samples, light), shown)
-        write_files(files.labels, files.table, files.overlay, files.zarr, objects)
+        write_files(files.named, objects)
         entry = _entry(prediction, files, options, objects, grid, min_size)
     entry["notes"] += [REPLACED] if replaced else []
     return entry
@@ -137,10 +147,7 @@ def _entry(
     """Return the entry of the record."""
     samples = found.maps.samples
     return {
-        "labels": _text(files.labels),
-        "table": _text(files.table),
-        "overlay": _text(files.overlay),
-        **({} if files.zarr is None else {"zarr": str(files.zarr)}),
+        **{kind: None if (path := getattr(files, kind)) is None else str(path) for kind in OBJECT_FILES},
         "count": len(found.numbered.objects),
         "foreground": options.foreground,
         "boundary": options.boundary,
@@ -240,10 +247,6 @@ def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]
         )
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
 def objects_lines(objects: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of the summary for the entry ``objects`` of a record."""
     size = objects["median_size"]
@@ -259,8 +262,8 @@ def objects_lines(objects: Mapping[str, Any]) -> Iterator[str]:
     if objects["boundary"] != "none":
         maps += f" - boundary {objects['boundary']}"
     yield f"  seeds   {maps} > {objects['threshold']:g}, objects of at least {objects['min_size']} px"
-    for kind in ("labels", "zarr", "table", "overlay"):
+    for kind in OBJECT_FILES:
         if objects.get(kind) is not None:
-            yield f"  {kind:<7} {objects[kind]}"
+            yield f"  {kind.partition('_')[0]:<7} {objects[kind]}"
     for note in objects["notes"]:
         yield f"  note    {note}"

@@ -23,6 +23,7 @@ from bioimage_inference import ImageError, Options, Target, UsageError
 from bioimage_inference.cli import main
 from bioimage_inference.provenance.hashing import array_hash, path_hash
 from bioimage_inference.provenance.record import RunRecord, read_record, record_from_json, to_json
+from bioimage_inference.provenance.record_parts import OBJECT_FILES
 from tests.machine import resident_bytes
 from tests.models import Blur, simple_tensors, write_model
 
@@ -176,11 +177,11 @@ def test_every_kind_of_run_keeps_to_the_schema(arguments: tuple[str, ...], test_
 
 
 def test_objects_are_in_the_record(test_data: Path, tmp_path: Path) -> None:
-    record = predicted(tmp_path, test_data / "demo-model.zip", test_data / "nuclei.tif", "--segment")
-    assert set(record["objects"]) == set(SCHEMA["properties"]["objects"]["properties"])
-    assert record["objects"]["sha256"] == {
-        kind: sha256(record["objects"][kind]) for kind in ("labels", "table", "overlay")
-    }
+    options = ["--segment", "--rois", "--format", "tiff,npy,zarr"]
+    record = predicted(tmp_path, test_data / "demo-model.zip", test_data / "nuclei.tif", *options)
+    objects = record["objects"]
+    assert set(objects) == set(SCHEMA["properties"]["objects"]["properties"])
+    assert objects["sha256"] == {kind: path_hash(Path(objects[kind])).sha256 for kind in OBJECT_FILES}
 
 
 def places(value: Any, *path: Any) -> Iterator[tuple[Any, ...]]:

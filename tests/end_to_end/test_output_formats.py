@@ -189,7 +189,7 @@ def test_objects_of_a_predicted_ome_zarr_are_in_it(tmp_path: Path, demo: tuple[s
     assert "is complete already" in capsys.readouterr().out
     assert main(["rerun", str(tmp_path / "nuclei_provenance.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["identical"]
-    assert main([*command, "--resume", "--object-min-size", "200"]) == 0
+    assert main([*command, "--resume", "--object-min-size", "600"]) == 0
     assert record_in(tmp_path)["objects"]["count"] < record["objects"]["count"]
 
 

@@ -63,7 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
             overwrite=arguments.overwrite,
             progress=progress,
             planned=summary.planned,
-            tiff_layout="labelled",
         )
         display.wait("drawing the picture")
         _draw(image, np.asarray(prediction.outputs["prediction"].array)[0], picture)

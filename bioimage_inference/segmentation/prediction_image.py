@@ -21,7 +21,7 @@ from ..provenance.record_parts import InputRecord, OutputRecord
 
 RECORD_ENDING = "_provenance.json"
 _BY_DIMENSIONS = {2: "yx", 3: "cyx", 4: "bcyx", 5: "bczyx"}
-_ADVICE = "Name the axes with --axes, or give the .npy file with its record, or a TIFF of --tiff-layout labelled."
+_ADVICE = "Name the axes with --axes, or give the .npy file with its record, or a labelled TIFF."
 
 
 @dataclass(frozen=True)
@@ -214,8 +214,8 @@ def _pages_as_channels(image: Image, channels: int) -> tuple[Image, tuple[str, .
     if pages > channels:
         raise ImageError(
             f"{image.name} has {pages} pages along an axis without a name: channels, samples, or both. If all are "
-            f"channels, type --axes c{image.axes[1:]}. Otherwise give the .npy file of the prediction, or a TIFF of "
-            "--tiff-layout labelled."
+            f"channels, type --axes c{image.axes[1:]}. Otherwise give the .npy file of the prediction, or a labelled "
+            "TIFF."
         )
     note = f"{image.name} does not name its axes. Its pages were read as channels (--axes overrides)."
     return with_user_axes(image, "c" + image.axes[1:]), (note,) if pages > 1 else ()

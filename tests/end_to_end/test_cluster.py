@@ -77,10 +77,16 @@ def image(folder: Path, *shape: int, axes: str = "YX", name: str = "cells.tif") 
 
 
 def job(path: Path, outputs: Sequence[str] = ("out",)) -> ImageJob:
-    stem = path.parent / path.stem
+    """An image whose tiles workers share."""
     return ImageJob(
-        path, {}, {name: Target(Path(f"{stem}_{name}.tif"), Path(f"{stem}_{name}.npy")) for name in outputs}
+        path, {}, {name: Target(zarr=Path(f"{path.parent / path.stem}_{name}.ome.zarr")) for name in outputs}
     )
+
+
+def whole(path: Path) -> ImageJob:
+    """An image that one worker predicts."""
+    stem = path.parent / path.stem
+    return ImageJob(path, {}, {"out": Target(Path(f"{stem}_out.tif"), Path(f"{stem}_out.npy"))})
 
 
 def on_cluster(address: str, model: Path, *jobs: ImageJob, progress: Any = None, **options: Any) -> list[Any]:
@@ -210,7 +216,7 @@ def test_a_process_that_dies_again_and_again_ends_the_run(
         source = ModelSource(str(model), None, None, None, True, opened.spec.sha256)
     place = Place(source, (tmp_path,), (tmp_path,), sandbox=True)
     with pytest.raises(OutOfMemoryError, match="signal 9, Killed"):
-        worker.predict_whole(place, job(path), Options())
+        worker.predict_whole(place, whole(path), Options())
     assert tried == ["predict_whole"] * 4
 
 
@@ -291,7 +297,7 @@ def test_of_several_images_each_is_a_task_and_a_broken_one_stops_no_other(
     paths[1].write_bytes(b"no image at all")
     seen: list[tuple[int, int]] = []
     first, error, last = on_cluster(
-        cluster.scheduler_address, model, *map(job, paths), progress=lambda *now: seen.append(now)
+        cluster.scheduler_address, model, *map(whole, paths), progress=lambda *now: seen.append(now)
     )
     assert isinstance(error, ImageError)
     assert seen[-1] == (3, 3)
@@ -378,7 +384,7 @@ def test_files_instead_of_a_folder_are_refused(tmp_path: Path, model: Path, clus
 
 def test_a_file_that_workers_do_not_see(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
     paths = [image(tmp_path, 40, 40), tmp_path / "elsewhere.tif"]
-    _, error = on_cluster(cluster.scheduler_address, model, *map(job, paths))
+    _, error = on_cluster(cluster.scheduler_address, model, *map(whole, paths))
     assert isinstance(error, UsageError)
     assert "sees no file" in str(error)
 
@@ -562,7 +568,7 @@ def test_an_image_without_objects_gives_a_store_without_entries(cluster: LocalCl
     model = models.detector(tmp_path)
     (record,) = on_cluster(cluster.scheduler_address, model, job(path, ("boxes", "scores")))
     assert [one["shape"] for one in record["outputs"]] == [[0, 4], [0]]
-    assert zarr.open_array(Path(record["outputs"][0]["zarr"]) / "0", mode="r").shape == (0, 4)
+    assert zarr.open_array(Path(record["outputs"][0]["zarr"]) / "0", mode="r").shape == (0, 4, 1, 1)
     assert sum("found nothing in this image" in note for note in record["notes"]) == 2
 
 

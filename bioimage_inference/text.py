@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 # Spreadsheets read a cell with this beginning as a formula (owasp.org, CSV Injection). The last four are full width.
 _FORMULA = tuple("=+-@＝＋－＠")
+_PLURALS = {"axis": "axes", "entry": "entries"}
 _SINGULAR = {"are": "is", "have": "has", "were": "was", "do": "does"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -85,9 +86,9 @@ def capitalised(text: str) -> str:
 def counted(count: int, noun: str, verb: str | None = None) -> str:
     """Return a number with its noun, e.g. ``1 tile`` and ``1,200 tiles``; a plural verb follows in its right form.
 
-    With the verb ``have``, for example: ``1 tile has`` and ``2 tiles have``. The noun ends without ``y``.
+    With the verb ``have``, for example: ``1 tile has`` and ``2 tiles have``.
     """
-    shown = f"{count:,} {noun}{'s' * (count != 1)}"
+    shown = f"{count:,} {noun if count == 1 else _PLURALS.get(noun, f'{noun}s')}"
     return shown if verb is None else f"{shown} {agreeing(count, verb)}"
 
 

@@ -10,6 +10,7 @@ from ..errors import in_our_words
 from ..image.writers.output_formats import OutputPaths
 from ..provenance.record import RunPlan, RunRecord, to_json
 from ..terminal import Display, say
+from ..text import counted
 from .index_page import write_index
 from .one_image import Summary, Task, dry_run, process
 from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
@@ -96,7 +97,7 @@ def check_images(batch: Batch) -> Result:
     """
     result, rehearsal = Result(), batch.options.dry_run
     if not rehearsal:
-        batch.display.wait(f"looking at {len(batch.items)} images")
+        batch.display.wait(f"looking at {counted(len(batch.items), 'image')}")
     for sample, files in batch.items:
         try:
             record = dry_run(batch.task, sample, files.targets)
@@ -144,7 +145,7 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
     try:
         earlier, reason = task.find_earlier(sample, files)
         if reason:
-            batch.say(f"[{name}] is computed: {reason}")
+            batch.say(f"[{name}] has no complete result: {reason}")
         record, changed = process(task, sample, files, earlier, progress, summary.planned)
         if changed:
             summary.completed(record, files)
@@ -180,12 +181,25 @@ def _write_tables(batch: Batch, folder: Path, result: Result) -> None:
     if batch.task.objects is not None:
         write_objects(result.outcomes, folder / OBJECTS)
         batch.say(f"          {folder / OBJECTS}")
+    if total := _total(result):
+        batch.say(total)
+
+
+def _total(result: Result) -> str:
+    """Return what the run yields in all, e.g. ``84 objects in 3 images``. Failed images do not count."""
+    complete = [outcome for outcome in result.outcomes if outcome.status != "failed"]
+    if not complete:
+        return ""
+    images = counted(len(complete), "image")
+    objects = [outcome.facts.objects for outcome in complete]
+    found = [count for count in objects if count is not None]
+    return f"{counted(sum(found), 'object')} in {images}" if found else f"predicted {images}"
 
 
 def _say_failures(batch: Batch, result: Result) -> None:
     failed = [outcome for outcome in result.outcomes if outcome.status == "failed"]
     if failed:
-        say(f"{len(failed)} image{'s' * (len(failed) > 1)} of {len(batch.items)} failed:", error=True)
+        say(f"{counted(len(failed), 'image')} of {len(batch.items)} failed:", error=True)
     for outcome in failed:
         message = textwrap.shorten(outcome.message, 120)
         say(f"  {outcome.sample.name} (exit code {outcome.exit_code}): {message}", error=True)

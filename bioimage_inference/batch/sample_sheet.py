@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from ..errors import ImageError, UsageError
 from ..files.typed_path import input_path, user_path
+from ..text import agreeing, counted
 
 _SUFFIXES = (".csv", ".tsv")
 _IMAGE_COLUMNS = ("image", "file", "filename", "path")
@@ -119,7 +120,8 @@ def _sample(path: Path, number: int, header: list[str], column: int, cells: list
     where = f"row {number} of {path}"
     if any(cells[len(header) :]):
         raise UsageError(
-            f"There are {len(cells)} cells in {where}, but {len(header)} columns in its header. Put double quotes "
+            f"There {agreeing(len(cells), 'are')} {counted(len(cells), 'cell')} in {where}, but "
+            f"{counted(len(header), 'column')} in its header. Put double quotes "
             "around a text that contains the separator."
         )
     cells = cells[: len(header)] + [""] * (len(header) - len(cells))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from ..terminal import line_width, say, say_json
-from ..text import one_line
+from ..text import counted, one_line
 from .shared_options import DEBUG, JSON, add_command, option_parser
 
 if TYPE_CHECKING:
@@ -152,7 +152,6 @@ def _lines(models: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
                 text, max(width, 40), initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
             )
     if models:
-        plural = "s" if len(models) > 1 else ""
-        yield f"{len(models)} model{plural}. Give an id as MODEL to predict, inspect or validate."
+        yield f"{counted(len(models), 'model')}. Give an id as MODEL to predict, inspect or validate."
     else:
         yield "No model is known here that has all these words in its id, name, tags or authors."

@@ -21,9 +21,10 @@ STARDIST = _network(
 )
 CELLPOSE = _network("a Cellpose model", "Run it with Cellpose: cellpose --pretrained_model FILE --dir FOLDER.")
 TENSORFLOW = _network("a TensorFlow model (SavedModel)", _CONVERT)
+PICKLE = FileKind("a Python pickle", "Save the array in Python with numpy.save or tifffile.imwrite.")
 _ONNX = _network("an ONNX model", f"PyTorch does not load ONNX. {_CONVERT}")
 _SAFETENSORS = _network(
-    "a safetensors file, which holds the weights of a network, but not the network",
+    "a safetensors file (weights without their network)",
     "Save the network in Python as TorchScript (torch.jit.script or torch.jit.trace), and give that file.",
 )
 _SKLEARN = _network(
@@ -39,9 +40,9 @@ _NNUNET = _network("a folder of nnU-Net", "Run it with nnU-Net: nnUNetv2_predict
 _CSBDEEP = _network("a CSBDeep model (CARE or Noise2Void, TensorFlow)", "Run it with CSBDeep, in Python or Fiji.")
 _KERAS = _network("a Keras model (TensorFlow)", _CONVERT)
 
-_ONNX_START = re.compile(rb"\x08[\x01-\x20](\x12[\x01-\x40][ -~]|\x3a)")  # ir_version, then producer_name or graph
-_SEARCHED = 1 << 20
-_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+# ir_version, then producer_name, or the graph and its first node (onnx.proto).
+_ONNX_START = re.compile(rb"\x08[\x01-\x20](\x12.[ -~]{2}|\x3a[\x80-\xff]*[\x00-\x7f]\x0a)", re.DOTALL)
+_PICKLE_START = re.compile(rb"\x80[\x02-\x05]")
 _FOLDERS = (
     ({"saved_model.pb"}, TENSORFLOW),
     ({"config.json", "thresholds.json"}, STARDIST),
@@ -56,6 +57,11 @@ def keras_kind() -> FileKind:
     return _KERAS
 
 
+def is_pickle(start: bytes) -> bool:
+    """Return whether a file may be a pickle, by its first two bytes."""
+    return _PICKLE_START.match(start) is not None
+
+
 def network_kind(path: Path, start: bytes) -> FileKind | None:
     """Return the kind of a file with a network or weights of another program, ``None`` for other files."""
     if start.startswith(b"\xac\xed\0\x05"):
@@ -64,11 +70,9 @@ def network_kind(path: Path, start: bytes) -> FileKind | None:
         return _TFLITE
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 100 << 20:
         return _SAFETENSORS
-    if _PICKLE.match(start) and b"sklearn" in start:
+    if is_pickle(start) and b"sklearn" in start:
         return _SKLEARN
-    if _ONNX_START.match(start) and (
-        b"pytorch" in start[:64] or b"onnx" in start[:64].lower() or b"tf" in start[:64] or path.suffix == ".onnx"
-    ):
+    if _ONNX_START.match(start):
         return _ONNX
     return TENSORFLOW if path.name == "saved_model.pb" else None
 

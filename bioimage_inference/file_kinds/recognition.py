@@ -1,13 +1,16 @@
 """Recognises the kind of a file by its content, and by its name only where the content decides nothing."""
 
 import codecs
+import re
 from pathlib import Path
 
 from .containers import container_kind
 from .file_kind import FileKind
 from .general_formats import general_kind, text_kind
-from .networks import network_kind
+from .networks import PICKLE, is_pickle, network_kind
 from .vendor_formats import vendor_kind
+
+_CONTROL = re.compile(rb"[^\x09\x0a\x0c\x0d\x20-\xff]")
 
 
 def recognised_kind(path: Path, start: bytes) -> FileKind | None:
@@ -18,12 +21,13 @@ def recognised_kind(path: Path, start: bytes) -> FileKind | None:
     """
     if is_text(start):
         return vendor_kind(start) or text_kind(start)
-    return container_kind(path, start) or general_kind(start) or network_kind(path, start) or vendor_kind(start)
+    kind = container_kind(path, start) or general_kind(start) or network_kind(path, start) or vendor_kind(start)
+    return PICKLE if kind is None and is_pickle(start) else kind
 
 
 def is_text(start: bytes) -> bool:
-    """Return whether the first bytes of a file are text in UTF-8."""
-    if b"\0" in start:
+    """Return whether the first bytes of a file are text in UTF-8, without control characters."""
+    if _CONTROL.search(start):
         return False
     try:
         # Incremental decoding accepts a letter that is cut at the end of the first bytes.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ..errors import UsageError
+from ..text import counted
 from .image import Image, PixelSize
 
 
@@ -143,7 +144,7 @@ def with_user_axes(image: Image, axes: str) -> Image:
         shape = "×".join(map(str, image.shape))
         counts = " or ".join(map(str, sorted({len(image.shape), len(long)} - {0})))
         raise UsageError(
-            f"The axes {axes!r} name {len(axes)} dimensions, but {image.name} has the shape {shape} "
+            f"The axes {axes!r} name {counted(len(axes), 'dimension')}, but {image.name} has the shape {shape} "
             f"(the file's axes: {image.axes}). Give {counts} letters, in the order of that shape."
         )
     named = "".join(letters)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..array_types import Array, Spans
 from ..errors import ImageError, UsageError
+from ..text import counted
 from .axes import SERIES, SPACE, UNKNOWN
 from .image import Image
 
@@ -31,7 +32,7 @@ class TensorAxes:
 
     def describe(self) -> str:
         """Return the axes and channels in words, for messages."""
-        channels = f" with {self.channels} channel{'s' * (self.channels > 1)}" if self.channels is not None else ""
+        channels = f" with {counted(self.channels, 'channel')}" if self.channels is not None else ""
         return f"axes {self.letters.upper()}{channels}"
 
 
@@ -197,7 +198,7 @@ def _chosen_channels(
     if not names and "z" not in axes and (available > 4 or image.axes_source == "guess"):
         stack = SPACE if axes == "yxc" else axes.replace("c", "z")
         advice += f" If that axis is not channels but a stack, give --axes, for instance --axes {stack}."
-    raise _mismatch(image, tensor, f"the image has {available} channel{'s' * (available > 1)}", advice)
+    raise _mismatch(image, tensor, f"the image has {counted(available, 'channel')}", advice)
 
 
 def _given_channels(
@@ -218,7 +219,7 @@ def _given_channels(
     chosen = tuple(channel_number(image.name, names, available, channel) for channel in channels)
     if tensor.channels is not None and len(chosen) != tensor.channels:
         raise UsageError(
-            f"--channels names {len(chosen)} channels, but the model takes {tensor.channels}. "
+            f"--channels names {counted(len(chosen), 'channel')}, but the model takes {tensor.channels}. "
             "Name as many as the model takes, in the model's order."
         )
     return chosen if "c" in axes else None

@@ -18,7 +18,7 @@ from ..network.loading import LoadedNetwork
 from ..network.network import Inputs
 from ..network.slabs import NotInSlabs
 from ..network.torch_network import TorchNetwork
-from ..text import byte_size
+from ..text import byte_size, counted
 from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, dimensions_of, held_pixels
 from .planning import PreparedImages, beside_network, tiling_for, with_program, with_smaller_tiles, with_tiling
 from .postprocess import numbers_objects
@@ -279,7 +279,7 @@ def over_tile_in_words(found: "Dependence", tiling: Tiling) -> str:
     """Return for the user what it means that some operations depend on the whole tile."""
     return (
         f"The network looks at the tile as a whole ({', '.join(found.operations)}), so its result depends on the size "
-        f"of the tiles, and the image is computed in {len(tiling)}."
+        f"of the tiles, and the image is computed in {counted(len(tiling), 'tile')}."
     )
 
 

@@ -17,6 +17,7 @@ from ..machine.processors import thread_pool
 from ..model.spec import ModelSpec, TensorSpec
 from ..network.batching import Batches
 from ..network.network import Inputs, Network
+from ..text import counted
 from ..tiling.plan import Plan, Tile
 from .operations.registry import needs_sample
 from .postprocess import MakeWriter, Postprocessor, needs_all, numbers_objects
@@ -224,7 +225,7 @@ class _Sample:
         for blocks in computed:
             if len(blocks) < expected:
                 raise ModelError(
-                    f"The network returned {len(blocks)} tensors, but its description promises {expected}. "
+                    f"The network returned {counted(len(blocks), 'tensor')}, but its description promises {expected}. "
                     "The description and the weights do not belong together."
                 )
             if len(blocks) > expected:

@@ -20,7 +20,7 @@ from ..image.resize import resized
 from ..machine.memory import PIPELINE_BYTES, PROGRAM_BYTES, STACK_BYTES, MemoryBudget, memory_budget
 from ..model.spec import Axis, FixedSize, ModelSpec, StepSize, TensorSpec
 from ..options import Options
-from ..text import byte_size
+from ..text import byte_size, counted
 from ..tiling.axis_relations import TILED, links
 from ..tiling.axis_tiling import legal_size
 from ..tiling.plan import Plan, make_plan
@@ -294,8 +294,8 @@ def _request(spec: ModelSpec, options: Options, room: int) -> Request:
         letters = [letter for letter in spec.inputs[0].letters if letter in TILED]
         if len(options.tile) != len(letters):
             raise UsageError(
-                f"--tile has {len(options.tile)} numbers, but the model's image axes are {' '.join(letters)}; give one "
-                f"for each, for instance {'x'.join(['256'] * len(letters))}."
+                f"--tile has {counted(len(options.tile), 'number')}, but the model's image axes are {' '.join(letters)}"
+                f"; give one for each, for instance {'x'.join(['256'] * len(letters))}."
             )
         if min(options.tile) < 1:
             raise UsageError("--tile needs numbers above 0.")

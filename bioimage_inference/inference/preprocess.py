@@ -8,6 +8,7 @@ import numpy as np
 
 from ..array_types import Array, Index, Spans
 from ..model.spec import ModelSpec, TensorSpec
+from ..text import agreeing, counted
 from .operations.dtype_conversion import target_dtype
 from .operations.registry import measures_of, needs_sample
 from .processing import apply
@@ -87,12 +88,14 @@ def remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index]) -> lis
     survey = _survey(source.chunks(indices))
     found = []
     if survey.nan or survey.infinite:
-        kinds = {"not numbers (NaN)": survey.nan, "infinite": survey.infinite}
-        counted = " and ".join(
-            f"{count} of {survey.count} values of {name} are {kind}" for kind, count in kinds.items() if count
+        kinds = {"not a number (NaN)": survey.nan, "infinite": survey.infinite}
+        bad = " and ".join(
+            f"{counted(count, 'value')} of {name} (of {survey.count:,}) {agreeing(count, 'are')} {kind}"
+            for kind, count in kinds.items()
+            if count
         )
         found.append(
-            f"{counted}. They are left out of the statistics, but the network sees them: its output is not a number "
+            f"{bad}. They are left out of the statistics, but the network sees them: its output is not a number "
             "around them. Replace them in the image."
         )
     if survey.low < low or survey.high > high:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from ..errors import UsageError
-from ..text import byte_size
+from ..text import byte_size, counted
 from .control_groups import PROC, memory_of_groups
 
 PROGRAM_BYTES = 320 << 20
@@ -170,7 +170,7 @@ def _slurm_limits(environment: Mapping[str, str]) -> list[MemoryLimit]:
         if size is None or int(size[1]) == 0 or (counters and not counts):
             continue
         number = counts[0] if counters else 1
-        times = f" × {number} {unit}{'s' * (number > 1)}" if counters else ""
+        times = f" × {counted(number, unit)}" if counters else ""
         found.append(_job_limit(f"{name}{times}", int(size[1]) * _SLURM_UNITS[size[2]] * number))
     return found
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from ..image.axes import axis_id
+from ..text import counted
 from .reduction import Raw, tensors_v0_4
 from .spec import Axis, FixedSize, FreeSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
 from .tensor_rules import Tensors, declared_range
@@ -112,7 +113,7 @@ def _output_size(tensor: "v0_4.OutputTensorDescr", number: int, letter: str, inp
 
 def _check_rank(name: Any, axes: str, shape: Any) -> None:
     if len(shape) != len(axes):
-        raise ModelError(f"Tensor {str(name)!r} has axes {axes!r} but a shape of {len(shape)} numbers.")
+        raise ModelError(f"Tensor {str(name)!r} has axes {axes!r} but a shape of {counted(len(shape), 'number')}.")
 
 
 def _operations(steps: Sequence[Any], tensor_axes: str) -> list[Operation]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..image.axes import SCALED
+from ..text import counted
 from .spec import Axis, FixedSize, Operation, ReferencedSize, Size, StepSize, TensorSpec
 
 # Networks coarsen or refine by less than this. An output size that is further off does not follow the image's size.
@@ -78,8 +79,8 @@ def _check_operation(operation: Operation, tensor: TensorSpec, inputs: Collectio
     for name, values in operation.kwargs.items():
         if isinstance(values, list | tuple) and len(values) not in (1, axis.size.size):
             raise ModelError(
-                f"{operation.name} of tensor {tensor.id!r} gives {len(values)} values of {name} for the "
-                f"{axis.size.size} entries of axis {axis.id!r}."
+                f"{operation.name} of tensor {tensor.id!r} gives {counted(len(values), 'value')} of {name} for the "
+                f"{counted(axis.size.size, 'entry')} of axis {axis.id!r}."
             )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ModelError, TrustError, UsageError
+from ..text import counted
 from .architecture import build_network, check_code, refuse_for_memory, running_model_code
 from .package import check_sha256, file_sha256, package_file, weights_kind
 from .safe_zip import MIB, check_content, open_archive
@@ -221,8 +222,8 @@ def _load_state_dict(
     if len(missing) == len(own):
         raise ModelError(misfit)
     lacking = (
-        f"{path.name} lacks {len(missing)} of the network's {len(own)} tensors, for instance {missing[0]}. The "
-        "description allows this; these tensors keep the values that the network is built with."
+        f"{path.name} lacks {counted(len(missing), 'tensor')} of the network, for instance {missing[0]}. The "
+        "description allows this: missing tensors keep the values that the network is built with."
     )
     return network, (*found.notes, lacking)
 

@@ -7,6 +7,7 @@ import numpy as np
 from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError, OutOfMemoryError
 from ..model.spec import ModelSpec, TensorSpec
+from ..text import counted
 from .network import Inputs, Network, same
 
 
@@ -64,7 +65,7 @@ class Batches:
         # the description may name only the first of the outputs
         outputs = list(zip(self._outputs, self._network(joined), strict=False))
         if any(array.shape[axis] != len(tiles) for axis, array in outputs):
-            raise ModelError(f"The network does not return {len(tiles)} tiles for {len(tiles)} of them.")
+            raise ModelError(f"The network does not return a result for each of {counted(len(tiles), 'tile')}.")
         parts = [np.split(array, len(tiles), axis) for axis, array in outputs]
         return [list(tile) for tile in zip(*parts, strict=True)]
 

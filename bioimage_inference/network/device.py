@@ -7,6 +7,7 @@ from threading import RLock
 from typing import Any
 
 from ..errors import UsageError
+from ..text import counted
 from .interruptions import late_interruptions
 
 # The number of threads and the settings of cuDNN belong to the process, so one of its threads computes at a time.
@@ -49,7 +50,9 @@ def choose_device(wanted: str = "auto") -> Device:
     if kind != "cuda" or (number and not number.isdecimal()):
         raise UsageError(f"--device {wanted} is not known. Use auto, cpu, cuda or cuda:N.")
     if int(number or 0) >= count:
-        raise UsageError(f"--device {wanted} asks for a GPU, but torch sees {count}. Use --device auto or cpu.")
+        raise UsageError(
+            f"--device {wanted} asks for a GPU, but torch sees {counted(count, 'GPU')}. Use --device auto or cpu."
+        )
     return Device(f"cuda:{number or 0}", f"GPU {torch.cuda.get_device_name(int(number or 0))}, as asked")
 
 

@@ -12,6 +12,7 @@ from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError
 from ..machine.process_settings import give_back_buffers
 from ..options import Precision
+from ..text import counted
 from .device import torch_settings
 from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
 from .tracing import trace
@@ -113,7 +114,7 @@ class OpenVINONetwork:
         if model.is_dynamic():
             raise _not_convertible("the shapes of its results depend on the values of its inputs")
         if len(model.outputs) != len(expected):
-            raise _not_convertible(f"it returns {len(expected)} tensors, as converted {len(model.outputs)}")
+            raise _not_convertible(f"it returns {counted(len(expected), 'tensor')}, as converted {len(model.outputs)}")
         request = self._compiled_for_cpu(model).create_infer_request()
         return _Compiled(request, [array.dtype for array in expected]), expected
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from ..text import one_line
+from ..text import counted, one_line
 from .record import RunRecord
 from .record_parts import CitationRecord, ModelRecord, ObjectsRecord, PlanRecord
 
@@ -66,7 +66,9 @@ def _tiling(plan: PlanRecord) -> str:
         return "Each image was processed in one piece."
     tile = "×".join(str(size) for size in plan.tile.values())
     halo = ", ".join(f"{size} along {letter}" for letter, size in plan.halo.items())
-    return f"Images were processed in {plan.tiles} tiles of {tile} pixels" + (f" (halo {halo})." if halo else ".")
+    return f"Images were processed in {counted(plan.tiles, 'tile')} of {tile} pixels" + (
+        f" (halo {halo})." if halo else "."
+    )
 
 
 def _segmentation(objects: ObjectsRecord | None) -> str:
@@ -77,7 +79,7 @@ def _segmentation(objects: ObjectsRecord | None) -> str:
     return (
         f" Objects were grown by a watershed from the connected regions where {foreground}{minus} of the prediction "
         f"exceeds {objects.threshold:g}, to where {foreground} falls to 0.5; those of fewer than "
-        f"{objects.min_size} pixels were left out."
+        f"{counted(objects.min_size, 'pixel')} were left out."
     )
 
 

@@ -18,7 +18,7 @@ from ..errors import UsageError, cannot_write
 from ..files.partial_file import PartialFile, write_whole
 from ..files.shared_folders import make_folder
 from ..image.writers.output_formats import FORMATS
-from ..text import for_address, for_json, is_utf8
+from ..text import counted, for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
 from .citation import methods, references
 from .record import RunRecord, read_record, write_record
@@ -122,7 +122,7 @@ class _Writer:
         """Add runs, and describe the crate."""
         models = " and ".join(dict.fromkeys(record.model.name for record in records))
         images = records[0].inputs[0].name if len(records) == 1 else f"{len(records)} images"
-        runs = f"{len(records)} run{'s' * (len(records) > 1)}"
+        runs = counted(len(records), "run")
         self.crate.name = f"Prediction of {models} on {images}"
         self.crate.description = f"Images, model, outputs and records of {runs} of bioimage_inference."
         words = "The owner of the images states the licence of the images and of the results."

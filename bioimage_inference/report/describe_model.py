@@ -7,7 +7,7 @@ from fractions import Fraction
 from ..image.axes import SCALED, SPACE
 from ..inference.operations.registry import operation_of, step_in_words
 from ..model.spec import Axis, FixedSize, FreeSize, ReferencedSize, StepSize, TensorSpec
-from ..text import times
+from ..text import counted, times
 
 WEIGHTS_NAMES = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
 NO_LICENCE = "none named: ask the authors before you publish results"
@@ -105,7 +105,7 @@ def _relative_size(tensor: str, scale: Fraction, offset: int) -> str:
     factor = f"{scale} times" if scale > 1 else f"{scale} of"
     words = f"as large as {tensor}" if scale == 1 else f"{factor} the size of {tensor}"
     if offset:
-        words += f", {abs(offset)} pixels {'larger' if offset > 0 else 'smaller'} along each axis"
+        words += f", {counted(abs(offset), 'pixel')} {'larger' if offset > 0 else 'smaller'} along each axis"
     return words
 
 

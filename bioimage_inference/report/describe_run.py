@@ -8,7 +8,7 @@ from ..image.axes import AXES
 from ..image.writers.output_formats import FORMATS
 from ..model.spec import Operation, TensorSpec
 from ..provenance.record_parts import OBJECT_FILES
-from ..text import byte_size, capitalised, times
+from ..text import byte_size, capitalised, counted, times
 from .describe_model import FEW_NAMES, WEIGHTS_NAMES, operations_in_words
 
 Record = Mapping[str, Any]
@@ -125,7 +125,8 @@ def objects_in_words(objects: Record) -> str:
     minus = "" if str(objects["boundary"]) == "none" else f" minus the boundary (channel {objects['boundary']})"
     words = (
         f"Objects grow from where the foreground (channel {objects['foreground']}){minus} is above "
-        f"{objects['threshold']} to where the foreground falls to 0.5. They have at least {objects['min_size']} pixels."
+        f"{objects['threshold']} to where the foreground falls to 0.5. They have at least "
+        f"{counted(objects['min_size'], 'pixel')}."
     )
     median = objects.get("median_size") or {}
     if median.get("px") is not None:
@@ -197,7 +198,10 @@ def _computing_rows(record: Record) -> Iterator[Row]:
     weights, engine, device, memory = (record[name] for name in ("weights", "engine", "device", "memory"))
     yield "Weights", [f"{WEIGHTS_NAMES.get(weights['format'], weights['format'])}, {weights['file']}"]
     yield "Engine", [f"{engine['name']}: {engine['reason']}"]
-    yield "Device", [f"{device['reason']}; {device['precision']}, {device['threads']} threads", device["processor"]]
+    yield (
+        "Device",
+        [f"{device['reason']}; {device['precision']}, {counted(device['threads'], 'thread')}", device["processor"]],
+    )
     budget = f"The budget was {byte_size(memory['bytes'])}, {memory['reason']}"
     yield "Memory", [f"Peak memory {byte_size(memory['peak_bytes'])}", budget]
     if record["options"]:

@@ -70,7 +70,7 @@ def test_a_prediction_is_kept_where_its_objects_cannot_be_found(
         "holes_out.npy", "holes_out.tif", "holes_provenance.json",
     }  # fmt: skip
     assert main([*command, "--resume"]) == 0
-    assert "is computed" not in capsys.readouterr().out
+    assert "no complete result" not in capsys.readouterr().out
     assert (tmp_path / "out/holes_report.html").is_file()
 
 

@@ -135,7 +135,7 @@ def test_not_a_number_is_counted_and_told(model: str, tmp_path: Path, capsys: Ou
     image[3, 4:7] = np.nan
     np.save(tmp_path / "holes.npy", image)
     assert main(["predict", model, str(tmp_path / "holes.npy"), "-o", str(tmp_path)]) == 0
-    assert "3 of 6400 values of holes.npy are not numbers" in capsys.readouterr().out
+    assert "3 values of holes.npy (of 6,400) are not a number" in capsys.readouterr().out
 
 
 def test_the_state_dict_runs_only_when_its_code_is_trusted(
@@ -164,7 +164,7 @@ def test_the_state_dict_runs_only_when_its_code_is_trusted(
     [
         (["predict"], "MODEL"),
         (["predict", "MODEL", "IMAGE", "--channels", "a"], "no channel of this name"),
-        (["predict", "MODEL", "IMAGE", "--tile", "64"], "--tile has 1 numbers"),
+        (["predict", "MODEL", "IMAGE", "--tile", "64"], "--tile has 1 number,"),
         (["predict", "MODEL", "IMAGE", "--input", "mask=x.tif"], "further inputs of the model are none"),
         (["predict", "MODEL", "IMAGE", "--memory", "much"], "--memory"),
         (["predict", "MODEL", "IMAGE", "--device", "cuda:99"], "GPU"),

@@ -134,8 +134,8 @@ def test_what_is_not_complete_is_computed_and_why(
     capsys.readouterr()
     assert predict(model, complete, "--resume") == 0
     assert statuses(complete) == ["done", "skipped"]
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "is computed" in line]
-    assert line.startswith("[a.tif] is computed: ")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "no complete result" in line]
+    assert line.startswith("[a.tif] has no complete result: ")
     assert reason in line
     assert predict(model, complete, "--resume") == 0
     assert statuses(complete) == ["skipped", "skipped"]

@@ -226,7 +226,7 @@ def test_planes_that_an_aborted_acquisition_lacks_are_said(tmp_path: Path) -> No
     data = '<TiffData IFD="0" PlaneCount="4"/>'
     image, got = opened(ome_file(tmp_path, "aborted.ome.tif", array, data, 'SizeC="2" SizeZ="3" SizeT="1"'))
     np.testing.assert_array_equal(got.reshape(6, 20, 30), [*array, *np.zeros((2, 20, 30))])
-    assert "lacks 2 of the 6 planes" in image.notes[0]
+    assert "6 planes, of which 2 are missing" in image.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...text import counted
 from ..axes import AXES, complete_names, letter_of
 from ..image import Metadata, PixelSize
 from ..units import pixel_size, positive_number
@@ -83,7 +84,7 @@ def _corrected(counts: Mapping[str, int], order: str, pages: int) -> tuple[dict[
     outer = [letter for letter in outwards if counts[letter] > 1][-1]
     inner = math.prod(counts.values()) // counts[outer]
     listed = ", ".join(f"{count} {_COUNTS[letter]}" for letter, count in counts.items() if count > 1)
-    found = f"The file's text counts {listed}, but the file has {pages} page{'s' * (pages > 1)}"
+    found = f"The file's text counts {listed}, but the file has {counted(pages, 'page')}"
     if pages % inner:
         return dict.fromkeys(counts, 1), f"{found}, which does not fit; the pages are taken as they come."
     now, before = pages // inner, counts[outer]

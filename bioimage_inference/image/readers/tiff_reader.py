@@ -16,6 +16,7 @@ import numpy as np
 
 from ...array_types import Array
 from ...errors import ImageError
+from ...text import agreeing, counted
 from ..axes import UNKNOWN, fitting_names, guess_axes, named_axes, only_present
 from ..image import AxesSource, Image, Metadata, Region, check_numeric, check_shape
 from .file_bytes import FileBytes, check_plausible
@@ -285,7 +286,7 @@ def _pages(
     leading, inner = shape[:split], shape[split:]
     frames = list(series)
     if len(frames) != math.prod(leading):
-        raise damaged(file, f"it has {len(frames)} of the {math.prod(leading)} pages that its metadata announce")
+        raise damaged(file, f"its metadata announce {counted(math.prod(leading), 'page')}, and it has {len(frames)}")
     _check_sizes(file, frames, key, opened.sizes)
     if key.is_final and all(frame is not None and _is_contiguous(frame, key) for frame in frames):
         offsets = tuple(int(frame.dataoffsets[0]) for frame in frames)
@@ -327,8 +328,14 @@ def _missing(frames: Sequence[Any]) -> tuple[str, ...]:
     notes = []
     present = [frame.databytecounts for frame in frames if frame is not None]
     if lacking := len(frames) - len(present):
-        notes.append(f"The file lacks {lacking} of the {len(frames)} planes that it announces; they are read as zeros.")
+        notes.append(
+            f"The file announces {counted(len(frames), 'plane')}, of which {lacking} {agreeing(lacking, 'are')} "
+            "missing. Missing planes are read as zeros."
+        )
     if empty := sum(counts.count(0) for counts in present):
         total = sum(map(len, present))
-        notes.append(f"The file leaves {empty} of its {total} strips or tiles empty; they are read as its fill value.")
+        notes.append(
+            f"The file has {total} strips or tiles, of which {empty} {agreeing(empty, 'are')} empty. Empty ones are "
+            "read as the fill value of the file."
+        )
     return tuple(notes)

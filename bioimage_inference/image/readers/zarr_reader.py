@@ -17,6 +17,7 @@ import numpy as np
 from ...array_types import Array
 from ...errors import ImageError
 from ...file_kinds.containers import zip_kind
+from ...text import agreeing, counted
 from ..axes import UNKNOWN, complete_names, fitting_names, guess_axes, letter_of, named_axes, only_present
 from ..image import AxesSource, Image, PixelSize, Region, check_numeric, check_shape
 from ..units import finite_number, pixel_size, positive_number
@@ -99,8 +100,8 @@ def _no_zarr(path: Path) -> ImageError:
         return no_image(path.name, kind)
     if any(name.endswith(".npy") for name in names):
         return ImageError(
-            f"{path.name} is an .npz archive of {len(names)} arrays ({', '.join(names[:5])}). Save the one that is the "
-            "image with numpy.save as an .npy file, or as TIFF."
+            f"{path.name} is an .npz archive of {counted(len(names), 'array')} ({', '.join(names[:5])}). Save the "
+            "array that is the image with numpy.save as an .npy file, or as TIFF."
         )
     return ImageError(
         f"{path.name} is a zip archive without an OME-Zarr image in it. Unpack it (unzip FILE, or a double click in "
@@ -118,7 +119,8 @@ def _described(
     axes, renamed = named_axes([_letter(axis) for axis in described])
     if len(axes) != count:
         raise ImageError(
-            f"{name} names {len(axes)} axes ({axes}) for an array of {count} dimensions. Write the OME-Zarr again."
+            f"{name} names {counted(len(axes), 'axis')} ({axes}) for an array of {counted(count, 'dimension')}. Write "
+            "the OME-Zarr again."
         )
     scales, origins = _transformations(multiscales, dataset, count)
     units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
@@ -163,7 +165,7 @@ def _image_node(tree: ZarrTree, node: Node) -> tuple[Node, tuple[str, ...]]:
         fields = [f"{tree.name}/{field}" for field in _paths(node.ome["well"], "images")]
         more = f" and {len(fields) - _MOST_LISTED} more" if len(fields) > _MOST_LISTED else ""
         raise ImageError(
-            f"{tree.name} is a well of a plate with {len(fields)} fields of view. Give one of them: "
+            f"{tree.name} is a well of a plate with {counted(len(fields), 'field')} of view. Give one of them: "
             f"{', '.join(fields[:_MOST_LISTED])}{more}."
         )
     raise ImageError(
@@ -217,8 +219,9 @@ def _missing_chunks(tree: ZarrTree, node: Node, array: Any) -> tuple[str, ...]:
     if not missing:
         return ()
     return (
-        f"{missing} of the {math.prod(grid)} chunks of {tree.name} are not stored; they are read as the fill value "
-        f"{array.fill_value}. If the image shows more than that, its copy is incomplete.",
+        f"{tree.name} has {counted(math.prod(grid), 'chunk')}, of which {missing} {agreeing(missing, 'are')} not "
+        f"stored. Missing chunks are read as the fill value {array.fill_value}. If the image shows more than that, its "
+        "copy is incomplete.",
     )
 
 

@@ -49,16 +49,17 @@ class PartialFile:
 
     The file replaces a symbolic or hard link at ``path``. The target of the link stays as it is. A new file removes
     what killed runs left of the same output, see :mod:`.temporary_names`. ``needed`` is the expected size in bytes, for
-    error messages. :func:`committed_files` lists only ``noted`` files.
+    error messages. :func:`committed_files` lists only ``noted`` files. ``place`` is the final path of a file that is
+    part of the output ``path``, which messages name.
 
     Every method raises :class:`OutputError` where the place cannot be written.
     """
 
-    def __init__(self, path: Path, needed: int | None = None, *, noted: bool = True) -> None:
+    def __init__(self, path: Path, needed: int | None = None, *, noted: bool = True, place: Path | None = None) -> None:
         self.path = path
         self.needed = needed
         self._noted = noted
-        self._final = final_place(path)
+        self._final = final_place(place or path)
         self._descriptor: int | None = None
         with self._explained():
             self._check_place()

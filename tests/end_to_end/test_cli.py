@@ -61,7 +61,7 @@ def test_predict_writes_a_tiff_an_array_and_a_record(model: str, nuclei: str, tm
     array = np.load(tmp_path / names[0])
     assert (array.shape, array.dtype) == ((1, 2, 300, 380), np.float32)
     with tifffile.TiffFile(tmp_path / names[1]) as tif:
-        assert tif.series[0].axes == "QYX"
+        assert tif.series[0].axes == "CYX"
         np.testing.assert_array_equal(tif.asarray(), array[0])
     out = capsys.readouterr().out
     assert "[nuclei.tif] axes YX (300,380) uint16, 0.325 µm/px" in out

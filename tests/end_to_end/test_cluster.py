@@ -21,6 +21,7 @@ import psutil
 import pytest
 import tifffile
 import torch
+import yaozarrs
 import zarr
 from distributed import LocalCluster
 from distributed.security import Security
@@ -135,6 +136,26 @@ def test_tiles_of_one_image_are_shared_out_and_the_result_is_that_of_one_process
     assert (opened.axes, opened.channel_names, opened.pixel_size["x"].value) == ("cyx", ("out0", "out1"), 0.1)
     opened.close()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cells.tif", "cells_out.ome.zarr"]
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_the_store_is_valid_has_levels_and_is_the_same_again(
+    tmp_path: Path, model: Path, cluster: LocalCluster, version: Any
+) -> None:
+    path, hashes = image(tmp_path, 140, 530), []
+    for _ in range(2):
+        (record,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(48, 128), zarr_version=version)
+        full = stored(record)
+        hashes.append(record["outputs"][0]["sha256"]["zarr"])
+    assert hashes[0] == hashes[1]
+    store = Path(record["outputs"][0]["zarr"])
+    yaozarrs.validate_zarr_store(store)
+    small = np.asarray(zarr.open_array(store / "1", mode="r"))
+    np.testing.assert_allclose(small, full.reshape(2, 70, 2, 265, 2).mean((2, 4)), rtol=1e-5)
+    attributes: Any = dict(zarr.open_group(store, mode="r").attrs)
+    ome = attributes.get("ome", attributes)
+    assert ome["multiscales"][0]["name"] == store.name
+    assert [one["window"]["start"] for one in ome["omero"]["channels"]] == full.min((1, 2)).tolist()
 
 
 def test_chunks_are_what_is_kept_of_tiles(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:

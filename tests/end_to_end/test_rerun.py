@@ -245,7 +245,7 @@ def test_trust_is_not_taken_from_a_record(test_data: Path, tmp_path: Path, capsy
     arguments = [str(model), str(test_data / "nuclei.tif"), "-o", str(tmp_path / "out"), "--trust-model-code"]
     assert main(["predict", *arguments]) == 0
     record = tmp_path / "out" / "nuclei_provenance.json"
-    assert json.loads(record.read_text())["options"] == {"trust_model_code": True}
+    assert json.loads(record.read_text())["options"] == {"tiff_layout": "labelled", "trust_model_code": True}
     assert main(["rerun", str(record)]) == 3
     assert "--trust-model-code" in capsys.readouterr().err
     assert main(["rerun", str(record), "--trust-model-code"]) == 0

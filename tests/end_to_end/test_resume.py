@@ -143,7 +143,7 @@ def test_what_is_not_complete_is_computed_and_why(
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [(["--border", "mirror"], "another --image-border"), (["--tiff-layout", "labelled"], "another --tiff-layout")],
+    [(["--border", "mirror"], "another --image-border"), (["--tiff-layout", "pages"], "another --tiff-layout")],
 )
 def test_other_options_give_other_results(
     model: str, complete: Path, options: list[str], reason: str, capsys: Output

@@ -173,7 +173,7 @@ def test_every_kind_of_run_keeps_to_the_schema(arguments: tuple[str, ...], test_
     model, image, *options = arguments
     record = predicted(tmp_path, test_data / model, test_data / image, *options)
     names = {option[2:].replace("-", "_") for option in options if option.startswith("--")}
-    assert set(record["options"]) == names - {"model_axes", "model_size"}
+    assert set(record["options"]) == {*names, "tiff_layout"} - {"model_axes", "model_size"}
 
 
 def test_objects_are_in_the_record(test_data: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 from yaozarrs import v04, v05
 
+from bioimage_inference.errors import DiskFullError
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.readers.reading import open_image
 from bioimage_inference.image.writers.base import Layout, Writer, commit_all
@@ -24,6 +25,7 @@ from bioimage_inference.image.writers.pyramid_tiff import PyramidTiffWriter
 from bioimage_inference.image.writers.raw_pixels import RawPixels
 from bioimage_inference.image.writers.tiff_writer import TiffWriter
 from bioimage_inference.options import Options, ZarrVersion
+from tests.machine import small_disk
 
 Array = NDArray[Any]
 SIZES = {"y": PixelSize(0.2, "µm"), "x": PixelSize(0.2, "µm"), "z": PixelSize(0.3, "µm"), "t": PixelSize(2.0, "s")}
@@ -226,6 +228,20 @@ def test_large_labelled_tiffs_are_pyramids_and_pages_are_not(tmp_path: Path, mon
         writer.abort()
         assert type(writer) is kind
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("key", ["tiff", "zarr"])
+def test_a_full_disk_is_told_before_anything_is_computed_or_leaves_nothing(tmp_path: Path, key: str) -> None:
+    options = Options(tiff_layout="pyramid")
+    with small_disk(tmp_path / "disk") as disk:
+        with pytest.raises(DiskFullError, match=r"no room for the output \S+/o\.out of 2\.7 MiB"):
+            FORMATS[key].open(disk / "o.out", layout("cyx", (2, 600, 600)), options)
+        facts = layout("yx", (400, 500))  # whose compressed pixels find no room beside the raw ones
+        writer = FORMATS[key].open(disk / "o.out", facts, options)
+        with pytest.raises(DiskFullError, match=r"no room for the output"):
+            write(writer, facts)
+        writer.abort()
+        assert [*disk.iterdir()] == []
 
 
 def test_raw_pixels_give_back_regions_of_joined_axes(tmp_path: Path) -> None:

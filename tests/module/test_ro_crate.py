@@ -88,7 +88,12 @@ def test_each_run_is_an_action_on_images_and_model(crate: Path, test_data: Path)
     assert read.root_dataset["conformsTo"].id == PROFILE
     second, first = sorted(read.root_dataset["mentions"], key=lambda action: action["name"], reverse=True)
     assert first["name"].endswith("my cells ä.png")
-    assert [entity["name"] for entity in second["object"]] == ["nuclei.tif", "Demo U-Net for nuclei", "threads"]
+    assert [entity["name"] for entity in second["object"]] == [
+        "nuclei.tif",
+        "Demo U-Net for nuclei",
+        "threads",
+        "tiff_layout",
+    ]
     assert [entity["name"] for entity in second["result"]] == [
         "nuclei_prediction.tif",
         "nuclei_prediction.npy",

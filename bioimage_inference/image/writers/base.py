@@ -127,7 +127,7 @@ class ArrayWriter(Writer):
         self._permutation = tuple(layout.axes.index(letter) for letter in order)
         self._shape = tuple(layout.shape[axis] for axis in self._permutation)
         nbytes = math.prod(layout.shape) * dtype.itemsize
-        self._file = PartialFile(place or path, nbytes)
+        self._file = PartialFile(path, nbytes, place=place)
         try:
             with self._file.stream() as stream:
                 self._offset = write_header(stream)

@@ -18,9 +18,9 @@ from .pyramid import pyramid
 _UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter", "s": "second"}
 _COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 # Pixels of a chunk along each axis, and chunks that share a file. A chunk of float32 has 1 MiB, of which a viewer loads
-# several for a view; a file has 16 or 32 MiB, which a writer holds in memory.
+# several for a view; a file has 16 or 8 MiB, which a writer holds in memory.
 _GRID_OF_PLANES = {"y": (512, 4), "x": (512, 4)}
-_GRID_OF_STACKS = {"z": (16, 2), "y": (128, 4), "x": (128, 4)}
+_GRID_OF_STACKS = {"z": (16, 2), "y": (128, 2), "x": (128, 2)}
 GROUP_FILES: Mapping[ZarrVersion, str] = {"0.5": "zarr.json", "0.4": ".zgroup"}
 """The file that makes a folder a group, by the version of OME-Zarr."""
 _ATTRIBUTE_FILES: Mapping[ZarrVersion, str] = {"0.5": "zarr.json", "0.4": ".zattrs"}

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from ..segmentation.segmenting import SegmentFiles, SegmentOptions
 
 
+_OBJECT_OPTIONS = (
+    *("foreground", "boundary", "threshold"),
+    *("min_size", "max_size", "exclude_border", "fill_holes", "stitch"),
+)
+
+
 def add_parser(commands: Any) -> None:
     """Add the parser of the command."""
     add_command(
@@ -70,7 +76,7 @@ def object_options(arguments: argparse.Namespace, **more: Any) -> "SegmentOption
     """Return the options of segmentation: the parsed options of ``OBJECTS``, and ``more`` fields by name."""
     from ..segmentation.segmenting import SegmentOptions
 
-    parsed = {name: getattr(arguments, name) for name in ("foreground", "boundary", "threshold", "min_size")}
+    parsed = {name: getattr(arguments, name) for name in _OBJECT_OPTIONS}
     return SegmentOptions(**parsed, **more)
 
 

@@ -57,6 +57,18 @@ def _finite(text: str) -> float:
     return value
 
 
+def _overlap(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number above 0 and up to 1. Give one such as 0.25, or put the option behind the files"
+        )
+    return value
+
+
 OVERWRITE = _switch("--overwrite", "replace existing files, also files that are no earlier results", "outputs")
 JSON = _switch("--json", "print the result as JSON", "outputs")
 OFFLINE = _switch("--offline", "do not use the internet; a model of the zoo must be in the cache")
@@ -102,3 +114,12 @@ add_renamed(_group, "--object-threshold", "--threshold", type=_finite, default=0
             "(default: %(default)s)")  # fmt: skip
 add_renamed(_group, "--object-min-size", "--min-size", type=_positive, metavar="N",
             help="smallest object, in pixels (default: 10 in 2-D, 50 in 3-D)")  # fmt: skip
+add_renamed(_group, "--object-max-size", "--max-size", type=_positive, metavar="N",
+            help="largest object, in pixels (default: no limit)")  # fmt: skip
+add_renamed(_group, "--object-exclude-border", "--exclude-border", action="store_true",
+            help="leave out objects that touch the border of the image")  # fmt: skip
+add_renamed(_group, "--object-fill-holes", "--fill-holes", action="store_true",
+            help="give background that an object encloses to the object")  # fmt: skip
+add_renamed(_group, "--object-stitch", "--stitch", type=_overlap, nargs="?", const=0.25, metavar="IOU",
+            help="find objects in each plane of a stack, and join objects of neighbouring planes whose intersection "
+            "over union is at least IOU (0.25 if no number follows)")  # fmt: skip

@@ -292,6 +292,10 @@ class ObjectsRecord:
     boundary: str
     threshold: float
     min_size: int
+    max_size: int | None = None
+    exclude_border: bool | None = None
+    fill_holes: bool | None = None
+    stitch: float | None = None
     prediction: str | None = None
     axes: str | None = None
     shape: tuple[int, ...] | None = None

@@ -35,8 +35,8 @@ class Objects:
         centre 0. ``high`` lies one pixel beyond the object.
     at_border
         Whether the object has pixels in the first or last row, column or plane of its sample, so it may be cut.
-    mean, lowest, highest, integrated
-        Mean, smallest, largest and summed intensity, a column for each channel.
+    mean, deviation, lowest, highest, integrated
+        Mean, standard deviation, smallest, largest and summed intensity, a column for each channel.
     """
 
     sample: Integers
@@ -47,6 +47,7 @@ class Objects:
     high: Integers
     at_border: NDArray[np.bool_]
     mean: Floats
+    deviation: Floats
     lowest: Floats
     highest: Floats
     integrated: Floats
@@ -76,6 +77,7 @@ class Meter:
         self._low = np.full((count, len(shape)), _FAR)
         self._high = np.zeros((count, len(shape)), np.int64)
         self._integrated = np.zeros((count, channels))
+        self._squares = np.zeros((count, channels))  # of the differences from the mean
         self._darkest = np.full((count, channels), np.inf)
         self._brightest = np.full((count, channels), -np.inf)
 
@@ -84,7 +86,8 @@ class Meter:
         inside = np.flatnonzero(labels)
         present, numbers = compact(labels.reshape(-1)[inside], len(self._size))
         rows, local, count = present - 1, numbers - 1, len(present)
-        self._size[rows] += np.bincount(local, minlength=count)
+        before, added = self._size[rows], np.bincount(local, minlength=count)
+        self._size[rows] += added
         position = np.zeros(len(inside), np.int64)
         for axis, part in enumerate(region):
             stride = int(np.prod(labels.shape[axis + 1 :], dtype=np.int64))
@@ -96,7 +99,13 @@ class Meter:
         self._first[rows] = np.minimum(self._first[rows], _lowest(local, position, count))
         for number, channel in enumerate(channels):
             light = channel.reshape(-1)[inside].astype(np.float64)
-            self._integrated[rows, number] += np.bincount(local, light, count)
+            total = np.bincount(local, light, count)
+            mean = total / added
+            apart = mean - self._integrated[rows, number] / np.maximum(before, 1)
+            # the sums of squares of two parts make that of the whole (Chan, Golub and LeVeque 1979)
+            within = np.bincount(local, (light - mean[local]) ** 2, count)
+            self._squares[rows, number] += within + apart**2 * before * added / (before + added)
+            self._integrated[rows, number] += total
             with np.errstate(invalid="ignore"):  # NaN in the image becomes NaN of its object
                 np.minimum.at(self._darkest[:, number], rows[local], light)
                 np.maximum.at(self._brightest[:, number], rows[local], light)
@@ -113,6 +122,7 @@ class Meter:
             high=self._high,
             at_border=((self._low == 0) | (self._high == self._shape)).any(axis=1),
             mean=self._integrated / size,
+            deviation=np.sqrt(self._squares / size),
             lowest=self._darkest,
             highest=self._brightest,
             integrated=self._integrated,
@@ -130,12 +140,15 @@ def _lowest(local: NDArray[np.int32], values: Integers, count: int) -> Integers:
 class NumberedObjects:
     """Objects in the order of their labels 1, 2, …, and the label of each region: 0 for a region that is no object.
 
-    ``small`` is the number of regions that are too small for an object.
+    ``small`` and ``large`` are the numbers of regions that are too small or too large for an object, ``cut`` is the
+    number of other regions that were left out because they touch the border.
     """
 
     objects: Objects
     labels: NDArray[np.uint32]
     small: int
+    large: int
+    cut: int
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -143,13 +156,28 @@ class NumberedObjects:
         return np.dtype(np.uint16 if len(self.objects) <= np.iinfo(np.uint16).max else np.uint32)
 
 
-def number_objects(regions: Objects, min_size: int) -> NumberedObjects:
-    """Return the regions of at least ``min_size`` pixels as objects, ordered by sample and then by first pixel.
+def number_objects(
+    regions: Objects, groups: Integers, *, min_size: int, max_size: int | None = None, exclude_border: bool = False
+) -> NumberedObjects:
+    """Return the objects among the regions, ordered by sample and then by first pixel.
 
-    Row n of ``regions`` is region n + 1. Region 0 is the background.
+    Parameters
+    ----------
+    groups
+        The row of ``regions`` that each region of the label file belongs to; region n + 1 is entry n. Region 0 is the
+        background.
+    min_size, max_size
+        Smallest and largest size of an object in pixels.
+    exclude_border
+        Whether regions at the border of their sample are no objects.
     """
-    large = np.flatnonzero(regions.size >= max(min_size, 1))
-    rows = large[np.lexsort((regions.first[large], regions.sample[large]))]
-    labels = np.zeros(len(regions) + 1, np.uint32)
-    labels[rows + 1] = np.arange(1, len(rows) + 1)
-    return NumberedObjects(regions.take(rows), labels, int(np.count_nonzero(regions.size)) - len(rows))
+    present = regions.size > 0
+    small = present & (regions.size < min_size)
+    large = present & ~small & (regions.size > (np.inf if max_size is None else max_size))
+    at_border = present & ~small & ~large & regions.at_border & exclude_border
+    kept = np.flatnonzero(present & ~small & ~large & ~at_border)
+    rows = kept[np.lexsort((regions.first[kept], regions.sample[kept]))]
+    numbers = np.zeros(len(regions), np.uint32)
+    numbers[rows] = np.arange(1, len(rows) + 1)
+    labels = np.concatenate([np.zeros(1, np.uint32), numbers[groups]])
+    return NumberedObjects(regions.take(rows), labels, *(int(one.sum()) for one in (small, large, at_border)))

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -20,9 +20,10 @@ from ..image.writers.zarr_labels import LabelMapWriter
 from ..text import for_cells
 from .intensity import Intensities
 from .label_blocks import LabelFile, cut
-from .measuring import NumberedObjects, Objects
+from .measuring import NumberedObjects
 from .prediction_maps import Maps, micrometres
 from .region_files import object_regions, write_geojson, write_imagej, write_omero_table
+from .shape_measures import feret_diameter, perimeter_and_eccentricity
 
 # Length of the longer side of an overlay picture in pixels: at most, and at least for small images.
 LONGEST = 1600
@@ -52,6 +53,18 @@ class PredictionObjects:
     def labels(self, region: Region) -> NDArray[np.unsignedinteger]:
         """Return the labels of a region, which has slices along the axes of samples and then along the spatial axes."""
         return self.numbered.labels[self.regions.read(region)].astype(self.numbered.dtype)
+
+    def mask(self, row: int) -> tuple[tuple[int, ...], Region, NDArray[np.bool_]]:
+        """Return the sample, the bounding box and the pixels of an object, which has the label ``row`` + 1.
+
+        The sample is a position along its axes. Box and pixels have the spatial axes.
+        """
+        samples, found = self.maps.samples, self.numbered.objects
+        index = np.unravel_index(found.sample[row], samples.counts) if samples.counts else ()
+        box = tuple(slice(*span) for span in zip(found.low[row].tolist(), found.high[row].tolist(), strict=True))
+        labels = self.labels((*(slice(int(at), int(at) + 1) for at in index), *box))
+        shape = [part.stop - part.start for part in box]
+        return tuple(map(int, index)), box, (labels == row + 1).reshape(shape)
 
     @property
     def columns(self) -> "Columns":
@@ -89,11 +102,16 @@ class Columns:
     channels: tuple[str, ...]
 
     @property
+    def is_square(self) -> bool:
+        """Whether pixels are known to have the same size along y and x, so a length in µm follows from pixels."""
+        return self.micrometres is not None and self.micrometres[-1] == self.micrometres[-2]
+
+    @property
     def names(self) -> list[str]:
         """The header of the table."""
         axes = self.spatial
         size = "volume" if len(axes) == 3 else "area"
-        known = self.micrometres is not None
+        known, flat = self.micrometres is not None, len(axes) == 2
         return [
             "label",
             *self.samples,
@@ -106,7 +124,16 @@ class Columns:
             *(_column("mean_intensity", name) for name in self.channels),
             # Newer columns are last, because workflows may name the columns before them by number.
             "touches_border",
-            *(_column(f"{kind}_intensity", name) for kind in ("min", "max", "integrated") for name in self.channels),
+            *(
+                _column(f"{kind}_intensity", name)
+                for kind in ("min", "max", "integrated", "std")
+                for name in self.channels
+            ),
+            *(["perimeter_px"] if flat else []),
+            *(["perimeter_um"] if flat and self.is_square else []),
+            *(["eccentricity"] if flat else []),
+            "feret_px",
+            *(["feret_um"] if known else []),
         ]
 
 
@@ -158,13 +185,13 @@ def _write_table(stream: IO[bytes], path: Path, objects: PredictionObjects) -> N
     writer = csv.writer(text, delimiter="\t" if path.suffix.lower() in _TABS else ",", lineterminator="\n")
     columns = objects.columns
     writer.writerow(for_cells(columns.names))
-    writer.writerows(_rows(objects.numbered.objects, columns))
+    writer.writerows(_rows(objects, columns))
     text.flush()
     text.detach()
 
 
-def _rows(objects: Objects, columns: Columns) -> Iterator[list[object]]:
-    scale = columns.micrometres
+def _rows(found: PredictionObjects, columns: Columns) -> Iterator[list[object]]:
+    objects, scale = found.numbered.objects, columns.micrometres
     for row in range(len(objects)):
         place = np.unravel_index(objects.sample[row], columns.counts) if columns.counts else ()
         size, centre = int(objects.size[row]), objects.centre[row].tolist()
@@ -184,10 +211,26 @@ def _rows(objects: Objects, columns: Columns) -> Iterator[list[object]]:
                 for kind in (objects.lowest, objects.highest, objects.integrated)
                 for value in kind[row].tolist()
             ),
+            *_rounded(objects.deviation[row].tolist()),
+            *_rounded(_shape(found.mask(row)[2], columns)),
         ]
 
 
-def _rounded(values: Sequence[float]) -> list[str]:
+def _shape(mask: NDArray[np.bool_], columns: Columns) -> Iterator[float]:
+    """Yield the measures of the shape of an object, in the order of the columns."""
+    scale = columns.micrometres
+    if mask.ndim == 2:
+        perimeter, eccentricity = perimeter_and_eccentricity(mask)
+        yield perimeter
+        if columns.is_square and scale is not None:
+            yield perimeter * scale[-1]
+        yield eccentricity
+    yield feret_diameter(mask, (1,) * mask.ndim)
+    if scale is not None:
+        yield feret_diameter(mask, scale)
+
+
+def _rounded(values: Iterable[float]) -> list[str]:
     """Return the values with 7 significant digits, the precision of the float32 predictions that they stem from."""
     return [f"{value:.7g}" for value in values]
 

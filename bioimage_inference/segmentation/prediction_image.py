@@ -21,6 +21,10 @@ from ..provenance.record_parts import InputRecord, OutputRecord
 
 RECORD_ENDING = "_provenance.json"
 _BY_DIMENSIONS = {2: "yx", 3: "cyx", 4: "bcyx", 5: "bczyx"}
+BY_PLANE = (
+    "The model computed each plane of the stack separately, and predicts no boundary between planes. Objects that "
+    "touch across planes are one object, unless --object-stitch joins them by their overlap."
+)
 _ADVICE = "Name the axes with --axes, or give the .npy file with its record, or a labelled TIFF."
 
 
@@ -202,10 +206,7 @@ def _with_metadata(image: Image, metadata: PredictionMetadata) -> tuple[Image, t
     named = replace(named, channel_names=names, pixel_size=metadata.pixel_size or image.pixel_size)
     if not metadata.by_plane or named.size("z") == 1:
         return named, ()
-    return named, (
-        "The model computed each plane of the stack separately, and predicts no boundary between planes. Objects that "
-        "touch across planes are one object.",
-    )
+    return named, (BY_PLANE,)
 
 
 def _pages_as_channels(image: Image, channels: int) -> tuple[Image, tuple[str, ...]]:

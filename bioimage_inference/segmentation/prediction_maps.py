@@ -36,12 +36,13 @@ class Samples:
 
     @property
     def axes(self) -> str:
-        """The axes that count samples, in the order of the file, without axes of size 1."""
-        return "".join(
+        """The axes that count samples, in the order of the file but z last, without axes of size 1."""
+        letters = "".join(
             letter
             for letter, size in zip(self.image.axes, self.image.shape, strict=True)
             if letter not in "c" + self.spatial and size > 1
         )
+        return letters.replace("z", "") + "z" * ("z" in letters)
 
     @property
     def counts(self) -> tuple[int, ...]:

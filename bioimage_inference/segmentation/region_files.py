@@ -53,14 +53,11 @@ class ObjectRegion:
 
 def object_regions(objects: "PredictionObjects") -> Iterator[ObjectRegion]:
     """Yield the regions of all objects in the order of their labels; each object is read from its bounding box."""
-    samples, found = objects.maps.samples, objects.numbered.objects
+    samples = objects.maps.samples
     sizes = dict(zip(samples.axes + samples.spatial[:-2], (*samples.counts, *samples.shape[:-2]), strict=True))
-    for row in range(len(found)):
-        index = np.unravel_index(found.sample[row], samples.counts) if samples.counts else ()
-        at = tuple(slice(int(place), int(place) + 1) for place in index)
-        box = tuple(slice(*span) for span in zip(found.low[row].tolist(), found.high[row].tolist(), strict=True))
-        mask = (objects.labels((*at, *box)) == row + 1).reshape([part.stop - part.start for part in box])
-        places = dict(zip(samples.axes, map(int, index), strict=True))
+    for row in range(len(objects.numbered.objects)):
+        index, box, mask = objects.mask(row)
+        places = dict(zip(samples.axes, index, strict=True))
         for plane, pixels in enumerate(mask if mask.ndim == 3 else [mask]):
             polygons = [polygon.moved(box[-1].start, box[-2].start) for polygon in outlines(pixels)]
             if polygons:

@@ -2,26 +2,32 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import UsageError
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
 from ..image.image import PixelSize
 from ..image.writers.zarr_labels import check_new
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import counted
+from .hole_filling import fill_holes
 from .intensity import Intensities, open_intensities
 from .label_blocks import OVERLAP, Grid, LabelFile, cut
-from .measuring import Meter, NumberedObjects, concatenate, number_objects
+from .measuring import Meter, NumberedObjects, Objects, concatenate, number_objects
 from .object_files import PredictionObjects, write_files
+from .prediction_image import BY_PLANE
 from .prediction_maps import Maps, Samples, open_maps
+from .stitching import merged_objects, stitched_groups
 from .watershed import find_seeds, grow_seeds
 
+ADDED_OPTIONS = ("max_size", "exclude_border", "fill_holes", "stitch")
+"""Options of the objects that the record names only where they were given."""
 # Smallest object in pixels, by the number of spatial dimensions. --object-min-size overrides it.
 MIN_SIZE = {2: 10, 3: 50}
 
@@ -68,8 +74,14 @@ class SegmentOptions:
         Channel names or numbers, from 0. ``boundary`` may be ``none``.
     threshold
         Seeds lie where foreground - boundary exceeds it.
-    min_size
-        Smallest object in pixels, by default 10 in 2-D and 50 in 3-D.
+    min_size, max_size
+        Smallest and largest object in pixels. ``min_size`` is by default 10 in 2-D and 50 in 3-D.
+    exclude_border
+        Leave out objects that touch the border of the image.
+    fill_holes
+        Give background that an object encloses to the object.
+    stitch
+        Find objects in each plane of a stack, and join those of neighbouring planes from this intersection over union.
     axes, image_axes
         Axes of the prediction and of the image. They override the metadata of the files.
     image_channel
@@ -80,6 +92,10 @@ class SegmentOptions:
     boundary: str = "1"
     threshold: float = 0.6
     min_size: int | None = None
+    max_size: int | None = None
+    exclude_border: bool = False
+    fill_holes: bool = False
+    stitch: float | None = None
     axes: str | None = None
     image_axes: str | None = None
     image_channel: int | str = 0
@@ -120,16 +136,16 @@ def segment_file(
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
-        light = None if image is None else stack.enter_context(_opened(image, options.image_axes, maps.samples))
+        samples = _samples_to_grow(maps.samples, options.stitch)
+        light = None if image is None else stack.enter_context(_opened(image, options.image_axes, samples))
         scratch = stack.enter_context(scratch_folder(beside=files.paths[0]))
-        samples = maps.samples
-        axes, shape = samples.axes + samples.spatial, (*samples.counts, *samples.shape)
-        regions = stack.enter_context(LabelFile(scratch / "regions.npy", axes, shape))
         grid = cut(samples.shape, OVERLAP[len(samples.spatial)])
-        min_size = MIN_SIZE[len(samples.spatial)] if options.min_size is None else options.min_size
-        numbered = _find(maps, light, grid, options.threshold, min_size, scratch, regions)
+        grown = replace(maps, samples=samples)
+        regions, numbered, min_size = _find(grown, maps.samples, light, grid, options, scratch, stack)
+        if light is not None:
+            light = Intensities(replace(light.samples, spatial=maps.samples.spatial), maps.samples)
         shown = 0 if light is None else light.channel_number(options.image_channel)
-        objects = PredictionObjects(maps, light, regions, numbered, _pixel_sizes(samples, light), shown)
+        objects = PredictionObjects(maps, light, regions, numbered, _pixel_sizes(maps.samples, light), shown)
         write_files(files.named, objects)
         entry = _entry(prediction, files, options, objects, grid, min_size)
     entry["notes"] += [REPLACED] if replaced else []
@@ -153,26 +169,65 @@ def _entry(
         "boundary": options.boundary,
         "threshold": options.threshold,
         "min_size": min_size,
+        **{name: value for name in ADDED_OPTIONS if (value := getattr(options, name)) not in (None, False)},
         "prediction": str(prediction),
         "axes": samples.image.axes,
         "shape": list(samples.image.shape),
         "spatial": samples.spatial,
         "samples": samples.total,
         "median_size": _median_size(found),
-        "notes": list(_notes(found, grid, min_size)),
+        "notes": list(_notes(found, grid, options, min_size)),
     }
+
+
+def _samples_to_grow(samples: Samples, stitch: float | None) -> Samples:
+    """Return the samples in which objects grow: each plane of a stack that is stitched afterwards, else ``samples``."""
+    if stitch is None:
+        return samples
+    if "z" not in samples.spatial:
+        raise UsageError(
+            f"--object-stitch joins objects of neighbouring planes, but {samples.image.name} has no planes along z. "
+            "Leave the option out."
+        )
+    return replace(samples, spatial="yx")
 
 
 def _find(
     maps: Maps,
+    whole: Samples,
     light: Intensities | None,
     grid: Grid,
-    threshold: float,
-    min_size: int,
+    options: SegmentOptions,
     scratch: Path,
-    regions: LabelFile,
-) -> NumberedObjects:
-    """Write the grown regions of all samples to ``regions``, and return those that are objects."""
+    files: ExitStack,
+) -> tuple[LabelFile, NumberedObjects, int]:
+    """Return the file of grown regions, the objects among them, and the size of the smallest object.
+
+    Regions grow in the samples of ``maps``; objects belong to samples of ``whole``. ``files`` closes the file.
+    """
+    axes, shape = whole.axes + whole.spatial, (*whole.counts, *whole.shape)
+    regions = files.enter_context(LabelFile(scratch / "regions.npy", axes, shape))
+    found = _grown(maps, light, grid, options.threshold, scratch, regions)
+    if options.fill_holes:
+        filled = files.enter_context(LabelFile(scratch / "filled.npy", axes, shape))
+        fill_holes(regions, found, maps.samples, filled)
+        regions, found = filled, _measured(filled, found, maps.samples, light)
+    groups = np.arange(len(found))
+    if options.stitch is not None:
+        depth = whole.shape[0]
+        groups = stitched_groups(regions, found, whole, options.stitch)
+        found = merged_objects(found, groups, found.sample % depth, found.sample // depth, depth)
+    min_size = MIN_SIZE[len(whole.spatial)] if options.min_size is None else options.min_size
+    numbered = number_objects(
+        found, groups, min_size=min_size, max_size=options.max_size, exclude_border=options.exclude_border
+    )
+    return regions, numbered, min_size
+
+
+def _grown(
+    maps: Maps, light: Intensities | None, grid: Grid, threshold: float, scratch: Path, regions: LabelFile
+) -> Objects:
+    """Write the grown regions of all samples to ``regions``, and return their measures: row n is region n + 1."""
     parts, total = [], 0
     channels = 0 if light is None else light.samples.channels
     for place, index in enumerate(maps.samples.indices()):
@@ -182,11 +237,31 @@ def _find(
             for region, labels in grow_seeds(maps, index, grid, seeds):
                 meter.add(region, labels, [] if light is None else light.read(index, region))
                 labels[labels > 0] += np.uint32(total)
-                sample = tuple(slice(at, at + 1) for at in index)
-                regions.write((*sample, *region), labels.reshape((1,) * len(index) + labels.shape))
+                regions.write((*_place(index), *region), labels.reshape((1,) * len(index) + labels.shape))
         parts.append(meter.result())
         total += seeds.count
-    return number_objects(concatenate(parts), min_size)
+    return concatenate(parts)
+
+
+def _measured(regions: LabelFile, before: Objects, samples: Samples, light: Intensities | None) -> Objects:
+    """Return the measures of the regions once more, after their pixels changed."""
+    parts, total = [], 0
+    channels = 0 if light is None else light.samples.channels
+    for place, index in enumerate(samples.indices()):
+        count = int(np.count_nonzero(before.sample == place))
+        meter = Meter(place, count, samples.shape, channels)
+        for block in cut(samples.shape, 0):
+            sizes = [part.stop - part.start for part in block.core]
+            labels = regions.read((*_place(index), *block.core)).reshape(sizes)
+            labels = np.where(labels > 0, labels - np.uint32(total), 0)
+            meter.add(block.core, labels, [] if light is None else light.read(index, block.core))
+        parts.append(meter.result())
+        total += count
+    return concatenate(parts)
+
+
+def _place(index: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(at, at + 1) for at in index)
 
 
 @contextmanager
@@ -212,11 +287,11 @@ def _median_size(found: PredictionObjects) -> dict[str, float | None]:
     return {"px": median, "um": None if scale is None else float(f"{median * prod(scale):.6g}")}
 
 
-def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]:
+def _notes(found: PredictionObjects, grid: Grid, options: SegmentOptions, min_size: int) -> Iterator[str]:
     """Yield what the user should know about the result."""
     maps, objects = found.maps, found.numbered.objects
     name, small = maps.samples.image.name, found.numbered.small
-    yield from maps.notes
+    yield from (note for note in maps.notes if note != BY_PLANE or options.stitch is None)
     if not maps.seen.probable:
         yield (
             f"{name} has values from {maps.seen.low:.4g} to {maps.seen.high:.4g}, which are no probabilities (0 to 1). "
@@ -227,6 +302,13 @@ def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]
     if small:
         left_out = counted(small, "region", "have")
         yield f"{left_out} fewer than {counted(min_size, 'pixel')}, too few for an object (--object-min-size)."
+    if found.numbered.large:
+        left_out = counted(found.numbered.large, "region", "have")
+        most = counted(options.max_size or 0, "pixel")
+        yield f"{left_out} more than {most}, too many for an object (--object-max-size)."
+    if found.numbered.cut:
+        left_out = counted(found.numbered.cut, "object", "lie")
+        yield f"{left_out} at the border of the image, left out as asked (--object-exclude-border)."
     if found.columns.micrometres is None:
         yield "The pixel size is unknown, so the table has no columns in µm."
     if found.light is not None and found.pixel_size and not maps.samples.image.pixel_size:
@@ -237,7 +319,7 @@ def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]
             f"{found.light.samples.image.name} holds NaN or infinite values, so {counted(unknown, 'object', 'have')} "
             "no mean or integrated intensity."
         )
-    extents = (objects.high - objects.low).max(axis=1, initial=0)
+    extents = (objects.high - objects.low)[:, -len(grid.shape) :].max(axis=1, initial=0)
     large = int(np.count_nonzero(extents > grid.overlap))
     if len(grid) > 1 and large:
         yield (
@@ -245,6 +327,16 @@ def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]
             f"{counted(large, 'object', 'are')} longer than the overlap, so outlines may differ from a segmentation in "
             "one piece."
         )
+
+
+def _limits(objects: Mapping[str, Any]) -> str:
+    """Return sizes and further conditions of objects, for the summary."""
+    words = f"at least {objects['min_size']} px"
+    if "max_size" in objects:
+        words += f" and at most {objects['max_size']} px"
+    if "stitch" in objects:
+        words += f", planes joined from IoU {objects['stitch']:g}"
+    return words + (", holes filled" if "fill_holes" in objects else "")
 
 
 def objects_lines(objects: Mapping[str, Any]) -> Iterator[str]:
@@ -261,7 +353,7 @@ def objects_lines(objects: Mapping[str, Any]) -> Iterator[str]:
     maps = f"foreground {objects['foreground']}"
     if objects["boundary"] != "none":
         maps += f" - boundary {objects['boundary']}"
-    yield f"  seeds   {maps} > {objects['threshold']:g}, objects of at least {objects['min_size']} px"
+    yield f"  seeds   {maps} > {objects['threshold']:g}, objects of {_limits(objects)}"
     for kind in OBJECT_FILES:
         if objects.get(kind) is not None:
             yield f"  {kind.partition('_')[0]:<7} {objects[kind]}"

@@ -130,6 +130,13 @@ def test_the_table_holds_sizes_places_and_intensities(squares, tmp_path):
             "max_intensity_GFP": 2400 + 7 * 60 + 49,
             "integrated_intensity_DAPI": 60 * (4.5 * 60 + 44.5),
             "integrated_intensity_GFP": 60 * (2400 + 4.5 * 60 + 44.5),
+            "std_intensity_DAPI": pytest.approx(image[0, 2:8, 40:50].std()),
+            "std_intensity_GFP": pytest.approx(image[1, 2:8, 40:50].std()),
+            "perimeter_px": 28,  # 5 and 9 steps between the centres of pixels, twice
+            "perimeter_um": 14,
+            "eccentricity": pytest.approx((1 - 35 / 99) ** 0.5),  # second moments of 6 and 10 pixels: (n² - 1) / 12
+            "feret_px": pytest.approx(136**0.5),
+            "feret_um": pytest.approx(136**0.5 / 2),
         }
     )
     assert any("The pixel size is from image.tif" in note for note in objects["notes"])

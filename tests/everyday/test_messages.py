@@ -154,7 +154,7 @@ NO_MODELS: tuple[tuple[str, Content, tuple[str, ...]], ...] = (
     ("net.safetensors", SAFETENSORS, ("is a safetensors file (weights without", "TorchScript")),
     ("forest.pkl", FOREST, ("a pickled scikit-learn model",)),
     ("cyto3", cellpose, ("cyto3 is a Cellpose model", "Run it with Cellpose", "--pretrained_model")),
-    ("yolo.pt", yolo, ("yolo.pt is an Ultralytics YOLO model", "export(format='torchscript')")),
+    ("yolo.pt", yolo, ("yolo.pt is an Ultralytics YOLO model", "yolo predict")),
     ("stardist", beside("config.json", "thresholds.json", "weights_best.h5"), ("is a StarDist model", "Fiji, QuPath")),
     ("stardist.zip", zipped("2D/config.json", "2D/thresholds.json"), ("stardist.zip is a StarDist model",)),
     ("nnunet", beside("plans.json", "dataset.json"), ("is a folder of nnU-Net", "nnUNetv2_predict")),

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from bioimage_inference.cli import main
+from bioimage_inference.text import counted
 from tests import models
 
 Output = pytest.CaptureFixture[str]
@@ -216,6 +217,22 @@ def test_a_tiff_with_the_mark_of_dicom_is_read(tmp_path: Path, test_data: Path) 
 
 
 # Numbers and their nouns
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "verb", "words"),
+    [
+        (0, "object", None, "0 objects"),
+        (1, "axis", None, "1 axis"),
+        (2, "axis", None, "2 axes"),
+        (1200, "entry", "are", "1,200 entries are"),
+        (1, "region", "have", "1 region has"),
+        (3, "region", "have", "3 regions have"),
+        (1, "pixel", "belong", "1 pixel belongs"),
+    ],
+)
+def test_nouns_and_verbs_agree_with_their_number(count: int, noun: str, verb: str | None, words: str) -> None:
+    assert counted(count, noun, verb) == words
 
 
 @pytest.fixture

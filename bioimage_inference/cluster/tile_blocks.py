@@ -17,6 +17,7 @@ from itertools import product
 from math import ceil, floor, prod
 
 from ..errors import UsageError
+from ..text import counted
 from ..tiling.axis_tiling import AxisTiling, Kept
 from ..tiling.plan import OutputPlan, Plan, Tile
 
@@ -138,9 +139,9 @@ def _kept_length(axis: AxisTiling, halo: int) -> int:
     if length < 1:
         shortest = ceil((spare + axis.stride) / axis.stride) * axis.stride
         raise UsageError(
-            f"A tile of {axis.tile} pixels along {axis.letter} is too short to be cut into the regular grid in which "
-            f"results of a cluster are stored: {spare} of them are halo. Give at least {shortest} with --tile, or, "
-            "where the model takes no other size, predict without --dask."
+            f"A tile of {counted(axis.tile, 'pixel')} along {axis.letter} is too short to be cut into the regular "
+            f"grid in which results of a cluster are stored: {spare} of them are halo. Give at least {shortest} with "
+            "--tile, or, where the model takes no other size, predict without --dask."
         )
     return length
 

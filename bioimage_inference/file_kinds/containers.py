@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .file_kind import FileKind, Signature, has_signature
 from .general_formats import archive_kind, document_kind
-from .networks import STARDIST, TENSORFLOW, keras_kind
+from .networks import KERAS, STARDIST, TENSORFLOW
 from .vendor_formats import EXPORT_ADVICE, SAVE_AS_TIFF
 
 _GZIP: Signature = {0: b"\x1f\x8b"}
@@ -75,7 +75,7 @@ def zip_kind(names: Collection[str]) -> FileKind | None:
             return document_kind(words)
     bases = {name.rpartition("/")[2] for name in names}
     if "model.weights.h5" in bases:
-        return keras_kind()
+        return KERAS
     if "saved_model.pb" in bases:
         return TENSORFLOW
     return STARDIST if {"config.json", "thresholds.json"} <= bases else None
@@ -118,5 +118,5 @@ def _hdf5_kind(path: Path) -> FileKind:
     with path.open("rb") as file:
         content = file.read(_HDF5_SEARCHED)
     if b"keras_version" in content or b"model_weights" in content or b"layer_names" in content:
-        return keras_kind()
+        return KERAS
     return next((kind for names, kind in _HDF5_NAMES if all(name in content for name in names)), _OTHER_HDF5)

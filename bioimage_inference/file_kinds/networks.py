@@ -34,11 +34,11 @@ _SKLEARN = _network(
 _WEKA = _network(
     "a Java object, such as a classifier of Weka or Labkit", "Run it in Fiji with the plugin that made it."
 )
-_YOLO = _network("an Ultralytics YOLO model", "Export it in Python with YOLO(FILE).export(format='torchscript').")
+_YOLO = _network("an Ultralytics YOLO model", "Run it with Ultralytics: yolo predict model=FILE source=FOLDER.")
 _TFLITE = _network("a TensorFlow Lite model", _CONVERT)
 _NNUNET = _network("a folder of nnU-Net", "Run it with nnU-Net: nnUNetv2_predict_from_modelfolder.")
 _CSBDEEP = _network("a CSBDeep model (CARE or Noise2Void, TensorFlow)", "Run it with CSBDeep, in Python or Fiji.")
-_KERAS = _network("a Keras model (TensorFlow)", _CONVERT)
+KERAS = _network("a Keras model (TensorFlow)", _CONVERT)
 
 # ir_version, then producer_name, or the graph and its first node (onnx.proto).
 _ONNX_START = re.compile(rb"\x08[\x01-\x20](\x12.[ -~]{2}|\x3a[\x80-\xff]*[\x00-\x7f]\x0a)", re.DOTALL)
@@ -48,13 +48,8 @@ _FOLDERS = (
     ({"config.json", "thresholds.json"}, STARDIST),
     ({"plans.json", "dataset.json"}, _NNUNET),
     ({"config.json", "weights_best.h5"}, _CSBDEEP),
-    ({"config.json", "model.weights.h5"}, _KERAS),
+    ({"config.json", "model.weights.h5"}, KERAS),
 )
-
-
-def keras_kind() -> FileKind:
-    """Return the kind of a Keras model."""
-    return _KERAS
 
 
 def is_pickle(start: bytes) -> bool:

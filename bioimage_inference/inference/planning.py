@@ -20,7 +20,7 @@ from ..image.resize import resized
 from ..machine.memory import PIPELINE_BYTES, PROGRAM_BYTES, STACK_BYTES, MemoryBudget, memory_budget
 from ..model.spec import Axis, FixedSize, ModelSpec, StepSize, TensorSpec
 from ..options import Options
-from ..text import byte_size, counted
+from ..text import byte_size, counted, times
 from ..tiling.axis_relations import TILED, links
 from ..tiling.axis_tiling import legal_size
 from ..tiling.plan import Plan, make_plan
@@ -309,7 +309,7 @@ def _check_samples(prepared: PreparedImages) -> None:
     for tensor, one in prepared.matched.items():
         if one.samples not in ((), leading.samples):
             raise ImageError(
-                f"{one.image.name} for input {tensor!r} has {one.samples} samples along {one.iterated.upper()}, "
-                f"{leading.image.name} has {leading.samples} along {leading.iterated.upper() or 'none'}. Give the same "
-                "number, or a single one for all."
+                f"{one.image.name} for input {tensor!r} has {times(one.samples)} samples along "
+                f"{one.iterated.upper()}, {leading.image.name} has {times(leading.samples) or 1} along "
+                f"{leading.iterated.upper() or 'none'}. Give the same number, or a single one for all."
             )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..array_types import Array
 from ..errors import ModelError
 from ..model.spec import Operation
+from ..text import counted
 from .operations.dtype_conversion import target_dtype
 from .operations.processing_operation import Context
 from .operations.registry import measures_of, operation_of
@@ -82,8 +83,8 @@ def _values_of_tile(step: Operation, shape: Mapping[str, int], place: Place, let
     """
     if values.ndim != len(letters):
         raise ModelError(
-            f"The description's step {step.name} uses values of another tensor along {values.ndim} axes, but this "
-            f"tensor has the axes {letters}. Its authors have to correct the description."
+            f"The description's step {step.name} uses values of another tensor along {counted(values.ndim, 'axis')}, "
+            f"but this tensor has the axes {letters}. Its authors have to correct the description."
         )
     for axis, letter in enumerate(letters):
         size, wholes = values.shape[axis], place.get(letter, {})
@@ -93,7 +94,8 @@ def _values_of_tile(step: Operation, shape: Mapping[str, int], place: Place, let
             size > 1 and wholes and not any(len(np.unique(pixels)) == whole for whole, pixels in wholes.items())
         ):
             raise ModelError(
-                f"The description's step {step.name} has {size} values along {letter}, one for each pixel, but there "
-                f"are {next(iter(wholes), shape[letter])} pixels. Give an image of the size that the description means."
+                f"The description's step {step.name} has {counted(size, 'value')} along {letter}, one for each pixel, "
+                f"but the image has {counted(next(iter(wholes), shape[letter]), 'pixel')} there. Give an image of the "
+                "size that the description means."
             )
     return values

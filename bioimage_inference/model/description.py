@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ModelError, UsageError
 from ..image.axes import axis_id
+from ..text import counted
 from . import rdf_v0_4, rdf_v0_5
 from .spec import (
     PYTORCH_FORMATS,
@@ -190,7 +191,9 @@ def bare_spec(weights: Path, axes: str | None, size: str | None) -> ModelSpec:
     if sorted(letters) not in (sorted("bcyx"), sorted("bczyx")):
         raise UsageError(f"--model-axes {axes!r} is not understood; use bcyx for 2-D or bczyx for 3-D networks.")
     if "z" not in letters and sizes["z"] != 1:
-        raise UsageError(f"--model-size {size} gives {sizes['z']} planes in z, but --model-axes {axes} has no z axis.")
+        raise UsageError(
+            f"--model-size {size} gives {counted(sizes['z'], 'plane')} in z, but --model-axes {axes} has no z axis."
+        )
     inputs = tuple(
         Axis(axis_id(letter), letter, FreeSize() if letter == "b" else FixedSize(sizes[letter])) for letter in letters
     )

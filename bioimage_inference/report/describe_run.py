@@ -33,7 +33,7 @@ def plan_lines(record: Record) -> Iterator[str]:
     for one in record["inputs"]:
         line = f"  input   {one['tensor']}: axes {one['tensor_axes'].upper()}"
         if one["iterated_axes"]:
-            line += f", {one['samples']} samples along {one['iterated_axes'].upper()}"
+            line += f", {counted(one['samples'], 'sample')} along {one['iterated_axes'].upper()}"
         yield line + (f", channels {_listed(one['channels'])}" if one["channels"] is not None else "")
     yield f"  memory  {byte_size(record['memory']['bytes'])}, {record['memory']['reason']}"
     yield f"  tiles   {tiles_in_words(record['plan'])}"
@@ -177,7 +177,9 @@ def _image_rows(record: Record) -> Iterator[Row]:
             lines.append(f"Pixel size {', '.join(sizes)}")
         lines.append(f"Axes of the model's input {one['tensor_axes'].upper()}")
         if one["iterated_axes"]:
-            lines.append(f"{one['samples']} samples along {one['iterated_axes'].upper()}, each predicted on its own")
+            lines.append(
+                f"{counted(one['samples'], 'sample')} along {one['iterated_axes'].upper()}, each predicted on its own"
+            )
         if one["channels"] is not None:
             lines.append(f"Channels {', '.join(map(str, one['channels']))} were given to the model")
         yield f"Image ({one['tensor']})", lines

@@ -7,6 +7,7 @@ from itertools import product
 from ..errors import ImageError
 from ..model.spec import ModelSpec, TensorSpec
 from ..options import Border
+from ..text import agreeing, counted, times
 from .axis_relations import Link, leading_input, links
 from .axis_tiling import AxisTiling, Kept, kept_parts, legal_size
 from .tile_size import Request, Sizes, Tiling, choose_tiles
@@ -137,7 +138,8 @@ def _output_plan(
     sizes = {letter: link.size(tilings[link.letter].size) for letter, link in own.items()}
     if any(size < 1 for size in sizes.values()):
         raise ImageError(
-            f"The image is too small: output {output.id!r} would have {sizes} pixels. Give a larger image."
+            f"The image is too small: output {output.id!r} would have {times(sizes.values())} pixels. Give a larger "
+            "image."
         )
     return OutputPlan(id=output.id, letters=output.letters, links=own, sizes=sizes, kept=kept)
 
@@ -153,10 +155,12 @@ def _check_input(
             expected = link.size(tilings[link.letter].size)
             if pixels != expected:
                 raise ImageError(
-                    f"Input {tensor.id!r} has {pixels} pixels along {axis.letter}, but {expected} belong to the "
-                    f"{tilings[link.letter].size} of input {leading.id!r}: both must show the same place."
+                    f"Input {tensor.id!r} has {counted(pixels, 'pixel')} along {axis.letter}, but {expected} "
+                    f"{agreeing(expected, 'belong')} to the {tilings[link.letter].size} of input {leading.id!r}: both "
+                    "must show the same place."
                 )
         elif axis.letter not in "bc" and legal_size(axis.size, pixels) != pixels:
             raise ImageError(
-                f"Input {tensor.id!r} has {pixels} entries along {axis.id!r}; the model takes {axis.size.describe()}."
+                f"Input {tensor.id!r} has {counted(pixels, 'entry')} along {axis.id!r}; the model takes "
+                f"{axis.size.describe()}."
             )

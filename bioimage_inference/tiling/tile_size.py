@@ -9,6 +9,7 @@ from typing import Literal
 from ..errors import ImageError, UsageError
 from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
 from ..options import Border
+from ..text import counted
 from .axis_relations import TILED, Link
 from .axis_tiling import AxisTiling, candidates, legal_size, spread, stride_of
 
@@ -174,7 +175,8 @@ def _line(
     if isinstance(size, FixedSize) and 2 * halo >= size.size:
         halo = size.size // 4
         notes.append(
-            f"The declared halo along {letter} leaves nothing of a tile of {size.size} pixels; {halo} is used."
+            f"The declared halo along {letter} leaves nothing of a tile of {counted(size.size, 'pixel')}; {halo} is "
+            "used."
         )
     mirrored = declared if request.border == "mirror" else 0
     overlap = max((max(0, ceil(2 * halo - link.offset / link.scale)) for _, link in followers), default=0)
@@ -239,8 +241,8 @@ def _extent(letter: str, size: Size, pixels: int, mirrored: int, coarsest: int, 
     legal = legal_size(size, wanted)
     if request.exact and legal != wanted:
         raise ImageError(
-            f"The image has {pixels} pixels along {letter}; the model takes {size.describe()}, and --fit exact allows "
-            "neither padding nor tiles. Leave --fit away to pad or tile the image."
+            f"The image has {counted(pixels, 'pixel')} along {letter}; the model takes {size.describe()}, and --fit "
+            "exact allows neither padding nor tiles. Leave --fit away to pad or tile the image."
         )
     # an image beyond a fixed size needs several tiles, and the last must not start between two output pixels
     return legal if legal >= wanted else legal + ceil((wanted - legal) / coarsest) * coarsest
@@ -302,12 +304,14 @@ def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int,
     if not line.tileable or request.exact:
         if isinstance(line.size, FixedSize) and line.extent > line.size.size:
             raise ImageError(
-                f"The image has {line.pixels} pixels along {line.letter}, the model takes {line.size.describe()}, and "
-                "its output does not follow the image, so tiles cannot be put together. Crop the image, or use "
-                "--fit resize to change its size."
+                f"The image has {counted(line.pixels, 'pixel')} along {line.letter}, the model takes "
+                f"{line.size.describe()}, and its output does not follow the image, so tiles cannot be put together. "
+                "Crop the image, or use --fit resize to change its size."
             )
         if wanted is not None and wanted != line.extent:
-            notes.append(f"A tile of {wanted} pixels along {line.letter} is not possible here; {line.extent} is used.")
+            notes.append(
+                f"A tile of {counted(wanted, 'pixel')} along {line.letter} is not possible here; {line.extent} is used."
+            )
         return [(line.extent, 1)]
     if wanted is None:
         options = list(candidates(line.size, line.extent, line.overlap, line.stride))
@@ -318,12 +322,12 @@ def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int,
         )
     tile = min(legal_size(line.size, wanted), line.extent)
     if tile != wanted:
-        notes.append(f"A tile of {wanted} pixels along {line.letter} is not possible here; {tile} is used.")
+        notes.append(f"A tile of {counted(wanted, 'pixel')} along {line.letter} is not possible here; {tile} is used.")
     if tile < line.extent and (tile - line.overlap) // line.stride < 1:
         raise UsageError(
-            f"A tile of {tile} pixels along {line.letter} is too short: neighbouring tiles share {line.overlap} pixels "
-            f"(twice the halo) and start on multiples of {line.stride}. Give at least "
-            f"{legal_size(line.size, line.overlap + line.stride)}."
+            f"A tile of {counted(tile, 'pixel')} along {line.letter} is too short: neighbouring tiles share "
+            f"{counted(line.overlap, 'pixel')} (twice the halo) and start on multiples of {line.stride}. Give at "
+            f"least {legal_size(line.size, line.overlap + line.stride)}."
         )
     return [(tile, len(spread(line.extent, tile, line.overlap, line.stride)))]
 

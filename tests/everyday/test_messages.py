@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from bioimage_inference.cli import main
+from bioimage_inference.text import counted
 from tests import models
 
 Output = pytest.CaptureFixture[str]
@@ -154,7 +155,7 @@ NO_MODELS: tuple[tuple[str, Content, tuple[str, ...]], ...] = (
     ("net.safetensors", SAFETENSORS, ("is a safetensors file (weights without", "TorchScript")),
     ("forest.pkl", FOREST, ("a pickled scikit-learn model",)),
     ("cyto3", cellpose, ("cyto3 is a Cellpose model", "Run it with Cellpose", "--pretrained_model")),
-    ("yolo.pt", yolo, ("yolo.pt is an Ultralytics YOLO model", "export(format='torchscript')")),
+    ("yolo.pt", yolo, ("yolo.pt is an Ultralytics YOLO model", "yolo predict")),
     ("stardist", beside("config.json", "thresholds.json", "weights_best.h5"), ("is a StarDist model", "Fiji, QuPath")),
     ("stardist.zip", zipped("2D/config.json", "2D/thresholds.json"), ("stardist.zip is a StarDist model",)),
     ("nnunet", beside("plans.json", "dataset.json"), ("is a folder of nnU-Net", "nnUNetv2_predict")),
@@ -216,6 +217,22 @@ def test_a_tiff_with_the_mark_of_dicom_is_read(tmp_path: Path, test_data: Path) 
 
 
 # Numbers and their nouns
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "verb", "words"),
+    [
+        (0, "object", None, "0 objects"),
+        (1, "axis", None, "1 axis"),
+        (2, "axis", None, "2 axes"),
+        (1200, "entry", "are", "1,200 entries are"),
+        (1, "region", "have", "1 region has"),
+        (3, "region", "have", "3 regions have"),
+        (1, "pixel", "belong", "1 pixel belongs"),
+    ],
+)
+def test_nouns_and_verbs_agree_with_their_number(count: int, noun: str, verb: str | None, words: str) -> None:
+    assert counted(count, noun, verb) == words
 
 
 @pytest.fixture

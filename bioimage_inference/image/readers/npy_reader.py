@@ -7,6 +7,7 @@ import numpy as np
 
 from ...array_types import Array
 from ...errors import ImageError
+from ...text import counted
 from ..axes import guess_axes
 from ..image import Image, Region, check_numeric, check_shape
 from .file_bytes import FileBytes, read_region
@@ -26,8 +27,8 @@ def open_npy(path: Path) -> Image:
     if claimed > stored:
         file.close()
         raise ImageError(
-            f"{path.name} is damaged: its header announces {claimed:,} bytes of pixels, but only {stored:,} follow. "
-            "It is truncated, as after an interrupted copy or download. Save or copy it again."
+            f"{path.name} is damaged: its header announces {counted(claimed, 'byte')} of pixels, but the file holds "
+            f"{stored:,}. It is truncated, as after an interrupted copy or download. Save or copy it again."
         )
 
     def read(region: Region) -> Array:

@@ -1,7 +1,7 @@
 """Synthetic images of the gallery: a stained tissue section, and cells in dim light.
 
-Both follow the physics of their microscope: stains absorb light (Beer-Lambert law), the objective blurs, the camera counts
-photons. The same seed always gives the same image.
+Both follow the physics of their microscope: stains absorb light (Beer-Lambert law), the objective blurs, the camera
+counts photons. The same seed always gives the same image.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from synthetic_nuclei import render_nuclei
 
 FloatArray = NDArray[np.float64]
 
+SHAPE = (256, 320)
+"""Pixels of both images along y and x."""
 HEMATOXYLIN, EOSIN = (0.65, 0.70, 0.29), (0.07, 0.99, 0.11)
 """Absorbance of the stains in red, green and blue (Ruifrok and Johnston 2001, doi 10.1097/00129039-200108000-00017)."""
 CAMERA_GAIN = 4.0
@@ -23,7 +25,7 @@ CAMERA_OFFSET = 100.0
 """Camera counts without light."""
 
 
-def render_tissue(seed: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+def render_tissue(seed: int = 11, shape: tuple[int, int] = SHAPE) -> NDArray[np.uint8]:
     """Render a section stained with hematoxylin and eosin, in transmitted light (YXC, red, green, blue)."""
     rng = np.random.default_rng(seed)
     labels = render_nuclei(seed, shape).labels
@@ -36,10 +38,10 @@ def render_tissue(seed: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
     eosin = np.clip(0.24 + 0.06 * fibres, 0.03, None) * (1 - gaps) * (1 - 0.5 * (labels > 0))
     absorbance = 0.9 * hematoxylin[..., None] * HEMATOXYLIN * (1 - gaps[..., None]) + eosin[..., None] * EOSIN
     photons = rng.poisson(6000 * 10.0**-absorbance)
-    return np.clip(photons * (244 / 6000), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(photons * (244 / 6000), 0, 255), np.uint8)
 
 
-def render_dim_filaments(seed: int, shape: tuple[int, int]) -> tuple[NDArray[np.uint16], FloatArray]:
+def render_dim_filaments(seed: int = 5, shape: tuple[int, int] = SHAPE) -> tuple[NDArray[np.uint16], FloatArray]:
     """Render filaments with about ten photons per bright pixel (YX), and the counts of a camera without noise."""
     rng = np.random.default_rng(seed)
     light = np.zeros(shape)

@@ -2,8 +2,8 @@
 
     python scripts/gallery_models.py
 
-`stain-model.zip` separates stains (Ruifrok and Johnston 2001), `denoising-model.zip` is non-local means (Buades, Coll and
-Morel 2005).
+`stain-model.zip` separates stains (Ruifrok and Johnston 2001), `denoising-model.zip` is non-local means (Buades, Coll
+and Morel 2005).
 """
 
 import tempfile
@@ -16,15 +16,20 @@ import tifffile
 import torch
 import yaml
 from evaluate_demo_model import TEST_DATA
-from gallery_images import CAMERA_GAIN, CAMERA_OFFSET, EOSIN, HEMATOXYLIN, render_dim_filaments, render_tissue
+from gallery_images import (
+    CAMERA_GAIN,
+    CAMERA_OFFSET,
+    EOSIN,
+    HEMATOXYLIN,
+    render_dim_filaments,
+    render_tissue,
+)
 from numpy.typing import NDArray
 from package_demo_model import update_hashes, validate, write_torchscript, write_zip
 from synthetic_nuclei import PIXEL_SIZE_2D
 from torch import Tensor, nn
 from torch.nn import functional
 
-SHAPE = (256, 320)
-TISSUE_SEED, FILAMENTS_SEED = 11, 5
 _TEST_SIZE = 64
 """Pixels of a test image along y and x."""
 _THIRD_STAIN = (0.27, 0.57, 0.78)
@@ -41,7 +46,8 @@ class StainSeparation(nn.Module):
         self.darkest = 1e-6
         self.scale = float(np.log(self.darkest))
         inverse = np.linalg.inv(np.array([HEMATOXYLIN, EOSIN, _THIRD_STAIN]))
-        self.register_buffer("separation", torch.tensor(inverse.T[:2, :, None, None].copy(), dtype=torch.float32))
+        separation = torch.tensor(inverse.T[:2, :, None, None].copy(), dtype=torch.float32)
+        self.separation = nn.Parameter(separation, requires_grad=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Apply the Beer-Lambert law: absorbances of stains add up, so a matrix separates them."""
@@ -52,7 +58,7 @@ class StainSeparation(nn.Module):
 class NonLocalMeans(nn.Module):
     """Each pixel becomes the mean of the neighbours with similar patches (BCYX, one channel, camera counts)."""
 
-    def __init__(self, offset: float, gain: float, strength: float = 0.6) -> None:
+    def __init__(self, offset: float, gain: float, strength: float = 0.8) -> None:
         super().__init__()
         self.offset, self.gain, self.strength = offset, gain, strength
         self.search, self.patch = _SEARCH, _PATCH
@@ -78,13 +84,13 @@ class NonLocalMeans(nn.Module):
 
 def main() -> None:
     """Write the images and the packages of the models."""
-    tissue, (filaments, _) = render_tissue(TISSUE_SEED, SHAPE), render_dim_filaments(FILAMENTS_SEED, SHAPE)
+    tissue, (filaments, _) = render_tissue(), render_dim_filaments()
     imageio.imwrite(TEST_DATA / "tissue.png", tissue, optimize=True)
     tifffile.imwrite(
         TEST_DATA / "dim_filaments.tif",
         filaments,
         imagej=True,
-        resolution=tuple(1 / size for size in PIXEL_SIZE_2D),
+        resolution=(1 / PIXEL_SIZE_2D[1], 1 / PIXEL_SIZE_2D[0]),
         metadata={"axes": "YX", "unit": "um"},
         compression="zlib",
     )

@@ -126,7 +126,8 @@ def _limits(pixels: Array) -> tuple[float, float]:
 def _grey(pixels: Array, limits: tuple[float, float] | None = None) -> Picture:
     """Show an image; its darkest and brightest pixels are cut off."""
     low, high = limits or _limits(pixels)
-    return np.repeat(np.clip((pixels.astype(float) - low) / (high - low), 0, 1)[..., None], 3, axis=-1)
+    grey = np.clip((pixels.astype(float) - low) / (high - low), 0, 1)
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def _probabilities(foreground: Array, boundary: Array | None = None) -> Picture:
@@ -134,12 +135,12 @@ def _probabilities(foreground: Array, boundary: Array | None = None) -> Picture:
     picture = foreground[..., None] * np.asarray(_FOREGROUND)
     if boundary is not None:
         picture = picture * (1 - boundary[..., None]) + boundary[..., None] * np.asarray(_BOUNDARY)
-    return np.clip(picture, 0, 1)
+    return np.asarray(np.clip(picture, 0, 1))
 
 
 def _stained(amount: Array, absorbance: tuple[float, float, float]) -> Picture:
-    """Show what the section would look like with this stain alone; 6 is the scale of natural to decimal logarithms."""
-    return 10.0 ** (-6 * amount[..., None] * np.asarray(absorbance))
+    """Show the section with this stain alone. The unit of the model's output is an absorbance of 6."""
+    return np.asarray(10.0 ** (-6 * amount[..., None] * np.asarray(absorbance)))
 
 
 def _coloured(pixels: Array, labels: Array) -> Picture:
@@ -147,13 +148,13 @@ def _coloured(pixels: Array, labels: Array) -> Picture:
     hues = np.arange(labels.max() + 1) * 0.618034 % 1  # the golden ratio spreads any number of hues evenly
     palette = 0.6 + 0.4 * np.cos(2 * np.pi * (hues[:, None] + np.array([0, 1 / 3, 2 / 3])))
     opacity = np.where(labels > 0, 0.6, 0)[..., None]
-    picture = _grey(pixels) * (1 - opacity) + palette[labels] * opacity
+    picture: Picture = _grey(pixels) * (1 - opacity) + palette[labels] * opacity
     picture[find_boundaries(labels, mode="inner")] = 1
     return picture
 
 
 def _sections(stack: Array) -> tuple[Array, Array]:
-    """Return the middle plane, and the middle section along z with planes as thick as they are: 1 µm of 0.325 µm pixels."""
+    """Return the middle plane, and the middle section along z; a plane of 1 µm is as thick as 3 pixels of 0.325 µm."""
     return stack[len(stack) // 2], stack[:, stack.shape[1] // 2].repeat(3, axis=0)
 
 

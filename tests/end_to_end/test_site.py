@@ -1,7 +1,6 @@
-"""The site builds from the pages, leads to every page, fetches nothing from elsewhere, and answers the words people look for."""
+"""The site leads to every page, fetches nothing from elsewhere, and answers the words that people look for."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from ..machine import HANG_SECONDS, missing
+from ..machine import chromium, missing
 from ..pages import DOCS, ROOT, blocks, commands
 
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -33,7 +32,7 @@ SEARCHED = {
     "overwrite": "troubleshooting/",
     "out of memory": "troubleshooting/",
     "empty prediction": "troubleshooting/",
-    "pixel size": "explanation/axes/",
+    "pixel size": "troubleshooting/",
 }
 """Words that people type into the search, and the page whose headline answers them."""
 
@@ -61,19 +60,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project / "site"
 
 
-class Links(HTMLParser):
-    """Collects what a page of the site fetches and links."""
+class Page(HTMLParser):
+    """What a page of the site fetches, what it links, and what its copy buttons copy."""
 
-    def __init__(self, page: Path) -> None:
+    def __init__(self, html: str) -> None:
         super().__init__()
         self.fetched: list[str] = []
         self.linked: list[str] = []
-        self.feed(page.read_text())
+        self.copied: list[str] = []
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
-            if name in ("href", "src") and value:
+            if name in ("href", "src", "srcset") and value:
                 (self.linked if tag == "a" else self.fetched).append(value)
+            elif name == "data-copy" and value:
+                self.copied.append(value)
 
 
 def test_the_site_has_every_page_and_fetches_nothing_from_elsewhere(site: Path) -> None:
@@ -83,11 +85,11 @@ def test_the_site_has_every_page_and_fetches_nothing_from_elsewhere(site: Path) 
     pages = [page for page in site.rglob("*.html") if page.name != "404.html"]  # its links begin at the root
     assert len(pages) == len(PAGES)
     for page in pages:
-        links = Links(page)
-        for link in links.fetched + links.linked:
+        found = Page(page.read_text())
+        for link in found.fetched + found.linked:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
-                assert link in links.linked, f"{page} fetches {link}"
+                assert link in found.linked, f"{page} fetches {link}"
             elif parts.path:
                 assert (page.parent / unquote(parts.path)).exists(), f"{page} leads to {link}"
 
@@ -110,13 +112,15 @@ def test_the_search_finds_what_people_look_for(site: Path, words: str, answer: s
 
 
 def test_the_copy_button_copies_what_the_reader_types(site: Path) -> None:
-    (page,) = (page for page in PAGES if page.name == "segment.md")
     typed = []
-    for block in blocks(page.read_text()):
+    for block in blocks((DOCS / "how-to" / "segment.md").read_text()):
         if block.language == "console":
             typed.append([" ".join(command.split()) for command, _ in commands(block)])
         elif block.language == "pycon":
             typed.append([line[4:] for line in block.text.splitlines() if line.startswith((">>> ", "... "))])
-    dumped = Page(chromium("--dump-dom", (site / "how-to" / "segment" / "index.html").as_uri()))
-    assert [[" ".join(line.split()) for line in copied.replace("\\\n", " ").splitlines()] for copied in dumped.copied] == typed
+    page = Page(chromium("--dump-dom", (site / "how-to" / "segment" / "index.html").as_uri()))
+    copied = [text.replace("\\\n", " ").splitlines() for text in page.copied]
+    assert [[" ".join(line.split()) for line in lines] for lines in copied] == typed
     assert typed[0][0] == "bioimage-inference predict demo-model.zip nuclei.tif -o results"
+    (theme,) = (site / "assets" / "javascripts").glob("bundle.*.js")
+    assert "[data-copy]" in theme.read_text(), "the theme's copy button reads another attribute"

@@ -33,7 +33,7 @@ fuzz: $(VENV)/test-installed
 
 # The documentation, in site/.
 docs: $(VENV)/test-installed
-	$(BIN)/mkdocs build --strict
+	$(BIN)/zensical build --strict
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

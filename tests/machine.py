@@ -36,6 +36,19 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+def chromium(*arguments: str) -> str:
+    """Return the output of headless Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if (found := shutil.which(name))), None)
+    if program is None:
+        missing("Chromium", "apt-get install chromium")
+    base = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files")
+    done = subprocess.run(
+        [program, *base, *arguments], capture_output=True, text=True, timeout=HANG_SECONDS, check=True
+    )
+    return done.stdout
+
+
 def open_files() -> int:
     """Number of file descriptors that this process has open."""
     return len(os.listdir("/dev/fd"))  # noqa: PTH208 (pathlib would look at each of them, one being closed already)

@@ -1,11 +1,8 @@
-"""The documentation is true: what its pages say is run, what is made by scripts is current, the site builds."""
+"""The documentation is true: what its pages say is run, what is made by scripts is current."""
 
 import importlib.util
 import re
-import subprocess
-import sys
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +12,6 @@ import bioimage_inference
 from bioimage_inference import Options, errors
 from bioimage_inference.cli import main
 
-from ..machine import missing
 from ..pages import DOCS, ROOT, blocks, commands, open_page
 
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -56,6 +52,8 @@ def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = set(re.findall(r"--[a-z]+[a-z-]*", capsys.readouterr().out))
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        if page.parent.name == "coming-from":  # the first column has the words of another program
+            text = re.sub(r"^\|[^|]*\|", "", text, flags=re.MULTILINE)
         for code in re.findall(r"`([^`]*)`", text):
             unknown = set(re.findall(r"(?<![\w-])--[a-z]+[a-z-]*", code)) - known - _OF_OTHERS
             assert not unknown, f"{_named(page)}: `{code}`"
@@ -113,28 +111,3 @@ def test_exit_codes_are_those_of_the_errors() -> None:
     del found["OutputError"]  # it shares its code with another
     for name, error in found.items():
         assert table[str(error.exit_code)] == name
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as strictly as mkdocs can; it complains of links, anchors and forgotten pages."""
-    if find_spec("material") is None:
-        missing("MkDocs with its theme", 'pip install "bioimage_inference[docs]"')
-    folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
-
-
-def test_the_site_is_complete_and_fetches_nothing_from_elsewhere(site: Path) -> None:
-    for page in PAGES:
-        name = page.relative_to(DOCS).with_suffix("")
-        assert (site / name / "index.html").exists() or (site / f"{name}.html").exists(), name
-    fetched = re.compile(r"<(?:script|img|iframe)[^>]+src=[\"']?(?:https?:)?//|<link[^>]+href=[\"']?(?:https?:)?//")
-    for html in site.rglob("*.html"):
-        assert not fetched.search(html.read_text()), html

@@ -3,8 +3,6 @@
 import copy
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from bioimage_inference.provenance.record import record_from_json
 from bioimage_inference.report.page import write_report
 
 from ..conftest import ROOT
-from ..machine import HANG_SECONDS, missing
+from ..machine import chromium
 from .test_model_card import Page
 
 Record = dict[str, Any]
@@ -253,19 +251,6 @@ def test_places_that_cannot_be_written(tiled: Record, tmp_path: Path) -> None:
     (tmp_path / "r").write_text("a file")
     with pytest.raises(OutputError, match=r"The folder .*r cannot be made"):
         write_report(run, tmp_path / "r.html")
-
-
-def chromium(*arguments: str) -> str:
-    """Return the output of headless Chromium."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next((found for name in names if (found := shutil.which(name))), None)
-    if program is None:
-        missing("Chromium", "apt-get install chromium")
-    base = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files")
-    done = subprocess.run(
-        [program, *base, *arguments], capture_output=True, text=True, timeout=HANG_SECONDS, check=True
-    )
-    return done.stdout
 
 
 MEASURE = """<!doctype html><body style="margin:0"><iframe src="{name}" width="{width}" height="900" style="border:0"

@@ -37,10 +37,10 @@ def own_part(xml: str, path: Path, pages: int) -> OmePart:
     companion file, the companion is read, but only from the same folder.
     """
     try:
-        root = _parse(xml)
+        root = parse_xml(xml)
     except (ElementTree.ParseError, ValueError):
         return OmePart(None, "Its OME-XML is damaged, so the pages are taken as they come.")
-    if binary := _children(root, "BinaryOnly"):
+    if binary := children(root, "BinaryOnly"):
         name, uuid = binary[0].get("MetadataFile", "another file"), root.get("UUID", "")
         companion = _companion(path.parent, name)
         if companion is None:
@@ -60,7 +60,7 @@ def own_part(xml: str, path: Path, pages: int) -> OmePart:
 def metadata_file(xml: str, path: Path) -> Path | None:
     """Return the companion file that the OME-XML of the TIFF at ``path`` names, if it is in the same folder."""
     try:
-        binary = _children(_parse(xml), "BinaryOnly")
+        binary = children(parse_xml(xml), "BinaryOnly")
     except (ElementTree.ParseError, ValueError):
         return None
     name = binary[0].get("MetadataFile", "") if binary else ""
@@ -75,15 +75,15 @@ def is_companion(start: bytes) -> bool:
 def companion_tiffs(path: Path) -> tuple[Path, ...]:
     """Return the TIFF files in the same folder that a companion file describes."""
     root = _companion(path.parent, path.name)
-    elements = [] if root is None else [element for element in root.iter() if _tag(element) == "UUID"]
+    elements = [] if root is None else [element for element in root.iter() if tag(element) == "UUID"]
     names = dict.fromkeys(element.get("FileName", "") for element in elements)
     return tuple(path.parent / name for name in names if _is_beside(path.parent, name))
 
 
 def describe_image(xml: str, width: int, height: int) -> Metadata:
     """Return pixel sizes and channel names of the first image of that width and height; empty if there is none."""
-    for image in _children(_parse(xml), "Image"):
-        for pixels in _children(image, "Pixels"):
+    for image in children(parse_xml(xml), "Image"):
+        for pixels in children(image, "Pixels"):
             if (pixels.get("SizeX"), pixels.get("SizeY")) == (str(width), str(height)):
                 sizes = {
                     axis.lower(): pixel_size(
@@ -92,7 +92,7 @@ def describe_image(xml: str, width: int, height: int) -> Metadata:
                     for axis in "XYZ"
                 }
                 sizes["t"] = pixel_size("t", pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
-                names = [channel.get("Name") or "" for channel in _children(pixels, "Channel")]
+                names = [channel.get("Name") or "" for channel in children(pixels, "Channel")]
                 return Metadata(sizes, complete_names(names))
     return Metadata()
 
@@ -102,7 +102,7 @@ def _companion(folder: Path, name: str) -> Element | None:
     if not _is_beside(folder, name) or (folder / name).stat().st_size > _LARGEST_COMPANION:
         return None
     try:
-        return _parse((folder / name).read_text(encoding="utf-8-sig"))
+        return parse_xml((folder / name).read_text(encoding="utf-8-sig"))
     except (ElementTree.ParseError, ValueError):
         return None
 
@@ -114,10 +114,10 @@ def _is_beside(folder: Path, name: str) -> bool:
 
 
 def _own_part(root: Element, file_name: str, pages: int) -> OmePart:
-    files = {uuid.text: uuid.get("FileName", "") for uuid in root.iter() if _tag(uuid) == "UUID"}
+    files = {uuid.text: uuid.get("FileName", "") for uuid in root.iter() if tag(uuid) == "UUID"}
     if len(files) <= 1:
-        for data in [element for element in root.iter() if _tag(element) == "TiffData"]:
-            for uuid in _children(data, "UUID"):
+        for data in [element for element in root.iter() if tag(element) == "TiffData"]:
+            for uuid in children(data, "UUID"):
                 data.remove(uuid)
         return OmePart(ElementTree.tostring(root, encoding="unicode"))
     own = root.get("UUID")
@@ -128,8 +128,8 @@ def _own_part(root: Element, file_name: str, pages: int) -> OmePart:
         return OmePart(
             None, f"{count} without saying which of them this is; only its own pages were read, as they come."
         )
-    for image in _children(root, "Image"):
-        for pixels in _children(image, "Pixels"):
+    for image in children(root, "Image"):
+        for pixels in children(image, "Pixels"):
             planes = _own_planes(pixels, own, pages)
             if not planes:
                 root.remove(image)
@@ -144,8 +144,8 @@ def _own_planes(pixels: Element, own: str, pages: int) -> list[_Plane]:
     sizes = _plane_sizes(pixels)
     strides = {axis: math.prod(sizes[inner] for inner in order[:place]) for place, axis in enumerate(order)}
     planes: list[_Plane] = []
-    for data in _children(pixels, "TiffData"):
-        if own not in [uuid.text for uuid in _children(data, "UUID")]:
+    for data in children(pixels, "TiffData"):
+        if own not in [uuid.text for uuid in children(data, "UUID")]:
             continue
         page = int(data.get("IFD", 0))
         count = int(data.get("PlaneCount", data.get("NumPlanes", 1 if "IFD" in data.attrib else pages)))
@@ -164,11 +164,11 @@ def _reduce(pixels: Element, planes: list[_Plane]) -> bool:
     samples = int(pixels.get("SizeC", 1)) // _plane_sizes(pixels)["C"]
     for axis, indices in zip(_PLANE_AXES, kept, strict=True):
         pixels.set(f"Size{axis}", str(len(indices) * (samples if axis == "C" else 1)))
-    for number, channel in enumerate(_children(pixels, "Channel")):
+    for number, channel in enumerate(children(pixels, "Channel")):
         if number not in kept[0]:
             pixels.remove(channel)
     namespace = pixels.tag.removesuffix("Pixels")
-    for data in _children(pixels, "TiffData"):
+    for data in children(pixels, "TiffData"):
         pixels.remove(data)
     for plane in planes:
         first = {f"First{a}": str(k.index(i)) for a, k, i in zip(_PLANE_AXES, kept, plane.index, strict=True)}
@@ -179,23 +179,26 @@ def _reduce(pixels: Element, planes: list[_Plane]) -> bool:
 def _plane_sizes(pixels: Element) -> dict[str, int]:
     """Return the number of planes along C, Z and T; the samples of an RGB channel share one plane."""
     sizes = {axis: int(pixels.attrib[f"Size{axis}"]) for axis in _PLANE_AXES}
-    channels = _children(pixels, "Channel")
+    channels = children(pixels, "Channel")
     sizes["C"] //= int(channels[0].get("SamplesPerPixel", 1)) if channels else 1
     if min(sizes.values()) < 1:
         raise ValueError("an OME image without planes")
     return sizes
 
 
-def _parse(xml: str) -> Element:
-    # OME-XML declares no entities. A file that does so may be built to exhaust the memory.
+def parse_xml(xml: str) -> Element:
+    """Return the root of an XML text of a microscope. Raises ParseError or ValueError for damaged and hostile texts."""
+    # Such texts declare no entities. A file that does so may be built to exhaust the memory.
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise ValueError("OME-XML with a document type declaration")
+        raise ValueError("XML with a document type declaration")
     return ElementTree.fromstring(xml)
 
 
-def _tag(element: Element) -> str:
+def tag(element: Element) -> str:
+    """Return the name of an element without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
-def _children(parent: Element, tag: str) -> list[Element]:
-    return [child for child in parent if _tag(child) == tag]
+def children(parent: Element, name: str) -> list[Element]:
+    """Return the children of an element with that name, whatever their namespace."""
+    return [child for child in parent if tag(child) == name]

@@ -8,7 +8,7 @@ when ``series`` is first read, and ``is_mmstack`` and ``is_ndtiff`` are flags th
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from ...array_types import Array
 from ...errors import ImageError
 from ..axes import UNKNOWN, fitting_names, guess_axes, named_axes, only_present
 from ..image import AxesSource, Image, Metadata, Region, check_numeric, check_shape
+from .dialect_facts import DialectFacts
 from .file_bytes import FileBytes, check_plausible
 from .imagej_text import correct_counts, imagej_metadata, text_metadata
 from .ome_xml import OmePart, companion_tiffs, describe_image, metadata_file, own_part
-from .tiff_dialects import dialect_metadata, page_names, sample_names
+from .tiff_dialects import dialect_facts, in_plane_order, page_names, sample_names
 from .tiff_pages import (
     Pages,
     PlainPages,
@@ -56,6 +57,7 @@ def open_tiff(path: Path) -> Image:
         stack.callback(file.close)
         opened = _open_tifffile(file, page_sizes(file))
         with closing(opened.tif):
+            opened = _with_dialect(file, opened)
             _check(path.name, file, opened.series)
             image = _image(file, opened)
         stack.pop_all()
@@ -93,7 +95,7 @@ def companion_of(path: Path) -> list[Path]:
 class _OpenTiff:
     """A file opened by tifffile, width and height of its pages, the series to read, and notes.
 
-    ``ome`` is the OME-XML that was used, if any.
+    ``ome`` is the OME-XML that was used, if any. ``counts`` is a note on counts of ImageJ that contradict the pages.
     """
 
     tif: Any
@@ -101,6 +103,8 @@ class _OpenTiff:
     series: Any
     ome: str | None
     notes: tuple[str, ...]
+    counts: str | None = None
+    facts: DialectFacts = field(default_factory=DialectFacts)
 
 
 def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _OpenTiff:
@@ -125,7 +129,7 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
         ome = OmePart(None, "Its OME-XML does not fit its pages, so they are taken as they come.")
     tif = tifffile.TiffFile(file.path, is_ome=False, **_ALONE)
     try:
-        notes = [ome.note, correct_counts(tif, file, sizes)]
+        notes, counts = [ome.note], correct_counts(tif, file, sizes)
         series = _main_series(tif)
         if not _fits_pages(file, tif, series):
             announced = "×".join(map(str, series.shape))
@@ -139,7 +143,24 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
     except BaseException:
         tif.close()
         raise
-    return _OpenTiff(tif, sizes, series, None, tuple(note for note in notes if note is not None))
+    return _OpenTiff(tif, sizes, series, None, tuple(note for note in notes if note is not None), counts)
+
+
+def _with_dialect(file: FileBytes, opened: _OpenTiff) -> _OpenTiff:
+    """Return the file with the facts of its dialect, and the series with the axes that the dialect states.
+
+    OME-XML states everything itself.
+    """
+    if opened.ome is not None:
+        return opened
+    facts = dialect_facts(opened.tif, opened.series, file)
+    series = in_plane_order(opened.series, facts)
+    if series is opened.series:
+        counts = () if opened.counts is None else (opened.counts,)
+        return replace(opened, facts=facts, notes=(*opened.notes, *counts))
+    every: list[Any] = opened.tif.series
+    every[every.index(opened.series)] = series
+    return replace(opened, facts=facts, series=series)
 
 
 def _is_preview(series: Any) -> bool:
@@ -191,7 +212,7 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
     series = opened.series
     shape = tuple(int(size) for size in series.shape)
     axes, source, names, remarks = _named_axes(series, shape)
-    metadata = _metadata(file, opened, axes, shape)
+    metadata = _metadata(opened, axes, shape)
     pages, leading, missing = _pages(file, opened, shape)
     stored = page_reader(pages, leading)
     dtype: np.dtype[np.generic] = np.dtype(series.dtype)
@@ -233,7 +254,7 @@ def _named_axes(series: Any, shape: tuple[int, ...]) -> tuple[str, AxesSource, t
     return guess_axes(shape) if set(axes) <= set("?yx") else axes, "guess", (), notes
 
 
-def _metadata(file: FileBytes, opened: _OpenTiff, axes: str, shape: tuple[int, ...]) -> Metadata:
+def _metadata(opened: _OpenTiff, axes: str, shape: tuple[int, ...]) -> Metadata:
     """Return pixel sizes, channel names and notes from the descriptions in the file."""
     tif, key = opened.tif, opened.series.keyframe
     colours = sample_names(key) if "s" in axes else ()
@@ -245,7 +266,7 @@ def _metadata(file: FileBytes, opened: _OpenTiff, axes: str, shape: tuple[int, .
     else:
         shaped: Sequence[dict[str, Any]] = tif.shaped_metadata or ({},)
         general = text_metadata(key, shaped[0])
-    own = dialect_metadata(tif, file)
+    own = opened.facts
     known = {axis: size for axis, size in own.pixel_size.items() if size is not None}
     return Metadata(
         {**general.pixel_size, **known},

@@ -4,8 +4,10 @@ Settings have been called ``SI.…`` since 2016, ``scanimage.SI4.…`` or ``scan
 version 3. The pages of a file come channel by channel, then frame by frame, then plane by plane, or volume by volume.
 """
 
+import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..axes import complete_names
@@ -13,13 +15,14 @@ from ..image import PixelSize
 from ..units import positive_number
 from .dialect_facts import DialectFacts, DialectSource, PlaneOrder, nested, size_of
 
+_HEADER_BYTES = 16 << 20
 _Settings = Mapping[str, Any]
 _REVERSED = "The stack is reversed: the file gives its planes a negative spacing. They are read as stored."
 
 
 def scanimage(source: DialectSource) -> DialectFacts:
     """Return the facts of ScanImage: channels, planes and frames, their distances, and the field of view in µm."""
-    settings = _settings(source.tif)
+    settings = _settings(source)
     saved = _saved_channels(settings)
     step = _first(settings, "SI.hStackManager.actualStackZStepSize", "SI.hStackManager.stackZStepSize",
                   "SI4.stackZStepSize", "SI5.stackZStepSize", "state.acq.zStepSize")  # fmt: skip
@@ -41,16 +44,17 @@ def scanimage(source: DialectSource) -> DialectFacts:
     )
 
 
-def _settings(tif: Any) -> _Settings:
+def _settings(source: DialectSource) -> _Settings:
     """Return the settings by name, without ``scanimage.`` in front; empty if there are none."""
     import tifffile
 
-    found = (tif.scanimage_metadata or {}).get("FrameData")
-    page = tif.pages.first
+    page, found = source.tif.pages.first, {}
+    header: Any = io.BytesIO(source.file.read(0, min(source.file.size, _HEADER_BYTES)))
+    with suppress(ValueError):  # a file without ScanImage's header has the settings in a tag
+        found = tifffile.read_scanimage_metadata(header)[0]
     for text in (page.software, page.description):
-        if not isinstance(found, dict) or not found:
-            lines = [line for line in text.replace("\r", "\n").split("\n") if "=" in line]
-            found = tifffile.matlabstr2py("\n".join(lines)) if lines else None
+        lines = [line for line in text.replace("\r", "\n").split("\n") if "=" in line]
+        found = found or (tifffile.matlabstr2py("\n".join(lines)) if lines else {})
     settings = found if isinstance(found, dict) else {}
     return {str(name).removeprefix("scanimage."): value for name, value in settings.items()}
 

@@ -32,7 +32,7 @@ _DIALECTS: tuple[tuple[str, Callable[[DialectSource], bool], Callable[[DialectSo
     ("MetaSeries", _flag("metaseries"), metaseries),
     ("FluoView", _flag("fluoview"), fluoview),
     ("Olympus SIS", _flag("sis"), sis),
-    ("ScanImage", _flag("scanimage"), scanimage),
+    ("ScanImage", lambda source: bool(source.tif.pages.first.is_scanimage), scanimage),
     ("FEI", _flag("fei"), fei),
     ("Zeiss SEM", _flag("sem"), zeiss_sem),
     ("TVIPS", _flag("tvips"), tvips),

@@ -76,7 +76,10 @@ def open_companion(path: Path) -> Image:
             f"{path.name} is OME-XML that describes an image kept in other files, none of which is beside it. "
             "Give the OME-TIFF file itself."
         )
-    return open_tiff(files[0], path)
+    image = open_tiff(files[0], path)
+    return replace(
+        image, name=path.name, path=str(path), members=(files[0], *(one for one in image.members if one != path))
+    )
 
 
 def files_of_set(path: Path) -> list[Path]:
@@ -106,8 +109,9 @@ def _ome_part(path: Path, companion: Path | None) -> OmePart:
 class _OpenTiff:
     """A file opened by tifffile, width and height of its pages, the series to read, and notes.
 
-    ``ome`` is the OME-XML that was used, if any. ``members`` are the sizes of the pages of other files of its set.
-    ``counts`` is a note on counts of ImageJ that contradict the pages.
+    ``ome`` is the OME-XML that was used, if any. ``members`` are the sizes of the pages of other files of its set, and
+    ``beside`` are these files and the companion file. ``counts`` is a note on counts of ImageJ that contradict the
+    pages.
     """
 
     tif: Any
@@ -116,6 +120,7 @@ class _OpenTiff:
     ome: str | None
     notes: tuple[str, ...]
     members: Mapping[Path, tuple[tuple[int, int], ...]] = field(default_factory=lambda: MappingProxyType({}))
+    beside: tuple[Path, ...] = ()
     counts: str | None = None
     facts: DialectFacts = field(default_factory=DialectFacts)
 
@@ -135,7 +140,9 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...], companio
             # A malformed description can raise any exception in tifffile. The pages may be sound all the same.
             usable = False
         if usable:
-            return _OpenTiff(tif, sizes, series, ome.xml, () if ome.note is None else (ome.note,), ome.members)
+            return _OpenTiff(
+                tif, sizes, series, ome.xml, () if ome.note is None else (ome.note,), ome.members, tuple(ome.files)
+            )
         tif.close()
         ome = OmePart(None, "Its OME-XML does not fit its pages, so they are taken as they come.")
     tif = tifffile.TiffFile(file.path, is_ome=False, **ALONE)
@@ -248,6 +255,7 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
         channel_names=fitting_names(names or metadata.channel_names, axes, shape),
         notes=tuple(note for note in notes if note is not None),
         piece=pages.piece,
+        members=opened.beside,
     )
 
 

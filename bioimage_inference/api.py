@@ -314,16 +314,17 @@ def predict(
 def files_read(model: Model, prepared: PreparedImages, given: Iterable[object]) -> list[Path]:
     """Return every file that a run reads: the model's, the images as ``given``, and the files that these stand for."""
     named = [Path(one) for one in given if isinstance(one, Path | str)]
-    images = [Path(one.image.path) for one in prepared.matched.values() if one.image.path]
+    opened = [one.image for one in prepared.matched.values() if one.image.path]
+    images = [file for image in opened for file in (Path(image.path), *image.members)]
     return [*model.opened.package.files, *named, *images]
 
 
-def _hashable(prepared: PreparedImages, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
+def _hashable(prepared: PreparedImages, given: Mapping[str, Any]) -> dict[str, tuple[Path, ...] | NDArray[Any]]:
     """Return the files and arrays of the inputs, except images that are neither."""
-    found: dict[str, Path | NDArray[Any]] = {}
+    found: dict[str, tuple[Path, ...] | NDArray[Any]] = {}
     for tensor, one in prepared.matched.items():
         if one.image.path:
-            found[tensor] = Path(one.image.path)
+            found[tensor] = (Path(one.image.path), *one.image.members)
         elif isinstance(given[tensor], np.ndarray):
             found[tensor] = given[tensor]
     return found

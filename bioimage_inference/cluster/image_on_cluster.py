@@ -86,7 +86,7 @@ def predict_tiles(
         stack.callback(close, prepared)
         blocks = _blocks(spec, prepared, job)
         hashes = stack.enter_context(
-            InputHashes({name: Path(one.image.path) for name, one in prepared.matched.items()})
+            InputHashes({name: (Path(one.image.path), *one.image.members) for name, one in prepared.matched.items()})
         )
         stores = {}
         for name, path in names.items():

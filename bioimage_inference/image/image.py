@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -55,7 +56,8 @@ class Image:
     ``?`` stands for an axis that the file does not name. ``read`` takes one slice (step 1) per axis and returns the
     region as an array of ``dtype`` in native byte order. ``notes`` are remarks for the user, for example on the choice
     among several series. ``piece`` is the most bytes that reading a region decodes at once, in strips, tiles or chunks;
-    it is 0 for pixels that are not compressed.
+    it is 0 for pixels that are not compressed. ``members`` are the further files of an image that is spread over files
+    in one folder.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Image:
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     piece: int = 0
+    members: tuple[Path, ...] = ()
 
     def size(self, letter: str) -> int:
         """Return the extent along the axis of that letter, 1 if the image lacks it."""

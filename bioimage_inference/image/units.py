@@ -6,34 +6,59 @@ from collections.abc import Mapping
 
 from .image import PixelSize
 
-# Micrometres per unit, by its symbol in OME-XML (schema 2016-06, UnitsLength). Case matters: pm is a picometre, Pm a
-# petametre.
-_SYMBOLS: dict[str, float] = {
-    **{"am": 1e-12, "fm": 1e-9, "pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "μm": 1, "mm": 1e3, "cm": 1e4, "dm": 1e5, "m": 1e6},
-    **{"dam": 1e7, "hm": 1e8, "km": 1e9, "Mm": 1e12, "Gm": 1e15, "Tm": 1e18, "Pm": 1e21},
-    **{"thou": 25.4, "li": 25.4e3 / 12, "in": 25.4e3, "ft": 304.8e3, "yd": 914.4e3},
-    **{"mi": 1609.344e6, "pt": 25.4e3 / 72},
+# Powers of ten of the SI prefixes, by symbol. Case matters: pm is a picometre, Pm a petametre.
+_PREFIXES: dict[str, int] = {
+    **{"Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1, "": 0},
+    **{"d": -1, "c": -2, "m": -3, "μ": -6, "n": -9, "p": -12, "f": -15, "a": -18, "z": -21, "y": -24},
 }
-# Other spellings, in which case does not matter.
+_PREFIX_NAMES: dict[str, int] = {
+    **{"yotta": 24, "zetta": 21, "exa": 18, "peta": 15, "tera": 12, "giga": 9, "mega": 6, "kilo": 3, "hecto": 2},
+    **{"deca": 1, "": 0, "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9, "pico": -12},
+    **{"femto": -15, "atto": -18, "zepto": -21, "yocto": -24},
+}
+_METRE = 1e6
+# Micrometres per unit, by its symbol in OME-XML (schema 2016-06, UnitsLength). The schema's "pixel" and "reference
+# frame" are no lengths. ua is the astronomical unit (IAU 2012), ly the light year, pc the parsec (IAU 2015).
+_SYMBOLS: dict[str, float] = {
+    **{f"{prefix}m": float(f"1e{power + 6}") for prefix, power in _PREFIXES.items()},
+    **{"Å": 1e-4, "thou": 25.4, "li": 25.4e3 / 12, "in": 25.4e3, "ft": 304.8e3, "yd": 914.4e3, "mi": 1609.344e6},
+    **{"pt": 25.4e3 / 72, "ua": 149_597_870_700 * _METRE, "ly": 9_460_730_472_580_800 * _METRE},
+    **{"pc": 149_597_870_700 * 648_000 / math.pi * _METRE},
+}
+# Other spellings, in which case does not matter; the words are those of OME-Zarr (UDUNITS).
 _WORDS: dict[str, float] = {
     **{symbol: _SYMBOLS[symbol] for symbol in ("pm", "nm", "μm", "mm", "cm", "m", "in")},
     **dict.fromkeys(("um", "micron", "microns"), 1),
     **{
-        f"{prefix}{word}": factor
-        for prefix, factor in (("pico", 1e-6), ("nano", 1e-3), ("micro", 1), ("milli", 1e3), ("centi", 1e4), ("", 1e6))
+        f"{prefix}{word}": float(f"1e{power + 6}")
+        for prefix, power in _PREFIX_NAMES.items()
         for word in ("meter", "meters", "metre", "metres")
     },
-    **dict.fromkeys(("inch", "inches"), 25.4e3),
+    **dict.fromkeys(("inch", "inches"), _SYMBOLS["in"]),
+    **dict.fromkeys(("foot", "feet"), _SYMBOLS["ft"]),
+    **dict.fromkeys(("yard", "yards"), _SYMBOLS["yd"]),
+    **dict.fromkeys(("mile", "miles"), _SYMBOLS["mi"]),
+    **dict.fromkeys(("parsec", "parsecs"), _SYMBOLS["pc"]),
     **dict.fromkeys(("å", "angstrom", "angstroms"), 1e-4),
 }
 MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3}
 _USUAL_MICROMETRES = (1e-3, 1e3)
-_SECONDS: dict[str, float] = {
-    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
-    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
-    **dict.fromkeys(("μs", "us", "microsecond", "microseconds"), 1e-6),
-    **dict.fromkeys(("min", "minute", "minutes"), 60.0),
-    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+# Seconds per unit, by its symbol in OME-XML (UnitsTime). Case matters: ms is a millisecond, Ms a megasecond.
+_TIME_SYMBOLS: dict[str, float] = {
+    **{f"{prefix}s": float(f"1e{power}") for prefix, power in _PREFIXES.items()},
+    **{"min": 60.0, "h": 3600.0, "d": 86_400.0},
+}
+_TIME_WORDS: dict[str, float] = {
+    **{symbol: _TIME_SYMBOLS[symbol] for symbol in ("s", "ms", "μs", "ns", "min", "h", "d")},
+    **{"us": 1e-6, "sec": 1.0, "secs": 1.0, "msec": 1e-3, "usec": 1e-6, "hr": 3600.0},
+    **{
+        f"{prefix}{word}": float(f"1e{power}")
+        for prefix, power in _PREFIX_NAMES.items()
+        for word in ("second", "seconds")
+    },
+    **dict.fromkeys(("minute", "minutes"), 60.0),
+    **dict.fromkeys(("hour", "hours"), 3600.0),
+    **dict.fromkeys(("day", "days"), 86_400.0),
 }
 
 
@@ -49,7 +74,7 @@ def pixel_size(axis: str, value: object, unit: object, origin: float = 0.0) -> P
     if number is None:
         return None
     if axis == "t":
-        seconds = _SECONDS.get(name.lower())
+        seconds = _TIME_SYMBOLS.get(name) or _TIME_WORDS.get(name.lower())
         return None if seconds is None else PixelSize(_rounded(number * seconds), "s", _rounded(origin * seconds))
     factor = _SYMBOLS.get(name) or _WORDS.get(name.lower())
     if factor is None:

@@ -6,7 +6,7 @@ lock.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +43,24 @@ def path_hash(path: Path, stopped: Event | None = None) -> Hashed:
     """
     if not path.is_dir():
         return _file_hash(path, stopped)
+    return _list_hash({name: path / name for name in _file_names(path)}, stopped)
+
+
+def files_hash(paths: Sequence[Path], stopped: Event | None = None) -> Hashed:
+    """Return the hash of an image: that of its file or folder, or of the list of its files if there are several.
+
+    The list is that of :func:`path_hash`, with the plain names of the files, which lie in one folder.
+    """
+    if len(paths) == 1:
+        return path_hash(paths[0], stopped)
+    names = sorted({path.name: path for path in paths}.items(), key=lambda one: os.fsencode(one[0]))
+    return _list_hash(dict(names), stopped)
+
+
+def _list_hash(files: Mapping[str, Path], stopped: Event | None) -> Hashed:
     lines, size = hashlib.sha256(), 0
-    for name in _file_names(path):
-        one = _file_hash(path / name, stopped)
+    for name, path in files.items():
+        one = _file_hash(path, stopped)
         lines.update(os.fsencode(f"{one.sha256}  {name}\n"))
         size += one.size
     return Hashed(lines.hexdigest(), size)
@@ -65,10 +80,11 @@ def array_hash(array: NDArray[Any], stopped: Event | None = None) -> Hashed:
 class InputHashes:
     """The hashes of the images of a run. A thread computes them from the beginning of the ``with`` block.
 
-    ``inputs`` has a file, a folder or an array by input tensor. Leaving the block stops the thread.
+    ``inputs`` has an array or the files by input tensor: a file, a folder, or all files of an image. Leaving the block
+    stops the thread.
     """
 
-    def __init__(self, inputs: Mapping[str, Path | NDArray[Any]]) -> None:
+    def __init__(self, inputs: Mapping[str, Sequence[Path] | NDArray[Any]]) -> None:
         self._inputs = inputs
         self._stopped = Event()
         self._pool = thread_pool()
@@ -93,21 +109,23 @@ class InputHashes:
         for tensor, one in self._inputs.items():
             try:
                 found[tensor], before = self._begun[tensor].result()
-                changed = isinstance(one, Path) and _state(one) != before
+                changed = not isinstance(one, np.ndarray) and _state(one) != before
             except OSError as error:
-                raise ImageError(f"{one} could not be read a second time: {error.strerror or error}.") from error
+                raise ImageError(
+                    f"{_shown(one)} could not be read a second time: {error.strerror or error}."
+                ) from error
             if changed:
                 raise ImageError(
-                    f"{one} was changed while it was read, so that the record could not name the image of the result; "
-                    "nothing was written. Run again when no program writes to it."
+                    f"{_shown(one)} was changed while it was read, so that the record could not name the image of the "
+                    "result; nothing was written. Run again when no program writes to it."
                 )
         return found
 
-    def _hash(self, one: Path | NDArray[Any]) -> tuple[Hashed, str]:
-        if not isinstance(one, Path):
+    def _hash(self, one: Sequence[Path] | NDArray[Any]) -> tuple[Hashed, str]:
+        if isinstance(one, np.ndarray):
             return array_hash(one, self._stopped), ""
         before = _state(one)
-        return path_hash(one, self._stopped), before
+        return files_hash(one, self._stopped), before
 
 
 def _file_hash(path: Path, stopped: Event | None) -> Hashed:
@@ -131,10 +149,16 @@ def _file_names(folder: Path) -> list[str]:
     return sorted((file.relative_to(folder).as_posix() for file in files), key=os.fsencode)
 
 
-def _state(path: Path) -> str:
-    """Return a hash of the sizes and modification times of a file, or of all files of a folder."""
+def _shown(files: Sequence[Path] | NDArray[Any]) -> object:
+    return "the array" if isinstance(files, np.ndarray) else files[0]
+
+
+def _state(paths: Sequence[Path]) -> str:
+    """Return a hash of the sizes and modification times of files, and of all files of folders."""
     seen = hashlib.sha256()
-    for file in (path / name for name in _file_names(path)) if path.is_dir() else (path,):
+    for file in (
+        one for path in paths for one in ((path / name for name in _file_names(path)) if path.is_dir() else (path,))
+    ):
         status = file.stat()
         seen.update(os.fsencode(f"{file} {status.st_size} {status.st_mtime_ns}\n"))
     return seen.hexdigest()

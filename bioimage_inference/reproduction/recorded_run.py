@@ -18,7 +18,7 @@ from ..machine.sandbox import restricted
 from ..network.device import choose_device
 from ..network.openvino_network import openvino_installed
 from ..options import Options
-from ..provenance.hashing import path_hash
+from ..provenance.hashing import files_hash, path_hash
 from ..provenance.record import RunRecord, from_json, read_record, to_json, write_record
 from ..provenance.record_builder import RECORD_DEFAULTS, plan_record
 from ..provenance.ro_crate import CRATE
@@ -231,7 +231,8 @@ def _images(recorded: _Recorded) -> tuple[dict[str, Path], list[str]]:
             continue
         images[one.tensor] = path
         try:
-            sha256 = path_hash(path).sha256
+            beside = files_beside(path) if path.is_file() else []
+            sha256 = files_hash([path, *beside]).sha256
         except OSError as error:
             problems.append(f"the image {path} cannot be read ({error.strerror or error})")
         else:

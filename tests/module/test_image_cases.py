@@ -25,9 +25,10 @@ RIGHT: dict[str, Right] = {
         ("reversed",),
     ),
     "ome-picometre/a.ome.tif": ("cyx", (2, 20, 30), {"y": (500, "nm"), "x": (500, "nm")}, ("DAPI", "GFP"), ()),
-    "ome-companion/m.companion.ome": ("yx", (20, 30), HALF, ("DAPI",), ("m_C1.ome.tif", "only what is in this one")),
-    "ome-companion/m_C0.ome.tif": ("yx", (20, 30), HALF, ("DAPI",), ("only what is in this one",)),
-    "ome-companion/m_C1.ome.tif": ("yx", (20, 30), HALF, ("GFP",), ("only what is in this one",)),
+    **{
+        f"ome-companion/{name}": ("cyx", (2, 20, 30), HALF, ("DAPI", "GFP"), ("spread over 2 files",))
+        for name in ("m.companion.ome", "m_C0.ome.tif", "m_C1.ome.tif")
+    },
     "imagej-promises-more/a.tif": ("tyx", (4, 20, 30), {}, (), ("6 frames are missing",)),
     "metamorph-stk/a.stk": ("zyx", (5, 20, 30), {"y": (0.65, "µm"), "x": (0.65, "µm")}, (), ()),
     "zeiss-lsm/a.lsm": ("zyx", (5, 20, 30), {"y": (0.2, "µm"), "x": (0.2, "µm"), "z": (1, "µm")}, (), ()),
@@ -59,7 +60,8 @@ def stored(path: Path, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np
     """The pixels of the pages that have the height and width of the image, as tifffile decodes them one by one."""
     if path.suffix == ".stk":
         return np.asarray(tifffile.imread(path))
-    path = path.with_name("m_C0.ome.tif") if path.suffix == ".ome" else path
+    if path.parent.name == "ome-companion":
+        return np.stack([tifffile.imread(one, is_ome=False) for one in sorted(path.parent.glob("*.tif"))])
     sides = shape[:2] if shape[-1] == 3 else shape[-2:]
     with tifffile.TiffFile(path, is_ome=False) as tif:
         pages = [page.asarray() for page in tif.pages if page.shape[:2] == sides]

@@ -13,7 +13,6 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bioimage_inference.errors import ImageError
 from bioimage_inference.image.image import PixelSize
 from tests.reading_data import MINISBLACK, RGB8, Array, failure, opened, pixels, tiff
 
@@ -417,69 +416,3 @@ def test_a_damaged_summary_is_no_harm(tmp_path: Path, summary: bytes) -> None:
     image, got = opened(path)
     np.testing.assert_array_equal(got, stack)
     assert not image.pixel_size
-
-
-COMPANION = (
-    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
-    '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" SizeZ="1" SizeC="2" SizeT="1" '
-    'PhysicalSizeX="0.5" PhysicalSizeY="0.5"><Channel ID="Channel:0:0" Name="DAPI"/>'
-    '<Channel ID="Channel:0:1" Name="GFP"/>{data}</Pixels></Image></OME>'
-)
-
-
-def companion(folder: Path, names: Sequence[str] = ("c0.tif", "c1.tif")) -> Array:
-    """Two files that hold a channel each, and the companion file that describes them."""
-    stack = pixels(2, 20, 30)
-    data = "".join(
-        f'<TiffData IFD="0" FirstC="{number}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{number}</UUID>'
-        "</TiffData>"
-        for number, name in enumerate(names)
-    )
-    (folder / "all.companion.ome").write_text(COMPANION.format(data=data))
-    for number, page in enumerate(stack):
-        xml = f'<OME xmlns="x" UUID="urn:uuid:{number}"><BinaryOnly MetadataFile="all.companion.ome" UUID="u"/></OME>'
-        tifffile.imwrite(folder / f"c{number}.tif", page, description=xml, metadata=None)
-    return stack
-
-
-def test_a_companion_file_tells_of_each_file_of_its_set(tmp_path: Path) -> None:
-    stack = companion(tmp_path)
-    (tmp_path / "c1.tif").rename(tmp_path / "renamed.tif")
-    for name, page, channel in (("c0.tif", stack[0], "DAPI"), ("renamed.tif", stack[1], "GFP")):
-        image, got = opened(tmp_path / name)
-        np.testing.assert_array_equal(got, page)
-        assert (image.axes, image.channel_names) == ("yx", (channel,))
-        assert image.pixel_size == {"y": PixelSize(0.5, "µm"), "x": PixelSize(0.5, "µm")}
-        assert "only what is in this one" in image.notes[0]
-
-
-def test_given_the_companion_the_first_file_is_read_and_said(tmp_path: Path) -> None:
-    stack = companion(tmp_path)
-    image, got = opened(tmp_path / "all.companion.ome")
-    np.testing.assert_array_equal(got, stack[0])
-    assert "c0.tif was read, not c1.tif" in image.notes[0]
-    (tmp_path / "c0.tif").unlink()
-    (tmp_path / "c1.tif").unlink()
-    assert "OME-TIFF file itself" in str(failure(tmp_path / "all.companion.ome"))
-
-
-def test_a_companion_leads_to_no_file_elsewhere(tmp_path: Path) -> None:
-    inside, secret = tmp_path / "inside", tmp_path / "secret.tif"
-    inside.mkdir()
-    tifffile.imwrite(secret, pixels(20, 30))
-    (inside / "link.tif").symlink_to(secret)
-    for name in ("../secret.tif", str(secret), "link.tif", "..", ""):
-        companion(inside, (name, name))
-        assert isinstance(failure(inside / "all.companion.ome"), ImageError)
-
-
-def test_metadata_in_a_companion_elsewhere_are_not_read(tmp_path: Path) -> None:
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    companion(tmp_path)
-    (inside / "link.ome").symlink_to(tmp_path / "all.companion.ome")
-    for name in ("../all.companion.ome", str(tmp_path / "all.companion.ome"), "link.ome", "inside", "\u2028"):
-        xml = f'<OME xmlns="x" UUID="urn:uuid:0"><BinaryOnly MetadataFile="{name}" UUID="u"/></OME>'
-        image, _ = opened(tiff(inside, pixels(20, 30), description=xml.encode(), metadata=None))
-        assert not image.pixel_size
-        assert "not beside it" in image.notes[0]

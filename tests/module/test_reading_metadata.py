@@ -182,36 +182,6 @@ def test_a_renamed_ome_tiff_still_knows_its_planes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got, array.reshape(2, 3, 20, 30))
 
 
-def test_of_an_ome_image_in_several_files_only_this_files_part_is_read_and_said(tmp_path: Path) -> None:
-    first, second = pixels(3, 20, 30), pixels(3, 20, 30)
-    data = tiff_data("c0.tif", 0, 3) + tiff_data("c1.tif", 1, 3)
-    ome_file(tmp_path, "c0.tif", first, data)
-    image, got = opened(ome_file(tmp_path, "c1.tif", second, data))
-    assert (image.axes, image.shape) == ("zyx", (3, 20, 30))
-    np.testing.assert_array_equal(got, second)
-    assert image.channel_names == ("GFP",)
-    assert "spread over 2 files; only what is in this one was read" in image.notes[0]
-
-
-def test_the_uuid_of_the_file_beats_its_name(tmp_path: Path) -> None:
-    array = pixels(3, 20, 30)
-    data = tiff_data("c0.tif", 0, 3) + tiff_data("c1.tif", 1, 3)
-    image, got = opened(ome_file(tmp_path, "c0.tif", array, data, top=' UUID="urn:uuid:c1.tif"'))
-    assert image.channel_names == ("GFP",)
-    np.testing.assert_array_equal(got, array)
-
-
-def test_no_other_file_is_opened_on_behalf_of_ome_xml(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "secret.tif", np.full((20, 30), 7777, np.uint16))
-    data = tiff_data("public.tif", 0, 1) + tiff_data("secret.tif", 1, 1)
-    sizes = 'SizeC="2" SizeZ="1" SizeT="1"'
-    for name in ("public.tif", "renamed.tif"):
-        image, got = opened(ome_file(tmp_path, name, np.zeros((1, 20, 30), np.uint16), data, sizes))
-        assert not got.any()
-        assert image.shape == (20, 30)
-        assert "2 files" in image.notes[0]
-
-
 def test_ome_metadata_in_a_companion_file_leave_the_pages(tmp_path: Path) -> None:
     xml = '<OME xmlns="x"><BinaryOnly MetadataFile="all.companion.ome" UUID="urn:uuid:1"/></OME>'
     array = pixels(3, 20, 30)

@@ -19,9 +19,9 @@ from ..axes import parse_axes, with_user_axes
 from ..image import Image, Region
 from ..units import unusual_size_note
 from .npy_reader import open_npy
-from .ome_xml import companion_tiffs, is_companion
+from .ome_xml import is_companion
 from .picture_reader import is_picture, open_picture
-from .tiff_reader import companion_of, open_companion, open_tiff
+from .tiff_reader import files_of_companion, files_of_set, open_companion, open_tiff
 from .unreadable_files import SUPPORTED, no_image, plain_start, unreadable
 from .zarr_reader import metadata_around, open_zarr
 
@@ -46,10 +46,10 @@ def _starts(*marks: bytes) -> Callable[[bytes], bool]:
 
 
 READERS = (
-    Reader(_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), open_tiff, companion_of),
+    Reader(_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), open_tiff, files_of_set),
     Reader(_starts(b"\x93NUMPY"), open_npy),
     Reader(lambda start: not start or start.startswith((b"PK\x03\x04", b"PK\x05\x06")), open_zarr, metadata_around),
-    Reader(lambda start: is_companion(plain_start(start)), open_companion, companion_tiffs),
+    Reader(lambda start: is_companion(plain_start(start)), open_companion, files_of_companion),
     Reader(is_picture, open_picture),
 )
 
@@ -88,7 +88,7 @@ def open_image(path: Path, axes: str | None = None) -> Image:
 
 
 def files_beside(path: Path) -> list[Path]:
-    """Return the further files that :func:`open_image` may read, such as a companion file or groups around an array.
+    """Return the further files that :func:`open_image` may read: a companion file, the files of a set, groups of zarr.
 
     The list is empty for a file that cannot be read; opening it raises the error.
     """

@@ -1,30 +1,98 @@
-"""Metadata that microscopes and their programs write into TIFF beside the standard tags.
+"""Dialects of TIFF: the table of what microscopes and their programs write beside the standard tags, and page names.
 
-A dialect is a function from the opened file to :class:`~bioimage_inference.image.image.Metadata` and a line in
-:data:`_DIALECTS`.
+A dialect is a function from :class:`~bioimage_inference.image.readers.dialect_facts.DialectSource` to
+:class:`~bioimage_inference.image.readers.dialect_facts.DialectFacts` and a line in :data:`_DIALECTS`.
 """
 
-import io
-import re
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..axes import SPACE, complete_names
-from ..image import Metadata
-from ..units import pixel_size
+from ..axes import complete_names
+from .confocal_dialects import fluoview, lsm, metaseries, sis, stk
+from .dialect_facts import DialectFacts, DialectSource
+from .electron_dialects import fei, gatan, is_gatan, tvips, zeiss_sem
 from .file_bytes import FileBytes
+from .micromanager_dialect import micromanager
+from .scanimage_dialect import scanimage
+from .slide_dialects import ndpi, philips, qptiff, scn, svs
 
 _PAGE_NAME = 285
 _MOST_NAMED_PAGES = 256
-_SUMMARY_BYTES = 4 << 20
 
 
-def dialect_metadata(tif: Any, file: FileBytes) -> Metadata:
-    """Return the metadata of the file's dialect, empty for none of the known ones; ``tif`` is tifffile's file."""
-    for flag, read in _DIALECTS.items():
-        if getattr(tif, flag):
-            return read(tif, file)
-    return Metadata()
+def _flag(name: str) -> Callable[[DialectSource], bool]:
+    return lambda source: bool(getattr(source.tif, f"is_{name}"))
+
+
+_DIALECTS: tuple[tuple[str, Callable[[DialectSource], bool], Callable[[DialectSource], DialectFacts]], ...] = (
+    ("Micro-Manager", _flag("micromanager"), micromanager),
+    ("Zeiss LSM", _flag("lsm"), lsm),
+    ("MetaMorph", _flag("stk"), stk),
+    ("MetaSeries", _flag("metaseries"), metaseries),
+    ("FluoView", _flag("fluoview"), fluoview),
+    ("Olympus SIS", _flag("sis"), sis),
+    ("ScanImage", lambda source: bool(source.tif.pages.first.is_scanimage), scanimage),
+    ("FEI", _flag("fei"), fei),
+    ("Zeiss SEM", _flag("sem"), zeiss_sem),
+    ("TVIPS", _flag("tvips"), tvips),
+    ("Aperio", _flag("svs"), svs),
+    ("QPTIFF", _flag("qpi"), qptiff),
+    ("NDPI", _flag("ndpi"), ndpi),
+    ("Philips", _flag("philips"), philips),
+    ("Leica SCN", _flag("scn"), scn),
+    ("Gatan", lambda source: is_gatan(source.key), gatan),
+)
+"""Names, tests and functions of the dialects; the first one whose test is true counts."""
+
+
+def dialect_facts(tif: Any, series: Any, file: FileBytes) -> DialectFacts:
+    """Return the facts of the file's dialect on a series, empty for none of the known dialects.
+
+    ``tif`` and ``series`` are tifffile's. Damaged metadata lead to a note.
+    """
+    planes = math.prod(series.shape) // max(math.prod(series.keyframe.shape), 1)
+    source = DialectSource(tif, series, file, _frames(series), planes)
+    for name, applies, read in _DIALECTS:
+        if applies(source):
+            try:
+                return read(source)
+            except Exception:  # damaged metadata can raise any exception in tifffile
+                return DialectFacts(notes=(f"Its {name} metadata are damaged, so they are not used.",))
+    return DialectFacts()
+
+
+def in_plane_order(series: Any, facts: DialectFacts) -> Any:
+    """Return tifffile's series with the axes and the order of pages that its dialect states; as it is without them."""
+    import tifffile
+
+    planes, key, frames = facts.planes, series.keyframe, _frames(series)
+    if planes is None or len(series.levels) > 1:
+        return series
+    present = [page for page in planes.pages if page is not None]
+    if math.prod(series.shape) != len(present) * math.prod(key.shape):
+        return series
+    pages: list[Any] = list(frames)
+    if len(frames) == len(present):
+        pages = [None if page is None else frames[page] for page in planes.pages]
+    elif list(planes.pages) != list(range(len(present))):
+        return series
+    return tifffile.TiffPageSeries(
+        pages,
+        (*planes.counts, *key.shape),
+        series.dtype,
+        planes.axes.upper().replace("?", "Q") + key.axes,
+        parent=series.parent,
+        name=series.name,
+        kind=series.kind,
+        truncated=series.is_truncated,
+    )
+
+
+def _frames(series: Any) -> tuple[Any, ...]:
+    """Return the pages of a series; only the first one if planes follow each other behind a single page."""
+    single = series.dataoffset is not None and not series.parent.pages.is_multipage
+    return (series.keyframe,) if single else tuple(frame for frame in series if frame is not None)
 
 
 def page_names(pages: Sequence[Any]) -> tuple[str, ...]:
@@ -61,68 +129,3 @@ _COLOURS = {
     8: ("L*", "a*", "b*"),
 }
 _ALPHA = {1: "alpha", 2: "alpha"}
-
-
-def _micromanager(_tif: Any, file: FileBytes) -> Metadata:
-    """Micro-Manager: the summary in front of the first page has µm along y, x and z, and names of channels."""
-    import tifffile
-
-    start = io.BytesIO(file.read(0, min(file.size, _SUMMARY_BYTES)))
-    summary = tifffile.read_micromanager_metadata(start, {"Summary"}).get("Summary")
-    if not isinstance(summary, dict):
-        return Metadata()
-    size = pixel_size("x", summary.get("PixelSize_um"), "µm")
-    sizes = {
-        "y": size,
-        "x": size,
-        "z": pixel_size("z", summary.get("z-step_um"), "µm"),
-        "t": pixel_size("t", summary.get("Interval_ms"), "ms"),
-    }
-    names = summary.get("ChNames")
-    return Metadata(sizes, complete_names([str(name) for name in names]) if isinstance(names, list) else ())
-
-
-def _lsm(tif: Any, _file: FileBytes) -> Metadata:
-    """Zeiss LSM: voxel sizes in metres, the interval in seconds, names of channels."""
-    info = tif.lsm_metadata or {}
-    sizes = {axis: _scaled(axis, info.get(f"VoxelSize{axis.upper()}"), 1e6, "µm") for axis in SPACE}
-    names = (info.get("ChannelColors") or {}).get("ColorNames") or ()
-    interval = pixel_size("t", info.get("TimeIntervall"), "s")  # spelled so by Zeiss
-    return Metadata({**sizes, "t": interval}, complete_names([str(name) for name in names]))
-
-
-def _stk(tif: Any, _file: FileBytes) -> Metadata:
-    """MetaMorph STK: calibration along x and y; its unit ``u`` is µm."""
-    info = tif.stk_metadata or {}
-    unit = str(info.get("CalibrationUnits", "")).strip("\0 ")
-    unit = "µm" if unit == "u" else unit
-    return Metadata({axis: pixel_size(axis, info.get(f"{axis.upper()}Calibration"), unit) for axis in "yx"})
-
-
-def _fei(tif: Any, _file: FileBytes) -> Metadata:
-    """FEI and Thermo Fisher electron microscopes: the section Scan has metres per pixel."""
-    scan = (tif.fei_metadata or {}).get("Scan") or {}
-    sides = {"x": scan.get("PixelWidth"), "y": scan.get("PixelHeight")}
-    return Metadata({axis: _scaled(axis, side, 1e9, "nm") for axis, side in sides.items()})
-
-
-def _svs(tif: Any, _file: FileBytes) -> Metadata:
-    """Aperio slides: ``MPP`` in the description is µm per pixel."""
-    stated = re.search(r"\|\s*MPP\s*=\s*([^|\s]+)", tif.pages.first.description)
-    size = pixel_size("x", stated and stated[1], "µm")
-    return Metadata({"y": size, "x": size})
-
-
-def _scaled(axis: str, value: object, factor: float, unit: str) -> Any:
-    """Return the pixel size of ``value`` times ``factor``; None if it is no number."""
-    return pixel_size(axis, value * factor, unit) if isinstance(value, int | float) else None
-
-
-_DIALECTS: dict[str, Callable[[Any, FileBytes], Metadata]] = {
-    "is_micromanager": _micromanager,
-    "is_lsm": _lsm,
-    "is_stk": _stk,
-    "is_fei": _fei,
-    "is_svs": _svs,
-}
-"""Flags of ``tifffile.TiffFile`` and the functions for them; the first flag that is set counts."""

@@ -31,6 +31,9 @@ _FIRST_TAGS = 4
 _WIDTH, _LENGTH = 256, 257
 _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 _JPEG = (6, 7, 33007, 34892)
+# Flags for tifffile.TiffFile. Its readers for Micro-Manager and NDTiff also open the files beside this one. Its reader
+# for ScanImage takes the pages for equally long.
+ALONE: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False, "is_scanimage": False}
 
 
 def page_sizes(file: FileBytes) -> tuple[tuple[int, int], ...]:
@@ -85,26 +88,33 @@ def _page_size(tags: bytes, order: str, tag_size: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class PlainPages:
-    """Uncompressed pages; ``shape`` is that of one page, ``offsets`` are the positions of their pixels."""
+    """Uncompressed pages; ``shape`` is that of one page, ``offsets`` are the positions of their pixels.
+
+    ``members`` are the files of the pages, if these are spread over several files.
+    """
 
     file: FileBytes
     offsets: Sequence[int]
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
+    members: Sequence[FileBytes] = ()
     piece = 0
 
     def __post_init__(self) -> None:
-        last = max(self.offsets) + math.prod(self.shape) * self.dtype.itemsize
-        if last > self.file.size:
-            raise truncated(self.file)
+        size = math.prod(self.shape) * self.dtype.itemsize
+        for offset, file in zip(self.offsets, self.members or [self.file] * len(self.offsets), strict=True):
+            if offset + size > file.size:
+                raise truncated(file)
 
     def read(self, page: int, region: Region) -> Array:
         """Return the region of that page, in native byte order."""
-        return read_region(self.file, self.offsets[page], self.shape, self.dtype, region)
+        file = self.members[page] if self.members else self.file
+        return read_region(file, self.offsets[page], self.shape, self.dtype, region)
 
     def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+        """Close the files."""
+        for file in (self.file, *self.members):
+            file.close()
 
 
 class SegmentedPages:
@@ -113,6 +123,7 @@ class SegmentedPages:
     ``pages`` are those of tifffile, None for a page that the file lacks. ``keyframe`` is the page whose properties all
     of them share, ``shape`` is that of one page. Inside, a page has tifffile's five dimensions: separate sample, depth,
     y, x, interleaved sample. ``piece`` is the size in bytes of one strip or tile, which is decoded as a whole.
+    ``members`` are the files of the pages, if these are spread over several files.
     """
 
     def __init__(
@@ -122,8 +133,10 @@ class SegmentedPages:
         keyframe: Any,
         shape: tuple[int, ...],
         dtype: np.dtype[np.generic],
+        members: Sequence[FileBytes] = (),
     ) -> None:
         self.file, self.pages, self.keyframe, self.shape, self.dtype = file, pages, keyframe, shape, dtype
+        self.members = members or [file] * len(pages)
         rows, columns = keyframe.rowsperstrip, keyframe.imagewidth
         sides = (
             (keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth) if keyframe.is_tiled else (1, rows, columns)
@@ -141,15 +154,15 @@ class SegmentedPages:
     def _check(self) -> None:
         """Raise ImageError for strips or tiles that are missing, cut, or too large to decode."""
         expected, name = math.prod(self._grid), self.file.path.name
-        for page in self.pages:
+        for page, file in zip(self.pages, self.members, strict=True):
             if page is None:
                 continue
             listed = min(len(page.dataoffsets), len(page.databytecounts))
             if listed < expected:
-                raise damaged(self.file, f"a page lists {listed} of the {expected} strips or tiles that it must have")
+                raise damaged(file, f"a page lists {listed} of the {expected} strips or tiles that it must have")
             places = zip(page.dataoffsets, page.databytecounts, strict=False)
-            if any(begin + count > self.file.size for begin, count in places):
-                raise truncated(self.file)
+            if any(begin + count > file.size for begin, count in places):
+                raise truncated(file)
             check_plausible(name, self.piece, max(page.databytecounts, default=0), _SEGMENT_RATIO)
         if self.piece > _LARGEST_SEGMENT:
             raise ImageError(
@@ -174,8 +187,9 @@ class SegmentedPages:
         return out.reshape([part.stop - part.start for part in region])
 
     def close(self) -> None:
-        """Close the file and forget the decoded strips or tiles."""
-        self.file.close()
+        """Close the files and forget the decoded strips or tiles."""
+        for file in (self.file, *self.members):
+            file.close()
         self._decoded.cache_clear()
 
     def _decode(self, page: int, index: int) -> Array | None:
@@ -184,7 +198,7 @@ class SegmentedPages:
         offset, count = stored.dataoffsets[index], stored.databytecounts[index]
         if not count or not offset:
             return None
-        data = self.file.read(offset, count)
+        data = self.members[page].read(offset, count)
         options = {}
         if self.keyframe.compression in _JPEG:
             options = {"jpegtables": stored.jpegtables, "jpegheader": self.keyframe.jpegheader}

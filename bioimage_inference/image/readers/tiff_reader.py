@@ -2,14 +2,15 @@
 
 Undocumented parts of tifffile that this reader relies on, tested with version 2026.3.3 by
 ``tests/module/test_reading_dialects.py``: values assigned to ``TiffFile.imagej_metadata`` and ``is_imagej`` take effect
-when ``series`` is first read, and ``is_mmstack`` and ``is_ndtiff`` are flags that its constructor accepts.
+when ``series`` is first read, and its constructor accepts the flags ``is_mmstack``, ``is_ndtiff`` and ``is_scanimage``.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,15 @@ from ...errors import ImageError
 from ...text import agreeing, counted
 from ..axes import UNKNOWN, fitting_names, guess_axes, named_axes, only_present
 from ..image import AxesSource, Image, Metadata, Region, check_numeric, check_shape
+from .dialect_facts import DialectFacts
 from .file_bytes import FileBytes, check_plausible
 from .imagej_text import correct_counts, imagej_metadata, text_metadata
-from .ome_xml import OmePart, companion_tiffs, describe_image, metadata_file, own_part
-from .tiff_dialects import dialect_metadata, page_names, sample_names
+from .member_files import member_bytes
+from .ome_set import OmePart, companion_tiffs, ome_part
+from .ome_xml import describe_image
+from .tiff_dialects import dialect_facts, in_plane_order, page_names, sample_names
 from .tiff_pages import (
+    ALONE,
     Pages,
     PlainPages,
     SegmentedPages,
@@ -37,8 +42,6 @@ from .tiff_pages import (
 _FILE_RATIO = 100_000
 # Bits of NewSubfileType: a reduced image, and a transparency mask.
 _NO_IMAGE = 1 | 4
-# tifffile's readers for Micro-Manager and NDTiff also open the files beside this one.
-_ALONE: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False}
 _PHOTOMETRIC_NOTES = {
     0: "The file shows 0 as white; its values are used as they are stored, not inverted.",
     3: "The file has a colour table (as ImageJ's lookup tables); its stored values are used, not the colours.",
@@ -47,54 +50,69 @@ _PHOTOMETRIC_NOTES = {
 }
 
 
-def open_tiff(path: Path) -> Image:
+def open_tiff(path: Path, companion: Path | None = None) -> Image:
     """Open the first image (series) of a TIFF file that is no preview; notes name the others.
+
+    ``companion`` is a file with the OME-XML of the TIFF file and of the files beside it.
 
     Raises ImageError for truncated and damaged files, and for numbers other than integers, booleans and reals.
     """
     with ExitStack() as stack:
         file = FileBytes(path)
         stack.callback(file.close)
-        opened = _open_tifffile(file, page_sizes(file))
+        opened = _open_tifffile(file, page_sizes(file), companion)
         with closing(opened.tif):
-            _check(path.name, file, opened.series)
+            opened = _with_dialect(file, opened)
+            _check(path.name, file, opened)
             image = _image(file, opened)
         stack.pop_all()
         return image
 
 
 def open_companion(path: Path) -> Image:
-    """Open the first TIFF that an OME companion file describes. Raises ImageError if none is in its folder."""
+    """Open the image that an OME companion file describes. Raises ImageError if none of its files is in its folder."""
     files = companion_tiffs(path)
     if not files:
         raise ImageError(
             f"{path.name} is OME-XML that describes an image kept in other files, none of which is beside it. "
             "Give the OME-TIFF file itself."
         )
-    image = open_tiff(files[0])
-    if len(files) == 1:
-        return image
-    others = ", ".join(file.name for file in files[1:6]) + (", ..." if len(files) > 6 else "")
-    note = f"{path.name} describes {len(files)} files; {image.name} was read, not {others}. Give these one by one."
-    return replace(image, notes=(note, *image.notes))
+    image = open_tiff(files[0], path)
+    return replace(
+        image, name=path.name, path=str(path), members=(files[0], *(one for one in image.members if one != path))
+    )
 
 
-def companion_of(path: Path) -> list[Path]:
-    """Return the companion file with the OME-XML of a TIFF, if there is one. Raises ImageError for damaged files."""
+def files_of_set(path: Path) -> list[Path]:
+    """Return the files beside a TIFF file that its OME-XML names: a companion file, and the other files of an image.
+
+    Raises ImageError for damaged files, and for sets that lack files.
+    """
+    return _ome_part(path, None).files
+
+
+def files_of_companion(path: Path) -> list[Path]:
+    """Return the TIFF files that a companion file describes. Raises ImageError for damaged and incomplete sets."""
+    files = companion_tiffs(path)[:1]
+    return [*files, *(member for file in files for member in _ome_part(file, path).members)]
+
+
+def _ome_part(path: Path, companion: Path | None) -> OmePart:
     import tifffile
 
     with closing(FileBytes(path)) as file:
         page_sizes(file)  # tifffile trusts any size
-    with tifffile.TiffFile(path, **_ALONE) as tif:
-        companion = metadata_file(tif.ome_metadata or "", path) if tif.is_ome else None
-    return [] if companion is None else [companion]
+    with tifffile.TiffFile(path, **ALONE) as tif:
+        return ome_part(tif, path, companion)
 
 
 @dataclass(frozen=True)
 class _OpenTiff:
     """A file opened by tifffile, width and height of its pages, the series to read, and notes.
 
-    ``ome`` is the OME-XML that was used, if any.
+    ``ome`` is the OME-XML that was used, if any. ``members`` are the sizes of the pages of other files of its set, and
+    ``beside`` are these files and the companion file. ``counts`` is a note on counts of ImageJ that contradict the
+    pages.
     """
 
     tif: Any
@@ -102,18 +120,20 @@ class _OpenTiff:
     series: Any
     ome: str | None
     notes: tuple[str, ...]
+    members: Mapping[Path, tuple[tuple[int, int], ...]] = field(default_factory=lambda: MappingProxyType({}))
+    beside: tuple[Path, ...] = ()
+    counts: str | None = None
+    facts: DialectFacts = field(default_factory=DialectFacts)
 
 
-def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _OpenTiff:
+def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...], companion: Path | None) -> _OpenTiff:
     """Open the file with the metadata that fit its pages: OME-XML, else another dialect, else none."""
     import tifffile
 
-    ome = OmePart(None)
-    with tifffile.TiffFile(file.path, **_ALONE) as tif:
-        if tif.is_ome:
-            ome = own_part(tif.ome_metadata or "", file.path, len(sizes))
+    with tifffile.TiffFile(file.path, **ALONE) as tif:
+        ome = ome_part(tif, file.path, companion)
     if ome.xml is not None:
-        tif = tifffile.TiffFile(file.path, omexml=ome.xml, **_ALONE)
+        tif = tifffile.TiffFile(file.path, omexml=ome.xml, **ALONE)
         try:
             series = _main_series(tif)
             usable = series.kind == "ome"
@@ -121,12 +141,14 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
             # A malformed description can raise any exception in tifffile. The pages may be sound all the same.
             usable = False
         if usable:
-            return _OpenTiff(tif, sizes, series, ome.xml, () if ome.note is None else (ome.note,))
+            return _OpenTiff(
+                tif, sizes, series, ome.xml, () if ome.note is None else (ome.note,), ome.members, tuple(ome.files)
+            )
         tif.close()
         ome = OmePart(None, "Its OME-XML does not fit its pages, so they are taken as they come.")
-    tif = tifffile.TiffFile(file.path, is_ome=False, **_ALONE)
+    tif = tifffile.TiffFile(file.path, is_ome=False, **ALONE)
     try:
-        notes = [ome.note, correct_counts(tif, file, sizes)]
+        notes, counts = [ome.note], correct_counts(tif, file, sizes)
         series = _main_series(tif)
         if not _fits_pages(file, tif, series):
             announced = "×".join(map(str, series.shape))
@@ -135,12 +157,29 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
             )
             tif.close()
             without: dict[str, Any] = {f"is_{series.kind}": False}
-            tif = tifffile.TiffFile(file.path, is_ome=False, **_ALONE, **without)
+            tif = tifffile.TiffFile(file.path, is_ome=False, **ALONE, **without)
             series = _main_series(tif)
     except BaseException:
         tif.close()
         raise
-    return _OpenTiff(tif, sizes, series, None, tuple(note for note in notes if note is not None))
+    return _OpenTiff(tif, sizes, series, None, tuple(note for note in notes if note is not None), counts=counts)
+
+
+def _with_dialect(file: FileBytes, opened: _OpenTiff) -> _OpenTiff:
+    """Return the file with the facts of its dialect, and the series with the axes that the dialect states.
+
+    OME-XML states everything itself.
+    """
+    if opened.ome is not None:
+        return opened
+    facts = dialect_facts(opened.tif, opened.series, file)
+    series = in_plane_order(opened.series, facts)
+    if series is opened.series:
+        counts = () if opened.counts is None else (opened.counts,)
+        return replace(opened, facts=facts, notes=(*opened.notes, *counts))
+    every: list[Any] = opened.tif.series
+    every[every.index(opened.series)] = series
+    return replace(opened, facts=facts, series=series)
 
 
 def _is_preview(series: Any) -> bool:
@@ -175,9 +214,9 @@ def _fits_pages(file: FileBytes, tif: Any, series: Any) -> bool:
     return False
 
 
-def _check(name: str, file: FileBytes, series: Any) -> None:
-    """Raise ImageError for numbers that cannot be read, and for an image larger than its file can hold."""
-    key = series.keyframe
+def _check(name: str, file: FileBytes, opened: _OpenTiff) -> None:
+    """Raise ImageError for numbers that cannot be read, and for an image larger than its files can hold."""
+    series, key = opened.series, opened.series.keyframe
     if key.dtype is None or not isinstance(key.bitspersample, int):
         raise ImageError(
             f"{name} stores its pixels as numbers of {key.bitspersample} bits (sample format {key.sampleformat!s}), "
@@ -185,14 +224,15 @@ def _check(name: str, file: FileBytes, series: Any) -> None:
         )
     check_numeric(name, series.dtype)
     check_shape(name, series.shape)
-    check_plausible(name, math.prod(series.shape) * series.dtype.itemsize, file.size, _FILE_RATIO)
+    stored = file.size + sum(member.stat().st_size for member in opened.members)
+    check_plausible(name, math.prod(series.shape) * series.dtype.itemsize, stored, _FILE_RATIO)
 
 
 def _image(file: FileBytes, opened: _OpenTiff) -> Image:
     series = opened.series
     shape = tuple(int(size) for size in series.shape)
     axes, source, names, remarks = _named_axes(series, shape)
-    metadata = _metadata(file, opened, axes, shape)
+    metadata = _metadata(opened, axes, shape)
     pages, leading, missing = _pages(file, opened, shape)
     stored = page_reader(pages, leading)
     dtype: np.dtype[np.generic] = np.dtype(series.dtype)
@@ -216,6 +256,7 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
         channel_names=fitting_names(names or metadata.channel_names, axes, shape),
         notes=tuple(note for note in notes if note is not None),
         piece=pages.piece,
+        members=opened.beside,
     )
 
 
@@ -234,7 +275,7 @@ def _named_axes(series: Any, shape: tuple[int, ...]) -> tuple[str, AxesSource, t
     return guess_axes(shape) if set(axes) <= set("?yx") else axes, "guess", (), notes
 
 
-def _metadata(file: FileBytes, opened: _OpenTiff, axes: str, shape: tuple[int, ...]) -> Metadata:
+def _metadata(opened: _OpenTiff, axes: str, shape: tuple[int, ...]) -> Metadata:
     """Return pixel sizes, channel names and notes from the descriptions in the file."""
     tif, key = opened.tif, opened.series.keyframe
     colours = sample_names(key) if "s" in axes else ()
@@ -246,7 +287,7 @@ def _metadata(file: FileBytes, opened: _OpenTiff, axes: str, shape: tuple[int, .
     else:
         shaped: Sequence[dict[str, Any]] = tif.shaped_metadata or ({},)
         general = text_metadata(key, shaped[0])
-    own = dialect_metadata(tif, file)
+    own = opened.facts
     known = {axis: size for axis, size in own.pixel_size.items() if size is not None}
     return Metadata(
         {**general.pixel_size, **known},
@@ -280,19 +321,38 @@ def _pages(
     series = opened.series
     key = series.keyframe
     stored = np.dtype(key.dtype).newbyteorder(key.parent.byteorder)
-    if series.dataoffset is not None:
+    if series.dataoffset is not None and not series.is_multifile:
         return PlainPages(file, (int(series.dataoffset),), shape, stored), (), ()
     split = _page_split(series, shape)
     leading, inner = shape[:split], shape[split:]
     frames = list(series)
     if len(frames) != math.prod(leading):
         raise damaged(file, f"its metadata announce {counted(math.prod(leading), 'page')}, and it has {len(frames)}")
-    _check_sizes(file, frames, key, opened.sizes)
+    members = _members(file, frames, key, opened) if series.is_multifile else ()
+    if not members:
+        _check_sizes(file, frames, key, opened.sizes)
     if key.is_final and all(frame is not None and _is_contiguous(frame, key) for frame in frames):
         offsets = tuple(int(frame.dataoffsets[0]) for frame in frames)
-        return PlainPages(file, offsets, inner, stored), leading, ()
+        return PlainPages(file, offsets, inner, stored, members), leading, ()
     dtype = np.dtype(np.uint8 if stored.kind == "b" else stored.newbyteorder("="))
-    return SegmentedPages(file, frames, key, inner, dtype), leading, _missing(frames)
+    return SegmentedPages(file, frames, key, inner, dtype, members), leading, _missing(frames)
+
+
+def _members(file: FileBytes, frames: Sequence[Any], key: Any, opened: _OpenTiff) -> Sequence[FileBytes]:
+    """Return the file of each page of a set. Raises ImageError if the pages of a file differ from the first page."""
+    folder = file.path.parent
+    paths = [file.path if frame is None else folder / frame.parent.filehandle.name for frame in frames]
+    members = member_bytes(paths)
+    sizes = {file.path: opened.sizes, **opened.members}
+    for member in set(members):
+        own = [frame for frame, one in zip(frames, members, strict=True) if one is member and frame is not None]
+        if any(frame.keyframe.hash != key.hash for frame in own):
+            raise ImageError(
+                f"{member.path.name} and {file.path.name} belong to one image, but store pixels of different sizes or "
+                "kinds. Export the set again."
+            )
+        _check_sizes(member, own, key, sizes[member.path])
+    return members
 
 
 def _page_split(series: Any, shape: tuple[int, ...]) -> int:

@@ -12,6 +12,7 @@ from ..terminal import Display, say
 from .index_page import write_index
 from .one_image import Summary, Task, dry_run, process
 from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
+from .output_name import OutputName
 from .sample_sheet import Sample
 from .tables import Outcome, Status, facts_of, write_objects, write_summary
 from .thumbnails import thumbnails
@@ -22,6 +23,7 @@ class RunOptions:
     """Options of a run as a whole, with the names of the command line. ``tiff`` and ``npy`` exclude ``output``."""
 
     output: Path | None
+    output_name: OutputName | None
     tiff: Path | None
     npy: Path | None
     report: bool
@@ -33,6 +35,7 @@ class RunOptions:
     no_sandbox: bool
     dry_run: bool
     offline: bool
+    verbose: bool
     debug: bool
 
     @property
@@ -96,7 +99,7 @@ def check_images(batch: Batch) -> Result:
         try:
             record = dry_run(batch.task, sample, files.targets)
             if rehearsal:
-                Summary(batch.say, batch.display).completed(record)
+                Summary(batch.say, batch.display, verbose=batch.options.verbose).completed(record)
                 batch.keep(record, result)
         except Exception as error:
             result.outcomes.append(_failure(batch, sample, files, error))
@@ -134,7 +137,8 @@ def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
 
 def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
     """Do the task for an image, print its summary, and add its outcome to the result."""
-    summary, task, name = Summary(batch.say, batch.display), batch.task, sample.image.name
+    summary = Summary(batch.say, batch.display, verbose=batch.options.verbose)
+    task, name = batch.task, sample.image.name
     progress = batch.display.image(name, len(result.outcomes), len(batch.items))
     try:
         earlier, reason = task.find_earlier(sample, files)

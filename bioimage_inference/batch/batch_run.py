@@ -54,7 +54,15 @@ def _output_files(task: Task, samples: Sequence[Sample], options: RunOptions) ->
     """Return the output files of every image. Raises :class:`UsageError`."""
     ids = [output.id for output in task.model.spec.outputs]
     if not options.names_files:
-        return name_files(samples, options.folder, ids, report=options.report, objects=task.objects is not None)
+        return name_files(
+            samples,
+            options.folder,
+            ids,
+            report=options.report,
+            objects=task.objects is not None,
+            pattern=options.output_name,
+            model=task.model.spec.id or task.model.spec.name,
+        )
     if len(samples) > 1:
         raise UsageError(f"--tiff and --npy are for a single image, but {len(samples)} are given. Use -o DIR.")
     return [ImageFiles(dict.fromkeys(ids, Target()) | {ids[0]: Target(options.tiff, options.npy)})]
@@ -89,7 +97,7 @@ def _sandbox(task: Task, images: Sequence[Path], folders: Sequence[Path], option
     """Restrict the process to the files of the run: images with their companions, the model, the output folders."""
     read = [*task.model.opened.package.places, *images, *(one for path in images for one in files_beside(path))]
     with restricted(read, folders, not options.no_sandbox):
-        if options.debug:
+        if options.debug or options.verbose:
             say(f"sandbox: {walls().in_words()}", error=True)
         yield
 

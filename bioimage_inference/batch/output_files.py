@@ -13,6 +13,7 @@ from ..files.overwriting import RECORD_END
 from ..files.shared_folders import make_folder
 from ..image.writers.output_formats import FILE_FORMATS
 from ..text import for_file_name
+from .output_name import OutputName
 from .sample_sheet import Sample
 
 if TYPE_CHECKING:
@@ -53,31 +54,52 @@ class ImageFiles:
 
 
 def name_files(
-    samples: Sequence[Sample], folder: Path, ids: Sequence[str], *, report: bool = False, objects: bool = False
+    samples: Sequence[Sample],
+    folder: Path,
+    ids: Sequence[str],
+    *,
+    report: bool = False,
+    objects: bool = False,
+    pattern: OutputName | None = None,
+    model: str = "",
 ) -> list[ImageFiles]:
-    """Return the files of every image in ``folder``, for the outputs ``ids`` of a model.
+    """Return the files of every image in ``folder``, for the outputs ``ids`` of a ``model``.
 
-    Their names begin with the name of the image without its suffix. Images with equal names get as many names of
-    their folders in front as distinguish them: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` if two
-    files would have the same path.
+    The ``pattern`` gives their names. Images with equal names get as many names of their folders in front as
+    distinguish them: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` if two files would have the same
+    path.
     """
-    named = [_image_files(folder / stem, ids, report, objects) for stem in _stems(samples)]
+    pattern = pattern or OutputName()
+    named = [
+        _image_files(folder, pattern, _values(stem, sample, model), ids, report, objects)
+        for stem, sample in zip(_stems(samples), samples, strict=True)
+    ]
     owners: dict[Path, Sample] = {}
     for sample, files in zip(samples, named, strict=True):
         if len(set(files.all())) < len(files.all()):
-            instead = (
-                "Omit --segment, and find the objects afterwards with bioimage-inference segment."
-                if objects
-                else "Name the files of the first output with --tiff and --npy."
-            )
-            raise UsageError(
-                f"Two files of {sample.name} would have the same name, because the model's outputs are called "
-                f"{', '.join(ids)}. {instead}"
-            )
+            raise _same_name(sample, ids, pattern, objects)
         for path in files.all():
             if (other := owners.setdefault(path, sample)) is not sample:
-                raise _same_output(other.name, sample.name, str(path))
+                raise _same_output(other.name, sample.name, path, pattern)
     return named
+
+
+def _same_name(sample: Sample, ids: Sequence[str], pattern: OutputName, objects: bool) -> UsageError:
+    """Return the error for an image of which two files would have the same name."""
+    if "{output}" not in pattern.pattern and len(ids) > 1:
+        return UsageError(
+            f"--output-name {pattern.pattern!r} gives the outputs {', '.join(ids)} of {sample.name} the same name. Put "
+            "{output} into it."
+        )
+    instead = (
+        "Omit --segment, and find the objects afterwards with bioimage-inference segment."
+        if objects
+        else "Name the files of the first output with --tiff and --npy."
+    )
+    return UsageError(
+        f"Two files of {sample.name} would have the same name, because the model's outputs are called "
+        f"{', '.join(ids)}. {instead}"
+    )
 
 
 def object_files(start: Path) -> "SegmentFiles":
@@ -87,16 +109,30 @@ def object_files(start: Path) -> "SegmentFiles":
     return SegmentFiles(*(_path(start, end) for end in ("labels.tif", "objects.csv", "overlay.png")))
 
 
-def _image_files(start: Path, ids: Sequence[str], report: bool, objects: bool) -> ImageFiles:
+def _values(stem: str, sample: Sample, model: str) -> dict[str, str]:
+    """Return the values of the fields of :class:`OutputName` for an image, without the output."""
+    return {"image": stem, "model": for_file_name(model), "folder": _place(sample).parent.name}
+
+
+def _image_files(
+    folder: Path, pattern: OutputName, values: Mapping[str, str], ids: Sequence[str], report: bool, objects: bool
+) -> ImageFiles:
+    names = {one: pattern.output(values, for_file_name(one)) for one in ids}
+    start = folder / pattern.beginning(values)
     return ImageFiles(
         targets={
-            one: Target(**{key: _path(start, for_file_name(one) + form.suffix) for key, form in FILE_FORMATS.items()})
-            for one in ids
+            one: Target(**{key: folder / (name + form.suffix) for key, form in FILE_FORMATS.items()})
+            for one, name in names.items()
         },
         record=_path(start, "provenance.json"),
         report=_path(start, "report.html") if report else None,
         objects=object_files(start) if objects else None,
     )
+
+
+def _place(sample: Sample) -> Path:
+    """Return the absolute path of an image. Links are not followed: the outputs of a link have its name."""
+    return Path(os.path.abspath(sample.image))  # noqa: PTH100
 
 
 def _path(start: Path, end: str) -> Path:
@@ -105,8 +141,7 @@ def _path(start: Path, end: str) -> Path:
 
 def _stems(samples: Sequence[Sample]) -> list[str]:
     """Return the name of every image without suffix, preceded by names of its folders if several images share it."""
-    # Links are not followed: the outputs of a link have its name.
-    paths = [Path(os.path.abspath(sample.image)) for sample in samples]  # noqa: PTH100
+    paths = [_place(sample) for sample in samples]
     sharing: dict[str, list[Path]] = {}
     for path in paths:
         sharing.setdefault(stem_of(path), []).append(path)
@@ -121,7 +156,7 @@ def _depth(group: Sequence[Path]) -> int:
         if len(set(names)) == len(names):
             return depth
     first, second = [path for path, name in zip(group, names, strict=True) if names.count(name) > 1][:2]
-    raise _same_output(str(first), str(second), f"{stem_of(first)}_…")
+    raise _same_output(str(first), str(second), f"{stem_of(first)}_…", OutputName())
 
 
 def _with_folders(path: Path, depth: int) -> str:
@@ -129,10 +164,11 @@ def _with_folders(path: Path, depth: int) -> str:
     return "_".join((*folders[max(len(folders) - depth, 0) :], stem_of(path)))
 
 
-def _same_output(first: str, second: str, path: str) -> UsageError:
-    return UsageError(
-        f"{first} and {second} would both write {path}. Predict them separately, with another folder as -o."
-    )
+def _same_output(first: str, second: str, path: Path | str, pattern: OutputName) -> UsageError:
+    advice = "Predict them separately, with another folder as -o."
+    if "{image}" not in pattern.pattern:
+        advice = f"Put {{image}} into --output-name {pattern.pattern!r}."
+    return UsageError(f"{first} and {second} would both write {path}. {advice}")
 
 
 def stem_of(path: Path) -> str:

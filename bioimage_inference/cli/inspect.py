@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files.typed_path import user_path
 from ..terminal import line_width, say, say_json
 from .shared_options import BARE_WEIGHTS, DEBUG, JSON, MODEL, OFFLINE, OVERWRITE, add_command, option_parser
+from .typed_options import refuse_unused
 
 if TYPE_CHECKING:
     from ..zoo.resolving import OpenedModel
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..report.model_facts import model_facts
     from ..zoo.index import trust_policy
 
+    if arguments.html is None:
+        refuse_unused(arguments, ["--overwrite"], "without --html, because nothing is written", "Add --html FILE")
     policy = trust_policy()
     with _opened(arguments) as opened:
         if arguments.html is not None:

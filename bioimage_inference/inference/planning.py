@@ -1,6 +1,6 @@
 """From a model and its images to a plan: open, match axes, choose tiles. Nothing is computed, torch is not needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -27,6 +27,12 @@ from ..tiling.plan import Plan, make_plan
 from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, choose_tiles, dimensions_of
 from .sample_reader import Source
 
+_PADDED = {
+    "constant": "a constant value",
+    "edge": "copies of its border pixels",
+    "reflect": "mirrored pixels",
+    "symmetric": "mirrored pixels",
+}
 ImageLike = Image | NDArray[np.generic] | Path | str
 
 
@@ -77,7 +83,7 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     Raises :class:`UsageError` for impossible options, :class:`ImageError` for images that cannot be read or do not fit
     the model, :class:`OutOfMemoryError` if the budget is too small for the program, or for a piece of an image.
     """
-    _check_inputs(spec, others)
+    check_inputs(spec, others)
     given = {spec.inputs[0].id: image, **others}
     budget = memory_budget(options.memory)
     program = PROGRAM_BYTES - PIPELINE_BYTES + _weights_size(spec) + beside_network(spec)
@@ -156,13 +162,14 @@ def close(prepared: PreparedImages) -> None:
         one.image.close()
 
 
-def _check_inputs(spec: ModelSpec, others: Mapping[str, Any]) -> None:
+def check_inputs(spec: ModelSpec, others: Mapping[str, Any]) -> None:
+    """Raise :class:`UsageError` unless ``others`` names further inputs of the model, and all that it needs."""
     names = [tensor.id for tensor in spec.inputs]
     unknown = [name for name in others if name not in names[1:]]
     if unknown:
         raise UsageError(
             f"--input names {unknown[0]!r}, but the further inputs of the model are {', '.join(names[1:]) or 'none'}"
-            f" (the image is {names[0]!r})."
+            f" (the image is {names[0]!r}). {'Give one of these' if names[1:] else 'Leave --input out'}."
         )
     missing = [tensor.id for tensor in spec.inputs[1:] if tensor.id not in others and not tensor.optional]
     if missing:
@@ -224,7 +231,7 @@ def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequenc
     )
     matched = map_axes(image, wanted, channels)
     if options.fit != "resize":
-        return matched
+        return replace(matched, notes=(*matched.notes, *_small_notes(matched, tensor)))
     sizes = {
         axis.letter: _nearest(axis, matched.sizes[axis.letter])
         for axis in tensor.axes
@@ -232,6 +239,20 @@ def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequenc
     }
     image = resized(replace(matched.image, axes=matched.axes), sizes)
     return replace(map_axes(image, wanted, channels), notes=matched.notes, resized_from=matched.image)
+
+
+def _small_notes(matched: AxisMapping, tensor: TensorSpec) -> Iterator[str]:
+    """Yield a remark on an image with fewer pixels than the model takes."""
+    axes = [axis for axis in tensor.axes if axis.letter in TILED]
+    least = {axis.letter: _minimum(axis) for axis in axes if isinstance(axis.size, FixedSize | StepSize)}
+    short = [letter for letter in least if matched.sizes[letter] < least[letter]]
+    if short:
+        yield (
+            f"{matched.image.name} is smaller than the model takes: "
+            f"{', '.join(f'{matched.sizes[one]} pixels along {one}, at least {least[one]} are needed' for one in short)}"
+            f". It is padded with {_PADDED[tensor.padding.mode]}, so the network sees more of them than of the image's "
+            "surroundings. Check the result, or give a larger image."
+        )
 
 
 def _channels(axis: Axis | None) -> int | None:

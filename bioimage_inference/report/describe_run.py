@@ -87,6 +87,13 @@ def result_lines(record: Record) -> Iterator[str]:
         yield f"  note    {note}"
 
 
+def work_lines(record: Record) -> Iterator[str]:
+    """Yield what was done with the images and how it was computed, as in the report: for ``--verbose``."""
+    for label, texts in work_rows(record):
+        yield f"  {label}"
+        yield from (f"          {text}" for text in texts)
+
+
 # Rows and sentences for the report
 
 

@@ -243,15 +243,15 @@ def _match(image: Image, tensor: TensorSpec, options: Options, channels: Sequenc
 
 def _small_notes(matched: AxisMapping, tensor: TensorSpec) -> Iterator[str]:
     """Yield a remark on an image with fewer pixels than the model takes."""
-    axes = [axis for axis in tensor.axes if axis.letter in TILED]
-    least = {axis.letter: _minimum(axis) for axis in axes if isinstance(axis.size, FixedSize | StepSize)}
-    short = [letter for letter in least if matched.sizes[letter] < least[letter]]
+    short = [
+        f"{matched.sizes[axis.letter]} pixels along {axis.letter} (the model takes {axis.size.describe()})"
+        for axis in tensor.axes
+        if axis.letter in TILED and matched.sizes[axis.letter] < _minimum(axis)
+    ]
     if short:
         yield (
-            f"{matched.image.name} is smaller than the model takes: "
-            f"{', '.join(f'{matched.sizes[one]} pixels along {one}, at least {least[one]} are needed' for one in short)}"
-            f". It is padded with {_PADDED[tensor.padding.mode]}, so the network sees more of them than of the image's "
-            "surroundings. Check the result, or give a larger image."
+            f"{matched.image.name} is smaller than the model takes: {', '.join(short)}. It is padded with "
+            f"{_PADDED[tensor.padding.mode]}, and the output is cropped. Check the result, or give a larger image."
         )
 
 

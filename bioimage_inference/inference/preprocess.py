@@ -82,15 +82,20 @@ def _flat_remarks(source: Source, indices: Sequence[Index]) -> list[str]:
     """Return a remark on samples whose pixels all have the same value."""
     if not source.is_picture:
         return []
-    flat = [value for index in indices if (value := source.constant(index)) is not None]
-    name = source.matched.image.name
+    values = source.constants(indices)
+    flat, name = [value for value in values if value is not None], source.matched.image.name
     if not flat:
         return []
-    consequence = "The network has nothing to see in it, and its output means nothing. Check the file and the channel."
-    if len(indices) == 1:
-        return [f"{name} is constant: all its pixels have the value {flat[0]:g}. {consequence}"]
-    return [f"{len(flat)} of the {len(indices)} samples of {name} are constant, one with the value {flat[0]:g}. "
-            "The network has nothing to see in them, and their outputs mean nothing."]
+    if len(values) == 1:
+        return [
+            f"{name} is constant: all its pixels have the value {flat[0]:g}. The network has nothing to see in it, and "
+            "its output means nothing. Check the file and the channel."
+        ]
+    be = "is" if len(flat) == 1 else "are"
+    return [
+        f"{len(flat)} of the {len(values)} samples of {name} {be} constant, for instance with the value {flat[0]:g}. "
+        "The network has nothing to see there, and the output means nothing."
+    ]
 
 
 def _range_remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index]) -> list[str]:

@@ -113,12 +113,13 @@ class Source:
         """Whether a sample has several pixels along the axes y or x."""
         return any(self.matched.sizes.get(letter, 1) > 1 for letter in "yx")
 
-    def constant(self, index: Index) -> float | None:
-        """Return the value of a sample whose pixels are all equal in each channel, the first channel's; else ``None``.
+    def constants(self, indices: Sequence[Index]) -> list[float | None]:
+        """Return for each sample its value if all its pixels are equal, the first channel's; else ``None``."""
+        return [self._constant(index) for index in dict.fromkeys(map(self._own_index, indices))]
 
-        Most samples are decided by a row in their middle. Reads all of a sample only if it is constant.
-        """
-        index, first = self._own_index(index), None
+    def _constant(self, index: Index) -> float | None:
+        """Return the value of a constant sample. A row in the middle decides on most of the others, without more."""
+        first: Array | None = None
         for spans in (self._middle_row(), *pieces(self.matched.sizes, self.domain, self.letters)):
             chunk = self.matched.read(index, spans) if first is None else self.read(index, spans)
             if first is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files.overwriting import earlier_results
-from ..files.typed_path import user_path
+from ..files.typed_path import is_address, user_path
 from ..image.readers.reading import may_be_image
 from ..image.readers.zarr_tree import METADATA
 from ..text import counted
@@ -44,7 +44,7 @@ def find_images(given: Sequence[str], *, recursive: bool = False) -> Images:
     for text in given:
         for name in _matches(text):
             path = user_path(name)
-            if path.is_dir() and not _is_zarr(path):
+            if name.strip() and path.is_dir() and not _is_zarr(path):
                 folders = True
                 names += map(str, _images_in(path, recursive, notes))
             else:
@@ -54,7 +54,7 @@ def find_images(given: Sequence[str], *, recursive: bool = False) -> Images:
 
 def _matches(text: str) -> list[str]:
     """Return the files that a pattern matches, or the text itself if it is no pattern."""
-    if not any(mark in text for mark in "*?[") or os.path.lexists(user_path(text)):
+    if not any(mark in text for mark in "*?[") or is_address(text) or os.path.lexists(user_path(text)):
         return [text]
     found = sorted(glob(str(user_path(text)), recursive=True))
     if not found:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import in_our_words
 from ..provenance.record import RunPlan, RunRecord, to_json
 from ..terminal import Display, say
+from .expected_cost import Rehearsal
 from .index_page import write_index
 from .one_image import Summary, Task, dry_run, process
 from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
@@ -90,22 +91,35 @@ class Result:
 def check_images(batch: Batch) -> Result:
     """Report images that cannot be read or do not fit the model, before torch is imported.
 
-    With ``--dry-run``, print the plan of every other image. Returns the outcomes of wrong images only.
+    With ``--dry-run``, print the plan of every other image, and what it costs. Returns the outcomes of wrong images
+    only.
     """
-    result, rehearsal = Result(), batch.options.dry_run
-    if not rehearsal:
+    result, rehearsal = Result(), Rehearsal(batch.task, batch.options.folder, cluster=batch.options.dask is not None)
+    if not batch.options.dry_run:
         batch.display.wait(f"looking at {len(batch.items)} images")
     for sample, files in batch.items:
         try:
             record = dry_run(batch.task, sample, files.targets)
-            if rehearsal:
-                Summary(batch.say, batch.display, verbose=batch.options.verbose).completed(record)
-                batch.keep(record, result)
+            if batch.options.dry_run:
+                _rehearse(batch, rehearsal, sample, files, record, result)
         except Exception as error:
             result.outcomes.append(_failure(batch, sample, files, error))
-    if rehearsal:
+    if batch.options.dry_run:
+        batch.say(*rehearsal.lines())
         _say_failures(batch, result)
     return result
+
+
+def _rehearse(
+    batch: Batch, rehearsal: Rehearsal, sample: Sample, files: ImageFiles, plan: RunPlan, result: "Result"
+) -> None:
+    """Print the plan of an image with its cost, or that its results are complete already."""
+    if batch.task.find_earlier(sample, files)[0] is not None:
+        batch.say(f"[{sample.image.name}] is complete already: {files.record}")
+    else:
+        plan = rehearsal.with_cost(plan, files)
+        Summary(batch.say, batch.display, verbose=batch.options.verbose).completed(plan)
+    batch.keep(plan, result)
 
 
 def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:

@@ -56,7 +56,7 @@ def _matches(text: str) -> list[str]:
     """Return the files that a pattern matches, or the text itself if it is no pattern."""
     if not any(mark in text for mark in "*?[") or is_address(text) or os.path.lexists(user_path(text)):
         return [text]
-    found = sorted(glob(str(user_path(text)), recursive=True))
+    found = sorted(glob(str(user_path(text)), recursive=True))  # noqa: PTH207 (Path.glob needs the folder apart)
     if not found:
         raise UsageError(f"No file matches the pattern {text}. Check the folder and the ending of the names.")
     return found

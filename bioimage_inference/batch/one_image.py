@@ -166,7 +166,7 @@ def _size(described: InputRecord | OutputRecord) -> tuple[int, ...]:
 
 
 class Summary:
-    """Prints the record of an image, each line as soon as its content is known; ``verbose`` adds how it was computed."""
+    """Prints the record of an image, each line as soon as it is known; ``verbose`` adds how it was computed."""
 
     def __init__(self, say: Callable[..., None], display: Display, *, verbose: bool = False) -> None:
         self._say, self._display, self._verbose = say, display, verbose

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _opened(arguments: argparse.Namespace) -> Iterator["OpenedModel"]:
-    """Open the model's files, also a TorchScript file without any description; a zoo model also from the index alone."""
+    """Open the model's files, also a TorchScript file without any description, or a zoo model's line in the index."""
     from ..api import open_model
     from ..model.package import weights_kind
     from ..zoo.resolving import model_in_index

@@ -41,7 +41,18 @@ def add_parser(commands: Any) -> None:
         run,
         "predict",
         parents=[
-            MODEL, _options(), OVERWRITE, JSON, OBJECTS, DEVICE, TRUST, BARE_WEIGHTS, OFFLINE, QUIET, _verbose(), DEBUG
+            MODEL,
+            _options(),
+            OVERWRITE,
+            JSON,
+            OBJECTS,
+            DEVICE,
+            TRUST,
+            BARE_WEIGHTS,
+            OFFLINE,
+            QUIET,
+            _verbose(),
+            DEBUG,
         ],
         help="run a model on images",
         description="Run a model on images. Axes, normalisation, tiles and halo come from the model's description.",
@@ -52,8 +63,8 @@ def _options() -> argparse.ArgumentParser:
     parser = option_parser()
     add = parser.add_argument
     add("images", metavar="IMAGE", nargs="+",
-        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), a folder of images, a pattern such as 'day1/*.tif', or a "
-        "sample sheet (.csv, .tsv) that lists images",
+        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), a folder of images, a pattern such as 'day1/*.tif', or "
+        "a sample sheet (.csv, .tsv) that lists images",
     )  # fmt: skip
     add("--recursive", action="store_true", help="take also the images in the folders inside of a folder")
     add("--dry-run", action="store_true",

@@ -86,7 +86,7 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     check_inputs(spec, others)
     given = {spec.inputs[0].id: image, **others}
     budget = memory_budget(options.memory)
-    program = PROGRAM_BYTES - PIPELINE_BYTES + _weights_size(spec) + beside_network(spec)
+    program = PROGRAM_BYTES - PIPELINE_BYTES + weights_size(spec) + beside_network(spec)
     opened: list[Image] = []
     try:
         matched = {}
@@ -192,7 +192,7 @@ def beside_network(spec: ModelSpec) -> int:
     return PIPELINE_BYTES + (STACK_BYTES if "z" in spec.inputs[0].letters else 0)
 
 
-def _weights_size(spec: ModelSpec) -> int:
+def weights_size(spec: ModelSpec) -> int:
     """Return the size of the first weights file, which takes as much memory; 0 if it is not in the package."""
     files = [spec.root / entry.source for entry in spec.weights[:1]]
     return sum(file.stat().st_size for file in files if file.is_file())

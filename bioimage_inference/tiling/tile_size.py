@@ -307,7 +307,9 @@ def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int,
                 "--fit resize to change its size."
             )
         if wanted is not None and request.exact:
-            notes.append(f"--tile {wanted} along {line.letter} has no effect: --fit exact computes the image as one tile.")
+            notes.append(
+                f"--tile {wanted} along {line.letter} has no effect: --fit exact computes the image as one tile."
+            )
         elif wanted is not None and wanted != line.extent:
             notes.append(f"A tile of {wanted} pixels along {line.letter} is not possible here; {line.extent} is used.")
         return [(line.extent, 1)]

@@ -253,7 +253,7 @@ def say(*lines: str, error: bool = False) -> None:
 
     Each argument becomes one line.
     """
-    if error or not is_quiet():
+    if lines and (error or not is_quiet()):
         _print("\n".join(map(for_terminal, lines)), error)
 
 

@@ -127,7 +127,7 @@ def expected_speed(spec: ModelSpec, plan: RunPlan, options: Options, folder: Pat
     return Speed(
         _START_SECONDS,
         operations / speed,
-        "a rough estimate for a U-Net of this size on this CPU; other networks differ tenfold",
+        "a rough estimate for a U-Net of this size on this CPU; other networks differ by a factor of ten",
     )
 
 

@@ -27,7 +27,8 @@ def add_parser(commands: Any) -> None:
         parents=[own, DEBUG],
         help="print a script that completes commands and options in your shell",
         description="Print a script that completes commands, options and file names when you press the tab key. Save "
-        "it for new shells: " + "; ".join(f"{shell}: in {place}" for shell, place in SHELLS.items()) + ".",
+        "it where your shell looks for such scripts. "
+        + " ".join(f"{shell.capitalize()}: {place}." for shell, place in SHELLS.items()),
     )
 
 

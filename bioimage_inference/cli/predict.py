@@ -177,7 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
     images = find_images(arguments.images, recursive=arguments.recursive)
     samples = read_samples(images.names)
     _check_used(arguments, images, single=len(samples) == 1)
-    if images.notes and not arguments.quiet:
+    if not arguments.quiet:
         say(*images.notes, error=True)
     sheets = [path for path in map(user_path, images.names) if is_sheet(path)]
     with progress_display() as display:

@@ -19,6 +19,7 @@ from .image.array_images import data_array_image
 from .image.image import Image
 from .inference.operations.registry import with_loaded_code
 from .inference.outputs import Target as Target
+from .inference.outputs import check_targets
 from .inference.pipeline import Progress
 from .inference.planning import ImageLike, PreparedImages, close, prepare
 from .machine.memory import peak_memory
@@ -292,6 +293,7 @@ def predict(
         if not isinstance(model, Model):
             model = stack.enter_context(open_model(model))
         model.check_weights()
+        check_targets(model.spec, targets or ())
         others = {name: _image_like(one) for name, one in (inputs or {}).items()}
         prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
         stack.callback(close, prepared)

@@ -87,10 +87,11 @@ class _HarmlessStream(io.TextIOBase):
 
 
 class _Streams:
-    """The streams of :func:`own_output`, or None outside its block."""
+    """The streams of :func:`own_output`, or None outside its block, and whether :func:`be_quiet` was called in it."""
 
     out: _HarmlessStream | None = None
     log: _HarmlessStream | None = None
+    quiet = False
 
 
 @contextmanager
@@ -110,6 +111,7 @@ def own_output() -> Iterator[None]:
         finally:
             sys.stdout, sys.stderr = before
             _Streams.out = _Streams.log = None
+            _Streams.quiet = False
             log.finish()
 
 
@@ -134,6 +136,16 @@ def _moved(stdout: TextIO | None) -> Iterator[TextIO | None]:
         os.close(saved)
 
 
+def be_quiet() -> None:
+    """Drop the lines of :func:`say` on standard output and all progress until the block of :func:`own_output` ends."""
+    _Streams.quiet = True
+
+
+def is_quiet() -> bool:
+    """Return whether the user asked for errors and JSON only."""
+    return _Streams.quiet
+
+
 def check_output() -> None:
     """Raise :class:`OutputError` if writing lines of this program to standard output has failed."""
     failure = _Streams.out.failure if _Streams.out is not None else None
@@ -146,7 +158,9 @@ def check_output() -> None:
 def can_animate() -> bool:
     """Return whether standard error is a terminal that can move its cursor."""
     stream = _standard_error()
-    return stream is not None and stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    if stream is None or is_quiet():
+        return False
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def _standard_error() -> TextIO | None:
@@ -239,7 +253,8 @@ def say(*lines: str, error: bool = False) -> None:
 
     Each argument becomes one line.
     """
-    _print("\n".join(map(for_terminal, lines)), error)
+    if lines and (error or not is_quiet()):
+        _print("\n".join(map(for_terminal, lines)), error)
 
 
 def say_json(value: Any) -> None:

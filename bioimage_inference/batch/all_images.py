@@ -11,9 +11,11 @@ from ..image.writers.output_formats import OutputPaths
 from ..provenance.record import RunPlan, RunRecord, to_json
 from ..terminal import Display, say
 from ..text import counted
+from .expected_cost import Rehearsal
 from .index_page import write_index
 from .one_image import Summary, Task, dry_run, process
 from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
+from .output_name import OutputName
 from .sample_sheet import Sample
 from .tables import Outcome, Status, facts_of, write_objects, write_summary
 from .thumbnails import thumbnails
@@ -27,6 +29,7 @@ class RunOptions(OutputPaths):
     """
 
     output: Path | None
+    output_name: OutputName | None
     format: tuple[str, ...] | None
     add_labels: str | None
     rois: bool
@@ -39,6 +42,7 @@ class RunOptions(OutputPaths):
     no_sandbox: bool
     dry_run: bool
     offline: bool
+    verbose: bool
     debug: bool
 
     @property
@@ -93,22 +97,35 @@ class Result:
 def check_images(batch: Batch) -> Result:
     """Report images that cannot be read or do not fit the model, before torch is imported.
 
-    With ``--dry-run``, print the plan of every other image. Returns the outcomes of wrong images only.
+    With ``--dry-run``, print the plan of every other image, and what it costs. Returns the outcomes of wrong images
+    only.
     """
-    result, rehearsal = Result(), batch.options.dry_run
-    if not rehearsal:
+    result, rehearsal = Result(), Rehearsal(batch.task, batch.options.folder, cluster=batch.options.dask is not None)
+    if not batch.options.dry_run:
         batch.display.wait(f"looking at {counted(len(batch.items), 'image')}")
     for sample, files in batch.items:
         try:
             record = dry_run(batch.task, sample, files.targets)
-            if rehearsal:
-                Summary(batch.say, batch.display).completed(record)
-                batch.keep(record, result)
+            if batch.options.dry_run:
+                _rehearse(batch, rehearsal, sample, files, record, result)
         except Exception as error:
             result.outcomes.append(_failure(batch, sample, files, error))
-    if rehearsal:
+    if batch.options.dry_run:
+        batch.say(*rehearsal.lines())
         _say_failures(batch, result)
     return result
+
+
+def _rehearse(
+    batch: Batch, rehearsal: Rehearsal, sample: Sample, files: ImageFiles, plan: RunPlan, result: "Result"
+) -> None:
+    """Print the plan of an image with its cost, or that its results are complete already."""
+    if batch.task.find_earlier(sample, files)[0] is not None:
+        batch.say(f"[{sample.image.name}] is complete already: {files.record}")
+    else:
+        plan = rehearsal.with_cost(plan, files)
+        Summary(batch.say, batch.display, verbose=batch.options.verbose).completed(plan)
+    batch.keep(plan, result)
 
 
 def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
@@ -140,7 +157,8 @@ def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
 
 def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
     """Do the task for an image, print its summary, and add its outcome to the result."""
-    summary, task, name = Summary(batch.say, batch.display), batch.task, sample.image.name
+    summary = Summary(batch.say, batch.display, verbose=batch.options.verbose)
+    task, name = batch.task, sample.image.name
     progress = batch.display.image(name, len(result.outcomes), len(batch.items))
     try:
         earlier, reason = task.find_earlier(sample, files)

@@ -71,16 +71,17 @@ def _output_files(
                 f"On a cluster a single image is written as {ZARR.title} only, because workers write its parts at the "
                 f"same time. Give --format {ZARR.key} with --dask, or leave --format out."
             )
-        objects = task.objects is not None
         return name_files(
             samples,
             options.folder,
             ids,
             formats,
             report=options.report,
-            objects=objects,
+            objects=task.objects is not None,
             added_labels=options.add_labels,
             rois=options.rois,
+            pattern=options.output_name,
+            model=task.model.spec.id or task.model.spec.name,
         )
     if len(samples) > 1:
         named = " and ".join(f"--{key}" for key in options.files)
@@ -116,7 +117,7 @@ def _sandbox(task: Task, images: Sequence[Path], folders: Sequence[Path], option
     """Restrict the process to the files of the run: images with their companions, the model, the output folders."""
     read = [*task.model.opened.package.places, *images, *(one for path in images for one in files_beside(path))]
     with restricted(read, folders, not options.no_sandbox):
-        if options.debug:
+        if options.debug or options.verbose:
             say(f"sandbox: {walls().in_words()}", error=True)
         yield
 

@@ -15,7 +15,7 @@ from ..provenance.hashing import path_hash
 from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
 from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
-from ..report.describe_run import plan_lines, result_lines, tiles_in_words
+from ..report.describe_run import plan_lines, result_lines, tiles_in_words, work_lines
 from ..terminal import Display, TileProgress
 from .output_files import ImageFiles
 from .resume import EarlierResults, change
@@ -168,10 +168,10 @@ def _size(described: InputRecord | OutputRecord) -> tuple[int, ...]:
 
 
 class Summary:
-    """Prints the record of an image, each line as soon as its content is known."""
+    """Prints the record of an image, each line as soon as it is known; ``verbose`` adds how it was computed."""
 
-    def __init__(self, say: Callable[..., None], display: Display) -> None:
-        self._say, self._display = say, display
+    def __init__(self, say: Callable[..., None], display: Display, *, verbose: bool = False) -> None:
+        self._say, self._display, self._verbose = say, display, verbose
         self._tiles = ""
 
     @property
@@ -193,6 +193,8 @@ class Summary:
         record = to_json(complete)
         self._say_plan(record)
         lines = [*result_lines(record)]
+        if self._verbose and isinstance(complete, RunRecord):
+            lines += work_lines(record)
         if "objects" in record:
             from ..segmentation.segmenting import objects_lines
 

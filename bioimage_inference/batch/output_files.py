@@ -16,6 +16,7 @@ from ..image.writers.zarr_labels import LABELS, label_place
 from ..options import USUAL_FORMATS
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import for_file_name
+from .output_name import OutputName
 from .sample_sheet import Sample
 
 if TYPE_CHECKING:
@@ -66,36 +67,63 @@ def name_files(
     objects: bool = False,
     added_labels: str | None = None,
     rois: bool = False,
+    pattern: OutputName | None = None,
+    model: str = "",
 ) -> list[ImageFiles]:
-    """Return the files of every image in ``folder``, for the outputs ``ids`` of a model, in these ``formats``.
+    """Return the files of every image in ``folder``, for the outputs ``ids`` of a ``model``, in these ``formats``.
 
     ``added_labels`` is the name of a label map of the objects in the OME-Zarr of the image. Without it, the label map
-    goes to the OME-Zarr of the first output, if there is one.
+    goes to the OME-Zarr of the first output, if there is one. ``rois`` adds regions of interest.
 
-    Their names begin with the name of the image without its suffix. Images with equal names get as many names of
-    their folders in front as distinguish them: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` if two
-    files would have the same path.
+    The ``pattern`` gives their names. Images with equal names get as many names of their folders in front as
+    distinguish them: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` if two files would have the same
+    path.
     """
-    named = [
-        _image_files(folder / stem, ids, formats, report, objects, _label_place(sample.image, added_labels), rois)
-        for sample, stem in zip(samples, _stems(samples), strict=True)
-    ]
+    pattern = pattern or OutputName()
+    named = []
+    for stem, sample in zip(_stems(samples), samples, strict=True):
+        values = _values(stem, sample, model)
+        start = folder / pattern.beginning(values)
+        names = {one: pattern.output(values, for_file_name(one)) for one in ids}
+        targets = {
+            one: Target(**{key: folder / (name + FORMATS[key].suffix) for key in formats})
+            for one, name in names.items()
+        }
+        labels = _label_place(sample.image, added_labels, targets[ids[0]].zarr)
+        named.append(
+            ImageFiles(
+                targets=targets,
+                record=_path(start, "provenance.json"),
+                report=_path(start, "report.html") if report else None,
+                objects=object_files(start, labels, rois=rois) if objects else None,
+            )
+        )
     owners: dict[Path, Sample] = {}
     for sample, files in zip(samples, named, strict=True):
         if len(set(files.all())) < len(files.all()):
-            instead = (
-                "Omit --segment, and find the objects afterwards with bioimage-inference segment."
-                if objects
-                else "Name the files of the first output with --tiff, --npy or --zarr."
-            )
-            raise UsageError(
-                f"Two files of {sample.name} would have the same name, because the model's outputs are called "
-                f"{', '.join(ids)}. {instead}"
-            )
+            raise _same_name(sample, ids, pattern, objects)
         for path in files.all():
             if (other := owners.setdefault(path, sample)) is not sample:
-                raise _same_output(other.name, sample.name, str(path))
+                raise _same_output(other.name, sample.name, path, pattern)
     return named
+
+
+def _same_name(sample: Sample, ids: Sequence[str], pattern: OutputName, objects: bool) -> UsageError:
+    """Return the error for an image of which two files would have the same name."""
+    if "{output}" not in pattern.pattern and len(ids) > 1:
+        return UsageError(
+            f"--output-name {pattern.pattern!r} gives the outputs {', '.join(ids)} of {sample.name} the same name. Put "
+            "{output} into it."
+        )
+    instead = (
+        "Omit --segment, and find the objects afterwards with bioimage-inference segment."
+        if objects
+        else "Name the files of the first output with --tiff, --npy or --zarr."
+    )
+    return UsageError(
+        f"Two files of {sample.name} would have the same name, because the model's outputs are called "
+        f"{', '.join(ids)}. {instead}"
+    )
 
 
 def object_files(start: Path, zarr: Path | None = None, *, rois: bool = False) -> "SegmentFiles":
@@ -109,25 +137,21 @@ def object_files(start: Path, zarr: Path | None = None, *, rois: bool = False) -
     return SegmentFiles(**{kind: _path(start, OBJECT_FILES[kind]) for kind in wanted}, zarr=zarr)
 
 
-def _label_place(image: Path, name: str | None) -> Path | None:
-    return None if name is None else label_place(image, name)
+def _values(stem: str, sample: Sample, model: str) -> dict[str, str]:
+    """Return the values of the fields of :class:`OutputName` for an image, without the output."""
+    return {"image": stem, "model": for_file_name(model), "folder": _place(sample).parent.name}
 
 
-def _image_files(
-    start: Path, ids: Sequence[str], formats: Sequence[str], report: bool, objects: bool, zarr: Path | None, rois: bool
-) -> ImageFiles:
-    targets = {
-        one: Target(**{key: _path(start, for_file_name(one) + FORMATS[key].suffix) for key in formats}) for one in ids
-    }
-    store = targets[ids[0]].zarr
-    if zarr is None and store is not None:
-        zarr = store / LABELS / "objects"
-    return ImageFiles(
-        targets=targets,
-        record=_path(start, "provenance.json"),
-        report=_path(start, "report.html") if report else None,
-        objects=object_files(start, zarr, rois=rois) if objects else None,
-    )
+def _label_place(image: Path, name: str | None, store: Path | None) -> Path | None:
+    """Return the folder of the label map in the OME-Zarr of the image or of the first output, ``None`` without both."""
+    if name is not None:
+        return label_place(image, name)
+    return None if store is None else store / LABELS / "objects"
+
+
+def _place(sample: Sample) -> Path:
+    """Return the absolute path of an image. Links are not followed: the outputs of a link have its name."""
+    return Path(os.path.abspath(sample.image))  # noqa: PTH100
 
 
 def _path(start: Path, end: str) -> Path:
@@ -136,8 +160,7 @@ def _path(start: Path, end: str) -> Path:
 
 def _stems(samples: Sequence[Sample]) -> list[str]:
     """Return the name of every image without suffix, preceded by names of its folders if several images share it."""
-    # Links are not followed: the outputs of a link have its name.
-    paths = [Path(os.path.abspath(sample.image)) for sample in samples]  # noqa: PTH100
+    paths = [_place(sample) for sample in samples]
     sharing: dict[str, list[Path]] = {}
     for path in paths:
         sharing.setdefault(stem_of(path), []).append(path)
@@ -152,7 +175,7 @@ def _depth(group: Sequence[Path]) -> int:
         if len(set(names)) == len(names):
             return depth
     first, second = [path for path, name in zip(group, names, strict=True) if names.count(name) > 1][:2]
-    raise _same_output(str(first), str(second), f"{stem_of(first)}_…")
+    raise _same_output(str(first), str(second), f"{stem_of(first)}_…", OutputName())
 
 
 def _with_folders(path: Path, depth: int) -> str:
@@ -160,10 +183,11 @@ def _with_folders(path: Path, depth: int) -> str:
     return "_".join((*folders[max(len(folders) - depth, 0) :], stem_of(path)))
 
 
-def _same_output(first: str, second: str, path: str) -> UsageError:
-    return UsageError(
-        f"{first} and {second} would both write {path}. Predict them separately, with another folder as -o."
-    )
+def _same_output(first: str, second: str, path: Path | str, pattern: OutputName) -> UsageError:
+    advice = "Predict them separately, with another folder as -o."
+    if "{image}" not in pattern.pattern:
+        advice = f"Put {{image}} into --output-name {pattern.pattern!r}."
+    return UsageError(f"{first} and {second} would both write {path}. {advice}")
 
 
 def stem_of(path: Path) -> str:

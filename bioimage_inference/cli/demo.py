@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..files.typed_path import user_path
 from ..terminal import progress_display, say
-from .shared_options import DEBUG, OVERWRITE, add_command, option_parser
+from .shared_options import DEBUG, OVERWRITE, QUIET, add_command, option_parser
 
 if TYPE_CHECKING:
     from ..array_types import Array
@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "demo",
-        parents=[own, OVERWRITE, DEBUG],
+        parents=[own, OVERWRITE, QUIET, DEBUG],
         help="run the bundled model on the bundled image",
         description="Run the bundled model on the bundled image of nuclei, draw a picture of the result, and list the "
         "outputs.",

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files.typed_path import user_path
 from ..terminal import line_width, say, say_json
 from .shared_options import BARE_WEIGHTS, DEBUG, JSON, MODEL, OFFLINE, OVERWRITE, add_command, option_parser
+from .typed_options import refuse_unused
 
 if TYPE_CHECKING:
     from ..zoo.resolving import OpenedModel
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..report.model_facts import model_facts
     from ..zoo.index import trust_policy
 
+    if arguments.html is None:
+        refuse_unused(arguments, ["--overwrite"], "without --html, because nothing is written", "Add --html FILE")
     policy = trust_policy()
     with _opened(arguments) as opened:
         if arguments.html is not None:
@@ -64,11 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _opened(arguments: argparse.Namespace) -> Iterator["OpenedModel"]:
-    """Open the model's files, also a TorchScript file without any description."""
+    """Open the model's files, also a TorchScript file without any description, or a zoo model's line in the index."""
     from ..api import open_model
     from ..model.package import weights_kind
+    from ..zoo.resolving import model_in_index
 
     described = {name: getattr(arguments, name) for name in ("description", "model_axes", "model_size")}
+    known = None if any(described.values()) else model_in_index(arguments.model)
+    if known is not None:
+        yield known
+        return
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(open_model(arguments.model, **described, offline=arguments.offline)).opened
@@ -111,6 +119,16 @@ def _lines(facts: Mapping[str, Any], width: int) -> Iterator[str]:
         )
 
 
+def _said_by_authors(tensor: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the description and the pixel size of an input, in the words and numbers of the model's authors."""
+    from ..report.describe_model import pixel_size_in_words
+
+    if tensor["description"]:
+        yield f"Its authors say: {tensor['description']}"
+    if tensor["pixel_size"]:
+        yield f"Pixel size of its images: {pixel_size_in_words(tensor['pixel_size'])}"
+
+
 def _labelled(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     from ..report.describe_model import NO_LICENCE, WEIGHTS_NAMES
 
@@ -122,6 +140,7 @@ def _labelled(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for number, tensor in enumerate(facts["inputs"]):
         how = "" if number == 0 else f" ({tensor['give_as']}{', optional' if tensor['optional'] else ''})"
         yield "input" if number else "image", f"{tensor['id']}{how}: {tensor['in_words']}"
+        yield from (("", line) for line in _said_by_authors(tensor))
     for tensor in facts["outputs"]:
         yield "output", f"{tensor['id']}: {tensor['in_words']}; {tensor['dtype']}"
     for entry in facts["weights"]:

@@ -26,8 +26,9 @@ def add_parser(commands: Any) -> None:
     """Add the parser of the command."""
     own = option_parser()
     own.add_argument(
-        "--search", metavar="WORDS", help="list only models with all these words in id, name, tags or authors"
+        "words", nargs="*", metavar="WORD", help="list only models with all these words in id, name, tags or authors"
     )
+    own.add_argument("--search", metavar="WORDS", help=argparse.SUPPRESS)  # the name until version 2.5
     add_command(
         commands,
         run,
@@ -40,11 +41,11 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the models, all or those that match ``--search``: as lines, or with ``--json`` as :func:`_facts`."""
+    """Print the models, all or those that have all words: as lines, or with ``--json`` as :func:`_facts`."""
     from ..zoo.index import load_index, trust_policy
 
     policy = trust_policy()
-    words = (arguments.search or "").lower().split()
+    words = " ".join([*arguments.words, arguments.search or ""]).lower().split()
     entries = [entry for _, entry in sorted(load_index().current().items()) if _matches(entry, words)]
     models = [_facts(entry, policy) for entry in entries]
     if arguments.json:

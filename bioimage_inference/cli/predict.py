@@ -1,6 +1,7 @@
 """``bioimage-inference predict``: run a model on one or more images."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -8,25 +9,30 @@ from typing import TYPE_CHECKING, Any, get_args
 from ..errors import UsageError
 from ..files.typed_path import input_path, user_path
 from ..options import FORMAT_TITLES, USUAL_FORMATS, TiffLayout, ZarrVersion, parse_formats
-from ..terminal import progress_display, say_json
+from ..terminal import progress_display, say, say_json
 from .shared_options import (
     BARE_WEIGHTS,
     DEBUG,
     DEVICE,
     JSON,
     MODEL,
+    OBJECT_OPTIONS,
     OBJECTS,
     OFFLINE,
     OVERWRITE,
+    QUIET,
     TRUST,
     add_command,
     add_renamed,
     option_parser,
 )
+from .typed_options import refuse_unused
 
 if TYPE_CHECKING:
     from ..api import Model
+    from ..batch.image_arguments import Images
     from ..batch.one_image import Task
+    from ..batch.output_name import OutputName
 
 
 def add_parser(commands: Any) -> None:
@@ -35,7 +41,20 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "predict",
-        parents=[MODEL, _options(), OVERWRITE, JSON, OBJECTS, DEVICE, TRUST, BARE_WEIGHTS, OFFLINE, DEBUG],
+        parents=[
+            MODEL,
+            _options(),
+            OVERWRITE,
+            JSON,
+            OBJECTS,
+            DEVICE,
+            TRUST,
+            BARE_WEIGHTS,
+            OFFLINE,
+            QUIET,
+            _verbose(),
+            DEBUG,
+        ],
         help="run a model on images",
         description="Run a model on images. Axes, normalisation, tiles and halo come from the model's description.",
     )
@@ -45,9 +64,13 @@ def _options() -> argparse.ArgumentParser:
     parser = option_parser()
     add = parser.add_argument
     add("images", metavar="IMAGE", nargs="+",
-        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), or a sample sheet (.csv, .tsv) that lists images",
+        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), a folder of images, a pattern such as 'day1/*.tif', or "
+        "a sample sheet (.csv, .tsv) that lists images",
     )  # fmt: skip
-    add("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
+    add("--recursive", action="store_true", help="take also the images in the folders inside of a folder")
+    add("--dry-run", action="store_true",
+        help="print axes, tiles, outputs, and the memory, disk space and time that they may take; compute nothing",
+    )  # fmt: skip
     add = parser.add_argument_group("outputs").add_argument
     add("-o", "--output", type=user_path, metavar="DIR", help="folder for all outputs (default: the current folder)")
     add("--format", type=parse_formats, metavar="FORMATS",
@@ -55,12 +78,14 @@ def _options() -> argparse.ArgumentParser:
         f"(default: {','.join(USUAL_FORMATS)}; for a single image with --dask: zarr)")  # fmt: skip
     for key, title in FORMAT_TITLES.items():
         add(f"--{key}", type=user_path, metavar="FILE", help=f"{title} for the first output of a single image")
-    add("--tiff-layout", choices=get_args(TiffLayout), default="labelled",
+    add("--output-name", type=_output_name, metavar="PATTERN",
+        help="names of the outputs in the folder, of {image}, {output}, {model} and {folder} "
+        "(default: {image}_{output})")  # fmt: skip
+    add("--tiff-layout", choices=get_args(TiffLayout),
         help="labelled: with axes, channel names and pixel size; pages: every channel is a page (axes QYX); pyramid: "
         "labelled, in compressed tiles with smaller levels, as any labelled TIFF over 4 GiB "
-        "(default: %(default)s)")  # fmt: skip
-    add("--zarr-version", choices=get_args(ZarrVersion), default="0.5",
-        help="version of the OME-Zarr format (default: %(default)s)")  # fmt: skip
+        "(default: labelled)")  # fmt: skip
+    add("--zarr-version", choices=get_args(ZarrVersion), help="version of the OME-Zarr format (default: 0.5)")
     add("--report", action="store_true", help="also write an HTML report of each image")
     add("--resume", action="store_true", help="skip images whose results in the folder are complete")
     add("--ro-crate", type=_crate_folder, metavar="DIR",
@@ -95,9 +120,9 @@ def _options() -> argparse.ArgumentParser:
         help="lower precision is faster; float16 needs a GPU (default: %(default)s)")  # fmt: skip
     add("--engine", choices=["auto", "torch", "openvino"], default="auto",
         help="library that computes on a CPU; auto is torch (default: %(default)s)")  # fmt: skip
-    add("--memory", metavar="SIZE",
+    add("--memory", type=_memory, metavar="SIZE",
         help="memory limit for the run, e.g. 4GiB (default: the memory available to this job)")  # fmt: skip
-    add("--dask", metavar="ADDRESS",
+    add("--dask", type=_dask, metavar="ADDRESS",
         help="run on a Dask cluster: tls:// or tcp://HOST:PORT of the scheduler, or local:N for N worker "
         "processes")  # fmt: skip
     return parser
@@ -110,6 +135,38 @@ def _tile(text: str) -> tuple[int, ...] | None:
     if not all(part.strip().isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 512x512")
     return tuple(map(int, parts))
+
+
+def _verbose() -> argparse.ArgumentParser:
+    """Return the parser of ``-v``. It stands beside ``-q`` in the help."""
+    parser = option_parser()
+    parser.add_argument_group("options").add_argument(
+        "-v", "--verbose", action="store_true", help="print also processing steps, engine, memory and sandbox"
+    )
+    return parser
+
+
+def _memory(text: str) -> str:
+    """Return the text of ``--memory``. Raises :class:`UsageError` unless it is a size."""
+    from ..machine.memory import parse_size
+
+    parse_size(text)
+    return text
+
+
+def _dask(text: str) -> str:
+    """Return the text of ``--dask``. Raises :class:`UsageError` unless it is an address."""
+    from ..cluster.connect import check_address
+
+    check_address(text)
+    return text
+
+
+def _output_name(text: str) -> "OutputName":
+    """Return the pattern of ``--output-name``. Raises :class:`UsageError` for one that names no files."""
+    from ..batch.output_name import OutputName
+
+    return OutputName(text)
 
 
 def _crate_folder(text: str) -> Path:
@@ -125,18 +182,19 @@ def run(arguments: argparse.Namespace) -> int:
     from ..api import open_model
     from ..batch.all_images import RunOptions
     from ..batch.batch_run import predict_images
+    from ..batch.image_arguments import find_images
     from ..batch.sample_sheet import is_sheet, read_samples
     from ..provenance.record import to_json
 
-    if arguments.add_labels is not None and not arguments.segment:
-        raise UsageError("--add-labels adds the label map of --segment to the image. Give --segment as well.")
-    if arguments.rois and not arguments.segment:
-        raise UsageError("--rois writes the objects of --segment as regions of interest. Give --segment as well.")
     options = RunOptions(**{field.name: getattr(arguments, field.name) for field in fields(RunOptions)})
     if options.names_files:
         _check_named_files(arguments)
-    samples = read_samples(arguments.images)
-    sheets = [path for path in map(user_path, arguments.images) if is_sheet(path)]
+    images = find_images(arguments.images, recursive=arguments.recursive)
+    samples = read_samples(images.names)
+    _check_used(arguments, images, single=len(samples) == 1)
+    if not arguments.quiet:
+        say(*images.notes, error=True)
+    sheets = [path for path in map(user_path, images.names) if is_sheet(path)]
     with progress_display() as display:
         display.wait("reading the model")
         with open_model(
@@ -158,21 +216,46 @@ def _check_named_files(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         named = " and ".join(f"--{key}" for key in FORMAT_TITLES if getattr(arguments, key) is not None)
         raise UsageError(f"-o names a folder for all outputs, {named} names a file; give one or the other.")
-    for name in ("format", "resume", "report", "segment", "ro_crate", "dask"):
+    for name in ("format", "resume", "report", "segment", "ro_crate", "dask", "output_name"):
         if getattr(arguments, name):
             raise UsageError(
                 f"--{name.replace('_', '-')} needs a folder for its files. Give -o DIR instead of names of files."
             )
 
 
+def _check_used(arguments: argparse.Namespace, images: "Images", *, single: bool) -> None:
+    """Raise :class:`UsageError` for an option that changes nothing beside the other options."""
+    if not arguments.segment:
+        refuse_unused(arguments, OBJECT_OPTIONS, "without --segment", "Add --segment to find objects")
+    on_cluster = arguments.dask is not None and single
+    named = tuple(key for key in FORMAT_TITLES if getattr(arguments, key) is not None)
+    formats = named or arguments.format or (("zarr",) if on_cluster else USUAL_FORMATS)
+    if "tiff" not in formats:
+        reason = (
+            "with --dask and a single image, which is written as OME-Zarr" if on_cluster else "without a TIFF output"
+        )
+        refuse_unused(arguments, ["--tiff-layout"], reason, "" if on_cluster else "Write a TIFF as well")
+    if "zarr" not in formats:
+        refuse_unused(arguments, ["--zarr-version"], "without an OME-Zarr output", "Add zarr to --format")
+    if arguments.device.startswith("cuda") and arguments.engine == "openvino":
+        refuse_unused(arguments, ["--engine"], "with --device cuda: OpenVINO computes on CPUs", "Give --device cpu")
+    if not images.folders:
+        refuse_unused(arguments, ["--recursive"], "because no IMAGE is a folder of images")
+    if arguments.quiet:
+        refuse_unused(arguments, ["--verbose"], "with --quiet")
+
+
 def _task(arguments: argparse.Namespace, model: "Model") -> "Task":
     from ..batch.one_image import Task, check_object_channels
     from ..batch.resume import EarlierResults
+    from ..inference.planning import check_inputs
     from ..options import Options, parse_channels
     from .segment import object_options
 
-    options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
-    others = dict(_named_file(text) for text in arguments.input)
+    typed = {field.name: getattr(arguments, field.name) for field in fields(Options)}
+    options = Options(**{name: value for name, value in typed.items() if value is not None})
+    others = _other_inputs(arguments.input)
+    check_inputs(model.spec, others)
     earlier = EarlierResults(model, options, others) if arguments.resume else None
     objects = None
     if arguments.segment:
@@ -180,6 +263,16 @@ def _task(arguments: argparse.Namespace, model: "Model") -> "Task":
         objects = object_options(arguments, image_axes=arguments.axes, image_channel=channel)
         check_object_channels(objects, model.spec.outputs[0])
     return Task(model, options, others, objects, earlier)
+
+
+def _other_inputs(texts: Sequence[str]) -> dict[str, Path]:
+    """Return the files of ``--input`` by the ids of their inputs. Raises :class:`UsageError`."""
+    found: dict[str, Path] = {}
+    for name, path in map(_named_file, texts):
+        if name in found:
+            raise UsageError(f"--input names {name!r} twice, {found[name]} and {path}. Give each input one file.")
+        found[name] = path
+    return found
 
 
 def _named_file(text: str) -> tuple[str, Path]:

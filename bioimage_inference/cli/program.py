@@ -10,18 +10,25 @@ from typing import Any, NoReturn
 from .._version import __version__
 from ..errors import NO_CURRENT_FOLDER, UsageError, has_current_folder, in_our_words
 from ..files.partial_file import committed_files, forget_committed_files
-from ..terminal import check_output, own_output, say
-from . import demo, inspect, models, predict, rerun, segment, validate
+from ..terminal import be_quiet, check_output, own_output, say
+from . import completion, demo, inspect, models, predict, rerun, segment, validate
 from .shared_options import EPILOG
+from .typed_options import check_understood
 
-COMMANDS = (predict, segment, rerun, inspect, validate, models, demo)
+COMMANDS = (predict, segment, rerun, inspect, validate, models, demo, completion)
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 _MOST_NAMED = 4  # files in an error message
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that reports errors and prints help as the rest of the program does."""
+    """An argument parser that reports errors and prints help as the rest of the program does.
+
+    It takes no abbreviations of options: a script with one would change its meaning with a new option.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
@@ -41,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(quiet=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
@@ -89,10 +97,13 @@ def run() -> NoReturn:
 
 def _run_command(arguments: Sequence[str]) -> int:
     try:
-        parsed = make_parser().parse_args(arguments)
+        parsed, unknown = make_parser().parse_known_args(arguments)
     except SystemExit:  # after --help and --version
         check_output()
         raise
+    check_understood(parsed, unknown)
+    if parsed.quiet:
+        be_quiet()
     if not has_current_folder():  # oneMKL ends the process without an error message if there is none
         raise UsageError(NO_CURRENT_FOLDER)
     exit_code: int = parsed.func(parsed)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ReproductionError
 from ..files.typed_path import input_path, user_path
 from ..terminal import progress_display, say, say_json
-from .shared_options import DEBUG, JSON, OFFLINE, OVERWRITE, TRUST, add_command, option_parser
+from .shared_options import DEBUG, JSON, OFFLINE, OVERWRITE, QUIET, TRUST, add_command, option_parser
+from .typed_options import refuse_unused
 
 if TYPE_CHECKING:
     from ..reproduction.recorded_run import Change, FileFinding, Rerun
@@ -31,7 +32,7 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "rerun",
-        parents=[own, OVERWRITE, JSON, TRUST, OFFLINE, DEBUG],
+        parents=[own, OVERWRITE, JSON, TRUST, OFFLINE, QUIET, DEBUG],
         help="repeat a run from its record and compare the outputs",
         description="Repeat a run from its record, with the same options, tiles, engine and device, and report whether "
         "the outputs are identical. Model and images must be the recorded ones.",
@@ -62,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     record: Path = arguments.record
     kept: Path | None = arguments.output
+    if kept is None:
+        refuse_unused(arguments, ["--overwrite"], "without -o, because no output is kept", "Add -o DIR")
     with (
         scratch_folder() if kept is None else output_folder(kept) as folder,
         progress_display() as display,

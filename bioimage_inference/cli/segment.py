@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..files.typed_path import input_path, user_path
 from ..terminal import say, say_json
-from .shared_options import DEBUG, JSON, OBJECTS, OVERWRITE, add_command, option_parser
+from .shared_options import DEBUG, JSON, OBJECTS, OVERWRITE, QUIET, add_command, option_parser
 
 if TYPE_CHECKING:
     from ..segmentation.segmenting import SegmentFiles, SegmentOptions
@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "segment",
-        parents=[_options(), OVERWRITE, JSON, OBJECTS, DEBUG],
+        parents=[_options(), OVERWRITE, JSON, OBJECTS, QUIET, DEBUG],
         help="find objects in a predicted foreground and boundary",
         description="Find objects in a predicted foreground and boundary. Writes a label map (0 is background), a "
         "table of sizes, positions and intensities, and an overlay picture. Works in 2-D and 3-D. Each time point is "
@@ -77,7 +77,7 @@ def object_options(arguments: argparse.Namespace, **more: Any) -> "SegmentOption
     from ..segmentation.segmenting import SegmentOptions
 
     parsed = {name: getattr(arguments, name) for name in _OBJECT_OPTIONS}
-    return SegmentOptions(**parsed, **more)
+    return SegmentOptions(**{name: value for name, value in parsed.items() if value is not None}, **more)
 
 
 def _files(arguments: argparse.Namespace) -> "SegmentFiles":

@@ -5,6 +5,7 @@ The modules of this room import slow libraries inside functions only, so that ``
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,12 @@ outputs; 8 no permission to write the outputs; 9 no room for the outputs"""
 
 
 def add_command(commands: Any, run: Callable[[argparse.Namespace], int], name: str, **settings: Any) -> None:
-    """Add the parser of a command to the subparsers ``commands``. ``run`` returns the command's exit code."""
-    commands.add_parser(name, epilog=EPILOG, **settings).set_defaults(func=run)
+    """Add the parser of a command to the subparsers ``commands``. ``run`` returns the command's exit code.
+
+    The parsed ``func`` is ``run``, and ``parser`` the command's parser.
+    """
+    parser = commands.add_parser(name, epilog=EPILOG, **settings)
+    parser.set_defaults(func=run, parser=parser)
 
 
 def option_parser() -> argparse.ArgumentParser:
@@ -35,10 +40,16 @@ def add_renamed(group: Any, name: str, old_name: str, **settings: Any) -> None:
     group.add_argument(old_name, **settings | {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS})
 
 
-def _switch(name: str, words: str, group: str = "options") -> argparse.ArgumentParser:
+def _switch(*names: str, words: str, group: str = "options") -> argparse.ArgumentParser:
     parser = option_parser()
-    parser.add_argument_group(group).add_argument(name, action="store_true", help=words)
+    parser.add_argument_group(group).add_argument(*names, action="store_true", help=words)
     return parser
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not known. Use auto, cpu, cuda or cuda:N")
+    return text
 
 
 def _positive(text: str) -> int:
@@ -69,10 +80,13 @@ def _overlap(text: str) -> float:
     return value
 
 
-OVERWRITE = _switch("--overwrite", "replace existing files, also files that are no earlier results", "outputs")
-JSON = _switch("--json", "print the result as JSON", "outputs")
-OFFLINE = _switch("--offline", "do not use the internet; a model of the zoo must be in the cache")
-DEBUG = _switch("--debug", "show where in the program an error occurs")
+OVERWRITE = _switch(
+    "--overwrite", words="replace existing files, also files that are no earlier results", group="outputs"
+)
+JSON = _switch("--json", words="print the result as JSON", group="outputs")
+OFFLINE = _switch("--offline", words="do not use the internet; a model of the zoo must be in the cache")
+QUIET = _switch("-q", "--quiet", words="print errors only, and the result of --json")
+DEBUG = _switch("--debug", words="show where in the program an error occurs")
 
 MODEL = option_parser()
 MODEL.add_argument(
@@ -89,7 +103,7 @@ _add("--model-size", metavar="X,Y,Z,C", help="size of the input, e.g. 256,256,1,
 
 DEVICE = option_parser()
 _add = DEVICE.add_argument_group("computing").add_argument
-_add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+_add("--device", type=_device, default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
 _add("--threads", type=_positive, metavar="N", help="CPU threads (default: the processors available to this job)")
 
 TRUST = option_parser()
@@ -97,21 +111,26 @@ _add = TRUST.add_argument_group("computing").add_argument
 _add("--trust-model-code", action="store_true", help="run the model's Python code, and load its weights unchecked")
 _add("--no-sandbox", action="store_true", help="let the model read and write all files, and use the internet")
 
+# Without a default value: an option that was typed for nothing is an error. The defaults are those of SegmentOptions.
 OBJECTS = option_parser()
+OBJECT_OPTIONS = (
+    *("--rois", "--add-labels", "--object-foreground", "--object-boundary", "--object-threshold", "--object-min-size"),
+    *("--object-max-size", "--object-exclude-border", "--object-fill-holes", "--object-stitch"),
+)
 _group = OBJECTS.add_argument_group("objects")
 _group.add_argument("--rois", action="store_true",
                     help="also write regions of interest: a ROI set for ImageJ (.zip), GeoJSON for QuPath, a table for "
                     "OMERO (.tsv)")  # fmt: skip
 _group.add_argument("--add-labels", metavar="NAME",
                     help="also add the label map as NAME to the OME-Zarr of the image")  # fmt: skip
-add_renamed(_group, "--object-foreground", "--foreground", default="0", metavar="CHANNEL",
-            help="predicted channel that is high inside objects: its number from 0, or its name "
-            "(default: %(default)s)")  # fmt: skip
-add_renamed(_group, "--object-boundary", "--boundary", default="1", metavar="CHANNEL",
-            help="predicted channel that is high at outlines of objects, or none (default: %(default)s)")  # fmt: skip
-add_renamed(_group, "--object-threshold", "--threshold", type=_finite, default=0.6, metavar="VALUE",
-            help="objects grow from pixels where foreground minus boundary exceeds this value "
-            "(default: %(default)s)")  # fmt: skip
+add_renamed(_group, "--object-foreground", "--foreground", metavar="CHANNEL",
+            help="predicted channel that is high inside objects: its number from 0, or its name (default: 0)",
+)  # fmt: skip
+add_renamed(_group, "--object-boundary", "--boundary", metavar="CHANNEL",
+            help="predicted channel that is high at outlines of objects, or none (default: 1)")  # fmt: skip
+add_renamed(_group, "--object-threshold", "--threshold", type=_finite, metavar="VALUE",
+            help="objects grow from pixels where foreground minus boundary exceeds this value (default: 0.6)",
+)  # fmt: skip
 add_renamed(_group, "--object-min-size", "--min-size", type=_positive, metavar="N",
             help="smallest object, in pixels (default: 10 in 2-D, 50 in 3-D)")  # fmt: skip
 add_renamed(_group, "--object-max-size", "--max-size", type=_positive, metavar="N",

@@ -10,7 +10,18 @@ from ..errors import BioimageInferenceError, ModelError, ReproductionError, Trus
 from ..files.typed_path import input_path, user_path
 from ..terminal import progress_display, say, say_json
 from ..text import one_line
-from .shared_options import DEBUG, DEVICE, JSON, MODEL, OFFLINE, OVERWRITE, TRUST, add_command, option_parser
+from .shared_options import (
+    DEBUG,
+    DEVICE,
+    JSON,
+    MODEL,
+    OFFLINE,
+    OVERWRITE,
+    QUIET,
+    TRUST,
+    add_command,
+    option_parser,
+)
 
 if TYPE_CHECKING:
     from ..model.spec import ModelSpec
@@ -34,7 +45,7 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "validate",
-        parents=[MODEL, own, OVERWRITE, JSON, DEVICE, TRUST, OFFLINE, DEBUG],
+        parents=[MODEL, own, OVERWRITE, JSON, DEVICE, TRUST, OFFLINE, QUIET, DEBUG],
         help="check that a model reproduces its published outputs here",
         description="Run a model on the test image in its package and compare the outputs with the published outputs.",
     )

@@ -17,6 +17,7 @@ from ..machine.processors import available_processors
 from . import worker
 
 _CONNECT_SECONDS = 8
+_LOCAL = r"local:([1-9]\d*)"
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,22 @@ def connect(address: str, memory: str | None, threads: int | None, say: Callable
     workers have another version of this program.
     """
     _check_installed("distributed")
-    local = re.fullmatch(r"local:([1-9]\d*)", address)
-    if address.partition(":")[0] == "local" and local is None:
-        raise UsageError(f"--dask {address} is not understood. Give the number of processes, for instance local:4.")
+    check_address(address)
+    local = re.fullmatch(_LOCAL, address)
     connected = _local(address, int(local[1]), memory, threads) if local else _remote(address, memory, threads, say)
     with connected as cluster:
         yield cluster
+
+
+def check_address(address: str) -> None:
+    """Raise :class:`UsageError` unless the address names a scheduler or a number of local processes."""
+    if address.partition(":")[0] == "local" and not re.fullmatch(_LOCAL, address):
+        raise UsageError(f"--dask {address} is not understood. Give the number of processes, for instance local:4.")
+    if ":" not in address:
+        raise UsageError(
+            f"--dask {address} is no address. Give the address that `dask scheduler` prints, for instance "
+            "tcp://node7:8786, or local:4 for processes on this machine."
+        )
 
 
 def _check_installed(package: str) -> None:

@@ -62,6 +62,17 @@ def check_writable(
     return replaced
 
 
+def earlier_results(folder: Path) -> set[Path]:
+    """Return the files in a folder that are results of this program, with the pictures of its reports.
+
+    Raises :class:`OSError` if the folder cannot be read.
+    """
+    found = {folder / name for record in folder.glob(f"*{RECORD_END}") for name in _named_files(record)}
+    if folder.name.endswith("_report") and (folder.parent / f"{folder.name[:-7]}{RECORD_END}").is_file():
+        found.update(folder.iterdir())
+    return found
+
+
 def _has_content(path: Path) -> bool:
     """Return whether a file or folder has content. Galaxy and other programs make empty files first."""
     try:

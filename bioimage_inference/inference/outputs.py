@@ -1,6 +1,6 @@
 """The outputs of one image: each is opened once, in files or in memory, and all are committed together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UsageError
 from ..files.typed_path import user_path
 from ..image.image import PixelSize
 from ..image.writers.base import MemoryWriter, Writer, commit_all
 from ..image.writers.output_formats import FORMATS, OutputPaths
-from ..model.spec import TensorSpec
+from ..model.spec import ModelSpec, TensorSpec
 from ..options import Options
 from .pixel_scale import restored_sizes
 from .planning import PreparedImages
@@ -28,6 +29,16 @@ class Target(OutputPaths):
     def expanded(self) -> "Target":
         """Return the same with the user's home folder in place of ``~``."""
         return Target(**{key: user_path(path) for key, path in self.files.items()})
+
+
+def check_targets(model: ModelSpec, targets: Iterable[str]) -> None:
+    """Raise :class:`UsageError` for files of an output that the model does not have."""
+    known = [output.id for output in model.outputs]
+    unknown = [name for name in targets if name not in known]
+    if unknown:
+        raise UsageError(
+            f"targets names {unknown[0]!r}, but the outputs of the model are {', '.join(known)}. Give one of these."
+        )
 
 
 @dataclass(frozen=True)

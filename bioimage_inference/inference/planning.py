@@ -1,6 +1,6 @@
 """From a model and its images to a plan: open, match axes, choose tiles. Nothing is computed, torch is not needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -28,6 +28,12 @@ from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, choose_tiles, d
 from .pixel_scale import mismatch_notes, network_pixel_size, rescaled_note, rescaled_sizes, with_given_size
 from .sample_reader import Source
 
+_PADDED = {
+    "constant": "a constant value",
+    "edge": "copies of its border pixels",
+    "reflect": "mirrored pixels",
+    "symmetric": "mirrored pixels",
+}
 ImageLike = Image | NDArray[np.generic] | Path | str
 
 
@@ -78,10 +84,10 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     Raises :class:`UsageError` for impossible options, :class:`ImageError` for images that cannot be read or do not fit
     the model, :class:`OutOfMemoryError` if the budget is too small for the program, or for a piece of an image.
     """
-    _check_inputs(spec, others)
+    check_inputs(spec, others)
     given = {spec.inputs[0].id: image, **others}
     budget = memory_budget(options.memory)
-    program = PROGRAM_BYTES - PIPELINE_BYTES + _weights_size(spec) + beside_network(spec)
+    program = PROGRAM_BYTES - PIPELINE_BYTES + weights_size(spec) + beside_network(spec)
     opened: list[Image] = []
     try:
         matched = {}
@@ -157,13 +163,14 @@ def close(prepared: PreparedImages) -> None:
         one.image.close()
 
 
-def _check_inputs(spec: ModelSpec, others: Mapping[str, Any]) -> None:
+def check_inputs(spec: ModelSpec, others: Mapping[str, Any]) -> None:
+    """Raise :class:`UsageError` unless ``others`` names further inputs of the model, and all that it needs."""
     names = [tensor.id for tensor in spec.inputs]
     unknown = [name for name in others if name not in names[1:]]
     if unknown:
         raise UsageError(
             f"--input names {unknown[0]!r}, but the further inputs of the model are {', '.join(names[1:]) or 'none'}"
-            f" (the image is {names[0]!r})."
+            f" (the image is {names[0]!r}). {'Give one of these' if names[1:] else 'Leave --input out'}."
         )
     missing = [tensor.id for tensor in spec.inputs[1:] if tensor.id not in others and not tensor.optional]
     if missing:
@@ -186,7 +193,7 @@ def beside_network(spec: ModelSpec) -> int:
     return PIPELINE_BYTES + (STACK_BYTES if "z" in spec.inputs[0].letters else 0)
 
 
-def _weights_size(spec: ModelSpec) -> int:
+def weights_size(spec: ModelSpec) -> int:
     """Return the size of the first weights file, which takes as much memory; 0 if it is not in the package."""
     files = [spec.root / entry.source for entry in spec.weights[:1]]
     return sum(file.stat().st_size for file in files if file.is_file())
@@ -243,7 +250,9 @@ def _match(image: Image, tensor: TensorSpec, options: Options, first: bool) -> A
         image = resized(given, sizes)
         note = _resized_note(given, image)
     else:
-        return replace(matched, notes=(*matched.notes, *mismatch_notes(matched, expected)))
+        return replace(
+            matched, notes=(*matched.notes, *_small_notes(matched, tensor), *mismatch_notes(matched, expected))
+        )
     notes = (*matched.notes, note) if note else matched.notes
     return replace(map_axes(image, wanted, channels), notes=notes, resized_from=given, rescaled=options.rescale)
 
@@ -256,6 +265,20 @@ def _resized_note(before: Image, after: Image) -> str:
         if before.size(letter) != after.size(letter)
     )
     return f"{before.name} was resized as asked: {changes} pixels; the outputs have the new size." if changes else ""
+
+
+def _small_notes(matched: AxisMapping, tensor: TensorSpec) -> Iterator[str]:
+    """Yield a remark on an image with fewer pixels than the model takes."""
+    short = [
+        f"{matched.sizes[axis.letter]} pixels along {axis.letter} (the model takes {axis.size.describe()})"
+        for axis in tensor.axes
+        if axis.letter in TILED and matched.sizes[axis.letter] < _minimum(axis)
+    ]
+    if short:
+        yield (
+            f"{matched.image.name} is smaller than the model takes: {', '.join(short)}. It is padded with "
+            f"{_PADDED[tensor.padding.mode]}, and the output is cropped. Check the result, or give a larger image."
+        )
 
 
 def _channels(axis: Axis | None) -> int | None:

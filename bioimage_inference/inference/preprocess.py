@@ -71,10 +71,36 @@ def _measures_of_input(model: ModelSpec, tensor_id: str) -> tuple[Measure, ...]:
 
 
 def remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index]) -> list[str]:
-    """Return remarks on the values of an image: not finite, or outside of the range that the model declares.
+    """Return remarks on the values of an image: constant, not finite, or outside of the range that the model declares.
 
-    The values of an integer image whose type cannot leave the declared range are not read.
+    Of an integer image whose type cannot leave the declared range, only the pixels that show it is not constant are
+    read.
     """
+    return [*_flat_remarks(source, indices), *_range_remarks(tensor, source, indices)]
+
+
+def _flat_remarks(source: Source, indices: Sequence[Index]) -> list[str]:
+    """Return a remark on samples whose pixels all have the same value."""
+    if not source.is_picture:
+        return []
+    values = source.constants(indices)
+    flat, name = [value for value in values if value is not None], source.matched.image.name
+    if not flat:
+        return []
+    if len(values) == 1:
+        return [
+            f"{name} is constant: all its pixels have the value {flat[0]:g}. The network has nothing to see in it, and "
+            "its output means nothing. Check the file and the channel."
+        ]
+    be = "is" if len(flat) == 1 else "are"
+    return [
+        f"{len(flat)} of the {len(values)} samples of {name} {be} constant, for instance with the value {flat[0]:g}. "
+        "The network has nothing to see there, and the output means nothing."
+    ]
+
+
+def _range_remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index]) -> list[str]:
+    """Return remarks on values that are not finite, or outside of the range that the model declares."""
     dtype, name = source.matched.image.dtype, source.matched.image.name
     low, high, integer = _declared_range(tensor)
     low_words, high_words = ("any" if limit is None else f"{limit:g}" for limit in (low, high))

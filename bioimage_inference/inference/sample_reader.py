@@ -108,6 +108,34 @@ class Source:
             for spans in pieces(self.matched.sizes, self.domain, self.letters, reduced):
                 yield self.read(index, spans)
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether a sample has several pixels along the axes y or x."""
+        return any(self.matched.sizes.get(letter, 1) > 1 for letter in "yx")
+
+    def constants(self, indices: Sequence[Index]) -> list[float | None]:
+        """Return for each sample its value if all its pixels are equal, the first channel's; else ``None``."""
+        return [self._constant(index) for index in dict.fromkeys(map(self._own_index, indices))]
+
+    def _constant(self, index: Index) -> float | None:
+        """Return the value of a constant sample. A row in the middle decides on most of the others, without more."""
+        first: Array | None = None
+        for spans in (self._middle_row(), *pieces(self.matched.sizes, self.domain, self.letters)):
+            chunk = self.matched.read(index, spans) if first is None else self.read(index, spans)
+            if first is None:
+                corner = tuple(slice(None) if letter == "c" else slice(1) for letter in self.letters)
+                first = chunk[corner]
+            if not (chunk == first).all():
+                return None
+        assert first is not None
+        return float(first.flat[0])
+
+    def _middle_row(self) -> dict[str, tuple[int, int]]:
+        """Return the region of a row of pixels in the middle of a sample."""
+        sizes = {letter: self.matched.sizes[letter] for letter in self.letters if letter not in "bc"}
+        *others, along = sizes
+        return {along: (0, sizes[along])} | {letter: (sizes[letter] // 2, sizes[letter] // 2 + 1) for letter in others}
+
     def _own_index(self, index: Index) -> Index:
         """Return the index in this image, which may have a single sample for all samples of the leading image."""
         return index if self.matched.samples else ()

@@ -32,6 +32,8 @@ _UNITS = {
     **{"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12},
     **{"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40},
 }
+_FEWEST_BYTES = 1 << 20
+"""Smallest number that is taken as bytes: nobody counts a megabyte of memory in bytes, but many forget the unit."""
 # Slurm's units are powers of 1024, and a number without unit is in megabytes (sbatch(1), --mem).
 _SLURM_UNITS = {"K": 1 << 10, "": 1 << 20, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # Variables for memory per unit, with the variables for the number of these units on this node (sbatch(1)).
@@ -77,11 +79,20 @@ class ProcessMemory:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of a text such as ``4GiB``, ``800M`` or ``2.5G``. Raises :class:`UsageError`."""
+    """Return the bytes of a text such as ``4GiB``, ``800M`` or ``2.5G``.
+
+    Raises :class:`UsageError` for another text, and for a small number without a unit, which cannot mean bytes.
+    """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
     if found is None or found[2] not in _UNITS:
         raise UsageError(f"--memory {text!r} is not understood. Give a size such as 4GiB or 800MiB.")
-    return int(float(found[1]) * _UNITS[found[2]])
+    size = int(float(found[1]) * _UNITS[found[2]])
+    if not found[2] and size < _FEWEST_BYTES:
+        raise UsageError(
+            f"--memory {text} means {size} bytes, in which no program runs. Type the unit: --memory {found[1]}GiB for "
+            f"gibibytes, --memory {found[1]}MiB for mebibytes."
+        )
+    return size
 
 
 def memory_budget(wanted: str | None = None, limits: Sequence[MemoryLimit] | None = None) -> MemoryBudget:

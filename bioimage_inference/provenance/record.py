@@ -19,6 +19,7 @@ from .record_parts import (
     ClusterRecord,
     DeviceRecord,
     EngineRecord,
+    ExpectedCost,
     InputRecord,
     MemoryRecord,
     ModelRecord,
@@ -44,7 +45,10 @@ SCHEMA = "urn:bioimage_inference:provenance:1"
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """The part of a record that is known before anything is computed, as ``--dry-run --json`` prints it."""
+    """The part of a record that is known before anything is computed, as ``--dry-run --json`` prints it.
+
+    ``expected`` is there in a dry run only.
+    """
 
     model: PlannedModel
     inputs: tuple[PlannedInput, ...]
@@ -53,6 +57,7 @@ class RunPlan:
     memory: PlannedMemory
     options: Mapping[str, Any]
     notes: tuple[str, ...]
+    expected: ExpectedCost | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

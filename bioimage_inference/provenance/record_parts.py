@@ -119,6 +119,24 @@ class NamedOutput(OutputTexts, PlannedOutput):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpectedCost:
+    """What a run will probably take; all numbers but the first are estimates.
+
+    ``computed_pixels`` counts the pixels of all tiles with their halo. ``memory_bytes`` is the peak of the process,
+    ``disk_bytes`` the size of the outputs in ``folder``, ``free_bytes`` the room there (``None``: unknown). ``seconds``
+    is ``None`` where nothing is known of the speed, and ``seconds_from`` tells where the estimate comes from.
+    """
+
+    computed_pixels: int
+    memory_bytes: int
+    disk_bytes: int
+    free_bytes: int | None
+    folder: str
+    seconds: float | None
+    seconds_from: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComputedOutput:
     """An output after the run, without its files."""
 

@@ -1,8 +1,9 @@
 """A model in plain words: its tensors with their sizes, and the operations on their values."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 from ..image.axes import SCALED, SPACE
 from ..inference.operations.registry import operation_of, step_in_words
@@ -28,6 +29,11 @@ def output_in_words(tensor: TensorSpec) -> str:
     """Return e.g. "2 channels (foreground, boundary), 2-D, as large as raw; values go through: sigmoid"."""
     steps = ", then ".join(operations_in_words(tensor))
     return _geometry(tensor) + (f"; values go through: {steps}" if steps else "")
+
+
+def pixel_size_in_words(sizes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return declared pixel sizes by axis, ``{value, unit}`` each, for example ``y 0.3 µm, x 0.3 µm``."""
+    return ", ".join(f"{letter} {one['value']:g} {one['unit'] or '(without a unit)'}" for letter, one in sizes.items())
 
 
 def image_axes(tensor: TensorSpec) -> list[Axis]:

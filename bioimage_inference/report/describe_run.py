@@ -84,8 +84,40 @@ def result_lines(record: Record) -> Iterator[str]:
     if "seconds" in record:
         stages = (f"{stage} {value:.2f}" for stage, value in record["seconds"].items() if stage != "total")
         yield f"  time    {record['seconds']['total']:.2f} s ({', '.join(stages)})"
+    if "expected" in record:
+        yield from cost_lines(record["expected"])
     for note in record["notes"]:
         yield f"  note    {note}"
+
+
+def cost_lines(cost: Record) -> Iterator[str]:
+    """Yield what a run will probably take: computed pixels, memory, disk, time."""
+    yield f"  compute {counted(cost['computed_pixels'], 'pixel')}, with the halo of all tiles"
+    yield f"  peak    about {byte_size(cost['memory_bytes'])} of memory"
+    free = cost["free_bytes"]
+    line = f"  disk    about {byte_size(cost['disk_bytes'])} in {cost['folder']}"
+    if free is not None:
+        line += f", which has {byte_size(free)} free"
+        line += "" if free > cost["disk_bytes"] else ": TOO LITTLE. Free some space, or choose another disk with -o"
+    yield line
+    if cost["seconds"] is None:
+        yield "  time    unknown until a first run has left its record in this folder"
+    else:
+        yield f"  time    about {duration_in_words(cost['seconds'])}, {cost['seconds_from']}"
+
+
+def duration_in_words(seconds: float) -> str:
+    """Return a rough duration, for example ``3 s``, ``12 min`` or ``2.5 h``."""
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def work_lines(record: Record) -> Iterator[str]:
+    """Yield what was done with the images and how it was computed, as in the report: for ``--verbose``."""
+    for label, texts in work_rows(record):
+        yield f"  {label}"
+        yield from (f"          {text}" for text in texts)
 
 
 # Rows and sentences for the report

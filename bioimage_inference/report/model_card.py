@@ -8,7 +8,7 @@ from ..errors import ModelError
 from ..model.package import package_file
 from ..zoo.resolving import OpenedModel
 from .colours import encoded
-from .describe_model import NO_LICENCE, WEIGHTS_NAMES
+from .describe_model import NO_LICENCE, WEIGHTS_NAMES, pixel_size_in_words
 from .model_facts import Facts
 from .rendering import render
 
@@ -37,8 +37,7 @@ def _details(tensor: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if limits != ["any", "any"]:
         yield "Values", " to ".join(limits)
     if tensor["pixel_size"]:
-        sizes = (f"{letter} {one['value']:g} {one['unit']}" for letter, one in tensor["pixel_size"].items())
-        yield "Pixel size", ", ".join(sizes)
+        yield "Pixel size", pixel_size_in_words(tensor["pixel_size"])
     halo = [f"{letter} {size}" for letter, size in tensor.get("halo", {}).items() if size]
     if halo:
         yield "Halo", ", ".join(halo)

@@ -136,7 +136,9 @@ def _tensor(tensor: TensorSpec, in_words: str) -> dict[str, Any]:
         "channels": channel.size.size if channel is not None and isinstance(channel.size, FixedSize) else None,
         "channel_names": channel.channel_names if channel is not None else [],
         "sizes": {axis.letter: _size(axis) for axis in axes},
-        "pixel_size": {axis.letter: {"value": axis.scale, "unit": axis.unit} for axis in axes if axis.unit},
+        "pixel_size": {
+            axis.letter: {"value": axis.scale, "unit": axis.unit} for axis in axes if axis.unit or axis.scale != 1
+        },
         "steps": operations_in_words(tensor),
     }
 

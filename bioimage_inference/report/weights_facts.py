@@ -54,17 +54,20 @@ def _facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -> Wei
     problem, sha256, is_torchscript = None, entry.sha256, entry.format == "torchscript"
     operations: tuple[str, ...] = ()
     try:
-        path = opened.package.bare_weights or package_file(opened.spec.root, entry.source)
-        sha256 = check_sha256(path, entry.sha256, path.name)
-        if weights_kind(path) == "torchscript":
-            is_torchscript, operations = True, called_operations(path)
-        elif is_torchscript:
-            is_torchscript, problem = False, f"{path.name} is listed as TorchScript, but its content is something else."
+        if opened.downloaded:
+            path = opened.package.bare_weights or package_file(opened.spec.root, entry.source)
+            sha256 = check_sha256(path, entry.sha256, path.name)
+            if weights_kind(path) == "torchscript":
+                is_torchscript, operations = True, called_operations(path)
+            elif is_torchscript:
+                is_torchscript = False
+                problem = f"{path.name} is listed as TorchScript, but its content is something else."
     except ModelError as error:
         problem = str(error)
     trust, missing = policy.may_load_weights((sha256 or "not declared").lower()), dict[str, str]()
     if entry.architecture is not None and not is_torchscript:
-        code, code_problem, missing = _architecture_facts(entry.architecture, opened.spec.root, policy)
+        root = opened.spec.root if opened.downloaded else None
+        code, code_problem, missing = _architecture_facts(entry.architecture, root, policy)
         trust = code if trust.allowed else trust
         problem = problem or code_problem or next(iter(missing.values()), None)
     elif not is_torchscript:
@@ -75,21 +78,25 @@ def _facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -> Wei
 
 
 def _architecture_facts(
-    architecture: Architecture, root: Path, policy: TrustPolicy
+    architecture: Architecture, root: Path | None, policy: TrustPolicy
 ) -> tuple[Verdict, str | None, dict[str, str]]:
-    """Return whether the architecture may run, its problem, and advice for each package that is not installed."""
+    """Return whether the architecture may run, its problem, and advice for each package that is not installed.
+
+    ``root`` is the folder of its code, ``None`` if the model is not downloaded.
+    """
     if architecture.source is None:
         verdict, missing = _library_facts(architecture, policy)
         return verdict, None, missing
     sha256, names, problem = architecture.sha256, list[str](), None
     try:
-        path = package_file(root, architecture.source)
-        if path.stat().st_size > MAX_CODE_BYTES:
-            raise ModelError(f"{path.name} is too large for the Python file of a network.")
-        content = path.read_bytes()
-        actual = hashlib.sha256(content).hexdigest()
-        require_sha256(actual, architecture.sha256, path.name)
-        sha256, names = actual, _imports(content, path.name)
+        if root is not None:
+            path = package_file(root, architecture.source)
+            if path.stat().st_size > MAX_CODE_BYTES:
+                raise ModelError(f"{path.name} is too large for the Python file of a network.")
+            content = path.read_bytes()
+            actual = hashlib.sha256(content).hexdigest()
+            require_sha256(actual, architecture.sha256, path.name)
+            sha256, names = actual, _imports(content, path.name)
     except ModelError as error:  # then the verdict is on the file whose hash the description declares
         problem = str(error)
     verdict = Verdict(False, "its code is not here, and the description does not say which it is")

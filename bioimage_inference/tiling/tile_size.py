@@ -308,7 +308,11 @@ def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int,
                 f"{line.size.describe()}, and its output does not follow the image, so tiles cannot be put together. "
                 "Crop the image, or use --fit resize to change its size."
             )
-        if wanted is not None and wanted != line.extent:
+        if wanted is not None and request.exact:
+            notes.append(
+                f"--tile {wanted} along {line.letter} has no effect: --fit exact computes the image as one tile."
+            )
+        elif wanted is not None and wanted != line.extent:
             notes.append(
                 f"A tile of {counted(wanted, 'pixel')} along {line.letter} is not possible here; {line.extent} is used."
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import ModelError
 from ..files.shared_folders import continued_file, make_folder, unfinished_bytes
 from ..model.package import file_sha256, require_sha256
-from ..terminal import animated, can_animate, say, text_column
+from ..terminal import animated, can_animate, is_quiet, say, text_column
 
 if TYPE_CHECKING:
     import httpx
@@ -131,7 +131,7 @@ def _printed_line(model: str, name: str, host: str) -> Progress:
 
     def progress(done: int, total: int | None) -> None:
         nonlocal begun
-        if not begun:
+        if not begun and not is_quiet():
             begun = True
             size = f"{total / 2**20:.1f} MiB" if total is not None else f"{done / 2**20:.1f} MiB or more"
             say(f"[{model}] downloading {name} ({size}) from {host}", error=True)

@@ -84,6 +84,13 @@ def zoo_model(name: ZooName, index: Index, offline: bool = False) -> Path:
         ) from error
 
 
+def is_cached(model_id: str, version: str | None = None) -> bool:
+    """Return whether the files of a model, in this version or any, are in the cache."""
+    from bioimageio.spec import settings
+
+    return _cached(settings.cache_path / "bioimage-inference" / model_id, version) is not None
+
+
 def _id_of_doi(name: ZooName, index: Index) -> str:
     entry = index.with_doi(name.doi or "")
     if entry is None:

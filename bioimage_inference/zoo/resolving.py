@@ -12,17 +12,21 @@ from ..model.description import bare_spec, read_description, sizes_from_text
 from ..model.package import Package, file_sha256, may_be_weights, open_package, weights_kind
 from ..model.spec import FixedSize, ModelSpec, StepSize
 from ..model.unusable_files import WHAT_IS_A_MODEL
-from .index import Entry, Index, load_index
+from .index import BUNDLED, Entry, Index, load_index
 from .names import ZooName, did_you_mean, typed_name
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """Facts and files of a model. ``name`` is its name in the zoo, where the user gave such a name."""
+    """Facts and files of a model. ``name`` is its name in the zoo, where the user gave such a name.
+
+    Nothing but the description is known of a model that is not ``downloaded``: see :func:`model_in_index`.
+    """
 
     spec: ModelSpec
     package: Package
     name: ZooName | None = None
+    downloaded: bool = True
 
     @property
     def described(self) -> Mapping[str, Any] | None:
@@ -80,6 +84,39 @@ def open_model_files(
     spec = read_description(package.description, package.root, package.sha256)
     notes = [*notes, *spec.notes, *_contradictions(spec, axes, size)]
     return OpenedModel(replace(spec, notes=tuple(notes)), package, name)
+
+
+def model_in_index(given: Path | str) -> OpenedModel | None:
+    """Return a zoo model as the index describes it, without its files; ``None`` if they are in the cache.
+
+    ``None`` is also returned for a file, and for a model or version that the index does not have. Raises
+    :class:`UsageError` for a title that several models have.
+    """
+    index = load_index()
+    name = typed_name(str(given), index)
+    entry = None if name is None else _entry_of(name, index)
+    if name is None or entry is None:
+        return None
+    from .model_cache import is_cached
+
+    if is_cached(entry.id, name.version):
+        return None
+    spec = read_description(entry.description, BUNDLED.parent)
+    note = (
+        "The package of this model is not downloaded. These facts come from the list of models in this program, which "
+        f"has no texts and pictures. `bioimage-inference predict {entry.id} …` downloads the package."
+    )
+    spec = replace(spec, notes=(*_name_notes(name, entry.id, index), note, *spec.notes))
+    package = Package(BUNDLED.parent, entry.description, None, None, "", BUNDLED)
+    return OpenedModel(spec, package, name, downloaded=False)
+
+
+def _entry_of(name: ZooName, index: Index) -> Entry | None:
+    """Return the current description of a model, ``None`` if the name asks for another version."""
+    entry = index.with_doi(name.doi) if name.doi is not None else index.current().get(name.id or "")
+    if entry is None or name.version not in (None, str(entry.description.get("version"))):
+        return None
+    return entry
 
 
 def _existing(given: str, index: Index) -> Path:

@@ -240,11 +240,6 @@ def test_named_files_and_options_that_need_a_folder(model: str, images: Path, op
     assert f"{option} needs a folder for its files. Give -o DIR" in capsys.readouterr().err
 
 
-def test_a_folder_of_images_is_told_how_to_name_them(model: str, images: Path, tmp_path: Path, capsys: Output) -> None:
-    assert main(["predict", model, str(images), "-o", str(tmp_path)]) == 5
-    assert "images/*.tif names all TIFFs" in capsys.readouterr().err
-
-
 # Means
 
 

@@ -281,7 +281,7 @@ def test_offline_opens_no_socket_and_says_what_would_have_been_fetched(
     zoo: Zoo, forbidden: Callable[[], None], capsys: Output
 ) -> None:
     forbidden()
-    for command in (["predict", "affable-shark", "a.tif"], ["inspect", "affable-shark"], ["validate", "affable-shark"]):
+    for command in (["predict", "affable-shark", "a.tif"], ["validate", "affable-shark"]):
         assert main([*command, "--offline"]) == 2
         told = capsys.readouterr().err
         assert f"{zoo.address}/affable-shark/rdf.yaml" in told

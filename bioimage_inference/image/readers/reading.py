@@ -26,6 +26,7 @@ from .unreadable_files import SUPPORTED, no_image, plain_start, unreadable
 from .zarr_reader import metadata_around, open_zarr
 
 _START_BYTES = 1024
+_IMAGE_ENDINGS = (".tif", ".tiff", ".npy", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".zarr.zip", ".ozx")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,20 @@ def open_image(path: Path, axes: str | None = None) -> Image:
             raise
     unusual = unusual_size_note(image.pixel_size)
     return image if unusual is None else replace(image, notes=(*image.notes, unusual))
+
+
+def may_be_image(path: Path) -> bool:
+    """Return whether a file in a folder of images is one of them: by its first bytes, or because its name says so.
+
+    A file whose name alone says so is damaged, and opening it raises the error. A zip is an image only by its name.
+    """
+    if path.name.lower().endswith(_IMAGE_ENDINGS):
+        return True
+    try:
+        start = _first_bytes(path)
+    except (BioimageInferenceError, OSError):
+        return False
+    return any(reader.recognises(start) for reader in READERS if reader.open not in (open_zarr, open_companion))
 
 
 def files_beside(path: Path) -> list[Path]:

@@ -103,7 +103,8 @@ def object_files(start: Path, zarr: Path | None = None) -> "SegmentFiles":
     """
     from ..segmentation.segmenting import SegmentFiles
 
-    return SegmentFiles(*(_path(start, end) for end in ("labels.tif", "objects.csv", "overlay.png")), zarr=zarr)
+    labels, table, overlay = (_path(start, end) for end in ("labels.tif", "objects.csv", "overlay.png"))
+    return SegmentFiles(labels, table, overlay, zarr)
 
 
 def _label_place(image: Path, name: str | None) -> Path | None:

@@ -41,7 +41,7 @@ def predict_images(
         if not options.names_files:
             folders.append(stack.enter_context(output_folder(options.folder)))
         if options.add_labels is not None:
-            folders += [sample.image for sample in samples]
+            folders += [_written_folder(one) for one in files]
         if options.ro_crate is not None:
             folders.append(stack.enter_context(output_folder(options.ro_crate, keep_empty=False)))
         if options.dask is None:
@@ -110,6 +110,14 @@ def _check_files(
     for one in files if options.add_labels is not None and not options.resume else ():
         if one.objects is not None and one.objects.zarr is not None:
             check_new(one.objects.zarr)
+
+
+def _written_folder(files: ImageFiles) -> Path:
+    """Return the folder of the image's label maps; the image itself, where that folder has to be made first."""
+    assert files.objects is not None
+    assert files.objects.zarr is not None
+    labels = files.objects.zarr.parent
+    return labels if labels.exists() else labels.parent
 
 
 @contextmanager

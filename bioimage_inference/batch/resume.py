@@ -82,14 +82,14 @@ class EarlierResults:
                 yield f"{path} has changed"
 
     def _relocated(self, record: RunRecord, image: Path, files: ImageFiles) -> RunRecord:
-        """Return the record with the present paths of all files, which may have been moved."""
+        """Return the record with the present paths of the wanted files, which may have been moved."""
         inputs, objects = self._inputs(image), record.objects
         if objects is not None and files.objects is not None:
             objects = replace(objects, **to_json(vars(files.objects)))
         return replace(
             record,
             inputs=tuple(replace(one, file=str(inputs[one.tensor].absolute())) for one in record.inputs),
-            outputs=tuple(replace(one, **to_json(vars(_written(one, files)))) for one in record.outputs),
+            outputs=tuple(replace(one, **to_json(_written(one, files).files)) for one in record.outputs),
             objects=objects,
         )
 

@@ -74,6 +74,9 @@ def test_all_formats_hold_the_same_numbers_and_a_run_is_repeated_and_resumed(
     assert json.loads(capsys.readouterr().out)["identical"]
     assert main([*command, "--resume"]) == 0
     assert "is complete already" in capsys.readouterr().out
+    assert main(["predict", *demo, "-o", str(out), *TILE, "--format", "tiff", "--resume"]) == 0
+    assert "is complete already" in capsys.readouterr().out
+    assert record_in(out)["outputs"] == [output]
     (Path(output["zarr"]) / "0" / "zarr.json").unlink()
     assert main([*command, "--resume"]) == 0
     assert "nuclei_prediction.ome.zarr has changed" in capsys.readouterr().out
@@ -215,6 +218,20 @@ def test_a_label_map_is_added_to_the_image_and_nothing_else_changes(
     yaozarrs.validate_zarr_store(store)
     first, second = (zarr.open_array(store / "labels" / name / "0", mode="r")[:] for name in ("nuclei", "second"))
     np.testing.assert_array_equal(first, second)
+
+
+def test_without_an_image_the_label_map_goes_to_the_predicted_ome_zarr(
+    tmp_path: Path, demo: tuple[str, str], capsys: Output
+) -> None:
+    assert main(["predict", *demo, "-o", str(tmp_path), "--format", "zarr"]) == 0
+    store = tmp_path / "nuclei_prediction.ome.zarr"
+    command = ["segment", str(store), "-o", str(tmp_path), "--add-labels", "nuclei"]
+    assert main(command) == 0
+    yaozarrs.validate_zarr_store(store)
+    assert [*labels_of(store)] == ["nuclei"]
+    assert main([*command[:-1], "nuclei"]) == 2  # also the table has no record that names it
+    assert main([*command, "--overwrite"]) == 0
+    assert [*labels_of(store)] == ["nuclei"]
 
 
 @pytest.mark.parametrize("name", ["", "../elsewhere", "a/b"])

@@ -181,7 +181,7 @@ def test_an_image_in_another_file_is_read_from_there(tmp_path: Path, compression
     for number, page in enumerate((first, second)):
         member(tmp_path / f"p{number}.tif", page, None, compression=compression)
     tiff_file = tmp_path / "p0.tif"
-    image = open_tiff(tiff_file, tmp_path / "all.companion.ome")
+    image = open_tiff(tiff_file, companion=tmp_path / "all.companion.ome")
     np.testing.assert_array_equal(whole(image), second[0])
     image.close()
 

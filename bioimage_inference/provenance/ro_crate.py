@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError, cannot_write
 from ..files.partial_file import PartialFile, write_whole
 from ..files.shared_folders import make_folder
+from ..image.readers.reading import files_beside
 from ..image.writers.output_formats import FORMATS
 from ..text import counted, for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
@@ -154,6 +155,8 @@ class _Writer:
             if one.file is not None:
                 facts = {"sha256": one.sha256, "description": f"Image for the input {one.tensor} of the model."}
                 yield self._data(Path(one.file), "images", facts)
+                for member in files_beside(Path(one.file)) if Path(one.file).is_file() else ():
+                    yield self._data(member, "images", {"description": f"File of the image {Path(one.file).name}."})
 
     def _model(self, record: RunRecord) -> Iterator["Entity"]:
         """Yield the model's files; a model of the zoo has its address instead."""

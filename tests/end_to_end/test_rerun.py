@@ -48,6 +48,35 @@ def test_a_repeated_run_is_identical(run: Path, capsys: Output) -> None:
     assert sorted(path.name for path in run.parent.iterdir()) == before
 
 
+@pytest.mark.parametrize("given", ["set.companion.ome", "z0.tif"])
+def test_an_image_in_several_files_is_known_by_all_of_them(
+    test_data: Path, tmp_path: Path, capsys: Output, given: str
+) -> None:
+    planes = tifffile.imread(test_data / "nuclei.tif")[:64, :64]
+    head = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    data = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="z{z}.tif">urn:uuid:{z}</UUID></TiffData>'
+        for z in range(2)
+    )
+    (tmp_path / "set.companion.ome").write_text(
+        f'{head}><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="64" SizeY="64" '
+        f'SizeZ="2" SizeC="1" SizeT="1"><Channel ID="Channel:0"/>{data}</Pixels></Image></OME>'
+    )
+    for z in range(2):
+        binary = f'{head} UUID="urn:uuid:{z}"><BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:9"/></OME>'
+        tifffile.imwrite(tmp_path / f"z{z}.tif", planes, description=binary, metadata=None)
+    shutil.copy(test_data / "demo-model.zip", tmp_path)
+    assert main(["predict", str(tmp_path / "demo-model.zip"), str(tmp_path / given), "-o", str(tmp_path / "out")]) == 0
+    (record,) = (tmp_path / "out").glob("*_provenance.json")
+    assert json.loads(record.read_text())["inputs"][0]["shape"] == [2, 64, 64]
+    assert main(["rerun", str(record)]) == 0
+    other = tmp_path / "z1.tif"
+    other.write_bytes(other.read_bytes()[:-1] + b"\0")
+    capsys.readouterr()
+    assert main(["rerun", str(record)]) == 5
+    assert "was changed" in capsys.readouterr().err
+
+
 def test_outputs_are_kept_where_asked_with_a_record_of_their_own(run: Path, tmp_path: Path, capsys: Output) -> None:
     changed(run, sample={"condition": "drug"})
     capsys.readouterr()

@@ -13,7 +13,7 @@ import yaml
 import zarr
 from PIL import Image as Pillow
 
-from tests import models
+from tests import dialect_files, models
 
 Kind = Literal["tiff", "npy", "rdf", "zip", "zarr", "png"]
 SMALL = np.arange(600, dtype="uint16").reshape(20, 30)
@@ -67,7 +67,19 @@ def _tiffs() -> list[bytes]:
         buffer = io.BytesIO()
         tifffile.imwrite(buffer, array, **options)
         found.append(buffer.getvalue())
-    return found
+    return found + _microscope_tiffs()
+
+
+def _microscope_tiffs() -> list[bytes]:
+    """Stacks of microscopes, whose metadata are structures in the file."""
+    stack = STACK.reshape(6, 20, 24).astype("uint16")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "stack.tif"
+        return [
+            dialect_files.stk(path, stack, distances=[0.5] * 6, times=[0] * 6, waves=[405, 488] * 3).read_bytes(),
+            dialect_files.lsm(path, stack, scan=3, channels=["GFP"], stamps=range(6)).read_bytes(),
+            dialect_files.micromanager(path, stack, {}, indices=[(0, z, 0, 0) for z in range(6)]).read_bytes(),
+        ]
 
 
 def _npy(array: Any) -> bytes:

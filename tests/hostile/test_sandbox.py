@@ -252,35 +252,38 @@ def test_folders_are_not_removed_beside_an_output_folder_with_content(
 
 
 def test_companions_of_an_image_are_read(tmp_path: Path, test_data: Path) -> None:
-    """The file that has a TIFF's metadata, the TIFF of a companion file, the groups around an array."""
+    """The file that has a TIFF's metadata, the TIFF files of a companion file, the groups around an array."""
     images = tmp_path / "images"
     images.mkdir()
     pixels = tifffile.imread(test_data / "nuclei.tif")[:64, :64]
-    pages = (
-        '<TiffData IFD="0" FirstZ="0" FirstC="0" FirstT="0"><UUID FileName="plane.ome.tif">'
-        "urn:uuid:00000000-0000-4000-8000-000000000000</UUID></TiffData>"
+    pages = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" FirstC="0" FirstT="0" PlaneCount="1"><UUID FileName="plane{z}.ome.tif">'
+        f"urn:uuid:00000000-0000-4000-8000-00000000000{z}</UUID></TiffData>"
+        for z in range(2)
     )
     head = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
     (images / "set.companion.ome").write_text(
         f'{head}><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="64" SizeY="64" '
-        'SizeZ="1" SizeC="1" SizeT="1" PhysicalSizeX="0.25" PhysicalSizeY="0.25"><Channel ID="Channel:0" '
+        'SizeZ="2" SizeC="1" SizeT="1" PhysicalSizeX="0.25" PhysicalSizeY="0.25"><Channel ID="Channel:0" '
         f'SamplesPerPixel="1"/>{pages}</Pixels></Image></OME>',
         encoding="utf-8",
     )
-    binary = (
-        f'<?xml version="1.0" encoding="UTF-8"?>{head} UUID="urn:uuid:00000000-0000-4000-8000-000000000000">'
-        '<BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:00000000-0000-4000-8000-000000000001"/></OME>'
-    )
-    tifffile.imwrite(images / "plane.ome.tif", pixels, description=binary, metadata=None)
+    for z in range(2):
+        binary = (
+            f'<?xml version="1.0" encoding="UTF-8"?>{head} UUID="urn:uuid:00000000-0000-4000-8000-00000000000{z}">'
+            '<BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:00000000-0000-4000-8000-000000000009"/></OME>'
+        )
+        tifffile.imwrite(images / f"plane{z}.ome.tif", pixels, description=binary, metadata=None)
     layout = Layout("yx", (64, 64), pixels.dtype, {letter: PixelSize(0.25, "µm") for letter in "yx"})
     create_store(images / "a.zarr", layout, {"y": 64, "x": 64})
     ZarrWriter(images / "a.zarr", "yx").write((slice(0, 64), slice(0, 64)), pixels)
-    for name in ("plane.ome.tif", "set.companion.ome", "a.zarr/0"):
+    for name in ("plane1.ome.tif", "set.companion.ome", "a.zarr/0"):
         predict = ["predict", test_data / "demo-model.zip", images / name, "-o", tmp_path / "out", "--json"]
         found = command_line(*predict, "--overwrite")
         assert found.returncode == 0, found.stderr
         (one,) = json.loads(found.stdout)["inputs"]
         assert one["pixel_size"]["x"] == {"value": 0.25, "unit": "µm"}
+        assert one["shape"] == ([64, 64] if name == "a.zarr/0" else [2, 64, 64])
 
 
 def test_the_record_and_debug_say_which_walls_stood(tmp_path: Path, image: Path, test_data: Path) -> None:

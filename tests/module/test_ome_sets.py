@@ -12,6 +12,7 @@ import tifffile
 from bioimage_inference.errors import ImageError
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.readers.reading import files_beside, open_image
+from bioimage_inference.image.readers.tiff_reader import open_tiff
 from tests.reading_data import Array, failure, opened, pixels, tiff, whole
 
 HALF = {"y": PixelSize(0.5, "µm"), "x": PixelSize(0.5, "µm")}
@@ -157,6 +158,32 @@ def test_of_the_images_of_a_set_those_in_the_file_are_read(tmp_path: Path) -> No
         np.testing.assert_array_equal(got, page[0])
         assert "1 more images in other files" in image.notes[0]
         assert files_beside(tmp_path / name) == []
+
+
+def test_a_companion_of_several_images_reads_the_first_of_them(tmp_path: Path) -> None:
+    stack = pixels(2, 20, 30)
+    images = [image_xml(tiff_data(f"p{number}.tif", (0, 0, 0)), number=number) for number in range(2)]
+    (tmp_path / "all.companion.ome").write_text(ome(images), encoding="utf-8")
+    for number, page in enumerate(stack):
+        member(tmp_path / f"p{number}.tif", page[None], binary_only(f"p{number}.tif"))
+    image, got = opened(tmp_path / "all.companion.ome")
+    np.testing.assert_array_equal(got, stack[0])
+    assert "2 images" in " ".join(image.notes)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_an_image_in_another_file_is_read_from_there(tmp_path: Path, compression: Any) -> None:
+    first, second = pixels(1, 20, 30), pixels(1, 20, 30)
+    data = tiff_data("p1.tif", (0, 0, 0)) + "<!-- none in p0.tif -->"
+    (tmp_path / "all.companion.ome").write_text(
+        ome([image_xml(data), image_xml(tiff_data("p0.tif", (0, 0, 0)), number=1)]), encoding="utf-8"
+    )
+    for number, page in enumerate((first, second)):
+        member(tmp_path / f"p{number}.tif", page, None, compression=compression)
+    tiff_file = tmp_path / "p0.tif"
+    image = open_tiff(tiff_file, companion=tmp_path / "all.companion.ome")
+    np.testing.assert_array_equal(whole(image), second[0])
+    image.close()
 
 
 def test_a_file_with_another_file_s_name_is_no_part_twice(tmp_path: Path) -> None:

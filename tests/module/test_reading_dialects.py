@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bioimage_inference.image.image import PixelSize
+from bioimage_inference.image.units import pixel_size
 from tests.reading_data import MINISBLACK, RGB8, Array, failure, opened, pixels, tiff
 
 INCH, CENTIMETRE = 2, 3
@@ -134,6 +135,30 @@ def test_ome_units_keep_their_case(tmp_path: Path, unit: str, size: PixelSize | 
     meta = {"axes": "YX", "PhysicalSizeX": 500_000, "PhysicalSizeXUnit": unit}
     image, _ = opened(tiff(tmp_path, pixels(20, 30), ome=True, metadata=meta))
     assert image.pixel_size.get("x") == size
+
+
+METRES = {"Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1, "": 0, "d": -1, "c": -2,
+          "m": -3, "µ": -6, "n": -9, "p": -12, "f": -15, "a": -18, "z": -21, "y": -24}  # fmt: skip
+OTHER_LENGTHS = {"Å": 1e-10, "\u212b": 1e-10, "thou": 2.54e-5, "li": 2.54e-2 / 12, "in": 2.54e-2, "ft": 0.3048,
+                 "yd": 0.9144, "mi": 1609.344, "ua": 1.495978707e11, "ly": 9.4607304725808e15,
+                 "pc": 3.0856775814913673e16, "pt": 2.54e-2 / 72}  # fmt: skip
+OTHER_TIMES = {"min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@pytest.mark.parametrize("case", [*(f"{prefix}m" for prefix in METRES), *OTHER_LENGTHS])
+def test_every_length_of_ome_is_understood(case: str) -> None:
+    metres = OTHER_LENGTHS.get(case) or 10.0 ** METRES[case.removesuffix("m")]
+    size = pixel_size("x", "1", case)
+    assert size is not None
+    assert micrometres(size) == pytest.approx(metres * 1e6, rel=1e-9)
+
+
+@pytest.mark.parametrize("case", [*(f"{prefix}s" for prefix in METRES), *OTHER_TIMES])
+def test_every_time_of_ome_is_understood(case: str) -> None:
+    size = pixel_size("t", "1", case)
+    assert size is not None
+    assert size.unit == "s"
+    assert size.value == pytest.approx(OTHER_TIMES.get(case) or 10.0 ** METRES[case.removesuffix("s")], rel=1e-9)
 
 
 def test_a_reversed_stack_keeps_its_spacing_and_is_said(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def ome_part(tif: Any, path: Path, companion: Path | None = None) -> OmePart:
     xml = (tif.ome_metadata if tif.is_ome else None) or ""
     if not xml and companion is None:
         return OmePart(None)
-    own = ""
+    own, every = "", companion is not None
     try:
         root = parse_xml(xml) if xml else None
         own = "" if root is None else root.get("UUID", "")
@@ -75,7 +75,7 @@ def ome_part(tif: Any, path: Path, companion: Path | None = None) -> OmePart:
             f"Its OME metadata are in {binary[0].get('MetadataFile', 'another file')!r}, which is not beside it or "
             "damaged; the pages are taken as they come.",
         )
-    return _part(root, own, path, companion, every=not binary and companion is not None)
+    return _part(root, own, path, companion, every=every)
 
 
 def companion_tiffs(path: Path) -> tuple[Path, ...]:

@@ -17,22 +17,17 @@ import numpy as np
 
 from ...array_types import Array
 from ...errors import ImageError
-from ...text import agreeing, counted
 from ..axes import UNKNOWN, fitting_names, guess_axes, named_axes, only_present
 from ..image import AxesSource, Image, Metadata, Region, check_numeric, check_shape
 from .dialect_facts import DialectFacts
 from .file_bytes import FileBytes, check_plausible
 from .imagej_text import correct_counts, imagej_metadata, text_metadata
-from .member_files import member_bytes
 from .ome_set import OmePart, companion_tiffs, ome_part
 from .ome_xml import describe_image
 from .tiff_dialects import dialect_facts, in_plane_order, page_names, sample_names
+from .tiff_layout import series_pages
 from .tiff_pages import (
     ALONE,
-    Pages,
-    PlainPages,
-    SegmentedPages,
-    damaged,
     ends_within_stack,
     page_reader,
     page_sizes,
@@ -233,7 +228,8 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
     shape = tuple(int(size) for size in series.shape)
     axes, source, names, remarks = _named_axes(series, shape)
     metadata = _metadata(opened, axes, shape)
-    pages, leading, missing = _pages(file, opened, shape)
+    sizes = {file.path: opened.sizes, **opened.members}
+    pages, leading, missing = series_pages(file, series, sizes, shape)
     stored = page_reader(pages, leading)
     dtype: np.dtype[np.generic] = np.dtype(series.dtype)
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
@@ -312,90 +308,3 @@ def _other_images(opened: _OpenTiff) -> tuple[str, ...]:
         f"The file holds {len(labels) + 1} images; {chosen} was read, not {', '.join([*labels.values()][:5])}{more}. "
         "To use another, save it as a file of its own.",
     )
-
-
-def _pages(
-    file: FileBytes, opened: _OpenTiff, shape: tuple[int, ...]
-) -> tuple[Pages, tuple[int, ...], tuple[str, ...]]:
-    """Return access to the pixels, the leading dimensions that count the pages, and notes on missing pixels."""
-    series = opened.series
-    key = series.keyframe
-    stored = np.dtype(key.dtype).newbyteorder(key.parent.byteorder)
-    if series.dataoffset is not None and not series.is_multifile:
-        return PlainPages(file, (int(series.dataoffset),), shape, stored), (), ()
-    split = _page_split(series, shape)
-    leading, inner = shape[:split], shape[split:]
-    frames = list(series)
-    if len(frames) != math.prod(leading):
-        raise damaged(file, f"its metadata announce {counted(math.prod(leading), 'page')}, and it has {len(frames)}")
-    members = _members(file, frames, key, opened) if series.is_multifile else ()
-    if not members:
-        _check_sizes(file, frames, key, opened.sizes)
-    if key.is_final and all(frame is not None and _is_contiguous(frame, key) for frame in frames):
-        offsets = tuple(int(frame.dataoffsets[0]) for frame in frames)
-        return PlainPages(file, offsets, inner, stored, members), leading, ()
-    dtype = np.dtype(np.uint8 if stored.kind == "b" else stored.newbyteorder("="))
-    return SegmentedPages(file, frames, key, inner, dtype, members), leading, _missing(frames)
-
-
-def _members(file: FileBytes, frames: Sequence[Any], key: Any, opened: _OpenTiff) -> Sequence[FileBytes]:
-    """Return the file of each page of a set. Raises ImageError if the pages of a file differ from the first page."""
-    folder = file.path.parent
-    paths = [file.path if frame is None else folder / frame.parent.filehandle.name for frame in frames]
-    members = member_bytes(paths)
-    sizes = {file.path: opened.sizes, **opened.members}
-    for member in set(members):
-        own = [frame for frame, one in zip(frames, members, strict=True) if one is member and frame is not None]
-        if any(frame.keyframe.hash != key.hash for frame in own):
-            raise ImageError(
-                f"{member.path.name} and {file.path.name} belong to one image, but store pixels of different sizes or "
-                "kinds. Export the set again."
-            )
-        _check_sizes(member, own, key, sizes[member.path])
-    return members
-
-
-def _page_split(series: Any, shape: tuple[int, ...]) -> int:
-    """Return the number of leading dimensions of ``shape`` that count pages; the others are those of one page."""
-    page = [size for size in series.keyframe.shape if size != 1]
-    for split in range(len(shape) + 1):
-        if [size for size in shape[split:] if size != 1] == page:
-            return split
-    raise ImageError(
-        f"The pages of this TIFF are {'×'.join(map(str, series.keyframe.shape))} pixels, which does not fit the shape "
-        f"{'×'.join(map(str, shape))} that its metadata announce. Export the image again."
-    )
-
-
-def _is_contiguous(frame: Any, key: Any) -> bool:
-    """Return whether the strips of this page follow each other; tifffile checks only those of the first page."""
-    ends = [begin + count for begin, count in zip(frame.dataoffsets, key.databytecounts, strict=False)]
-    return len(frame.dataoffsets) == 1 or ends[:-1] == list(frame.dataoffsets[1:])
-
-
-def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sequence[tuple[int, int]]) -> None:
-    """Raise ImageError if a page of the series has another width or height than the first one."""
-    expected = (int(key.imagewidth), int(key.imagelength))
-    for frame in frames:
-        index = None if frame is None else frame.index
-        if isinstance(index, int) and index < len(sizes) and all(sizes[index]) and sizes[index] != expected:
-            found, right = (f"{height}×{width}" for width, height in (sizes[index], expected))
-            raise damaged(file, f"its page {index + 1} has {found} pixels, but {right} belong into the stack")
-
-
-def _missing(frames: Sequence[Any]) -> tuple[str, ...]:
-    """Return notes on pages, and on strips or tiles, that were never written."""
-    notes = []
-    present = [frame.databytecounts for frame in frames if frame is not None]
-    if lacking := len(frames) - len(present):
-        notes.append(
-            f"The file announces {counted(len(frames), 'plane')}, of which {lacking} {agreeing(lacking, 'are')} "
-            "missing. Missing planes are read as zeros."
-        )
-    if empty := sum(counts.count(0) for counts in present):
-        total = sum(map(len, present))
-        notes.append(
-            f"The file has {total} strips or tiles, of which {empty} {agreeing(empty, 'are')} empty. Empty ones are "
-            "read as the fill value of the file."
-        )
-    return tuple(notes)

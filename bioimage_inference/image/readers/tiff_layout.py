@@ -1,0 +1,111 @@
+"""Layout of an image in TIFF: which pages of which files hold its planes, and whether all of them are alike."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ImageError
+from ...text import agreeing, counted
+from .file_bytes import FileBytes
+from .member_files import member_bytes
+from .tiff_pages import Pages, PlainPages, SegmentedPages, damaged
+
+Sizes = Sequence[tuple[int, int]]
+
+
+def series_pages(
+    file: FileBytes, series: Any, sizes: Mapping[Path, Sizes], shape: tuple[int, ...]
+) -> tuple[Pages, tuple[int, ...], tuple[str, ...]]:
+    """Return access to the pixels, the leading dimensions that count the pages, and notes on missing pixels.
+
+    ``series`` is tifffile's, of the image in ``file`` or spread over this file and others in its folder. ``sizes`` are
+    width and height of the pages of each of these files, 0 if unknown.
+
+    Raises ImageError if pages are missing, or differ from the first page.
+    """
+    key = series.keyframe
+    elsewhere = series.kind == "ome" and any(
+        frame is not None and frame.parent is not series.parent for frame in series
+    )
+    stored = np.dtype(key.dtype).newbyteorder(key.parent.byteorder)
+    if series.dataoffset is not None and not elsewhere:
+        return PlainPages(file, (int(series.dataoffset),), shape, stored), (), ()
+    split = _page_split(series, shape)
+    leading, inner = shape[:split], shape[split:]
+    frames = list(series)
+    if len(frames) != math.prod(leading):
+        raise damaged(file, f"its metadata announce {counted(math.prod(leading), 'page')}, and it has {len(frames)}")
+    members = _members(file, frames, key, sizes) if elsewhere else ()
+    if not members:
+        _check_sizes(file, frames, key, sizes[file.path])
+    if key.is_final and all(frame is not None and _is_contiguous(frame, key) for frame in frames):
+        offsets = tuple(int(frame.dataoffsets[0]) for frame in frames)
+        return PlainPages(file, offsets, inner, stored, members), leading, ()
+    dtype = np.dtype(np.uint8 if stored.kind == "b" else stored.newbyteorder("="))
+    return SegmentedPages(file, frames, key, inner, dtype, members), leading, _missing(frames)
+
+
+def _members(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Mapping[Path, Sizes]) -> Sequence[FileBytes]:
+    """Return the file of each page of a set. Raises ImageError if the pages of a file differ from the first page."""
+    folder = file.path.parent
+    paths = [file.path if frame is None else folder / frame.parent.filehandle.name for frame in frames]
+    members = member_bytes(paths)
+    for member in set(members):
+        own = [frame for frame, one in zip(frames, members, strict=True) if one is member and frame is not None]
+        if any(frame.keyframe.hash != key.hash for frame in own):
+            raise ImageError(
+                f"{member.path.name} and {file.path.name} belong to one image, but store pixels of different sizes or "
+                "kinds. Export the set again."
+            )
+        _check_sizes(member, own, key, sizes[member.path])
+    return members
+
+
+def _page_split(series: Any, shape: tuple[int, ...]) -> int:
+    """Return the number of leading dimensions of ``shape`` that count pages; the others are those of one page."""
+    page = [size for size in series.keyframe.shape if size != 1]
+    for split in range(len(shape) + 1):
+        if [size for size in shape[split:] if size != 1] == page:
+            return split
+    raise ImageError(
+        f"The pages of this TIFF are {'×'.join(map(str, series.keyframe.shape))} pixels, which does not fit the shape "
+        f"{'×'.join(map(str, shape))} that its metadata announce. Export the image again."
+    )
+
+
+def _is_contiguous(frame: Any, key: Any) -> bool:
+    """Return whether the strips of this page follow each other; tifffile checks only those of the first page."""
+    ends = [begin + count for begin, count in zip(frame.dataoffsets, key.databytecounts, strict=False)]
+    return len(frame.dataoffsets) == 1 or ends[:-1] == list(frame.dataoffsets[1:])
+
+
+def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sizes) -> None:
+    """Raise ImageError if a page of the series has another width or height than the first one."""
+    expected = (int(key.imagewidth), int(key.imagelength))
+    for frame in frames:
+        place = () if frame is None else frame.treeindex  # a page of a pyramid's level has two numbers
+        index = place[0] if len(place) == 1 else None
+        if isinstance(index, int) and index < len(sizes) and all(sizes[index]) and sizes[index] != expected:
+            found, right = (f"{height}×{width}" for width, height in (sizes[index], expected))
+            raise damaged(file, f"its page {index + 1} has {found} pixels, but {right} belong into the stack")
+
+
+def _missing(frames: Sequence[Any]) -> tuple[str, ...]:
+    """Return notes on pages, and on strips or tiles, that were never written."""
+    notes = []
+    present = [frame.databytecounts for frame in frames if frame is not None]
+    if lacking := len(frames) - len(present):
+        notes.append(
+            f"The file announces {counted(len(frames), 'plane')}, of which {lacking} {agreeing(lacking, 'are')} "
+            "missing. Missing planes are read as zeros."
+        )
+    if empty := sum(counts.count(0) for counts in present):
+        total = sum(map(len, present))
+        notes.append(
+            f"The file has {total} strips or tiles, of which {empty} {agreeing(empty, 'are')} empty. Empty ones are "
+            "read as the fill value of the file."
+        )
+    return tuple(notes)

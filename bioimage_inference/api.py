@@ -1,172 +1,131 @@
-"""The Python interface: open a model once, predict images with it. The command line and Galaxy use nothing else."""
+"""The Python interface: open a model once, and predict, inspect, validate and segment with it.
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+The command line and Galaxy use nothing else to predict. The module stands above the rooms that do the work, because a
+model offers what each of them can do.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from threading import Event
+from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .errors import OutOfMemoryError
-from .files.overwriting import REPLACED, check_writable
-from .files.scratch import scratch_folder
-from .files.typed_path import input_path, user_path
-from .image.array_images import data_array_image
-from .image.image import Image
-from .inference.operations.registry import with_loaded_code
+from .errors import UsageError
+from .files.typed_path import user_path
 from .inference.outputs import Target as Target
 from .inference.pipeline import Progress
-from .inference.planning import ImageLike, PreparedImages, close, prepare
-from .machine.memory import peak_memory
-from .model.spec import ModelSpec
-from .model.weights import check_offered
-from .options import Options
+from .options import Options, OptionWords, options_of
 from .prediction import Output, Prediction
-from .prediction_run import compute, described, result
-from .provenance.hashing import InputHashes
-from .provenance.record import RunRecord, to_json, write_record
-from .provenance.record_builder import (
-    now,
-    run_plan,
-    source_record,
-    with_files,
-)
-from .provenance.record_parts import SourceRecord
+from .predictor import Planned as Planned
+from .predictor import Predictor, predict_image
 from .zoo.index import trust_policy
-from .zoo.resolving import OpenedModel, open_model_files
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from xarray import DataArray
 
-    from .inference.calibration import Calibration
-    from .network.loading import LoadedNetwork
+    from .image.image import Image
     from .network.network import Network
     from .report.model_facts import Facts
+    from .reproduction.validation import WeightsFinding
+    from .segmentation.found_objects import Segmentation
 
-Planned = Callable[[Mapping[str, Any]], None]
-"""A function that is called with the record so far when tiles are chosen."""
+    AnyImage = Image | NDArray[np.generic] | Path | str | DataArray | Output | Sequence[Any] | Any
+    """A file, an array of one of many libraries, nested lists of numbers, or an output of another prediction."""
 
 
-class Model:
-    """An opened model, see :func:`open_model`.
+class Model(Predictor):
+    """An opened model, see :func:`load_model`. The network is loaded for the first prediction, and kept.
 
-    The network is loaded for the first prediction, and kept. So are the tiles for each image shape, as long as they fit
-    into memory. Threads of a process may share a model; their predictions take turns. Networks of several models
-    compute one tile at a time, because torch's number of threads belongs to the process.
+    Threads of a process may share a model; their predictions take turns.
     """
 
-    def __init__(
-        self, opened: OpenedModel, source: SourceRecord | None = None, network: "Network | None" = None
-    ) -> None:
-        self.opened = opened
-        self.source = source or source_record(opened.package.source, None, None, None)
-        self.turn = Lock()
-        self._network = network
-        self._loaded: dict[tuple[Any, ...], LoadedNetwork] = {}
-        self._calibrations: dict[tuple[Any, ...], Calibration] = {}
+    def __repr__(self) -> str:
+        closed = "" if self.is_open else ", closed"
+        ids = " and ".join(", ".join(one.id for one in tensors) for tensors in (self.spec.inputs, self.spec.outputs))
+        return f"<Model {self.spec.name!r}: {ids}{closed}>"
 
-    @property
-    def spec(self) -> ModelSpec:
-        """The facts of the model's description."""
-        return self.opened.spec
-
-    def predict(self, image: "ImageLike | DataArray", **arguments: Any) -> Prediction:
+    def predict(self, image: "AnyImage", **arguments: Any) -> Prediction:
         """Predict one image. The arguments, errors and result are those of the function :func:`predict`.
 
         Examples
         --------
-        >>> with open_model("demo-model.zip") as model:
-        ...     prediction = model.predict("nuclei.tif", tile=(128, 128))
+        >>> with load_model("demo-model.zip") as model:
+        ...     prediction = model.predict("nuclei.tif", tile=128)
         >>> prediction.record["plan"]["tiles"]
         20
         """
         return predict(self, image, **arguments)
 
-    def inspect(self) -> "Facts":
-        """Return what the model is for, what it takes and gives, and whether it runs here; no weights are loaded.
-
-        Returns
-        -------
-        Facts
-            The content of ``bioimage-inference inspect --json``.
+    def predict_many(self, images: "Iterable[AnyImage]", **arguments: Any) -> Iterator[Prediction]:
+        """Predict several images, one after the other. See the function :func:`predict_many`.
 
         Examples
         --------
-        >>> with open_model("demo-model.zip") as model:
+        >>> with load_model("demo-model.zip") as model:
+        ...     for prediction in model.predict_many(["nuclei.tif", numpy.ones((64, 64))]):
+        ...         print(prediction.outputs["prediction"].shape)
+        (1, 2, 300, 380)
+        (1, 2, 64, 64)
+        """
+        return predict_many(self, images, **arguments)
+
+    def inspect(self) -> "Facts":
+        """Return what the model is for, what it takes and gives, and whether it runs here. See :func:`inspect`.
+
+        Examples
+        --------
+        >>> with load_model("demo-model.zip") as model:
         ...     facts = model.inspect()
         >>> facts["name"], facts["runs_here"]
         ('Demo U-Net for nuclei', True)
         """
-        from .report.model_facts import model_facts
+        return inspect(self)
 
-        return model_facts(self.opened, trust_policy())
+    def validate(self, **arguments: Any) -> "list[WeightsFinding]":
+        """Return whether the model reproduces its published outputs here. See the function :func:`validate`.
 
-    def is_loaded(self, options: Options) -> bool:
-        """Return whether the network for these options is loaded."""
-        return _network_options(options) in self._loaded
-
-    def check_weights(self) -> None:
-        """Raise :class:`ModelError` if the model has no PyTorch weights. Nothing is loaded."""
-        check_offered(self.spec, self.opened.package.bare_weights)
-
-    def load(self, options: Options) -> "LoadedNetwork":
-        """Return the network for these options, loaded once.
-
-        Raises :class:`ModelError`, :class:`TrustError`, or :class:`UsageError`.
+        Examples
+        --------
+        >>> with load_model("demo-model.zip") as model:
+        ...     [finding.verdict for finding in model.validate(weights="torchscript")]
+        ['reproduced']
         """
-        from .network.loading import given_network, load_network
+        return validate(self, **arguments)
 
-        key = _network_options(options)
-        if key not in self._loaded:
-            policy = trust_policy(options.trust_model_code)
-            spec = with_loaded_code(self.spec, policy)
-            if self._network is not None:
-                self._loaded[key] = given_network(self._network, spec, options)
-            else:
-                self._loaded[key] = load_network(spec, self.opened.package.bare_weights, policy, options)
-        return self._loaded[key]
+    def segment(
+        self, image: "AnyImage", *, objects: Mapping[str, Any] | None = None, **arguments: Any
+    ) -> "Segmentation":
+        """Predict an image and find the objects in its first output. The table has the intensities of the image.
 
-    def calibration(self, prepared: PreparedImages, options: Options) -> "Calibration":
-        """Return the plan for the loaded network: made once for each image shape and options, while it fits.
+        Parameters
+        ----------
+        objects
+            Arguments of the function :func:`segment`: ``foreground``, ``boundary``, ``threshold``, ``min_size``.
+        **arguments
+            Arguments of the function :func:`predict`.
 
-        Raises the errors of :meth:`load`, and :class:`OutOfMemoryError` if the budget is too small for the program.
+        Examples
+        --------
+        >>> with load_model("demo-model.zip") as model:
+        ...     found = model.segment("nuclei.tif", objects={"min_size": 20})
+        >>> found.count, found.labels.shape
+        (72, (300, 380))
         """
-        from .inference.calibration import calibrated
+        from .segmentation.segmenting import OTHER_SIZE
 
-        loaded, key = self.load(options), _plan_key(prepared, options)
-        kept = self._calibrations.get(key)
-        if kept is not None and kept.fits(prepared.budget):
-            return kept.for_image(prepared)
-        made = calibrated(prepared, loaded)
-        self._calibrations[key] = made.without_images()
-        return made
-
-    def smaller_tiles(self, calibration: "Calibration", options: Options) -> "Calibration | None":
-        """Return a plan with smaller tiles after a tile did not fit, and keep it; ``None`` if the model allows none."""
-        smaller = calibration.with_smaller_tiles()
-        if smaller is not None:
-            self._calibrations[_plan_key(smaller.prepared, options)] = smaller.without_images()
-        return smaller
+        prediction = self.predict(image, **arguments)
+        if not prediction.has_size_of_image:
+            found = segment(prediction, **(objects or {}))
+            return replace(found, notes=(*found.notes, OTHER_SIZE))
+        axes = arguments.get("axes") or (arguments.get("options") or Options()).axes
+        return segment(prediction, image, **{"image_axes": axes, **(objects or {})})
 
 
-def _network_options(options: Options) -> tuple[Any, ...]:
-    """Return the options that a loaded network depends on."""
-    return options.device, options.engine, options.threads, options.precision, options.trust_model_code
-
-
-def _plan_key(prepared: PreparedImages, options: Options) -> tuple[Any, ...]:
-    """Return everything but the memory at hand that a plan depends on."""
-    sizes = tuple((tensor, *sorted(one.sizes.items())) for tensor, one in prepared.matched.items())
-    tile = None if options.tile is None else tuple(options.tile)
-    return *_network_options(options), options.fit, options.border, options.memory, tile, sizes
-
-
-@contextmanager
-def open_model(
+def load_model(
     model: Path | str,
     *,
     description: Path | str | None = None,
@@ -174,8 +133,10 @@ def open_model(
     model_size: str | None = None,
     offline: bool = False,
     network: "Network | None" = None,
-) -> Iterator[Model]:
-    """Open a model for as long as the ``with`` block lasts. No weights are loaded yet.
+) -> Model:
+    """Open a model until its ``close()``, or for as long as a ``with`` block lasts. No weights are loaded yet.
+
+    ``open_model`` is another name of this function.
 
     Parameters
     ----------
@@ -194,8 +155,8 @@ def open_model(
         A network that computes tiles in place of the model's weights, for tests and experiments
         (:class:`~bioimage_inference.network.network.Network`).
 
-    Yields
-    ------
+    Returns
+    -------
     Model
         The opened model.
 
@@ -208,40 +169,51 @@ def open_model(
 
     Examples
     --------
+    >>> model = load_model("demo-model.zip")
+    >>> model.predict(numpy.ones((80, 90)), axes="yx").outputs["prediction"].shape
+    (1, 2, 80, 90)
+    >>> model.close()
+
     >>> with open_model("demo-model.zip") as model:
-    ...     predictions = [predict(model, image, axes="yx") for image in (numpy.ones((80, 90)), numpy.ones((64, 64)))]
-    >>> [prediction.outputs["prediction"].shape for prediction in predictions]
-    [(1, 2, 80, 90), (1, 2, 64, 64)]
+    ...     prediction = model.predict("nuclei.tif")
     """
-    yaml = None if description is None else input_path(description)
-    with scratch_folder() as scratch:
-        opened = open_model_files(model, scratch, yaml, model_axes, model_size, offline)
-        source = source_record(opened.name or user_path(model), yaml, model_axes, model_size)
-        yield Model(opened, source, network)
+    return Model.open(
+        model,
+        description=description,
+        model_axes=model_axes,
+        model_size=model_size,
+        offline=offline,
+        network=network,
+    )
+
+
+open_model = load_model
 
 
 def predict(
-    model: Model | Path | str,
-    image: "ImageLike | DataArray",
+    model: Predictor | Path | str,
+    image: "AnyImage",
     *,
-    inputs: "Mapping[str, ImageLike | DataArray] | None" = None,
+    inputs: "Mapping[str, AnyImage] | None" = None,
     targets: Mapping[str, Target] | None = None,
-    record: Path | None = None,
+    record: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     planned: Planned | None = None,
+    cancel: Event | None = None,
     options: Options | None = None,
-    **words: Any,
+    **words: Unpack[OptionWords],
 ) -> Prediction:
     """Predict one image.
 
     Parameters
     ----------
     model
-        An opened model, or a model as :func:`open_model` takes it.
+        An opened model, or a model as :func:`load_model` takes it.
     image
-        A file; or an array of numbers or booleans (name its axes with ``axes="zyx"``); or an xarray DataArray, whose
-        dimensions are the axes and whose coordinates give the pixel size.
+        A file; or an array of numbers or booleans of NumPy, zarr, dask or torch, or a nested list of numbers (name the
+        axes with ``axes="zyx"``); or an xarray DataArray, whose dimensions are the axes and whose coordinates give the
+        pixel size; or an :class:`Output`. Arrays of zarr and dask are read by region.
     inputs
         Further input tensors by their ids.
     targets
@@ -252,13 +224,17 @@ def predict(
         Replace existing files. Otherwise only files that a record beside them names as an earlier result are replaced.
         Files that the run reads are never replaced.
     progress
-        Called with the number of tiles done, first 0, and the number of all tiles.
+        Called with the number of tiles done, first 0, and the number of all tiles. An exception that it raises ends the
+        prediction.
     planned
         Called with the record so far, as ``--dry-run`` prints it: before torch is imported and the network is loaded,
         and again when the network or the memory call for other tiles.
+    cancel
+        An event that another thread sets to end the prediction after the tile that is being computed. A prediction that
+        ends early, for whatever reason, writes none of its files.
     options
-        The options of the prediction. Alternatively give them as keyword arguments, with the names of
-        :class:`Options`: ``tile=(256, 256)`` in pixels in the order z, y, x, ``memory="4GiB"``.
+        The options of the prediction. Keyword arguments with the names of :class:`Options` win over these options:
+        ``tile=(256, 256)`` in pixels in the order z, y, x, or ``tile=256``, ``memory="4GiB"``.
 
     Returns
     -------
@@ -278,6 +254,8 @@ def predict(
         If not even the smallest tile fits into memory.
     OutputError
         If an output cannot be written.
+    concurrent.futures.CancelledError
+        If ``cancel`` was set.
 
     Examples
     --------
@@ -286,100 +264,213 @@ def predict(
     >>> output.axes, output.array.shape, output.array.dtype.name
     ('bcyx', (1, 2, 300, 380), 'float32')
     """
-    options = options or Options(**words)
-    started = now()
-    with ExitStack() as stack:
-        if not isinstance(model, Model):
-            model = stack.enter_context(open_model(model))
-        model.check_weights()
-        others = {name: _image_like(one) for name, one in (inputs or {}).items()}
-        prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
-        stack.callback(close, prepared)
-        targets = {name: one.expanded() for name, one in targets.items()} if targets is not None else None
-        record = user_path(record) if record is not None else None
-        written = [path for one in (targets or {}).values() for path in one.files.values()]
-        written += [record] if record is not None else []
-        replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
-        hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
-        stack.enter_context(model.turn)
-        shown = progress or _ignore, planned or _ignore
-        outputs, found = _predict(model, prepared, options, targets, hashes, *shown, started=started)
-    if replaced:
-        found = replace(found, notes=(*found.notes, REPLACED))
-    if record is not None:
-        write_record(found, record)
-    return Prediction(outputs, found)
+    chosen = options_of(options, words, signature(predict).parameters)
+    with _opened(model) as opened:
+        return predict_image(
+            opened,
+            image,
+            chosen,
+            inputs=inputs,
+            targets=targets,
+            record=record,
+            overwrite=overwrite,
+            progress=progress,
+            planned=planned,
+            cancel=cancel,
+        )
 
 
-def files_read(model: Model, prepared: PreparedImages, given: Iterable[object]) -> list[Path]:
-    """Return every file that a run reads: the model's, the images as ``given``, and the files that these stand for."""
-    named = [Path(one) for one in given if isinstance(one, Path | str)]
-    images = [Path(one.image.path) for one in prepared.matched.values() if one.image.path]
-    return [*model.opened.package.files, *named, *images]
+def predict_many(
+    model: Predictor | Path | str,
+    images: "Iterable[AnyImage]",
+    *,
+    progress: Progress | None = None,
+    cancel: Event | None = None,
+    options: Options | None = None,
+    **words: Unpack[OptionWords],
+) -> Iterator[Prediction]:
+    """Predict images one after the other with one loaded network, each when the caller asks for it.
+
+    An error ends the iteration. To go on after an image that does not fit, call :meth:`Model.predict` for each image.
+
+    Parameters
+    ----------
+    model
+        An opened model, or a model as :func:`load_model` takes it.
+    images
+        Any number of images, as :func:`predict` takes one.
+    progress, cancel, options, **words
+        As for :func:`predict`; ``progress`` begins with 0 for each image.
+
+    Yields
+    ------
+    Prediction
+        The prediction of the next image, in memory.
+
+    Raises
+    ------
+    UsageError
+        If ``images`` is a single image; and the errors of :func:`predict`.
+
+    Examples
+    --------
+    >>> shapes = [numpy.ones((80, 90)), numpy.ones((64, 64))]
+    >>> [one.outputs["prediction"].shape for one in predict_many("demo-model.zip", shapes, axes="yx")]
+    [(1, 2, 80, 90), (1, 2, 64, 64)]
+    """
+    if isinstance(images, str | Path) or hasattr(images, "shape") or not isinstance(images, Iterable):
+        raise UsageError("predict_many takes several images: give a list, such as [image], or call predict.")
+    chosen = options_of(options, words, signature(predict_many).parameters)
+    return _predictions(model, images, chosen, progress, cancel)
 
 
-def _hashable(prepared: PreparedImages, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
-    """Return the files and arrays of the inputs, except images that are neither."""
-    found: dict[str, Path | NDArray[Any]] = {}
-    for tensor, one in prepared.matched.items():
-        if one.image.path:
-            found[tensor] = Path(one.image.path)
-        elif isinstance(given[tensor], np.ndarray):
-            found[tensor] = given[tensor]
-    return found
-
-
-def _image_like(image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
-    """Return an xarray DataArray as an image, and everything else unchanged."""
-    if isinstance(image, Path | str):
-        return input_path(image)
-    return image if isinstance(image, Image | np.ndarray) else data_array_image(image, axes)
-
-
-def _ignore(*_: object) -> None:
-    """Show neither progress nor plan."""
-
-
-def _predict(
-    model: Model,
-    prepared: PreparedImages,
+def _predictions(
+    model: Predictor | Path | str,
+    images: "Iterable[AnyImage]",
     options: Options,
-    targets: Mapping[str, Target] | None,
-    hashes: InputHashes,
-    progress: Progress,
-    planned: Planned,
-    started: str,
-) -> tuple[dict[str, Output], RunRecord]:
-    """Return the outputs and the record. Tiles become smaller as long as a tile does not fit into memory."""
-    from .machine.process_settings import give_back_buffers
+    progress: Progress | None,
+    cancel: Event | None,
+) -> Iterator[Prediction]:
+    with _opened(model) as opened:
+        for image in images:
+            yield predict_image(opened, image, options, progress=progress, cancel=cancel)
 
-    start = time.perf_counter()
-    planned(to_json(run_plan(model.spec, prepared, options)))
-    model.load(options)
-    loading, shown = time.perf_counter() - start, prepared.plan
-    calibration = model.calibration(prepared, options)
-    while True:
-        if calibration.prepared.plan != shown:
-            planned(to_json(run_plan(calibration.loaded.spec, calibration.prepared, options)))
-            shown = calibration.prepared.plan
-        try:
-            computed, found, outputs, notes = compute(calibration, options, targets, hashes, progress)
-            break
-        except (OutOfMemoryError, MemoryError):
-            smaller = model.smaller_tiles(calibration, options)
-            if smaller is None:
-                raise
-            calibration = smaller
-        give_back_buffers()  # the buffers of the larger tile would leave less room for the smaller one
-    loaded = calibration.loaded
-    with found.timed("hashing"):
-        files = with_files((described(output), vars(output.target)) for output in outputs)
-    record = computed.complete(
-        started=started,
-        source=model.source,
-        outputs=files,
-        peak_bytes=peak_memory(),
-        seconds={"loading": loading, **found.seconds, "total": time.perf_counter() - start},
-        notes=[*loaded.spec.notes, *loaded.notes, *calibration.prepared.notes, *found.notes, *notes],
-    )
-    return {output.spec.id: result(output) for output in outputs}, record
+
+def inspect(model: Predictor | Path | str) -> "Facts":
+    """Return what a model is for, what it takes and gives, and whether it runs here. No weights are loaded.
+
+    Parameters
+    ----------
+    model
+        An opened model, or a model as :func:`load_model` takes it.
+
+    Returns
+    -------
+    Facts
+        A dictionary, the content of ``bioimage-inference inspect --json``.
+
+    Raises
+    ------
+    UsageError, ModelError
+        If there is no such model, or its description is broken.
+
+    Examples
+    --------
+    >>> facts = inspect("demo-model.zip")
+    >>> facts["inputs"][0]["axes"], facts["inputs"][0]["sizes"]["y"]
+    ('bcyx', {'minimum': 64, 'step': 8})
+    """
+    from .report.model_facts import model_facts
+
+    with _opened(model) as opened:
+        opened.check_open()
+        return model_facts(opened.opened, trust_policy())
+
+
+def validate(
+    model: Predictor | Path | str,
+    *,
+    weights: str | None = None,
+    halo: bool = False,
+    pictures: Path | str | None = None,
+    overwrite: bool = False,
+    options: Options | None = None,
+    **words: Unpack[OptionWords],
+) -> "list[WeightsFinding]":
+    """Predict the test image of a model, and compare the result with the published output.
+
+    Parameters
+    ----------
+    model
+        An opened model, or a model as :func:`load_model` takes it.
+    weights
+        Check only the weights of this format: ``"torchscript"`` or ``"pytorch_state_dict"``.
+    halo
+        Also measure the receptive field, and whether the halo covers it.
+    pictures
+        A folder for pictures of differences; without it, none are made.
+    overwrite
+        Replace existing pictures.
+    options, **words
+        As for :func:`predict`: ``device``, ``threads``, ``engine``, ``memory``, ``trust_model_code``.
+
+    Returns
+    -------
+    list of WeightsFinding
+        A finding for each weights entry: ``verdict`` (``reproduced``, ``undecided``, ``differs`` or ``cannot run``),
+        ``outputs`` with the differences, ``tiles``, ``halo``, and ``error`` for weights that cannot run.
+
+    Raises
+    ------
+    UsageError, ModelError
+        If there are no such weights, or no test image.
+
+    Examples
+    --------
+    >>> [(finding.entry.format, finding.verdict) for finding in validate("demo-model.zip")]
+    [('torchscript', 'reproduced'), ('pytorch_state_dict', 'cannot run')]
+    """
+    from .reproduction.validation import validate as findings_of
+
+    chosen = options_of(options, words, signature(validate).parameters)
+    folder = None if pictures is None else user_path(pictures)
+    with _opened(model) as opened:
+        return findings_of(opened, chosen, folder, weights, halo, overwrite=overwrite)
+
+
+def segment(
+    prediction: "Prediction | AnyImage",
+    image: "AnyImage | None" = None,
+    *,
+    foreground: int | str = 0,
+    boundary: int | str | None = 1,
+    threshold: float = 0.6,
+    min_size: int | None = None,
+    axes: str | None = None,
+    image_axes: str | None = None,
+) -> "Segmentation":
+    """Find the objects of a prediction in a foreground and a boundary channel. Each time point is segmented separately.
+
+    Parameters
+    ----------
+    prediction
+        A :class:`Prediction`, whose first output is taken, an :class:`Output`, a file that ``predict`` wrote, or an
+        array with probabilities.
+    image
+        The image that was predicted, for mean intensities.
+    foreground
+        The channel that is high inside objects: its number from 0, or its name.
+    boundary
+        The channel that is high at outlines of objects; ``None`` for a model without such a channel.
+    threshold
+        Objects grow from pixels where foreground minus boundary exceeds this value.
+    min_size
+        The smallest object in pixels, by default 10 in 2-D and 50 in 3-D.
+    axes, image_axes
+        Axes of the prediction and of the image, such as ``"cyx"``. They override the metadata of files.
+
+    Returns
+    -------
+    Segmentation
+        The label map and the table of objects.
+
+    Raises
+    ------
+    UsageError, ImageError
+        If there is no such channel, the axes are not known, or prediction and image differ in size.
+
+    Examples
+    --------
+    >>> found = segment(predict("demo-model.zip", "nuclei.tif"), "nuclei.tif")
+    >>> found.count, found.labels.shape, int(found.table["area_px"][0])
+    (72, (300, 380), 541)
+    """
+    from .segmentation.found_objects import find_objects, object_options
+
+    options = object_options(foreground, boundary, threshold, min_size, axes, image_axes)
+    return find_objects(prediction, image, options)
+
+
+def _opened(model: Predictor | Path | str) -> AbstractContextManager[Predictor]:
+    """Return an opened model as it is, and any other model opened for the ``with`` block."""
+    return nullcontext(model) if isinstance(model, Predictor) else load_model(model)

@@ -104,6 +104,18 @@ class Columns:
         ]
 
 
+def table_columns(objects: PredictionObjects) -> dict[str, NDArray[Any]]:
+    """Return the table of objects as an array for each column, with the numbers of the file."""
+    names, rows = objects.columns.names, [*_rows(objects.numbered.objects, objects.columns)]
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return {name: _as_numbers(column) for name, column in zip(names, columns, strict=True)}
+
+
+def _as_numbers(column: Sequence[object]) -> NDArray[Any]:
+    array = np.array(column)
+    return array.astype(np.float64) if array.dtype.kind == "U" else array
+
+
 def write_files(labels: Path | None, table: Path | None, overlay: Path | None, objects: PredictionObjects) -> None:
     """Write the named files. None of them appears unless all are complete. Raises OutputError."""
     with ExitStack() as stack:

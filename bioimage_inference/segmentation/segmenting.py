@@ -11,7 +11,7 @@ import numpy as np
 
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
-from ..image.image import PixelSize
+from ..image.image import Image, PixelSize
 from .intensity import Intensities, open_intensities
 from .label_blocks import OVERLAP, Grid, LabelFile, cut
 from .measuring import Meter, NumberedObjects, concatenate, number_objects
@@ -21,6 +21,9 @@ from .watershed import find_seeds, grow_seeds
 
 # Smallest object in pixels, by the number of spatial dimensions. --object-min-size overrides it.
 MIN_SIZE = {2: 10, 3: 50}
+OTHER_SIZE = (
+    "The prediction and the image differ in size, so the table has no intensities and the overlay shows the prediction."
+)
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,27 @@ def segment_file(
     """
     given = [prediction] if image is None else [prediction, image]
     replaced = check_writable(files.paths, given, overwrite=overwrite)
+    with segmented(prediction, options, image, beside=files.paths[0]) as (objects, grid, min_size):
+        write_files(files.labels, files.table, files.overlay, objects)
+        entry = _entry(prediction, files, options, objects, grid, min_size)
+    entry["notes"] += [REPLACED] if replaced else []
+    return entry
+
+
+@contextmanager
+def segmented(
+    prediction: Path | Image, options: SegmentOptions, image: Path | Image | None, beside: Path | None = None
+) -> Iterator[tuple[PredictionObjects, Grid, int]]:
+    """Yield the objects of a prediction, the grid of blocks, and the smallest size of an object in pixels.
+
+    The labels are in a temporary file while the ``with`` block lasts, in a folder ``beside`` a file. Images that are
+    given as :class:`Image` are closed at its end. Raises the errors of :func:`segment_file`.
+    """
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
         light = None if image is None else stack.enter_context(_opened(image, options.image_axes, maps.samples))
-        scratch = stack.enter_context(scratch_folder(beside=files.paths[0]))
+        scratch = stack.enter_context(scratch_folder(beside))
         samples = maps.samples
         axes, shape = samples.axes + samples.spatial, (*samples.counts, *samples.shape)
         regions = stack.enter_context(LabelFile(scratch / "regions.npy", axes, shape))
@@ -112,11 +131,7 @@ def segment_file(
         min_size = MIN_SIZE[len(samples.spatial)] if options.min_size is None else options.min_size
         numbered = _find(maps, light, grid, options.threshold, min_size, scratch, regions)
         shown = 0 if light is None else light.channel_number(options.image_channel)
-        objects = PredictionObjects(maps, light, regions, numbered, _pixel_sizes(samples, light), shown)
-        write_files(files.labels, files.table, files.overlay, objects)
-        entry = _entry(prediction, files, options, objects, grid, min_size)
-    entry["notes"] += [REPLACED] if replaced else []
-    return entry
+        yield PredictionObjects(maps, light, regions, numbered, _pixel_sizes(samples, light), shown), grid, min_size
 
 
 def _entry(
@@ -144,7 +159,7 @@ def _entry(
         "spatial": samples.spatial,
         "samples": samples.total,
         "median_size": _median_size(found),
-        "notes": list(_notes(found, grid, min_size)),
+        "notes": list(segmentation_notes(found, grid, min_size)),
     }
 
 
@@ -175,7 +190,7 @@ def _find(
 
 
 @contextmanager
-def _opened(image: Path, axes: str | None, prediction: Samples) -> Iterator[Intensities]:
+def _opened(image: Path | Image, axes: str | None, prediction: Samples) -> Iterator[Intensities]:
     light = open_intensities(image, axes, prediction)
     with closing(light.samples.image):
         yield light
@@ -197,7 +212,7 @@ def _median_size(found: PredictionObjects) -> dict[str, float | None]:
     return {"px": median, "um": None if scale is None else float(f"{median * prod(scale):.6g}")}
 
 
-def _notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]:
+def segmentation_notes(found: PredictionObjects, grid: Grid, min_size: int) -> Iterator[str]:
     """Yield what the user should know about the result."""
     maps, objects = found.maps, found.numbered.objects
     name, small = maps.samples.image.name, found.numbered.small

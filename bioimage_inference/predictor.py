@@ -89,6 +89,8 @@ class Predictor:
                 f"{short_repr(model)} is no model: give a package, a folder, a weights file or the name of a model of "
                 "the BioImage.IO zoo."
             )
+        if network is not None and not (callable(network) and hasattr(network, "engine")):
+            raise UsageError(f"network={short_repr(network)} is no Network: it lacks engine or __call__.")
         yaml = None if description is None else input_path(description)
         with ExitStack() as stack:
             scratch = stack.enter_context(scratch_folder())

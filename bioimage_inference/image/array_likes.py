@@ -79,7 +79,7 @@ def _nested(given: list[Any] | tuple[Any, ...]) -> Array:
     try:
         return np.asarray(given)
     except ValueError as error:
-        raise UsageError(f"The image is a nested list whose rows differ in length ({error}).") from error
+        raise UsageError("The image is a nested list whose rows differ in length: give an array.") from error
 
 
 def _of_tensor(tensor: Any) -> Array:

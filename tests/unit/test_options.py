@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import bioimage_inference
-from bioimage_inference import Options, OptionWords, UsageError
+from bioimage_inference import Model, Options, OptionWords, UsageError
 from bioimage_inference.options import options_of
+from bioimage_inference.python_functions import IterationArguments, PredictionArguments
 
 
 def test_the_words_are_the_options() -> None:
@@ -22,6 +23,17 @@ def test_the_words_are_the_options() -> None:
 def test_functions_declare_the_words(name: str) -> None:
     function = getattr(bioimage_inference, name)
     assert inspect.signature(function).parameters["words"].annotation == Unpack[OptionWords]
+
+
+@pytest.mark.parametrize(
+    ("function", "declared"), [("predict", PredictionArguments), ("predict_many", IterationArguments)]
+)
+def test_methods_declare_the_arguments_of_functions(function: str, declared: type) -> None:
+    parameters = inspect.signature(getattr(bioimage_inference, function)).parameters.values()
+    named = {one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert {*declared.__annotations__} - {*OptionWords.__annotations__} == named
+    method = inspect.signature(getattr(Model, function)).parameters["arguments"]
+    assert method.annotation == Unpack[declared]  # type: ignore[valid-type]
 
 
 def test_choices_have_the_same_type_in_both() -> None:

@@ -1,8 +1,9 @@
 """Run pre-trained BioImage.IO models on scientific images.
 
->>> prediction = predict("model.zip", "cells.tif")  # doctest: +SKIP
->>> prediction.outputs["probability"].array.shape  # doctest: +SKIP
-(1, 1, 512, 512)
+>>> import bioimage_inference
+>>> prediction = bioimage_inference.predict("demo-model.zip", "nuclei.tif")
+>>> prediction.outputs["prediction"].array.shape
+(1, 2, 300, 380)
 """
 
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .api import Model, Target, open_model, predict
+    from .api import Model, Target, inspect, load_model, open_model, predict, predict_many, segment, validate
     from .errors import (
         BioimageInferenceError,
         DiskFullError,
@@ -24,11 +25,26 @@ if TYPE_CHECKING:
         TrustError,
         UsageError,
     )
-    from .options import Options
+    from .options import Options, OptionWords
     from .prediction import Output, Prediction
+    from .reproduction.validation import WeightsFinding
+    from .segmentation.found_objects import Segmentation
 
 _HOME = {
-    **dict.fromkeys(("Model", "Target", "open_model", "predict"), ".api"),
+    **dict.fromkeys(
+        (
+            "Model",
+            "Target",
+            "inspect",
+            "load_model",
+            "open_model",
+            "predict",
+            "predict_many",
+            "segment",
+            "validate",
+        ),
+        ".api",
+    ),
     **dict.fromkeys(
         (
             "BioimageInferenceError",
@@ -44,8 +60,10 @@ _HOME = {
         ),
         ".errors",
     ),
-    "Options": ".options",
+    **dict.fromkeys(("OptionWords", "Options"), ".options"),
     **dict.fromkeys(("Output", "Prediction"), ".prediction"),
+    "Segmentation": ".segmentation.found_objects",
+    "WeightsFinding": ".reproduction.validation",
 }
 
 __all__ = [
@@ -55,18 +73,26 @@ __all__ = [
     "Model",
     "ModelError",
     "NotPermittedError",
+    "OptionWords",
     "Options",
     "OutOfMemoryError",
     "Output",
     "OutputError",
     "Prediction",
     "ReproductionError",
+    "Segmentation",
     "Target",
     "TrustError",
     "UsageError",
+    "WeightsFinding",
     "__version__",
+    "inspect",
+    "load_model",
     "open_model",
     "predict",
+    "predict_many",
+    "segment",
+    "validate",
 ]
 
 
@@ -75,3 +101,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    """Return all public names, also those that are not imported yet."""
+    return __all__

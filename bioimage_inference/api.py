@@ -1,173 +1,140 @@
-"""The Python interface: open a model once, predict images with it. The command line and Galaxy use nothing else."""
+"""The Python interface: open a model once, and predict, inspect, validate and segment with it.
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+The command line and Galaxy use nothing else to predict.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .errors import OutOfMemoryError
-from .files.overwriting import REPLACED, check_writable
-from .files.scratch import scratch_folder
-from .files.typed_path import input_path, user_path
-from .image.array_images import data_array_image
-from .image.image import Image
-from .inference.operations.registry import with_loaded_code
 from .inference.outputs import Target as Target
-from .inference.outputs import check_targets
-from .inference.pipeline import Progress
-from .inference.planning import ImageLike, PreparedImages, close, prepare
-from .machine.memory import peak_memory
-from .model.spec import ModelSpec
-from .model.weights import check_offered
 from .options import Options
-from .prediction import Output, Prediction
-from .prediction_run import compute, described, result
-from .provenance.hashing import InputHashes
-from .provenance.record import RunRecord, to_json, write_record
-from .provenance.record_builder import (
-    now,
-    run_plan,
-    source_record,
-    with_files,
+from .prediction import Prediction
+from .predictor import Planned as Planned
+from .predictor import Predictor
+from .python_functions import (
+    IterationArguments,
+    PredictionArguments,
+    inspect,
+    predict,
+    predict_many,
+    segment,
+    validate,
 )
-from .provenance.record_parts import SourceRecord
-from .zoo.index import trust_policy
-from .zoo.resolving import OpenedModel, open_model_files
 
 if TYPE_CHECKING:
-    from xarray import DataArray
-
-    from .inference.calibration import Calibration
-    from .network.loading import LoadedNetwork
     from .network.network import Network
+    from .python_functions import AnyImage
     from .report.model_facts import Facts
+    from .reproduction.validation import WeightsFinding
+    from .segmentation.found_objects import Segmentation
 
-Planned = Callable[[Mapping[str, Any]], None]
-"""A function that is called with the record so far when tiles are chosen."""
+__all__ = [
+    "Model",
+    "Planned",
+    "Target",
+    "inspect",
+    "load_model",
+    "open_model",
+    "predict",
+    "predict_many",
+    "segment",
+    "validate",
+]
 
 
-class Model:
-    """An opened model, see :func:`open_model`.
+class Model(Predictor):
+    """An opened model, see :func:`load_model`. The network is loaded for the first prediction, and kept.
 
-    The network is loaded for the first prediction, and kept. So are the tiles for each image shape, as long as they fit
-    into memory. Threads of a process may share a model; their predictions take turns. Networks of several models
-    compute one tile at a time, because torch's number of threads belongs to the process.
+    Threads of a process may share a model; their predictions take turns.
     """
 
-    def __init__(
-        self, opened: OpenedModel, source: SourceRecord | None = None, network: "Network | None" = None
-    ) -> None:
-        self.opened = opened
-        self.source = source or source_record(opened.package.source, None, None, None)
-        self.turn = Lock()
-        self._network = network
-        self._loaded: dict[tuple[Any, ...], LoadedNetwork] = {}
-        self._calibrations: dict[tuple[Any, ...], Calibration] = {}
+    def __repr__(self) -> str:
+        closed = "" if self.is_open else ", closed"
+        ids = " and ".join(", ".join(one.id for one in tensors) for tensors in (self.spec.inputs, self.spec.outputs))
+        return f"<Model {self.spec.name!r}: {ids}{closed}>"
 
-    @property
-    def spec(self) -> ModelSpec:
-        """The facts of the model's description."""
-        return self.opened.spec
-
-    def predict(self, image: "ImageLike | DataArray", **arguments: Any) -> Prediction:
+    def predict(self, image: "AnyImage", **arguments: Unpack[PredictionArguments]) -> Prediction:
         """Predict one image. The arguments, errors and result are those of the function :func:`predict`.
 
         Examples
         --------
-        >>> with open_model("demo-model.zip") as model:
-        ...     prediction = model.predict("nuclei.tif", tile=(128, 128))
+        >>> with load_model("demo-model.zip") as model:
+        ...     prediction = model.predict("nuclei.tif", tile=128)
         >>> prediction.record["plan"]["tiles"]
         20
         """
         return predict(self, image, **arguments)
 
-    def inspect(self) -> "Facts":
-        """Return what the model is for, what it takes and gives, and whether it runs here; no weights are loaded.
-
-        Returns
-        -------
-        Facts
-            The content of ``bioimage-inference inspect --json``.
+    def predict_many(
+        self, images: "Iterable[AnyImage]", **arguments: Unpack[IterationArguments]
+    ) -> Iterator[Prediction]:
+        """Predict several images, one after the other. See the function :func:`predict_many`.
 
         Examples
         --------
-        >>> with open_model("demo-model.zip") as model:
+        >>> with load_model("demo-model.zip") as model:
+        ...     for prediction in model.predict_many(["nuclei.tif", numpy.ones((64, 64))]):
+        ...         print(prediction.outputs["prediction"].shape)
+        (1, 2, 300, 380)
+        (1, 2, 64, 64)
+        """
+        return predict_many(self, images, **arguments)
+
+    def inspect(self) -> "Facts":
+        """Return what the model is for, what it takes and gives, and whether it runs here; see :func:`inspect`.
+
+        Examples
+        --------
+        >>> with load_model("demo-model.zip") as model:
         ...     facts = model.inspect()
         >>> facts["name"], facts["runs_here"]
         ('Demo U-Net for nuclei', True)
         """
-        from .report.model_facts import model_facts
+        return inspect(self)
 
-        return model_facts(self.opened, trust_policy())
+    def validate(self, **arguments: Any) -> "list[WeightsFinding]":
+        """Return whether the model reproduces its published outputs here. See the function :func:`validate`.
 
-    def is_loaded(self, options: Options) -> bool:
-        """Return whether the network for these options is loaded."""
-        return _network_options(options) in self._loaded
-
-    def check_weights(self) -> None:
-        """Raise :class:`ModelError` if the model has no PyTorch weights. Nothing is loaded."""
-        check_offered(self.spec, self.opened.package.bare_weights)
-
-    def load(self, options: Options) -> "LoadedNetwork":
-        """Return the network for these options, loaded once.
-
-        Raises :class:`ModelError`, :class:`TrustError`, or :class:`UsageError`.
+        Examples
+        --------
+        >>> with load_model("demo-model.zip") as model:
+        ...     [finding.verdict for finding in model.validate(weights="torchscript")]
+        ['reproduced']
         """
-        from .network.loading import given_network, load_network
+        return validate(self, **arguments)
 
-        key = _network_options(options)
-        if key not in self._loaded:
-            policy = trust_policy(options.trust_model_code)
-            spec = with_loaded_code(self.spec, policy)
-            if self._network is not None:
-                self._loaded[key] = given_network(self._network, spec, options)
-            else:
-                self._loaded[key] = load_network(spec, self.opened.package.bare_weights, policy, options)
-        return self._loaded[key]
+    def segment(
+        self, image: "AnyImage", *, objects: Mapping[str, Any] | None = None, **arguments: Unpack[PredictionArguments]
+    ) -> "Segmentation":
+        """Predict an image and find the objects in its first output. The table has the intensities of the image.
 
-    def calibration(self, prepared: PreparedImages, options: Options) -> "Calibration":
-        """Return the plan for the loaded network: made once for each image shape and options, while it fits.
+        Parameters
+        ----------
+        objects
+            Arguments of the function :func:`segment`: ``foreground``, ``boundary``, ``threshold``, ``min_size``.
+        **arguments
+            Arguments of the function :func:`predict`.
 
-        Raises the errors of :meth:`load`, and :class:`OutOfMemoryError` if the budget is too small for the program.
+        Examples
+        --------
+        >>> with load_model("demo-model.zip") as model:
+        ...     found = model.segment("nuclei.tif", objects={"min_size": 20})
+        >>> found.count, found.labels.shape
+        (72, (300, 380))
         """
-        from .inference.calibration import calibrated
+        from .segmentation.segmenting import OTHER_SIZE
 
-        loaded, key = self.load(options), _plan_key(prepared, options)
-        kept = self._calibrations.get(key)
-        if kept is not None and kept.fits(prepared.budget):
-            return kept.for_image(prepared)
-        made = calibrated(prepared, loaded)
-        self._calibrations[key] = made.without_images()
-        return made
-
-    def smaller_tiles(self, calibration: "Calibration", options: Options) -> "Calibration | None":
-        """Return a plan with smaller tiles after a tile did not fit, and keep it; ``None`` if the model allows none."""
-        smaller = calibration.with_smaller_tiles()
-        if smaller is not None:
-            self._calibrations[_plan_key(smaller.prepared, options)] = smaller.without_images()
-        return smaller
+        prediction = self.predict(image, **arguments)
+        if not prediction.has_size_of_image:
+            found = segment(prediction, **(objects or {}))
+            return replace(found, notes=(*found.notes, OTHER_SIZE))
+        axes = arguments.get("axes") or (arguments.get("options") or Options()).axes
+        return segment(prediction, image, **{"image_axes": axes, **(objects or {})})
 
 
-def _network_options(options: Options) -> tuple[Any, ...]:
-    """Return the options that a loaded network depends on."""
-    return options.device, options.engine, options.threads, options.precision, options.trust_model_code
-
-
-def _plan_key(prepared: PreparedImages, options: Options) -> tuple[Any, ...]:
-    """Return everything but the memory at hand that a plan depends on."""
-    sizes = tuple((tensor, *sorted(one.sizes.items())) for tensor, one in prepared.matched.items())
-    tile = None if options.tile is None else tuple(options.tile)
-    return *_network_options(options), options.fit, options.border, options.memory, tile, sizes
-
-
-@contextmanager
-def open_model(
+def load_model(
     model: Path | str,
     *,
     description: Path | str | None = None,
@@ -175,8 +142,10 @@ def open_model(
     model_size: str | None = None,
     offline: bool = False,
     network: "Network | None" = None,
-) -> Iterator[Model]:
-    """Open a model for as long as the ``with`` block lasts. No weights are loaded yet.
+) -> Model:
+    """Open a model until its ``close()``, or for as long as a ``with`` block lasts. No weights are loaded yet.
+
+    ``open_model`` is another name of this function.
 
     Parameters
     ----------
@@ -195,8 +164,8 @@ def open_model(
         A network that computes tiles in place of the model's weights, for tests and experiments
         (:class:`~bioimage_inference.network.network.Network`).
 
-    Yields
-    ------
+    Returns
+    -------
     Model
         The opened model.
 
@@ -209,180 +178,22 @@ def open_model(
 
     Examples
     --------
+    >>> model = load_model("demo-model.zip")
+    >>> model.predict(numpy.ones((80, 90)), axes="yx").outputs["prediction"].shape
+    (1, 2, 80, 90)
+    >>> model.close()
+
     >>> with open_model("demo-model.zip") as model:
-    ...     predictions = [predict(model, image, axes="yx") for image in (numpy.ones((80, 90)), numpy.ones((64, 64)))]
-    >>> [prediction.outputs["prediction"].shape for prediction in predictions]
-    [(1, 2, 80, 90), (1, 2, 64, 64)]
+    ...     prediction = model.predict("nuclei.tif")
     """
-    yaml = None if description is None else input_path(description)
-    with scratch_folder() as scratch:
-        opened = open_model_files(model, scratch, yaml, model_axes, model_size, offline)
-        source = source_record(opened.name or user_path(model), yaml, model_axes, model_size)
-        yield Model(opened, source, network)
-
-
-def predict(
-    model: Model | Path | str,
-    image: "ImageLike | DataArray",
-    *,
-    inputs: "Mapping[str, ImageLike | DataArray] | None" = None,
-    targets: Mapping[str, Target] | None = None,
-    record: Path | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-    planned: Planned | None = None,
-    options: Options | None = None,
-    **words: Any,
-) -> Prediction:
-    """Predict one image.
-
-    Parameters
-    ----------
-    model
-        An opened model, or a model as :func:`open_model` takes it.
-    image
-        A file; or an array of numbers or booleans (name its axes with ``axes="zyx"``); or an xarray DataArray, whose
-        dimensions are the axes and whose coordinates give the pixel size.
-    inputs
-        Further input tensors by their ids.
-    targets
-        The files of the outputs by their ids. Without targets, the outputs are arrays in memory.
-    record
-        The JSON file for the record of the run.
-    overwrite
-        Replace existing files. Otherwise only files that a record beside them names as an earlier result are replaced.
-        Files that the run reads are never replaced.
-    progress
-        Called with the number of tiles done, first 0, and the number of all tiles.
-    planned
-        Called with the record so far, as ``--dry-run`` prints it: before torch is imported and the network is loaded,
-        and again when the network or the memory call for other tiles.
-    options
-        The options of the prediction. Alternatively give them as keyword arguments, with the names of
-        :class:`Options`: ``tile=(256, 256)`` in pixels in the order z, y, x, ``memory="4GiB"``.
-
-    Returns
-    -------
-    Prediction
-        The outputs by their ids, with the model's axes (batch and channel included) and the network's dtype, mostly
-        float32; and the record.
-
-    Raises
-    ------
-    UsageError
-        For options, axes or files that do not exist or contradict each other.
-    ImageError
-        If the image cannot be read or does not fit the model. The image is checked before torch is imported.
-    ModelError, TrustError
-        If the network fails, or would run code that nobody vouched for.
-    OutOfMemoryError
-        If not even the smallest tile fits into memory.
-    OutputError
-        If an output cannot be written.
-
-    Examples
-    --------
-    >>> prediction = predict("demo-model.zip", "nuclei.tif")
-    >>> output = prediction.outputs["prediction"]
-    >>> output.axes, output.array.shape, output.array.dtype.name
-    ('bcyx', (1, 2, 300, 380), 'float32')
-    """
-    options = options or Options(**words)
-    started = now()
-    with ExitStack() as stack:
-        if not isinstance(model, Model):
-            model = stack.enter_context(open_model(model))
-        model.check_weights()
-        check_targets(model.spec, targets or ())
-        others = {name: _image_like(one) for name, one in (inputs or {}).items()}
-        prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
-        stack.callback(close, prepared)
-        targets = {name: one.expanded() for name, one in targets.items()} if targets is not None else None
-        record = user_path(record) if record is not None else None
-        written = [path for one in (targets or {}).values() for path in one.files.values()]
-        written += [record] if record is not None else []
-        replaced = check_writable(written, files_read(model, prepared, [image, *others.values()]), overwrite=overwrite)
-        hashes = stack.enter_context(InputHashes(_hashable(prepared, {model.spec.inputs[0].id: image, **others})))
-        stack.enter_context(model.turn)
-        shown = progress or _ignore, planned or _ignore
-        outputs, found = _predict(model, prepared, options, targets, hashes, *shown, started=started)
-    if replaced:
-        found = replace(found, notes=(*found.notes, REPLACED))
-    if record is not None:
-        write_record(found, record)
-    return Prediction(outputs, found)
-
-
-def files_read(model: Model, prepared: PreparedImages, given: Iterable[object]) -> list[Path]:
-    """Return every file that a run reads: the model's, the images as ``given``, and the files that these stand for."""
-    named = [Path(one) for one in given if isinstance(one, Path | str)]
-    opened = [one.image for one in prepared.matched.values() if one.image.path]
-    images = [file for image in opened for file in (Path(image.path), *image.members)]
-    return [*model.opened.package.files, *named, *images]
-
-
-def _hashable(prepared: PreparedImages, given: Mapping[str, Any]) -> dict[str, tuple[Path, ...] | NDArray[Any]]:
-    """Return the files and arrays of the inputs, except images that are neither."""
-    found: dict[str, tuple[Path, ...] | NDArray[Any]] = {}
-    for tensor, one in prepared.matched.items():
-        if one.image.path:
-            found[tensor] = (Path(one.image.path), *one.image.members)
-        elif isinstance(given[tensor], np.ndarray):
-            found[tensor] = given[tensor]
-    return found
-
-
-def _image_like(image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
-    """Return an xarray DataArray as an image, and everything else unchanged."""
-    if isinstance(image, Path | str):
-        return input_path(image)
-    return image if isinstance(image, Image | np.ndarray) else data_array_image(image, axes)
-
-
-def _ignore(*_: object) -> None:
-    """Show neither progress nor plan."""
-
-
-def _predict(
-    model: Model,
-    prepared: PreparedImages,
-    options: Options,
-    targets: Mapping[str, Target] | None,
-    hashes: InputHashes,
-    progress: Progress,
-    planned: Planned,
-    started: str,
-) -> tuple[dict[str, Output], RunRecord]:
-    """Return the outputs and the record. Tiles become smaller as long as a tile does not fit into memory."""
-    from .machine.process_settings import give_back_buffers
-
-    start = time.perf_counter()
-    planned(to_json(run_plan(model.spec, prepared, options)))
-    model.load(options)
-    loading, shown = time.perf_counter() - start, prepared.plan
-    calibration = model.calibration(prepared, options)
-    while True:
-        if calibration.prepared.plan != shown:
-            planned(to_json(run_plan(calibration.loaded.spec, calibration.prepared, options)))
-            shown = calibration.prepared.plan
-        try:
-            computed, found, outputs, notes = compute(calibration, options, targets, hashes, progress)
-            break
-        except (OutOfMemoryError, MemoryError):
-            smaller = model.smaller_tiles(calibration, options)
-            if smaller is None:
-                raise
-            calibration = smaller
-        give_back_buffers()  # the buffers of the larger tile would leave less room for the smaller one
-    loaded = calibration.loaded
-    with found.timed("hashing"):
-        files = with_files((described(output), vars(output.target)) for output in outputs)
-    record = computed.complete(
-        started=started,
-        source=model.source,
-        outputs=files,
-        peak_bytes=peak_memory(),
-        seconds={"loading": loading, **found.seconds, "total": time.perf_counter() - start},
-        notes=[*loaded.spec.notes, *loaded.notes, *calibration.prepared.notes, *found.notes, *notes],
+    return Model.open(
+        model,
+        description=description,
+        model_axes=model_axes,
+        model_size=model_size,
+        offline=offline,
+        network=network,
     )
-    return {output.spec.id: result(output) for output in outputs}, record
+
+
+open_model = load_model

@@ -1,11 +1,19 @@
 """The options of a prediction, with the words of the command line."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from operator import index
+from reprlib import repr as short_repr
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 Border = Literal["natural", "mirror"]
 Fit = Literal["tile", "resize", "exact"]
@@ -19,7 +27,7 @@ FORMAT_TITLES: Mapping[str, str] = MappingProxyType({"tiff": "TIFF", "npy": ".np
 USUAL_FORMATS = ("tiff", "npy")
 """Keys of the formats that are written unless the user names others."""
 
-_WORDS = {
+_CHOICES = {
     "fit": Fit,
     "border": Border,
     "precision": Precision,
@@ -29,18 +37,43 @@ _WORDS = {
 }
 
 
+class OptionWords(TypedDict, total=False):
+    """The options as keyword arguments of :func:`~bioimage_inference.predict`, in every form that they may have."""
+
+    axes: str | None
+    channels: int | str | Sequence[int | str] | None
+    fit: Fit
+    tile: int | Sequence[int] | Literal["auto"] | None
+    border: Border
+    device: "str | torch.device"
+    threads: int | None
+    precision: Precision
+    engine: EngineName
+    pixel_size: str | float | Sequence[float] | None
+    model_pixel_size: str | float | Sequence[float] | None
+    rescale: bool
+    memory: str | float | None
+    tiff_layout: TiffLayout
+    zarr_version: ZarrVersion
+    trust_model_code: bool
+
+
 @dataclass(frozen=True)
 class Options:
-    """Options of a prediction. Raises :class:`UsageError` for a word that is not in its ``Literal``.
+    """Options of a prediction. Raises :class:`UsageError` for a value that is none of the forms of an option.
 
     Parameters
     ----------
     axes
         Axis letters of the image file; ``None`` takes the file's own metadata.
     channels
-        Channels of the image in the model's order: numbers from 0 or names, or a text such as ``"DAPI,2"``.
+        Channels of the image in the model's order: numbers from 0 or names, one of them, or a text such as
+        ``"DAPI,2"``.
     tile
-        Pixels of a tile in the order of the model's image axes (z y x); ``None`` lets the program choose.
+        Pixels of a tile in the order of the model's image axes (z y x), or one number for all of these axes; ``None``
+        and ``"auto"`` let the program choose.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:1``, or a ``torch.device``.
     threads
         Number of threads; ``None`` takes the processors of this job.
     engine
@@ -53,7 +86,8 @@ class Options:
     rescale
         Resample the image to the network's pixel size, and the outputs back to the image's pixels.
     memory
-        Budget of the process such as ``4GiB``; ``None`` takes the memory that machine, container and job leave.
+        Budget of the process such as ``4GiB``, or its number of bytes; ``None`` takes the memory that machine,
+        container and job leave.
     tiff_layout
         ``labelled``: axes, channel names and pixel size for viewers. ``pages``: every channel is a page. ``pyramid``:
         as labelled, in compressed tiles with smaller copies of the image.
@@ -64,7 +98,7 @@ class Options:
     axes: str | None = None
     channels: Sequence[int | str] | None = None
     fit: Fit = "tile"
-    tile: Sequence[int] | None = None
+    tile: Sequence[int] | int | None = None
     border: Border = "natural"
     device: str = "auto"
     threads: int | None = None
@@ -79,26 +113,38 @@ class Options:
     trust_model_code: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.channels, str):
-            object.__setattr__(self, "channels", parse_channels(self.channels))
-        for name in ("pixel_size", "model_pixel_size"):
+        for name, (uniform, advice) in _FORMS.items():
             value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                object.__setattr__(self, name, _comma_separated(value))
+            try:
+                object.__setattr__(self, name, uniform(value))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise UsageError(f"{name}={short_repr(value)} is not understood: give {advice}.") from error
+        for name, kind in _CHOICES.items():
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in get_args(kind):
+                raise UsageError(f"{name}={short_repr(value)} is not known. Give one of {', '.join(get_args(kind))}.")
         if self.rescale and self.fit == "resize":
             raise UsageError(
                 "--rescale and --fit resize both resample the image. Give --rescale alone: an image of another size is "
                 "then tiled or padded."
             )
-        for name, kind in _WORDS.items():
-            value = getattr(self, name)
-            if value not in get_args(kind):
-                raise UsageError(f"{name}={value!r} is not known. Give one of {', '.join(get_args(kind))}.")
 
 
-def _comma_separated(value: float | Sequence[float]) -> str:
-    """Return numbers as the command line takes them."""
-    return ",".join(map(str, value)) if isinstance(value, Sequence) else str(value)
+def options_of(options: Options | None, words: Mapping[str, Any], others: Collection[str] = ()) -> Options:
+    """Return the options with ``words`` in place of their own.
+
+    ``others`` are further arguments that the caller of ``words`` may have misspelled. Raises :class:`UsageError` for a
+    word that is no option.
+    """
+    known = [field.name for field in fields(Options)]
+    for word in words:
+        if word not in known:
+            near = get_close_matches(word, [*known, *others], 1)
+            advice = f"Did you mean {near[0]!r}?" if near else f"The options are {', '.join(known)}."
+            raise UsageError(f"There is no option {word!r}. {advice}")
+    if options is not None and not isinstance(options, Options):
+        raise UsageError(f"options={short_repr(options)} is not understood: give Options(...), or keyword arguments.")
+    return replace(options or Options(), **words)
 
 
 def parse_channels(text: str) -> tuple[int | str, ...]:
@@ -119,3 +165,82 @@ def parse_formats(text: str) -> tuple[str, ...]:
             f"{', '.join(FORMAT_TITLES)}, with commas between them."
         )
     return formats
+
+
+# Uniform forms of the values. Each function raises TypeError or ValueError for a value that it does not know.
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):  # a text such as "no" is true
+        raise TypeError
+    return value
+
+
+def _whole(value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or index(value) < least:
+        raise ValueError
+    return index(value)
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, Mapping | Set) or not (found := list(value)):
+        raise ValueError
+    return found
+
+
+def _channels(value: Any) -> tuple[int | str, ...]:
+    if isinstance(value, str):
+        return parse_channels(value)
+    items = _items(value) if hasattr(value, "__len__") else [value]
+    return tuple(item if isinstance(item, str) else _whole(item, 0) for item in items)
+
+
+def _tile(value: Any) -> tuple[int, ...] | int | None:
+    if isinstance(value, str) and value == "auto":
+        return None
+    return tuple(map(_whole, _items(value))) if hasattr(value, "__len__") else _whole(value)
+
+
+def _device(value: Any) -> str:
+    torch = sys.modules.get("torch")  # nobody has a torch.device without it
+    return str(value) if torch is not None and isinstance(value, torch.device) else _text(value)
+
+
+def _sizes(value: Any) -> str:
+    """Return pixel sizes as the command line takes them."""
+    if isinstance(value, str):
+        return value
+    numbers = [float(one) for one in (_items(value) if hasattr(value, "__len__") else [value])]
+    return ",".join(repr(one) for one in numbers)
+
+
+def _memory(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not 1 <= value < math.inf:
+        raise ValueError
+    return str(int(value))
+
+
+def _unless_none(uniform: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else uniform(value)
+
+
+_FORMS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "axes": (_unless_none(_text), 'a letter for each dimension, such as axes="zyx"'),
+    "channels": (_unless_none(_channels), 'numbers from 0 or names, such as channels=0 or channels=["DAPI", "GFP"]'),
+    "tile": (_unless_none(_tile), 'pixels above 0, such as tile=256 or tile=(16, 256, 256), or tile="auto"'),
+    "device": (_device, '"auto", "cpu", "cuda" or "cuda:1", or a torch.device'),
+    "threads": (_unless_none(_whole), "a whole number above 0, or None"),
+    "pixel_size": (_unless_none(_sizes), 'µm, such as 0.1 or (1, 0.1, 0.1), or a text such as "300nm"'),
+    "model_pixel_size": (_unless_none(_sizes), 'µm, such as 0.1 or (1, 0.1, 0.1), or a text such as "300nm"'),
+    "rescale": (_switch, "True or False"),
+    "memory": (_unless_none(_memory), 'a text such as "4GiB", a number of bytes, or None'),
+    "trust_model_code": (_switch, "True or False"),
+}

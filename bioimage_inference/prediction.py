@@ -1,10 +1,10 @@
-"""Predictions as Python knows them: arrays with their axes, xarray's DataArray, and layers of napari.
+"""Predictions as Python knows them: arrays with their axes, xarray's DataArray, layers of napari, views in notebooks.
 
-Neither library is imported here; xarray is imported when a prediction is turned into its arrays.
+None of these libraries is imported here; xarray is imported when a prediction is turned into its arrays.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UsageError
-from .image.image import PixelSize
+from .image.array_images import array_image
+from .image.image import Image, PixelSize
 from .provenance.record import RunRecord, to_json
+from .text import times
 
 if TYPE_CHECKING:
     import xarray
@@ -23,7 +25,7 @@ Layer = tuple[NDArray[Any], dict[str, Any], str]
 """napari's layer data: the array, the arguments of the layer, and the type of the layer."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Output:
     """One predicted tensor.
 
@@ -48,6 +50,48 @@ class Output:
     tiff: Path | None = None
     npy: Path | None = None
     zarr: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"<Output {self.id!r}: {self.in_words}>"
+
+    def _repr_html_(self) -> str:
+        """Return the view of the output in a notebook: its facts, and pictures of its channels."""
+        from .report.notebook_view import view
+
+        return view(self.id, [("Array", self.in_words)], _shown([self]))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return ``array`` for ``numpy.asarray(output)``. Raises :class:`UsageError` if it was not kept."""
+        return np.array(self.kept_array(), dtype, copy=copy)
+
+    @property
+    def in_words(self) -> str:
+        """Axes, shape, type, channels and files in one line."""
+        names = f", channels {', '.join(self.channel_names)}" if self.channel_names else ""
+        files = "".join(f", {path}" for path in (self.tiff, self.npy, self.zarr) if path is not None)
+        return f"{self.axes} {times(self.shape)} {self.dtype}{names}{files}"
+
+    def kept_array(self) -> NDArray[Any]:
+        """Return ``array``. Raises :class:`UsageError` if the output was written without ``.npy``."""
+        if self.array is None:
+            raise UsageError(
+                f"The array of output {self.id!r} was not kept: it was written without .npy. Open its TIFF or "
+                "OME-Zarr, or give the output no target, or one with .npy."
+            )
+        return self.array
+
+    def to_layers(self) -> list[Layer]:
+        """Return napari's layer data for each channel, see :meth:`Prediction.to_layers`; none without image axes."""
+        return [*_layers(self)] if {"y", "x"} <= set(self.axes) else []
+
+    def to_image(self) -> Image:
+        """Return the output as an image with the axes ``picture_axes``, for another model or for segmentation.
+
+        Raises :class:`UsageError` if the output was written without ``.npy``.
+        """
+        image = array_image(picture(self), self.picture_axes, self.id)
+        names = self.channel_names if len(self.channel_names) == image.size("c") else ()
+        return replace(image, axes_source="file", pixel_size=self.pixel_size, channel_names=names)
 
     def to_xarray(self) -> "xarray.DataArray":
         """Return the output as an xarray DataArray with the dimensions ``picture_axes``.
@@ -77,12 +121,31 @@ class Output:
         return xarray.DataArray(array, dims=tuple(axes), coords=coordinates, name=self.id)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The outputs by their ids, and the record of the run."""
 
     outputs: Mapping[str, Output]
     provenance: RunRecord
+
+    def __repr__(self) -> str:
+        images = ", ".join(one.name for one in self.provenance.inputs)
+        outputs = "; ".join(f"{output.id} {output.in_words}" for output in self.outputs.values())
+        return f"<Prediction of {images} with {self.provenance.model.name!r}: {outputs}>"
+
+    def _repr_html_(self) -> str:
+        """Return the view of the prediction in a notebook: the facts of the run, and pictures of its outputs."""
+        from .report.notebook_view import run_facts, view
+
+        facts = [*run_facts(self.record), *((f"Output {one.id}", one.in_words) for one in self.outputs.values())]
+        return view(self.provenance.model.name, facts, _shown(self.outputs.values()), self.provenance.notes)
+
+    @property
+    def has_size_of_image(self) -> bool:
+        """Whether the first output and the image have the same number of pixels along y and x."""
+        image, output = self.provenance.inputs[0], self.provenance.outputs[0]
+        sizes = [dict(zip(one.axes, one.shape, strict=True)) for one in (image, output)]
+        return all(sizes[0].get(letter, 1) == sizes[1].get(letter, 1) for letter in "yx")
 
     @cached_property
     def record(self) -> Mapping[str, Any]:
@@ -105,8 +168,7 @@ class Prediction:
         UsageError
             For an output that was written without ``.npy``.
         """
-        pictures = (output for output in self.outputs.values() if {"y", "x"} <= set(output.axes))
-        return [layer for output in pictures for layer in _layers(output)]
+        return [layer for output in self.outputs.values() for layer in output.to_layers()]
 
 
 def picture(output: Output) -> NDArray[Any]:
@@ -114,14 +176,16 @@ def picture(output: Output) -> NDArray[Any]:
 
     Raises :class:`UsageError` if the output was written without ``.npy``.
     """
-    if output.array is None:
-        raise UsageError(
-            f"The array of output {output.id!r} was not kept: it was written without .npy. Open its TIFF or "
-            "OME-Zarr, or give the output no target, or one with .npy."
-        )
+    array = output.kept_array()
     if output.axes == output.picture_axes:
-        return output.array
-    return np.moveaxis(output.array, output.axes.index("b"), 0).reshape(output.picture_shape)
+        return array
+    return np.moveaxis(array, output.axes.index("b"), 0).reshape(output.picture_shape)
+
+
+def _shown(outputs: Iterable[Output]) -> list[Image]:
+    """Return the outputs that a notebook can show: arrays with image axes."""
+    kept = (one for one in outputs if one.array is not None and one.array.size)
+    return [one.to_image() for one in kept if {"y", "x"} <= set(one.axes)]
 
 
 def _layers(output: Output) -> Iterator[Layer]:

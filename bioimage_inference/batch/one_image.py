@@ -141,7 +141,7 @@ def _find_objects(
     options: "SegmentOptions", sample: Sample, files: ImageFiles, object_files: "SegmentFiles", record: RunRecord
 ) -> ObjectsRecord:
     """Return the entry ``objects`` of the record."""
-    from ..segmentation.segmenting import segment_file
+    from ..segmentation.segmenting import OTHER_SIZE, segment_file
 
     output = record.outputs[0]
     written = next(iter(files.targets.values())).files
@@ -152,11 +152,7 @@ def _find_objects(
     same_size = _size(record.inputs[0]) == _size(output)
     found = segment_file(prediction, object_files, options, sample.image if same_size else None, overwrite=True)
     if not same_size:
-        found["notes"] = [
-            *found["notes"],
-            "The prediction and the image differ in size, so the table has no intensities and the overlay shows the "
-            "prediction.",
-        ]
+        found["notes"] = [*found["notes"], OTHER_SIZE]
     hashes = {name: path_hash(path).sha256 for name, path in vars(object_files).items() if path is not None}
     return from_json(ObjectsRecord, {**found, "asked": vars(options), "sha256": hashes})
 

@@ -1,14 +1,16 @@
-"""Arrays in memory as images: NumPy arrays, and xarray DataArrays with their dimensions and coordinates."""
+"""Arrays as images: of NumPy, of libraries that keep arrays in files, and xarray's with their coordinates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..array_types import Array
+from ..errors import UsageError
 from .axes import UNKNOWN, guess_axes, letter_of, named_axes, only_present, parse_axes, with_user_axes
-from .image import Image, PixelSize, Region, check_numeric
+from .image import Image, PixelSize, Region, check_numeric, check_shape
 from .units import pixel_size, unusual_size_note
 
 if TYPE_CHECKING:
@@ -38,14 +40,7 @@ def data_array_image(array: "DataArray", axes: str | None = None) -> Image:
 
     Raises :class:`UsageError` if the axes do not fit, :class:`ImageError` if the array does not hold real numbers.
     """
-    words = [str(dimension) for dimension in array.dims]
-    known = [letter_of(word) or _NO_LETTER for word in words]
-    letters, _ = named_axes(known)
-    notes = tuple(
-        f"The dimension {word!r} is treated like a series of positions."
-        for word, letter in zip(words, known, strict=True)
-        if letter == _NO_LETTER
-    )
+    letters, notes = _dimension_axes([str(dimension) for dimension in array.dims])
     sizes = {letter: _pixel_size(array, number, letter) for number, letter in enumerate(letters)}
     image = replace(
         _image(array, str(array.name) if array.name is not None else "array", lambda at: array.variable[at].values),
@@ -61,7 +56,47 @@ def data_array_image(array: "DataArray", axes: str | None = None) -> Image:
     return image if unusual is None else replace(image, notes=(*image.notes, unusual))
 
 
+def stored_image(array: Any, axes: str | None = None) -> Image:
+    """Return an array of zarr, dask, HDF5 or another library as an image. Only the regions that are needed are read.
+
+    ``array`` has ``shape``, ``dtype`` and regions by slices. The dimension names of a zarr array are its axes, as those
+    of a DataArray. ``axes`` overrides them.
+
+    Raises :class:`UsageError` if the axes do not fit, or if the shape is not known; :class:`ImageError` if the array
+    does not hold real numbers.
+    """
+    if not all(isinstance(size, int) for size in array.shape):
+        raise UsageError("The shape of the dask array is not known: call its compute_chunk_sizes() first.")
+    image = replace(_image(array, "array", lambda region: array[region]), piece=_piece(array))
+    if axes is not None:
+        return with_user_axes(image, parse_axes(axes))
+    names = getattr(getattr(array, "metadata", None), "dimension_names", None)
+    if not names or not all(names):
+        return image
+    letters, notes = _dimension_axes(names)
+    return replace(image, axes=letters, axes_source="guess" if UNKNOWN in letters else "file", notes=notes)
+
+
+def _piece(array: Any) -> int:
+    """Return the bytes of a chunk, which is read as a whole; 0 for an array without chunks."""
+    chunk = getattr(array, "chunksize", None) or getattr(array, "chunks", None)
+    return prod(chunk) * array.dtype.itemsize if chunk else 0
+
+
+def _dimension_axes(names: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the axes for the names of dimensions, and notes on dimensions that are no axes of ours."""
+    known = [letter_of(name) or _NO_LETTER for name in names]
+    letters, _ = named_axes(known)
+    notes = tuple(
+        f"The dimension {name!r} is treated like a series of positions."
+        for name, letter in zip(names, known, strict=True)
+        if letter == _NO_LETTER
+    )
+    return letters, notes
+
+
 def _image(array: "Array | DataArray", name: str, read: Callable[[Region], Array]) -> Image:
+    check_shape(name, tuple(array.shape))
     check_numeric(name, array.dtype)
     dtype = array.dtype.newbyteorder("=")
     return Image(

@@ -311,18 +311,32 @@ def _sizes(matched: Mapping[str, AxisMapping]) -> dict[str, Mapping[str, int]]:
     return {tensor: one.sizes for tensor, one in matched.items()}
 
 
+def tile_shape(spec: ModelSpec, options: Options) -> tuple[int, ...] | None:
+    """Return the wanted tile in pixels along each image axis of the model; ``None`` lets the program choose.
+
+    Raises :class:`UsageError` for a tile with another number of axes.
+    """
+    if options.tile is None:
+        return None
+    letters = _tiled(spec)
+    if isinstance(options.tile, int):
+        return (options.tile,) * len(letters)
+    if len(options.tile) != len(letters):
+        example = "x".join(["256"] * len(letters))
+        raise UsageError(
+            f"--tile has {counted(len(options.tile), 'number')}, but the model's image axes are {' '.join(letters)}. "
+            f"Give one number for each, for instance {example}."
+        )
+    return tuple(options.tile)
+
+
+def _tiled(spec: ModelSpec) -> list[str]:
+    return [letter for letter in spec.inputs[0].letters if letter in TILED]
+
+
 def _request(spec: ModelSpec, options: Options, room: int) -> Request:
-    tile = None
-    if options.tile is not None:
-        letters = [letter for letter in spec.inputs[0].letters if letter in TILED]
-        if len(options.tile) != len(letters):
-            raise UsageError(
-                f"--tile has {counted(len(options.tile), 'number')}, but the model's image axes are {' '.join(letters)}"
-                f"; give one for each, for instance {'x'.join(['256'] * len(letters))}."
-            )
-        if min(options.tile) < 1:
-            raise UsageError("--tile needs numbers above 0.")
-        tile = dict(zip(letters, options.tile, strict=True))
+    shape = tile_shape(spec, options)
+    tile = None if shape is None else dict(zip(_tiled(spec), shape, strict=True))
     return Request(exact=options.fit == "exact", border=options.border, tile=tile, room=room)
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 Facts = TypeVar("Facts")
 
+_UNION = "json-or-python["  # pydantic's label of a type in a union, which is no key
 SCHEMA = "urn:bioimage_inference:provenance:1"
 
 
@@ -123,7 +124,8 @@ def from_json(kind: Callable[..., Facts], content: Any) -> Facts:
         found: Facts = _adapter(kind).validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(map(str, first["loc"])) or "the whole"
+        place = [str(part) for part in first["loc"]]
+        key = ".".join(part for part in place if not part.startswith(_UNION)) or "the whole"
         problem = "is missing" if first["type"] == "missing" else f"is wrong ({first['msg']})"
         raise ValueError(f"{key} {problem}") from error
     return found

@@ -2,22 +2,22 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..api import Model, Target, open_model, predict
 from ..errors import ImageError, ModelError, UsageError
 from ..files.overwriting import check_writable
 from ..image.readers.reading import files_beside
+from ..inference.outputs import Target
 from ..inference.pipeline import Progress
 from ..inference.planning import close, prepare
 from ..machine.sandbox import restricted
 from ..network.device import choose_device
 from ..network.openvino_network import openvino_installed
 from ..options import Options
+from ..predictor import Predictor, predict_image
 from ..provenance.hashing import files_hash, path_hash
 from ..provenance.record import RunRecord, from_json, read_record, to_json, write_record
 from ..provenance.record_builder import RECORD_DEFAULTS, plan_record
@@ -148,14 +148,14 @@ def rerun(
         known = [path, *images.values(), *(one for one in earlier.values() if one is not None)]
         read = [*model.opened.package.places, *known, *(one for file in images.values() for one in files_beside(file))]
         with restricted(read, [folder], sandbox):
-            prediction = predict(
+            prediction = predict_image(
                 model,
                 images[first],
+                options,
                 inputs={tensor: images[tensor] for tensor in others},
                 targets=targets,
                 overwrite=overwrite,
                 progress=progress,
-                options=options,
             )
     new = replace(prediction.provenance, sample=recorded.run.sample)
     write_record(new, folder / path.name)
@@ -241,13 +241,13 @@ def _images(recorded: _Recorded) -> tuple[dict[str, Path], list[str]]:
     return images, problems
 
 
-def _opened(recorded: _Recorded, offline: bool) -> AbstractContextManager[Model]:
-    """Return the model, to be entered. Raises :class:`ModelError` where it is gone."""
+def _opened(recorded: _Recorded, offline: bool) -> Predictor:
+    """Return the model, open until its block ends. Raises :class:`ModelError` where it is gone."""
     model = recorded.run.model
     known = recorded_name(model.source) is not None
     source = model.source if known else recorded.find_model(Path(model.source))
     description = None if model.description_file is None else recorded.find_model(Path(model.description_file))
-    return open_model(
+    return Predictor.open(
         source, description=description, model_axes=model.model_axes, model_size=model.model_size, offline=offline
     )
 
@@ -264,7 +264,7 @@ def _usable(options: Options) -> Options:
     return options
 
 
-def _check(recorded: _Recorded, model: Model, options: Options, problems: list[str]) -> None:
+def _check(recorded: _Recorded, model: Predictor, options: Options, problems: list[str]) -> None:
     """Raise one error for all files that are not as recorded, or for a tensor that the model does not have."""
     model_problems, known = [], recorded.run.model
     if model.spec.sha256 != known.sha256:
@@ -293,7 +293,7 @@ def _changed(file: str, now: str | None, recorded: str | None) -> str:
     )
 
 
-def _with_tile(options: Options, recorded: _Recorded, model: Model, images: Mapping[str, Path]) -> Options:
+def _with_tile(options: Options, recorded: _Recorded, model: Predictor, images: Mapping[str, Path]) -> Options:
     """Return options that give the recorded tiles: the same options, or with the recorded tile size."""
     first, *others = images
     prepared = prepare(model.spec, images[first], {tensor: images[tensor] for tensor in others}, options)

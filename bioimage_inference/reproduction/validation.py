@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..api import Model, predict
 from ..array_types import Array
 from ..errors import (
     BioimageInferenceError,
@@ -28,6 +27,7 @@ from ..inference.trial_inputs import network_inputs
 from ..model.package import check_sha256, package_file
 from ..model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
 from ..options import Options
+from ..predictor import Predictor, predict_image
 from ..text import for_file_name
 from ..tiling.axis_relations import TILED, leading_input, links
 from ..tiling.plan import Plan
@@ -144,9 +144,9 @@ class _Tests:
 
 
 def validate(
-    model: Model,
+    model: Predictor,
     options: Options,
-    pictures: Path,
+    pictures: Path | None,
     weights: str | None = None,
     halo: bool = False,
     *,
@@ -154,8 +154,8 @@ def validate(
 ) -> list[WeightsFinding]:
     """Return the result of every weights entry, or of the entries of the format ``weights``.
 
-    Pictures of differences go into the folder ``pictures``. Only ``overwrite`` replaces existing pictures. ``halo``
-    measures the receptive field too, and compares it with the halo between tiles.
+    Pictures of differences go into the folder ``pictures``, or are not made if it is ``None``. Only ``overwrite``
+    replaces existing pictures. ``halo`` measures the receptive field too, and compares it with the halo between tiles.
 
     Raises :class:`ModelError` where the model has no weights for PyTorch or no test tensors, :class:`UsageError` for
     weights or a device that do not exist, :class:`OutputError` where a picture cannot be written.
@@ -163,15 +163,16 @@ def validate(
     if not model.spec.weights:
         model.load(options)  # raises the error that names the weights of other formats
     entries = _entries(model, weights)
-    named = [_picture(pictures, one.spec.weights[0], output) for one in entries for output in one.spec.outputs]
-    check_writable(named, model.opened.package.files, overwrite=overwrite)
+    if pictures is not None:
+        named = [_picture(pictures, one.spec.weights[0], output) for one in entries for output in one.spec.outputs]
+        check_writable(named, model.opened.package.files, overwrite=overwrite)
     tests = _read_tests(model)
     if halo:  # engines round differently, so that a change of engine would look like a part of the receptive field
         options = replace(options, engine="torch")
     return [_validate(one, tests, options, pictures, halo) for one in entries]
 
 
-def _entries(model: Model, wanted: str | None) -> list[Model]:
+def _entries(model: Predictor, wanted: str | None) -> list[Predictor]:
     """Return a model for each weights entry, so that no other entry can be loaded in its place."""
     entries = [entry for entry in model.spec.weights if wanted in (None, entry.format)]
     if wanted is not None and not entries:
@@ -179,10 +180,10 @@ def _entries(model: Model, wanted: str | None) -> list[Model]:
         raise UsageError(f"The model has no {wanted} weights; it offers {offered}. Leave --weights out.")
     if model.opened.package.bare_weights is not None:  # the file is one of the entries
         return [model]
-    return [Model(replace(model.opened, spec=replace(model.spec, weights=(entry,)))) for entry in entries]
+    return [Predictor(replace(model.opened, spec=replace(model.spec, weights=(entry,)))) for entry in entries]
 
 
-def _read_tests(model: Model) -> _Tests:
+def _read_tests(model: Predictor) -> _Tests:
     """Return the test tensors, without optional inputs that have none. Raises :class:`ModelError`."""
     described, spec = model.opened.described, model.spec
     if described is None:
@@ -235,7 +236,7 @@ def _unfit(error: BioimageInferenceError) -> ModelError:
     return ModelError(f"The model's own test tensors do not fit its description. {error}")
 
 
-def _validate(model: Model, tests: _Tests, options: Options, pictures: Path, halo: bool) -> WeightsFinding:
+def _validate(model: Predictor, tests: _Tests, options: Options, pictures: Path | None, halo: bool) -> WeightsFinding:
     entry, device = model.spec.weights[0], None
     try:
         loaded = model.load(options)
@@ -254,9 +255,9 @@ def _validate(model: Model, tests: _Tests, options: Options, pictures: Path, hal
         return replace(finding, halo_error=error)
 
 
-def _predict(model: Model, tests: _Tests, options: Options) -> dict[str, Array]:
+def _predict(model: Predictor, tests: _Tests, options: Options) -> dict[str, Array]:
     try:
-        prediction = predict(model, tests.image, inputs=tests.others, options=options)
+        prediction = predict_image(model, tests.image, options, inputs=tests.others)
     except ImageError as error:
         raise _unfit(error) from error
     arrays = {}
@@ -267,7 +268,12 @@ def _predict(model: Model, tests: _Tests, options: Options) -> dict[str, Array]:
 
 
 def _output(
-    model: Model, output: TensorSpec, tests: _Tests, whole: Mapping[str, Array], entry: WeightsEntry, pictures: Path
+    model: Predictor,
+    output: TensorSpec,
+    tests: _Tests,
+    whole: Mapping[str, Array],
+    entry: WeightsEntry,
+    pictures: Path | None,
 ) -> OutputFinding:
     got, expected = whole[output.id], tests.expected[output.id]
     described = model.opened.described
@@ -275,7 +281,7 @@ def _output(
     tolerance = tolerance_of(described, model.spec, entry.format, output, expected)
     comparison = compare(got, expected, tolerance) if got.shape == expected.shape else None
     finding = OutputFinding(output.id, got.shape, expected.shape, tolerance, comparison)
-    if comparison is None or finding.verdict != "differs":
+    if comparison is None or finding.verdict != "differs" or pictures is None:
         return finding
     from ..report.charts import write_difference_picture
 
@@ -289,7 +295,7 @@ def _picture(folder: Path, entry: WeightsEntry, output: TensorSpec) -> Path:
     return folder / f"difference_{entry.format}_{for_file_name(output.id)}.png"
 
 
-def _in_tiles(model: Model, tests: _Tests, options: Options, whole: Mapping[str, Array]) -> TileFinding | None:
+def _in_tiles(model: Predictor, tests: _Tests, options: Options, whole: Mapping[str, Array]) -> TileFinding | None:
     """Predict the test image in tiles that are cut along every possible axis, ``None`` where there is no such axis."""
     spec = model.spec
     letters = [letter for letter in spec.inputs[0].letters if letter in TILED]
@@ -312,7 +318,7 @@ def _in_tiles(model: Model, tests: _Tests, options: Options, whole: Mapping[str,
     return TileFinding(plan.tile_shape, len(plan), plan.halo, declared, largest, agrees)
 
 
-def _halo(model: Model, tests: _Tests, options: Options) -> tuple[HaloFinding, ...]:
+def _halo(model: Predictor, tests: _Tests, options: Options) -> tuple[HaloFinding, ...]:
     """Return the measured receptive field and the halo along each axis."""
     loaded = model.load(options)
     prepared = prepare(loaded.spec, tests.image, tests.others, replace(options, fit="exact"))

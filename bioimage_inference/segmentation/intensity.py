@@ -49,12 +49,13 @@ class Intensities:
         return self.samples.read(self._places[self._numbers[index]], channel, region)
 
 
-def open_intensities(path: Path, axes: str | None, prediction: Samples) -> Intensities:
+def open_intensities(given: Path | Image, axes: str | None, prediction: Samples) -> Intensities:
     """Return the intensities of the image that was predicted. The caller closes ``samples.image``.
 
-    ``axes`` overrides the metadata of the file. Raises ImageError if image and prediction differ in pixels or samples.
+    ``axes`` overrides the metadata of a file; an opened image has them already. Raises ImageError if image and
+    prediction differ in pixels or samples.
     """
-    image = open_image(path, axes)
+    image = given if isinstance(given, Image) else open_image(given, axes)
     samples = Samples(_named(image, prediction), prediction.spatial)
     if samples.shape != prediction.shape or samples.total != prediction.total:
         image.close()

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -139,6 +139,18 @@ class Columns:
 
 def _column(measure: str, channel: str) -> str:
     return f"{measure}_{channel}" if channel else measure
+
+
+def table_columns(objects: PredictionObjects) -> dict[str, NDArray[Any]]:
+    """Return the table of objects as an array for each column, with the numbers of the file."""
+    names, rows = objects.columns.names, [*_rows(objects, objects.columns)]
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return {name: _as_numbers(column) for name, column in zip(names, columns, strict=True)}
+
+
+def _as_numbers(column: Sequence[object]) -> NDArray[Any]:
+    array = np.array(column)
+    return array.astype(np.float64) if array.dtype.kind == "U" else array
 
 
 def write_files(files: Mapping[str, Path], objects: PredictionObjects) -> None:

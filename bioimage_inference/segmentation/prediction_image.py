@@ -52,23 +52,23 @@ class PredictionMetadata:
     by_plane: bool
 
 
-def open_prediction(path: Path, axes: str | None, channels: int) -> tuple[Image, tuple[str, ...]]:
+def open_prediction(prediction: Path | Image, axes: str | None, channels: int) -> tuple[Image, tuple[str, ...]]:
     """Return the prediction with a name for each axis, and notes on how the names were found.
 
-    ``axes`` overrides all other sources. ``channels`` is the number of channels to read: pages without a name are
-    channels if there are at most as many pages.
+    ``axes`` overrides all other sources; an opened image has them already. ``channels`` is the number of channels to
+    read: pages without a name are channels if there are at most as many pages.
 
     Raises UsageError for axes that do not fit the file, and ImageError if the axes are unknown.
     """
-    image = open_image(path, axes)
+    image = prediction if isinstance(prediction, Image) else open_image(prediction, axes)
     try:
-        named, notes = (image, ()) if axes is not None else _named(path, image, channels)
+        named, notes = (image, ()) if axes is not None else _named(prediction, image, channels)
         if "s" in named.axes and "c" not in named.axes:
             named = replace(named, axes=named.axes.replace("s", "c"), channel_names=())
         unnamed = [size for letter, size in zip(named.axes, named.shape, strict=True) if letter == "?" and size > 1]
         if unnamed or not {"y", "x"} <= set(named.axes) or "s" in named.axes:
             raise ImageError(
-                f"{path.name} has the axes {named.axes.upper()} ({'×'.join(map(str, named.shape))}). They do not tell "
+                f"{image.name} has the axes {named.axes.upper()} ({'×'.join(map(str, named.shape))}). They do not tell "
                 f"channels, planes, rows and columns apart. {_ADVICE}"
             )
     except BaseException:
@@ -77,17 +77,23 @@ def open_prediction(path: Path, axes: str | None, channels: int) -> tuple[Image,
     return named, notes
 
 
-def _named(path: Path, image: Image, channels: int) -> tuple[Image, tuple[str, ...]]:
-    metadata = _metadata_of_pages(path)
+def _named(prediction: Path | Image, image: Image, channels: int) -> tuple[Image, tuple[str, ...]]:
+    if isinstance(prediction, Image):
+        return _by_dimensions(image) if image.axes_source == "guess" else (image, ())
+    metadata = _metadata_of_pages(prediction)
     if metadata is not None:
         return _with_metadata(image, metadata)
     if image.axes_source == "file":
         return image, ()
-    metadata = _metadata_of_record(path)
+    metadata = _metadata_of_record(prediction)
     if metadata is not None:
         return _with_metadata(image, metadata)
-    if image.axes in ("?yx", "?zyx") and _is_tiff(path):
+    if image.axes in ("?yx", "?zyx") and _is_tiff(prediction):
         return _pages_as_channels(image, channels)
+    return _by_dimensions(image)
+
+
+def _by_dimensions(image: Image) -> tuple[Image, tuple[str, ...]]:
     dimensions = len(image.shape)
     if image.axes.count("?") == dimensions - 2 and dimensions in _BY_DIMENSIONS:
         axes = _BY_DIMENSIONS[dimensions]

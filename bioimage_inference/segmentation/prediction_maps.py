@@ -129,14 +129,14 @@ class Maps:
         return values
 
 
-def open_maps(path: Path, foreground: str, boundary: str, axes: str | None = None) -> Maps:
+def open_maps(prediction: Path | Image, foreground: str, boundary: str, axes: str | None = None) -> Maps:
     """Return the maps of a prediction. The caller closes ``samples.image``.
 
     ``foreground`` and ``boundary`` are channel names or numbers. The boundary may be ``none``.
 
     Raises UsageError for a channel that does not exist, and ImageError for a file whose axes are unknown.
     """
-    image, notes = open_prediction(path, axes, channels=1 if boundary == NO_BOUNDARY else 2)
+    image, notes = open_prediction(prediction, axes, channels=1 if boundary == NO_BOUNDARY else 2)
     try:
         channels = Channels(image.name, image.size("c"), image.channel_names)
         foreground_number, boundary_number = choose_channels(channels, foreground, boundary)

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UsageError
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
-from ..image.image import PixelSize
+from ..image.image import Image, PixelSize
 from ..image.writers.zarr_labels import check_new
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import counted
@@ -30,6 +30,9 @@ ADDED_OPTIONS = ("max_size", "exclude_border", "fill_holes", "stitch")
 """Options of the objects that the record names only where they were given."""
 # Smallest object in pixels, by the number of spatial dimensions. --object-min-size overrides it.
 MIN_SIZE = {2: 10, 3: 50}
+OTHER_SIZE = (
+    "The prediction and the image differ in size, so the table has no intensities and the overlay shows the prediction."
+)
 
 
 @dataclass(frozen=True)
@@ -133,23 +136,36 @@ def segment_file(
     replaced = check_writable(files.paths, given, overwrite=overwrite)
     if files.zarr is not None and (not overwrite or files.zarr.parents[1] == image):
         check_new(files.zarr)
+    with segmented(prediction, options, image, beside=files.paths[0]) as (objects, grid, min_size):
+        write_files(files.named, objects)
+        entry = _entry(prediction, files, options, objects, grid, min_size)
+    entry["notes"] += [REPLACED] if replaced else []
+    return entry
+
+
+@contextmanager
+def segmented(
+    prediction: Path | Image, options: SegmentOptions, image: Path | Image | None, beside: Path | None = None
+) -> Iterator[tuple[PredictionObjects, Grid, int]]:
+    """Yield the objects of a prediction, the grid of blocks, and the smallest size of an object in pixels.
+
+    The labels are in a temporary file while the ``with`` block lasts, in a folder ``beside`` a file. Images that are
+    given as :class:`Image` are closed at its end. Raises the errors of :func:`segment_file`.
+    """
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
         samples = _samples_to_grow(maps.samples, options.stitch)
         light = None if image is None else stack.enter_context(_opened(image, options.image_axes, samples))
-        scratch = stack.enter_context(scratch_folder(beside=files.paths[0]))
+        scratch = stack.enter_context(scratch_folder(beside))
         grid = cut(samples.shape, OVERLAP[len(samples.spatial)])
         grown = replace(maps, samples=samples)
         regions, numbered, min_size = _find(grown, maps.samples, light, grid, options, scratch, stack)
         if light is not None:
             light = Intensities(replace(light.samples, spatial=maps.samples.spatial), maps.samples)
         shown = 0 if light is None else light.channel_number(options.image_channel)
-        objects = PredictionObjects(maps, light, regions, numbered, _pixel_sizes(maps.samples, light), shown)
-        write_files(files.named, objects)
-        entry = _entry(prediction, files, options, objects, grid, min_size)
-    entry["notes"] += [REPLACED] if replaced else []
-    return entry
+        sizes = _pixel_sizes(maps.samples, light)
+        yield PredictionObjects(maps, light, regions, numbered, sizes, shown), grid, min_size
 
 
 def _entry(
@@ -176,7 +192,7 @@ def _entry(
         "spatial": samples.spatial,
         "samples": samples.total,
         "median_size": _median_size(found),
-        "notes": list(_notes(found, grid, options, min_size)),
+        "notes": list(segmentation_notes(found, grid, options, min_size)),
     }
 
 
@@ -265,7 +281,7 @@ def _place(index: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 @contextmanager
-def _opened(image: Path, axes: str | None, prediction: Samples) -> Iterator[Intensities]:
+def _opened(image: Path | Image, axes: str | None, prediction: Samples) -> Iterator[Intensities]:
     light = open_intensities(image, axes, prediction)
     with closing(light.samples.image):
         yield light
@@ -287,7 +303,7 @@ def _median_size(found: PredictionObjects) -> dict[str, float | None]:
     return {"px": median, "um": None if scale is None else float(f"{median * prod(scale):.6g}")}
 
 
-def _notes(found: PredictionObjects, grid: Grid, options: SegmentOptions, min_size: int) -> Iterator[str]:
+def segmentation_notes(found: PredictionObjects, grid: Grid, options: SegmentOptions, min_size: int) -> Iterator[str]:
     """Yield what the user should know about the result."""
     maps, objects = found.maps, found.numbered.objects
     name, small = maps.samples.image.name, found.numbered.small

@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_package_and_what_the_demo_needs(built: Path) -> Non
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert package <= names
+    assert "bioimage_inference/py.typed" in names
     assert {f"bioimage_inference/demo-data/{name}" for name in ("demo-model.zip", "nuclei.tif")} <= names
     assert wheel.name == f"bioimage_inference-{__version__}-py3-none-any.whl"
 

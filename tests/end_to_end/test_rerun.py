@@ -206,7 +206,7 @@ def test_what_is_no_record_is_2(content: str, words: str, tmp_path: Path, capsys
         ("plan.tile", None, "plan.tile is wrong"),
         ("inputs.0", "nuclei.tif", "inputs.0 is wrong"),
         ("options", {"tiles": 3}, "there is no option tiles"),
-        ("options", {"tile": 3}, "tile is wrong"),
+        ("options", {"tile": "wide"}, "tile is wrong"),
         ("device.threads", 0, "0 threads cannot compute"),
         ("device.precision", "int8", "precision is wrong"),
         ("outputs.0.id", "mask", "it names mask, which is neither"),

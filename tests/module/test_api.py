@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bioimage_inference
-from bioimage_inference import api
+from bioimage_inference import api, python_functions
 
 
 def test_public_names_are_sorted_and_exist() -> None:
@@ -39,5 +39,6 @@ def test_the_examples_of_the_interface_run(test_data: Path, tmp_path: Path, monk
     for name in ("demo-model.zip", "nuclei.tif"):
         shutil.copy(test_data / name, tmp_path)
     monkeypatch.chdir(tmp_path)
-    found = doctest.testmod(api, extraglobs={"numpy": np})
-    assert (found.attempted > 5, found.failed) == (True, 0)
+    for module in (api, python_functions):
+        found = doctest.testmod(module, extraglobs={"numpy": np})
+        assert (found.attempted > 5, found.failed) == (True, 0)

@@ -34,6 +34,12 @@ def test_a_gpu_gives_what_a_cpu_gives(pooled: Path, precision: str, tolerance: f
     assert found.outputs["out"].dtype == np.float32
 
 
+def test_a_tensor_on_a_gpu_is_an_image(pooled: Path) -> None:
+    tensor = torch.tensor(IMAGE)
+    found, expected = (predict(pooled, one, axes="yx", device="cpu").outputs["out"] for one in (tensor.cuda(), tensor))
+    np.testing.assert_array_equal(found.array, expected.array)
+
+
 def test_small_tiles_are_computed_in_batches(tmp_path: Path) -> None:
     model = write_model(tmp_path, Blur((2, 2)), *simple_tensors(size={"y": 64, "x": 64}, halo=2))
     found, expected = (predicted(model, device).outputs["out"].array for device in ("cuda", "cpu"))

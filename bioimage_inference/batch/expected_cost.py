@@ -45,19 +45,26 @@ _SPEED_OPTIONS = ("device", "engine", "precision", "threads")
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds before the first pixel, seconds for a computed pixel, and where these numbers come from."""
+    """Seconds before the first pixel, seconds for a computed pixel, and where these numbers come from.
+
+    ``pixel`` is ``None`` where the speed is unknown; ``source`` then completes the sentence "The time is unknown …".
+    """
 
     start: float
-    pixel: float
+    pixel: float | None
     source: str
+
+
+_ON_A_CLUSTER = Speed(0, None, "on a cluster")
+_ON_A_GPU = Speed(0, None, "for this GPU until a first run has left its record in the folder")
 
 
 class Rehearsal:
     """The cost of the images of a ``--dry-run``. The time is unknown on a ``cluster``."""
 
     def __init__(self, task: Task, folder: Path, *, cluster: bool = False) -> None:
-        self._task, self._folder, self._cluster = task, folder, cluster
-        self._speed: Speed | None = None
+        self._task, self._folder = task, folder
+        self._speed = _ON_A_CLUSTER if cluster else None
         self._costs: list[ExpectedCost] = []
 
     def with_cost(self, plan: RunPlan, files: ImageFiles) -> RunPlan:
@@ -65,7 +72,7 @@ class Rehearsal:
         spec, options = self._task.model.spec, self._task.options
         written = [path for target in files.targets.values() for path in target.files.values()]
         folder = written[0].parent if files.record is None and written else self._folder
-        if self._speed is None and not self._cluster:
+        if self._speed is None:
             self._speed = expected_speed(spec, plan, options, folder)
         disk = _disk_bytes(spec, plan, files, objects=self._task.objects is not None)
         cost = expected_cost(plan, disk, folder, self._speed)
@@ -74,21 +81,18 @@ class Rehearsal:
 
     def lines(self) -> Iterator[str]:
         """Yield the cost of all images together, where there are several."""
-        if len(self._costs) > 1:
+        if self._speed is not None and len(self._costs) > 1:
             yield f"[{len(self._costs)} images] together"
             yield from cost_lines(to_json(total_cost(self._costs, self._speed)))
 
 
-def expected_cost(plan: RunPlan, disk: int, folder: Path, speed: Speed | None) -> ExpectedCost:
-    """Return what an image costs.
-
-    ``disk`` is the size of its outputs in bytes, which go to ``folder``. ``speed`` is ``None`` where it is unknown.
-    """
+def expected_cost(plan: RunPlan, disk: int, folder: Path, speed: Speed) -> ExpectedCost:
+    """Return what an image costs. ``disk`` is the size of its outputs in bytes, which go to ``folder``."""
     pixels = _computed_pixels(plan.plan, plan.inputs[0].samples)
     tile = list(plan.plan.tile.values())
     tiles = prod(tile) * (plan.plan.batch or 1) * BYTES_PER_PIXEL[dimensions_of(tile)]
     memory = (plan.memory.program_bytes or 0) + tiles
-    seconds = None if speed is None else speed.start + speed.pixel * pixels + disk / _BYTES_PER_SECOND
+    seconds = None if speed.pixel is None else speed.start + speed.pixel * pixels + disk / _BYTES_PER_SECOND
     return ExpectedCost(
         computed_pixels=pixels,
         memory_bytes=min(memory, plan.memory.bytes),
@@ -96,13 +100,13 @@ def expected_cost(plan: RunPlan, disk: int, folder: Path, speed: Speed | None) -
         free_bytes=_free_bytes(folder),
         folder=str(folder),
         seconds=None if seconds is None else round(seconds, 1),
-        seconds_from="" if speed is None else speed.source,
+        seconds_from=speed.source,
     )
 
 
-def total_cost(costs: Sequence[ExpectedCost], speed: Speed | None) -> ExpectedCost:
+def total_cost(costs: Sequence[ExpectedCost], speed: Speed) -> ExpectedCost:
     """Return what several images cost together. The program starts once, and has one image at a time in memory."""
-    started = 0 if speed is None else speed.start * (len(costs) - 1)
+    started = speed.start * (len(costs) - 1)
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     return ExpectedCost(
         computed_pixels=sum(cost.computed_pixels for cost in costs),
@@ -115,11 +119,13 @@ def total_cost(costs: Sequence[ExpectedCost], speed: Speed | None) -> ExpectedCo
     )
 
 
-def expected_speed(spec: ModelSpec, plan: RunPlan, options: Options, folder: Path) -> Speed | None:
-    """Return the speed of a model, measured by an earlier run or else estimated; ``None`` for a GPU not yet used."""
+def expected_speed(spec: ModelSpec, plan: RunPlan, options: Options, folder: Path) -> Speed:
+    """Return the speed of a model, measured by an earlier run or else estimated."""
     measured = _measured_speed(spec, options, folder)
-    if measured is not None or options.device.startswith("cuda"):
+    if measured is not None:
         return measured
+    if options.device.startswith("cuda"):
+        return _ON_A_GPU
     constant, each = _OPERATIONS[dimensions_of(list(plan.plan.tile.values()))]
     operations = constant + each * weights_size(spec) / _PARAMETER_BYTES
     processors = available_processors()

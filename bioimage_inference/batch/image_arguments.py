@@ -99,4 +99,5 @@ def _has_folders(folder: Path) -> bool:
 
 
 def _is_zarr(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in METADATA)
+    """Return whether a folder is an OME-Zarr or zarr array, or is called so: then opening it tells what is missing."""
+    return folder.name.lower().endswith(".zarr") or any((folder / name).is_file() for name in METADATA)

@@ -47,5 +47,5 @@ class OutputName:
     def beginning(self, values: Mapping[str, str]) -> str:
         """Return the beginning of the names of all other files: the name of an output without ``{output}``."""
         before, field, after = self.pattern.partition("{output}")
-        kept = before.rstrip(_MARKS) + after if field else before
-        return kept.format(**values, output="").strip(_MARKS) or values["image"]
+        kept = (before.rstrip(_MARKS) + after).strip(_MARKS) if field else before
+        return (kept or "{image}").format(**values, output="")

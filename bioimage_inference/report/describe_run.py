@@ -101,7 +101,7 @@ def cost_lines(cost: Record) -> Iterator[str]:
         line += "" if free > cost["disk_bytes"] else ": TOO LITTLE. Free some space, or choose another disk with -o"
     yield line
     if cost["seconds"] is None:
-        yield "  time    unknown until a first run has left its record in this folder"
+        yield f"  time    unknown {cost['seconds_from']}"
     else:
         yield f"  time    about {duration_in_words(cost['seconds'])}, {cost['seconds_from']}"
 

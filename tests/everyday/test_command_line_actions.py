@@ -198,7 +198,7 @@ def test_after_a_first_run_the_time_comes_from_its_record(model: str, capsys: Ou
     assert "[2 images] together\n  compute 4,992 pixels" in out
     assert "tells of" not in run(capsys, "predict", model, "day1", "-o", "out", "--dry-run", "--threads", "1")[1]
     cuda = run(capsys, "predict", model, "day1", "-o", "out", "--dry-run", "--device", "cuda")[1]
-    assert "time    unknown until a first run has left its record" in cuda
+    assert "time    unknown for this GPU until a first run has left its record in the folder" in cuda
 
 
 def test_a_dry_run_tells_which_images_are_complete(model: str, capsys: Output) -> None:
@@ -294,7 +294,8 @@ def test_outputs_are_called_as_asked(pattern: str, names: list[str], model: str,
 def test_the_folder_of_the_image_can_be_in_the_name(model: str, capsys: Output) -> None:
     assert run(capsys, "predict", model, "day1", "-o", "out", "--output-name", "{folder}-{image}")[0] == 0
     assert "day1-A1.tif" in outputs()
-    assert OutputName("{folder}-{image}_{output}").beginning({"image": "a", "folder": "d", "model": "m"}) == "d-a"
+    values = {"image": " a_", "folder": "d", "model": "m"}
+    assert OutputName("{folder}-{image}_{output}").beginning(values) == "d- a_"
 
 
 # How much is printed

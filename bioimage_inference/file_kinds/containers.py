@@ -97,9 +97,9 @@ def _gzip_kind(start: bytes) -> FileKind:
         inside = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(start, 1024)
     except zlib.error:
         inside = b""
-    if has_signature(inside, {257: b"ustar"}):
-        return archive_kind("an archive of files (tar.gz)")
-    return archive_kind("a NIfTI file, packed with gzip" if has_signature(inside, {344: b"n+1\0"}) else "a gzip file")
+    if has_signature(inside, {344: b"n+1\0"}):
+        return FileKind("a NIfTI file, packed with gzip", f"Unpack it: gunzip FILE. {EXPORT_ADVICE}", "image")
+    return archive_kind("an archive of files (tar.gz)" if has_signature(inside, {257: b"ustar"}) else "a gzip file")
 
 
 def _ole_kind(path: Path, start: bytes) -> FileKind:

@@ -7,13 +7,11 @@ from .file_kind import FileKind, Signature, has_signature
 from .vendor_formats import SAVE_AS_TIFF
 
 _ORIGINAL = "Give the file that the microscope or its program wrote"
-_MOVIE = (
-    "If there is no original, make pictures of its frames, for example with `ffmpeg -i MOVIE frame_%04d.png`, and give "
-    "these. Movies are compressed, so measured intensities are not exact."
-)
+_FRAMES = {"AVI": f"open the movie in Fiji, and {SAVE_AS_TIFF}"}
+_OTHER_FRAMES = "make pictures of its frames, for example with `ffmpeg -i MOVIE frame_%04d.png`, and give the pictures"
 _UNPACK = "Unpack it, and give the file or folder that is inside"
 _PICTURE_IN_DOCUMENT = f"A document holds small copies of pictures, without pixel sizes. {_ORIGINAL}."
-_PHOTO = "Open it in the program of the camera or in Fiji, and save it as TIFF."
+_PHOTO = "Open it in a program for photos, and save it as TIFF or PNG."
 
 _MOVIES: tuple[tuple[str, Signature], ...] = (
     ("AVI", {0: b"RIFF", 8: b"AVI "}),
@@ -147,7 +145,9 @@ def text_kind(start: bytes) -> FileKind | None:
 
 
 def _movie(name: str) -> FileKind:
-    return FileKind(f"a movie ({name})", f"{_ORIGINAL}. {_MOVIE}")
+    frames = _FRAMES.get(name, _OTHER_FRAMES)
+    lossy = "Movies are compressed, so measured intensities are not exact."
+    return FileKind(f"a movie ({name})", f"{_ORIGINAL}. If there is no such file, {frames}. {lossy}")
 
 
 def _data_text(plain: bytes) -> FileKind | None:

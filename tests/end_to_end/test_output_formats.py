@@ -234,13 +234,25 @@ def test_without_an_image_the_label_map_goes_to_the_predicted_ome_zarr(
     assert [*labels_of(store)] == ["nuclei"]
 
 
-@pytest.mark.parametrize("name", ["", "../elsewhere", "a/b"])
+@pytest.mark.parametrize("name", ["", "../elsewhere", "a/b", ".hidden", "zarr.json"])
 def test_names_that_are_none_of_a_label_map(store: Path, demo: tuple[str, str], name: str, capsys: Output) -> None:
     before = contents(store)
     command = ["predict", demo[0], str(store), "-o", str(store.parent / "out"), "--segment", "--add-labels", name]
     assert main(command) == 2
     assert "cannot be the name of a label map" in capsys.readouterr().err
     assert contents(store) == before
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"attributes": []}', '{"attributes": {"ome": {}}}'])
+def test_damaged_metadata_are_those_of_no_image(
+    tmp_path: Path, demo: tuple[str, str], content: str, capsys: Output
+) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "zarr.json").write_text(content)
+    command = ["predict", demo[0], str(tmp_path / "a.zarr"), "-o", str(tmp_path / "out"), "--segment"]
+    assert main([*command, "--add-labels", "nuclei"]) == 2
+    assert "not the folder of an OME-Zarr image" in capsys.readouterr().err
+    assert contents(tmp_path) == {"a.zarr/zarr.json": content.encode()}
 
 
 def test_a_label_map_that_cannot_be_completed_leaves_the_image_as_it_was(

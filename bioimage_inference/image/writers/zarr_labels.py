@@ -9,7 +9,7 @@ from ...options import ZarrVersion
 from ...text import for_file_name
 from .base import Layout
 from .ome_zarr_writer import OmeZarrWriter
-from .zarr_metadata import group_content, version_of, write_group
+from .zarr_metadata import GROUP_FILES, group_content, version_of, write_group
 
 LABELS = "labels"
 
@@ -19,15 +19,23 @@ def label_place(image: Path, name: str) -> Path:
 
     Raises :class:`UsageError` if ``image`` is not the folder of an image, or the name cannot be that of a folder.
     """
-    version = version_of(image)
-    if version is None or "multiscales" not in group_content(image, version)[1]:
+    if not _is_image(image):
         raise UsageError(
             f"A label map cannot be added to {image}, because it is not the folder of an OME-Zarr image. Leave "
             "--add-labels out, and the label map becomes a file of its own."
         )
-    if not name or name != for_file_name(name):
+    if not name or name != for_file_name(name) or name.startswith(".") or name in GROUP_FILES.values():
         raise UsageError(f"{name!r} cannot be the name of a label map. Give --add-labels a plain word such as nuclei.")
     return image / LABELS / name
+
+
+def _is_image(folder: Path) -> bool:
+    """Return whether a folder is the group of an OME-Zarr image, whose metadata can be read."""
+    try:
+        version = version_of(folder)
+        return version is not None and "multiscales" in group_content(folder, version)[1]
+    except (OSError, ValueError, AttributeError, TypeError):  # damaged metadata
+        return False
 
 
 def check_new(path: Path) -> None:

@@ -25,8 +25,9 @@ def run(folder: Path) -> Any:
         shutil.copy(file, folder)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(folder)}}
-    options = {"timeout": None, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
-    NotebookClient(notebook, resources=resources, **options).execute()
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, resources=resources)
+    client.coalesce_streams = True  # printed lines are one output, however they arrive
+    client.execute()
     for cell in notebook.cells:
         cell.metadata.clear()
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}

@@ -36,7 +36,7 @@ def test_the_notebook_shows_the_same_when_it_is_run(
         missing("Jupyter's kernel and client", 'pip install "bioimage_inference[test]"')
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     made = script.run(tmp_path)
-    assert [script.texts(cell) for cell in made.cells] == [script.texts(cell) for cell in committed["cells"]]
+    assert [script.text(cell) for cell in made.cells] == [script.text(cell) for cell in committed["cells"]]
 
 
 def test_the_page_is_the_notebook(script: ModuleType, committed: Any) -> None:

@@ -6,7 +6,7 @@ when ``series`` is first read, and ``is_mmstack`` and ``is_ndtiff`` are flags th
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ...array_types import Array
-from ...errors import ImageError
+from ...errors import ImageError, UsageError
 from ..axes import UNKNOWN, fitting_names, guess_axes, named_axes, only_present
-from ..image import AxesSource, Image, Metadata, Region, check_numeric, check_shape
+from ..image import AxesSource, Image, Metadata, PixelSize, Region, check_numeric, check_shape
+from ..series import MAIN, Selection, Series, choose, note_on_series
 from .file_bytes import FileBytes, check_plausible
 from .imagej_text import correct_counts, imagej_metadata, text_metadata
 from .ome_xml import OmePart, companion_tiffs, describe_image, metadata_file, own_part
@@ -36,6 +37,9 @@ from .tiff_pages import (
 _FILE_RATIO = 100_000
 # Bits of NewSubfileType: a reduced image, and a transparency mask.
 _NO_IMAGE = 1 | 4
+# Names that tifffile gives to the small pictures in slides, and Bio-Formats when it writes a slide as OME-TIFF.
+_PREVIEWS = ("label image", "macro image", "thumbnail image", "overview image")
+_SLIDE_PREVIEWS = ("label", "macro", "map", "thumbnail")
 # tifffile's readers for Micro-Manager and NDTiff also open the files beside this one.
 _ALONE: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False}
 _PHOTOMETRIC_NOTES = {
@@ -46,23 +50,32 @@ _PHOTOMETRIC_NOTES = {
 }
 
 
-def open_tiff(path: Path) -> Image:
-    """Open the first image (series) of a TIFF file that is no preview; notes name the others.
+def open_tiff(path: Path, selection: Selection = MAIN) -> Image:
+    """Open an image (series) of a TIFF file, by default the first one that is no preview; notes name the others.
 
-    Raises ImageError for truncated and damaged files, and for numbers other than integers, booleans and reals.
+    Raises ImageError for truncated and damaged files, and for numbers other than integers, booleans and reals, and
+    UsageError if there is no such series or level.
     """
     with ExitStack() as stack:
         file = FileBytes(path)
         stack.callback(file.close)
-        opened = _open_tifffile(file, page_sizes(file))
+        opened = _open_tifffile(file, page_sizes(file), selection)
         with closing(opened.tif):
             _check(path.name, file, opened.series)
-            image = _image(file, opened)
+            image = _image(file, opened, selection.level)
         stack.pop_all()
         return image
 
 
-def open_companion(path: Path) -> Image:
+def tiff_series(path: Path) -> tuple[Series, ...]:
+    """Return the images of a TIFF file. Raises ImageError for truncated and damaged files."""
+    with closing(FileBytes(path)) as file:
+        opened = _open_tifffile(file, page_sizes(file), MAIN)
+        with closing(opened.tif):
+            return _listed(opened.tif)
+
+
+def open_companion(path: Path, selection: Selection = MAIN) -> Image:
     """Open the first TIFF that an OME companion file describes. Raises ImageError if none is in its folder."""
     files = companion_tiffs(path)
     if not files:
@@ -70,12 +83,17 @@ def open_companion(path: Path) -> Image:
             f"{path.name} is OME-XML that describes an image kept in other files, none of which is beside it. "
             "Give the OME-TIFF file itself."
         )
-    image = open_tiff(files[0])
+    image = open_tiff(files[0], selection)
     if len(files) == 1:
         return image
     others = ", ".join(file.name for file in files[1:6]) + (", ..." if len(files) > 6 else "")
     note = f"{path.name} describes {len(files)} files; {image.name} was read, not {others}. Give these one by one."
     return replace(image, notes=(note, *image.notes))
+
+
+def companion_series(path: Path) -> tuple[Series, ...]:
+    """Return the images of the TIFF that :func:`open_companion` opens, none if there is no TIFF."""
+    return tuple(series for file in companion_tiffs(path)[:1] for series in tiff_series(file))
 
 
 def companion_of(path: Path) -> list[Path]:
@@ -93,7 +111,7 @@ def companion_of(path: Path) -> list[Path]:
 class _OpenTiff:
     """A file opened by tifffile, width and height of its pages, the series to read, and notes.
 
-    ``ome`` is the OME-XML that was used, if any.
+    ``series`` is in full resolution. ``ome`` is the OME-XML that was used, if any.
     """
 
     tif: Any
@@ -103,7 +121,7 @@ class _OpenTiff:
     notes: tuple[str, ...]
 
 
-def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _OpenTiff:
+def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...], selection: Selection) -> _OpenTiff:
     """Open the file with the metadata that fit its pages: OME-XML, else another dialect, else none."""
     import tifffile
 
@@ -114,19 +132,19 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
     if ome.xml is not None:
         tif = tifffile.TiffFile(file.path, omexml=ome.xml, **_ALONE)
         try:
-            series = _main_series(tif)
-            usable = series.kind == "ome"
+            usable = tif.series[0].kind == "ome"
         except Exception:
             # A malformed description can raise any exception in tifffile. The pages may be sound all the same.
             usable = False
         if usable:
+            series = _chosen(tif, file, selection)
             return _OpenTiff(tif, sizes, series, ome.xml, () if ome.note is None else (ome.note,))
         tif.close()
         ome = OmePart(None, "Its OME-XML does not fit its pages, so they are taken as they come.")
     tif = tifffile.TiffFile(file.path, is_ome=False, **_ALONE)
     try:
         notes = [ome.note, correct_counts(tif, file, sizes)]
-        series = _main_series(tif)
+        series = _chosen(tif, file, selection)
         if not _fits_pages(file, tif, series):
             announced = "×".join(map(str, series.shape))
             notes.append(
@@ -135,21 +153,44 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...]) -> _Open
             tif.close()
             without: dict[str, Any] = {f"is_{series.kind}": False}
             tif = tifffile.TiffFile(file.path, is_ome=False, **_ALONE, **without)
-            series = _main_series(tif)
+            series = _chosen(tif, file, selection)
     except BaseException:
         tif.close()
         raise
     return _OpenTiff(tif, sizes, series, None, tuple(note for note in notes if note is not None))
 
 
+def _chosen(tif: Any, file: FileBytes, selection: Selection) -> Any:
+    """Return tifffile's series for the selected image. Raises UsageError if there is none, and closes the file."""
+    try:
+        return tif.series[choose(file.path.name, _listed(tif), selection).number]
+    except UsageError:
+        tif.close()
+        raise
+
+
+def _listed(tif: Any) -> tuple[Series, ...]:
+    return tuple(
+        Series(
+            number,
+            name=str(one.name),
+            axes="".join(UNKNOWN if letter in "QI" else letter.lower() for letter in one.axes),
+            shape=_shape(one),
+            levels=tuple(map(_shape, one.levels)) if len(one.levels) > 1 else (),
+            preview=_is_preview(one),
+        )
+        for number, one in enumerate(tif.series)
+    )
+
+
+def _shape(series: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in series.shape)
+
+
 def _is_preview(series: Any) -> bool:
-    return bool(int(series.keyframe.subfiletype) & _NO_IMAGE)
-
-
-def _main_series(tif: Any) -> Any:
-    """Return the first series that is neither a preview nor a mask, else the first one."""
-    series: list[Any] = tif.series
-    return next((candidate for candidate in series if not _is_preview(candidate)), series[0])
+    name = str(series.name).lower()
+    named = name in _PREVIEWS or (series.kind != "ome" and name in _SLIDE_PREVIEWS)
+    return named or bool(int(series.keyframe.subfiletype) & _NO_IMAGE)
 
 
 def _fits_pages(file: FileBytes, tif: Any, series: Any) -> bool:
@@ -187,12 +228,12 @@ def _check(name: str, file: FileBytes, series: Any) -> None:
     check_plausible(name, math.prod(series.shape) * series.dtype.itemsize, file.size, _FILE_RATIO)
 
 
-def _image(file: FileBytes, opened: _OpenTiff) -> Image:
-    series = opened.series
-    shape = tuple(int(size) for size in series.shape)
+def _image(file: FileBytes, opened: _OpenTiff, level: int) -> Image:
+    full, series = opened.series, opened.series.levels[level]
+    shape = _shape(series)
     axes, source, names, remarks = _named_axes(series, shape)
-    metadata = _metadata(file, opened, axes, shape)
-    pages, leading, missing = _pages(file, opened, shape)
+    metadata = _metadata(file, opened, axes, _shape(full))
+    pages, leading, missing = _pages(file, series, opened.sizes, shape)
     stored = page_reader(pages, leading)
     dtype: np.dtype[np.generic] = np.dtype(series.dtype)
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
@@ -201,7 +242,10 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
         return np.asarray(series.transform(stored(region)).astype(dtype))
 
     photometric = _PHOTOMETRIC_NOTES.get(int(series.keyframe.photometric))
-    notes = (*opened.notes, *_other_images(opened), *remarks, *metadata.notes, *missing, photometric)
+    listed = _listed(opened.tif)
+    chosen = listed[next(number for number, one in enumerate(opened.tif.series) if one is full)]
+    others = note_on_series(file.path.name, listed, chosen)
+    notes = (*opened.notes, *others, *remarks, *metadata.notes, *missing, photometric)
     return Image(
         name=file.path.name,
         path=str(file.path),
@@ -211,11 +255,21 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
         dtype=dtype,
         read=stored if series.transform is None else transformed,
         close=pages.close,
-        pixel_size=only_present(metadata.pixel_size, axes),
+        pixel_size=only_present(_at_level(metadata.pixel_size, axes, _shape(full), shape), axes),
         channel_names=fitting_names(names or metadata.channel_names, axes, shape),
         notes=tuple(note for note in notes if note is not None),
         piece=pages.piece,
+        series=chosen if len(listed) > 1 or chosen.levels else None,
+        level=level,
     )
+
+
+def _at_level(
+    sizes: Mapping[str, PixelSize | None], axes: str, full: tuple[int, ...], shape: tuple[int, ...]
+) -> dict[str, PixelSize | None]:
+    """Return the pixel sizes of a level of the pyramid with this shape, from those of the full resolution."""
+    scales = {letter: part / whole for letter, part, whole in zip(axes, shape, full, strict=True)}
+    return {letter: size and size.resampled(scales.get(letter, 1.0)) for letter, size in sizes.items()}
 
 
 def _named_axes(series: Any, shape: tuple[int, ...]) -> tuple[str, AxesSource, tuple[str, ...], tuple[str, ...]]:
@@ -238,7 +292,8 @@ def _metadata(file: FileBytes, opened: _OpenTiff, axes: str, shape: tuple[int, .
     tif, key = opened.tif, opened.series.keyframe
     colours = sample_names(key) if "s" in axes else ()
     if opened.ome is not None:
-        found = describe_image(opened.ome, key.imagewidth, key.imagelength)
+        number = next(number for number, one in enumerate(tif.series) if one is opened.series)
+        found = describe_image(opened.ome, number, len(tif.series), key.imagewidth, key.imagelength)
         return found if "c" in axes else replace(found, channel_names=colours or found.channel_names)
     if tif.imagej_metadata is not None:
         general = imagej_metadata(key, tif.imagej_metadata, axes, shape)
@@ -254,29 +309,10 @@ def _metadata(file: FileBytes, opened: _OpenTiff, axes: str, shape: tuple[int, .
     )
 
 
-def _other_images(opened: _OpenTiff) -> tuple[str, ...]:
-    """Return a note on further images in the file; previews do not count."""
-    labels = {
-        id(series): f"image {number}{f' {series.name!r}' if series.name else ''} "
-        f"({series.axes} {'×'.join(map(str, series.shape))})"
-        for number, series in enumerate(opened.tif.series, 1)
-        if series is opened.series or not _is_preview(series)
-    }
-    chosen = labels.pop(id(opened.series))
-    if not labels:
-        return ()
-    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
-    return (
-        f"The file holds {len(labels) + 1} images; {chosen} was read, not {', '.join([*labels.values()][:5])}{more}. "
-        "To use another, save it as a file of its own.",
-    )
-
-
 def _pages(
-    file: FileBytes, opened: _OpenTiff, shape: tuple[int, ...]
+    file: FileBytes, series: Any, sizes: Sequence[tuple[int, int]], shape: tuple[int, ...]
 ) -> tuple[Pages, tuple[int, ...], tuple[str, ...]]:
     """Return access to the pixels, the leading dimensions that count the pages, and notes on missing pixels."""
-    series = opened.series
     key = series.keyframe
     stored = np.dtype(key.dtype).newbyteorder(key.parent.byteorder)
     if series.dataoffset is not None:
@@ -286,7 +322,7 @@ def _pages(
     frames = list(series)
     if len(frames) != math.prod(leading):
         raise damaged(file, f"it has {len(frames)} of the {math.prod(leading)} pages that its metadata announce")
-    _check_sizes(file, frames, key, opened.sizes)
+    _check_sizes(file, frames, key, sizes)
     if key.is_final and all(frame is not None and _is_contiguous(frame, key) for frame in frames):
         offsets = tuple(int(frame.dataoffsets[0]) for frame in frames)
         return PlainPages(file, offsets, inner, stored), leading, ()

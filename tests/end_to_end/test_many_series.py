@@ -4,17 +4,20 @@ import csv
 import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import tifffile
 
 from bioimage_inference import UsageError, predict
 from bioimage_inference.cli import main
+from bioimage_inference.provenance import record_builder
 from tests import models
 from tests.reading_data import MINISBLACK
 from tests.reading_plates import write_image, write_plate
 
 Output = pytest.CaptureFixture[str]
+SCHEMA = Path(record_builder.__file__).with_name("provenance.schema.json")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,7 @@ def test_every_field_of_a_plate_is_an_image_with_its_well_in_names_tables_and_re
         well, field = path.replace("/", "", 1).split("/")
         np.testing.assert_array_equal(np.load(out / f"plate_{well}_{field}_out.npy")[0, 0], pixels)
         known = record(out / f"plate_{well}_{field}_provenance.json")
+        jsonschema.validate(known, json.loads(SCHEMA.read_text()))
         assert known["sample"] == {"well": well, "field": field}
         (image,) = known["inputs"]  # type: ignore[misc]
         assert (image["file"], image["series"]["well"]) == (str(plate / path), well)
@@ -98,6 +102,9 @@ def test_all_series_of_a_file_are_images_of_a_run(
     path, images = two
     out = tmp_path / "out"
     assert main(["predict", model, str(path), "-o", str(out), "--series", "all"]) == 0
+    known = record(next(out.glob("run_right*_provenance.json")))
+    jsonschema.validate(known, json.loads(SCHEMA.read_text()))
+    assert known["options"] == {"series": 1}
     for name, pixels in zip(("left", "right_side"), images, strict=True):
         np.testing.assert_array_equal(np.load(next(out.glob(f"run_{name}_out.npy")))[0, 0], pixels)
     assert [row["series"] for row in table(out / "summary.csv")] == ["left", "right side"]

@@ -55,7 +55,7 @@ def test_a_series_is_chosen_by_number_or_name_with_its_own_metadata(
 def test_an_image_that_is_not_there_is_refused_with_a_list(
     several: tuple[Path, list[Array]], selection: Selection
 ) -> None:
-    with pytest.raises(UsageError, match="'left'|20×30"):
+    with pytest.raises(UsageError, match=r"'left'|20×30"):
         open_image(several[0], None, selection)
 
 
@@ -101,7 +101,7 @@ def test_levels_of_a_tiff_pyramid_keep_their_place(tmp_path: Path, ome: bool, pl
         expected = {"x": PixelSize(0.5 * step, "µm", 0.25 * (step - 1))} if ome else {}
         assert {axis: size for axis, size in image.pixel_size.items() if axis == "x"} == expected
         image.close()
-    with pytest.raises(UsageError, match="2: (3×)?16×24"):
+    with pytest.raises(UsageError, match=r"2: (3×)?16×24"):
         open_image(path, None, Selection(level=3))
 
 
@@ -158,7 +158,7 @@ def test_a_plate_without_a_choice_lists_its_fields(tmp_path: Path) -> None:
     write_plate(plate, {"A/1": ["0"], "A/2": ["0"]})
     with pytest.raises(UsageError, match="--well A1 --field 0"):
         open_image(plate)
-    with pytest.raises(UsageError, match="no well 'D4'. It has A1, A2"):
+    with pytest.raises(UsageError, match=r"no well 'D4'\. It has A1, A2"):
         open_image(plate, None, Selection(well="D4", field=0))
     with pytest.raises(UsageError, match="no field '5'"):
         open_image(plate, None, Selection(well="A1", field=5))

@@ -23,7 +23,7 @@ from .zarr_files import check_metadata
 _CACHE_BYTES = 64 << 20
 _CONNECT_SECONDS, _READ_SECONDS = 20, 60
 # Seconds to wait before each further attempt. A server that is overloaded answers again within seconds.
-_PAUSES = (0.2, 1.0, 3.0)
+_PAUSES = (0.2, 1.0)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)  # status codes of HTTP that ask for another attempt
 _FORBIDDEN = (401, 403)
 _NO_KEYS: tuple[str, ...] = ()
@@ -50,7 +50,9 @@ def filesystem(scheme: str) -> Any:
     if scheme == "s3":
         anonymous = botocore.session.get_session().get_credentials() is None
         seconds = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
-        return fsspec.filesystem("s3", anon=anonymous, config_kwargs=seconds, use_listings_cache=False)
+        return fsspec.filesystem(
+            "s3", anon=anonymous, config_kwargs=seconds, use_listings_cache=False, max_concurrency=1
+        )  # more would ask for each file's size first
     limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
     return fsspec.filesystem("https", client_kwargs={"timeout": limits, "trust_env": True}, use_listings_cache=False)
 

@@ -1,4 +1,4 @@
-"""A server for tests, in this process: the files of a folder over HTTP, or as objects of a bucket (path style of S3)."""
+"""A server for tests, in this process: the files of a folder over HTTP, or as objects of a bucket as S3 names them."""
 
 import threading
 from collections import Counter

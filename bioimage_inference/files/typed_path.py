@@ -8,6 +8,12 @@ from urllib.parse import urlsplit
 from ..errors import UsageError
 
 _READ = ("https", "http", "s3")
+# Suffixes of files, which are not read from addresses. An OME-Zarr is a folder.
+_FILES = (
+    ".tif", ".tiff", ".btf", ".tf8", ".stk", ".lsm", ".svs", ".ndpi", ".scn", ".qptiff", ".png", ".jpg", ".jpeg",
+    ".bmp", ".gif", ".webp", ".jp2", ".npy", ".npz", ".zip", ".ozx", ".nd2", ".czi", ".lif", ".lof", ".oir", ".oib", ".vsi",
+    ".dv", ".ims", ".h5", ".hdf5", ".xml", ".ome", ".csv", ".tsv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)
@@ -75,6 +81,10 @@ def image_path(typed: Path | Address | str) -> ImagePath:
         raise UsageError(
             f"The address of {split.hostname} holds a password, a query or a fragment (@, ? or #). Records name the "
             "address of an image, so that they would publish it. Give the plain address, or download the image."
+        )
+    if PurePosixPath(split.path).suffix.lower() in _FILES:
+        raise UsageError(
+            f"{text} is an address, and only OME-Zarr is read from addresses. Download it, and give the file."
         )
     if not split.netloc:
         raise UsageError(f"The address {text!r} names no server. Check it.")

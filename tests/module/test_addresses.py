@@ -1,4 +1,4 @@
-"""Images at addresses: an OME-Zarr on a server or in object storage is read chunk by chunk, or refused in plain words."""
+"""Images at addresses: an OME-Zarr on a server or in object storage is read chunk by chunk, or refused."""
 
 import json
 from collections.abc import Iterator
@@ -150,10 +150,19 @@ def test_an_answer_that_ends_early_is_an_error(server: ImageServer) -> None:
     assert "3 attempts" in failure(f"{server.address}/a.zarr")
 
 
-def test_what_is_no_zarr_and_a_server_that_is_not_there_are_named(server: ImageServer) -> None:
-    (server.folder / "a.tif").write_bytes(b"II*\0")
-    assert "Download an image of another format" in failure(f"{server.address}/a.tif")
+def test_what_is_no_zarr_is_named(server: ImageServer) -> None:
+    (server.folder / "picture").write_bytes(b"II*\0")
+    assert "Download an image of another format" in failure(f"{server.address}/picture")
     assert "no OME-Zarr at" in failure(f"{server.address}/missing.zarr")
+    server.asked.clear()
+    assert "Download it, and give the file" in failure(f"{server.address}/a.ome.tif")
+    assert server.asked == []
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with serve(tmp_path) as server:
+        address = f"{server.address}/a.zarr"
+    assert "network connection" in failure(address)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +232,6 @@ def test_object_storage_is_read_with_its_own_protocol(server: ImageServer, monke
     write_image(server.folder / "bucket" / "cells.ome.zarr", array)
     np.testing.assert_array_equal(opened("s3://bucket/cells.ome.zarr"), array)
     assert all(path.startswith("bucket/") for path in server.asked)
-    with pytest.raises(ImageError, match="no OME-Zarr at s3://bucket/none.zarr"):
+    with pytest.raises(ImageError, match=r"no OME-Zarr at s3://bucket/none\.zarr"):
         opened("s3://bucket/none.zarr")
     filesystem.cache_clear()

@@ -49,10 +49,11 @@ def filesystem(scheme: str) -> Any:
         ) from error
     if scheme == "s3":
         anonymous = botocore.session.get_session().get_credentials() is None
-        seconds = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
-        return fsspec.filesystem(
-            "s3", anon=anonymous, config_kwargs=seconds, use_listings_cache=False, max_concurrency=1
-        )  # more would ask for each file's size first
+        settings = {
+            "config_kwargs": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS},
+            "max_concurrency": 1,  # with more connections for one file, s3fs asks for the size of each file first
+        }
+        return fsspec.filesystem("s3", anon=anonymous, use_listings_cache=False, **settings)
     limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
     return fsspec.filesystem("https", client_kwargs={"timeout": limits, "trust_env": True}, use_listings_cache=False)
 

@@ -76,7 +76,7 @@ def _microscope_tiffs() -> list[bytes]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "stack.tif"
         return [
-            dialect_files.stk(path, stack, distances=[0.5] * 6, times=[0] * 6, waves=[405, 488] * 3).read_bytes(),
+            dialect_files.stk(path, stack, distances=[0.5] * 6, times=[0] * 6).read_bytes(),
             dialect_files.lsm(path, stack, scan=3, channels=["GFP"], stamps=range(6)).read_bytes(),
             dialect_files.micromanager(path, stack, {}, indices=[(0, z, 0, 0) for z in range(6)]).read_bytes(),
         ]

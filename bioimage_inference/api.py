@@ -159,7 +159,7 @@ def load_model(
     model_size
         The size that such weights take, in pixels in the order x, y, z, c, such as ``"256,256,1,1"``.
     offline
-        Download nothing.
+        Use no network: download nothing, and refuse images at addresses.
     network
         A network that computes tiles in place of the model's weights, for tests and experiments
         (:class:`~bioimage_inference.network.network.Network`).

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .errors import OutOfMemoryError, UsageError
 from .files.overwriting import REPLACED, check_writable
 from .files.scratch import scratch_folder
-from .files.typed_path import input_path, user_path
+from .files.typed_path import Address, check_online, image_path, input_path, known_path, user_path
 from .image.array_likes import image_like
 from .inference.operations.registry import with_loaded_code
 from .inference.outputs import Target, check_targets
@@ -62,8 +62,10 @@ class Predictor:
         source: SourceRecord | None = None,
         network: "Network | None" = None,
         files: ExitStack | None = None,
+        offline: bool = False,
     ) -> None:
         self.opened = opened
+        self.offline = offline
         self.source = source or source_record(opened.package.source, None, None, None)
         self.turn = Lock()
         self._network = network
@@ -96,7 +98,7 @@ class Predictor:
             scratch = stack.enter_context(scratch_folder())
             opened = open_model_files(model, scratch, yaml, model_axes, model_size, offline)
             source = source_record(opened.name or user_path(model), yaml, model_axes, model_size)
-            return cls(opened, source, network, stack.pop_all())
+            return cls(opened, source, network, stack.pop_all(), offline)
 
     def __enter__(self) -> Self:
         self.check_open()
@@ -203,7 +205,7 @@ def predict_image(
     started = now()
     model.check_open()
     model.check_weights()
-    first, others = _image_like(image, options.axes), _others(inputs)
+    first, others = _image_like(model, image, options.axes), _others(model, inputs)
     files = _expanded(model, targets)
     record = user_path(record) if record is not None else None
     options = replace(options, tile=tile_shape(model.spec, options))
@@ -228,21 +230,27 @@ def predict_image(
 
 def files_read(model: Predictor, prepared: PreparedImages, given: Iterable[object]) -> list[Path]:
     """Return every file that a run reads: the model's, the images as ``given``, and the files that these stand for."""
-    named = [Path(one) for one in given if isinstance(one, Path | str)]
+    named = [image_path(one) for one in given if isinstance(one, Path | str)]
     opened = [one.image for one in prepared.matched.values() if one.image.path]
-    images = [file for image in opened for file in (Path(image.path), *image.members)]
-    return [*model.opened.package.files, *named, *images]
+    images = [place for image in opened for place in (known_path(image.path), *image.members)]
+    return [*model.opened.package.files, *(path for path in (*named, *images) if isinstance(path, Path))]
 
 
-def _image_like(image: object, axes: str | None = None) -> ImageLike:
-    """Return a prediction's output with its axes, and every other image as the pipeline takes it."""
-    return image_like(image.to_image() if isinstance(image, Output) else image, axes)
+def _image_like(model: Predictor, image: object, axes: str | None = None) -> ImageLike:
+    """Return a prediction's output with its axes, and every other image as the pipeline takes it.
+
+    Raises :class:`UsageError` for an address while the model is offline.
+    """
+    found = image_like(image.to_image() if isinstance(image, Output) else image, axes)
+    if isinstance(found, Path | Address):
+        check_online(found, offline=model.offline)
+    return found
 
 
-def _others(inputs: Mapping[str, object] | None) -> dict[str, ImageLike]:
+def _others(model: Predictor, inputs: Mapping[str, object] | None) -> dict[str, ImageLike]:
     if inputs is not None and not isinstance(inputs, Mapping):
         raise UsageError(f"inputs={short_repr(inputs)} is not understood: give a dictionary of images by tensor ids.")
-    return {name: _image_like(one) for name, one in (inputs or {}).items()}
+    return {name: _image_like(model, one) for name, one in (inputs or {}).items()}
 
 
 def _expanded(model: Predictor, targets: Mapping[str, Target] | None) -> dict[str, Target] | None:
@@ -256,12 +264,13 @@ def _expanded(model: Predictor, targets: Mapping[str, Target] | None) -> dict[st
 
 
 def _hashable(prepared: PreparedImages, given: Mapping[str, ImageLike]) -> dict[str, tuple[Path, ...] | NDArray[Any]]:
-    """Return the files and arrays of the inputs, except images that are neither."""
+    """Return the files and arrays of the inputs, except images that are neither, and images at addresses."""
     found: dict[str, tuple[Path, ...] | NDArray[Any]] = {}
     for tensor, one in prepared.matched.items():
         array = given[tensor]
-        if one.image.path:
-            found[tensor] = (Path(one.image.path), *one.image.members)
+        place = known_path(one.image.path) if one.image.path else None
+        if isinstance(place, Path):
+            found[tensor] = (place, *one.image.members)
         elif isinstance(array, np.ndarray):
             found[tensor] = array
     return found

@@ -72,9 +72,10 @@ def predict(
     model
         An opened model, or a model as :func:`load_model` takes it.
     image
-        A file; or an array of numbers or booleans of NumPy, zarr, dask or torch, or a nested list of numbers (name the
-        axes with ``axes="zyx"``); or an xarray DataArray, whose dimensions are the axes and whose coordinates give the
-        pixel size; or an :class:`Output`. Arrays of zarr and dask are read by region.
+        A file; or the address of an OME-Zarr (``https://`` or ``s3://``); or an array of numbers or booleans of NumPy,
+        zarr, dask or torch, or a nested list of numbers (name the axes with ``axes="zyx"``); or an xarray DataArray,
+        whose dimensions are the axes and whose coordinates give the pixel size; or an :class:`Output`. Arrays of zarr
+        and dask are read by region.
     inputs
         Further input tensors by their ids.
     targets

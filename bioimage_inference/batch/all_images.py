@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import in_our_words
 from ..image.writers.output_formats import OutputPaths
@@ -121,15 +122,15 @@ def _rehearse(
 ) -> None:
     """Print the plan of an image with its cost, or that its results are complete already."""
     if batch.task.find_earlier(sample, files)[0] is not None:
-        batch.say(f"[{sample.image.name}] is complete already: {files.record}")
+        batch.say(f"[{sample.title}] is complete already: {files.record}")
     else:
         plan = rehearsal.with_cost(plan, files)
         Summary(batch.say, batch.display, verbose=batch.options.verbose).completed(plan)
     batch.keep(plan, result)
 
 
-def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
-    """Do the task for every image, then write the tables. ``wrong`` images only get a row there.
+def process_images(batch: Batch, wrong: Mapping[Any, Outcome]) -> Result:
+    """Do the task for every image, then write the tables. ``wrong`` images, by their keys, only get a row there.
 
     An error of one image does not stop the others. An error while the network is loaded stops the run. After an
     interruption, the tables list the images so far. Raises :class:`OutputError` if a table cannot be written.
@@ -137,8 +138,8 @@ def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
     result = Result()
     try:
         for sample, files in batch.items:
-            if sample.image in wrong:
-                result.outcomes.append(wrong[sample.image])
+            if sample.key in wrong:
+                result.outcomes.append(wrong[sample.key])
             else:
                 _turn(batch, sample, files, result)
     except KeyboardInterrupt as interruption:
@@ -158,7 +159,7 @@ def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
 def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
     """Do the task for an image, print its summary, and add its outcome to the result."""
     summary = Summary(batch.say, batch.display, verbose=batch.options.verbose)
-    task, name = batch.task, sample.image.name
+    task, name = batch.task, sample.title
     progress = batch.display.image(name, len(result.outcomes), len(batch.items))
     try:
         earlier, reason = task.find_earlier(sample, files)
@@ -188,7 +189,7 @@ def _failure(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) 
     if batch.options.debug:
         say(*"".join(traceback.format_exception(error)).splitlines(), error=True)
     explained = in_our_words(error)
-    say(f"[{sample.image.name}] {explained}", error=True)
+    say(f"[{sample.title}] {explained}", error=True)
     return Outcome(sample, files, "failed", explained.exit_code, str(explained))
 
 

@@ -11,6 +11,7 @@ from ..api import Target
 from ..errors import UsageError, cannot_write
 from ..files.overwriting import RECORD_END
 from ..files.shared_folders import make_folder
+from ..files.typed_path import Address, ImagePath
 from ..image.writers.output_formats import FORMATS
 from ..image.writers.zarr_labels import LABELS, label_place
 from ..options import USUAL_FORMATS
@@ -75,9 +76,9 @@ def name_files(
     ``added_labels`` is the name of a label map of the objects in the OME-Zarr of the image. Without it, the label map
     goes to the OME-Zarr of the first output, if there is one. ``rois`` adds regions of interest.
 
-    The ``pattern`` gives their names. Images with equal names get as many names of their folders in front as
-    distinguish them: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` if two files would have the same
-    path.
+    The ``pattern`` gives their names. In a name, ``{image}`` ends with the label of an image among several of a file.
+    Images with equal names get as many names of their folders in front as distinguish them: ``day1_cells`` and
+    ``day2_cells``. Raises :class:`UsageError` if two files would have the same path.
     """
     pattern = pattern or OutputName()
     named = []
@@ -139,19 +140,14 @@ def object_files(start: Path, zarr: Path | None = None, *, rois: bool = False) -
 
 def _values(stem: str, sample: Sample, model: str) -> dict[str, str]:
     """Return the values of the fields of :class:`OutputName` for an image, without the output."""
-    return {"image": stem, "model": for_file_name(model), "folder": _place(sample).parent.name}
+    return {"image": stem, "model": for_file_name(model), "folder": _full(sample.given or sample.image).parent.name}
 
 
-def _label_place(image: Path, name: str | None, store: Path | None) -> Path | None:
+def _label_place(image: ImagePath, name: str | None, store: Path | None) -> Path | None:
     """Return the folder of the label map in the OME-Zarr of the image or of the first output, ``None`` without both."""
     if name is not None:
         return label_place(image, name)
     return None if store is None else store / LABELS / "objects"
-
-
-def _place(sample: Sample) -> Path:
-    """Return the absolute path of an image. Links are not followed: the outputs of a link have its name."""
-    return Path(os.path.abspath(sample.image))  # noqa: PTH100
 
 
 def _path(start: Path, end: str) -> Path:
@@ -160,15 +156,24 @@ def _path(start: Path, end: str) -> Path:
 
 def _stems(samples: Sequence[Sample]) -> list[str]:
     """Return the name of every image without suffix, preceded by names of its folders if several images share it."""
-    paths = [_place(sample) for sample in samples]
-    sharing: dict[str, list[Path]] = {}
-    for path in paths:
-        sharing.setdefault(stem_of(path), []).append(path)
-    depths = {stem: _depth(group) for stem, group in sharing.items()}
-    return [_with_folders(path, depths[stem_of(path)]) for path in paths]
+    paths = [_full(sample.given or sample.image) for sample in samples]
+    names = [f"{stem_of(path)}_{one.label}".rstrip("_") for path, one in zip(paths, samples, strict=True)]
+    sharing: dict[str, list[ImagePath]] = {}
+    for name, path in zip(names, paths, strict=True):
+        sharing.setdefault(name, []).append(path)
+    depths = {name: _depth(group) for name, group in sharing.items()}
+    return [
+        f"{_with_folders(path, depths[name])}{name.removeprefix(stem_of(path))}"
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
-def _depth(group: Sequence[Path]) -> int:
+def _full(image: ImagePath) -> ImagePath:
+    """Return the absolute path of an image. Links are not followed: the outputs of a link have its name."""
+    return image if isinstance(image, Address) else Path(os.path.abspath(image))  # noqa: PTH100
+
+
+def _depth(group: Sequence[ImagePath]) -> int:
     """Return how many folder names distinguish images of equal names. Raises :class:`UsageError` if none do."""
     for depth in range(max(len(path.parts) for path in group)):
         names = [_with_folders(path, depth) for path in group]
@@ -178,7 +183,7 @@ def _depth(group: Sequence[Path]) -> int:
     raise _same_output(str(first), str(second), f"{stem_of(first)}_…", OutputName())
 
 
-def _with_folders(path: Path, depth: int) -> str:
+def _with_folders(path: ImagePath, depth: int) -> str:
     folders = path.parts[1:-1]
     return "_".join((*folders[max(len(folders) - depth, 0) :], stem_of(path)))
 
@@ -190,7 +195,7 @@ def _same_output(first: str, second: str, path: Path | str, pattern: OutputName)
     return UsageError(f"{first} and {second} would both write {path}. {advice}")
 
 
-def stem_of(path: Path) -> str:
+def stem_of(path: ImagePath) -> str:
     """Return the name of an image without its suffix, or without the two suffixes of ``.ome.tif`` and ``.ome.zarr``."""
     return path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import UsageError
-from ..files.typed_path import input_path, user_path
+from ..files.typed_path import ImagePath, image_path, user_path
 from ..options import FORMAT_TITLES, USUAL_FORMATS, TiffLayout, ZarrVersion, parse_formats
 from ..terminal import progress_display, say, say_json
 from .shared_options import (
@@ -21,6 +21,7 @@ from .shared_options import (
     OFFLINE,
     OVERWRITE,
     QUIET,
+    SELECTION,
     TRUST,
     add_command,
     add_renamed,
@@ -44,6 +45,7 @@ def add_parser(commands: Any) -> None:
         parents=[
             MODEL,
             _options(),
+            SELECTION,
             OVERWRITE,
             JSON,
             OBJECTS,
@@ -64,8 +66,8 @@ def _options() -> argparse.ArgumentParser:
     parser = option_parser()
     add = parser.add_argument
     add("images", metavar="IMAGE", nargs="+",
-        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), a folder of images, a pattern such as 'day1/*.tif', or "
-        "a sample sheet (.csv, .tsv) that lists images",
+        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder, zip, https:// or s3:// address), a folder of images, a pattern "
+        "such as 'day1/*.tif', or a sample sheet (.csv, .tsv) that lists images",
     )  # fmt: skip
     add("--recursive", action="store_true", help="take also the images in the folders inside of a folder")
     add("--dry-run", action="store_true",
@@ -256,7 +258,7 @@ def _task(arguments: argparse.Namespace, model: "Model") -> "Task":
     options = Options(**{name: value for name, value in typed.items() if value is not None})
     others = _other_inputs(arguments.input)
     check_inputs(model.spec, others)
-    earlier = EarlierResults(model, options, others) if arguments.resume else None
+    earlier = EarlierResults(model, others) if arguments.resume else None
     objects = None
     if arguments.segment:
         channel = parse_channels(arguments.channels)[0] if arguments.channels else 0
@@ -265,9 +267,9 @@ def _task(arguments: argparse.Namespace, model: "Model") -> "Task":
     return Task(model, options, others, objects, earlier)
 
 
-def _other_inputs(texts: Sequence[str]) -> dict[str, Path]:
+def _other_inputs(texts: Sequence[str]) -> dict[str, ImagePath]:
     """Return the files of ``--input`` by the ids of their inputs. Raises :class:`UsageError`."""
-    found: dict[str, Path] = {}
+    found: dict[str, ImagePath] = {}
     for name, path in map(_named_file, texts):
         if name in found:
             raise UsageError(f"--input names {name!r} twice, {found[name]} and {path}. Give each input one file.")
@@ -275,8 +277,8 @@ def _other_inputs(texts: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _named_file(text: str) -> tuple[str, Path]:
+def _named_file(text: str) -> tuple[str, ImagePath]:
     name, equals, file = text.partition("=")
     if not (name and equals and file):
         raise UsageError(f"--input {text!r} is not understood. Give ID=FILE, for instance --input mask=mask.tif.")
-    return name, input_path(file)
+    return name, image_path(file)

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable
 from numbers import Number
-from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
 
@@ -15,15 +14,15 @@ import numpy as np
 
 from ..array_types import Array
 from ..errors import UsageError
-from ..files.typed_path import input_path
+from ..files.typed_path import Address, ImagePath, image_path
 from .array_images import data_array_image, stored_image
 from .image import Image
 
 _ADVICE = "Give a file, an array, or an xarray DataArray."
 
 
-def image_like(given: Any, axes: str | None = None) -> Image | Array | Path:
-    """Return an image of a user as the pipeline takes it: a path, a NumPy array, or an image that is read by region.
+def image_like(given: Any, axes: str | None = None) -> Image | Array | ImagePath:
+    """Return an image of a user as the pipeline takes it: path, address, NumPy array, or an image read by region.
 
     A list of numbers, or of lists of numbers, is one image. A list of anything else, such as files or arrays, is
     several images, which is an error. Tensors of torch are copied from the GPU. Arrays of zarr and dask, and others
@@ -32,7 +31,9 @@ def image_like(given: Any, axes: str | None = None) -> Image | Array | Path:
     Raises :class:`UsageError` for anything else.
     """
     if isinstance(given, str | os.PathLike):
-        return input_path(os.fspath(given))
+        return image_path(os.fspath(given))
+    if isinstance(given, Address):
+        return given
     if isinstance(given, Image):
         return given
     if isinstance(given, np.ndarray):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..array_types import Array
 from ..errors import ImageError
+from .series import MAIN, Selection, Series
 
 Region = tuple[slice, ...]
 AxesSource = Literal["file", "user", "guess"]
@@ -57,7 +58,8 @@ class Image:
     region as an array of ``dtype`` in native byte order. ``notes`` are remarks for the user, for example on the choice
     among several series. ``piece`` is the most bytes that reading a region decodes at once, in strips, tiles or chunks;
     it is 0 for pixels that are not compressed. ``members`` are the further files of an image that is spread over files
-    in one folder.
+    in one folder. ``series`` and ``level`` say which image of a file with several images or a pyramid this is;
+    ``series`` is None for a file with a single image in a single resolution.
     """
 
     name: str
@@ -73,6 +75,13 @@ class Image:
     notes: tuple[str, ...] = ()
     piece: int = 0
     members: tuple[Path, ...] = ()
+    series: Series | None = None
+    level: int = 0
+
+    @property
+    def selection(self) -> Selection:
+        """The selection that opens this image of the file ``path`` again."""
+        return MAIN if self.series is None else Selection(series=self.series.number, level=self.level)
 
     def size(self, letter: str) -> int:
         """Return the extent along the axis of that letter, 1 if the image lacks it."""

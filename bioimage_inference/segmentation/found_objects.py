@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from ..files.typed_path import Address
 from ..image.array_images import array_image
 from ..image.array_likes import image_like
 from ..image.axes import parse_axes, with_user_axes
 from ..image.image import Image, PixelSize
+from ..image.readers.reading import open_image
 from ..prediction import Layer, Output, Prediction
 from ..text import counted, times
 from .object_files import table_columns
@@ -144,4 +146,6 @@ def _opened(given: object, axes: str | None) -> Path | Image:
         image = given.to_image()
         return image if axes is None else with_user_axes(image, parse_axes(axes))
     found = image_like(given, axes)
+    if isinstance(found, Address):
+        return open_image(found, axes)
     return array_image(found, axes) if isinstance(found, np.ndarray) else found

@@ -12,7 +12,9 @@ import numpy as np
 from ..errors import UsageError
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
+from ..files.typed_path import ImagePath
 from ..image.image import Image, PixelSize
+from ..image.series import MAIN, Selection
 from ..image.writers.zarr_labels import check_new
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import counted
@@ -108,8 +110,9 @@ def segment_file(
     prediction: Path,
     files: SegmentFiles,
     options: SegmentOptions,
-    image: Path | None = None,
+    image: ImagePath | None = None,
     *,
+    selection: Selection = MAIN,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Find the objects of a prediction and write ``files``. Each sample (time, position, …) is segmented separately.
@@ -118,6 +121,8 @@ def segment_file(
     ----------
     image
         The image that was predicted, for mean intensities and the overlay picture.
+    selection
+        Which image of that file it is.
     overwrite
         Whether to replace files that no record beside them names as earlier results.
 
@@ -132,11 +137,11 @@ def segment_file(
     ------
     UsageError, ImageError, OutputError
     """
-    given = [prediction] if image is None else [prediction, image]
+    given = [prediction, image] if isinstance(image, Path) else [prediction]
     replaced = check_writable(files.paths, given, overwrite=overwrite)
     if files.zarr is not None and (not overwrite or files.zarr.parents[1] == image):
         check_new(files.zarr)
-    with segmented(prediction, options, image, beside=files.paths[0]) as (objects, grid, min_size):
+    with segmented(prediction, options, image, selection, files.paths[0]) as (objects, grid, min_size):
         write_files(files.named, objects)
         entry = _entry(prediction, files, options, objects, grid, min_size)
     entry["notes"] += [REPLACED] if replaced else []
@@ -145,18 +150,23 @@ def segment_file(
 
 @contextmanager
 def segmented(
-    prediction: Path | Image, options: SegmentOptions, image: Path | Image | None, beside: Path | None = None
+    prediction: Path | Image,
+    options: SegmentOptions,
+    image: ImagePath | Image | None,
+    selection: Selection = MAIN,
+    beside: Path | None = None,
 ) -> Iterator[tuple[PredictionObjects, Grid, int]]:
     """Yield the objects of a prediction, the grid of blocks, and the smallest size of an object in pixels.
 
-    The labels are in a temporary file while the ``with`` block lasts, in a folder ``beside`` a file. Images that are
-    given as :class:`Image` are closed at its end. Raises the errors of :func:`segment_file`.
+    The labels are in a temporary file while the ``with`` block lasts, in a folder ``beside`` a file. ``selection``
+    chooses one of the images in the file ``image``. Images that are given as :class:`Image` are closed at its end.
+    Raises the errors of :func:`segment_file`.
     """
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
         samples = _samples_to_grow(maps.samples, options.stitch)
-        light = None if image is None else stack.enter_context(_opened(image, options.image_axes, samples))
+        light = None if image is None else stack.enter_context(_opened(image, options.image_axes, selection, samples))
         scratch = stack.enter_context(scratch_folder(beside))
         grid = cut(samples.shape, OVERLAP[len(samples.spatial)])
         grown = replace(maps, samples=samples)
@@ -281,8 +291,10 @@ def _place(index: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 @contextmanager
-def _opened(image: Path | Image, axes: str | None, prediction: Samples) -> Iterator[Intensities]:
-    light = open_intensities(image, axes, prediction)
+def _opened(
+    image: ImagePath | Image, axes: str | None, selection: Selection, prediction: Samples
+) -> Iterator[Intensities]:
+    light = open_intensities(image, axes, selection, prediction)
     with closing(light.samples.image):
         yield light
 

@@ -75,7 +75,10 @@ MISTAKES = {
     ),
     "a smallest object without objects": ("--object-min-size 5", "--object-min-size has no effect without --segment"),
     "a boundary without objects": ("--object-boundary none", "--object-boundary has no effect without --segment"),
-    "a layout without a TIFF": ("--npy a.npy --tiff-layout labelled", "--tiff-layout has no effect without a TIFF output"),
+    "a layout without a TIFF": (
+        "--npy a.npy --tiff-layout labelled",
+        "--tiff-layout has no effect without a TIFF output",
+    ),
     "an engine for CPUs on a GPU": ("--device cuda --engine openvino", "OpenVINO computes on CPUs. Give --device cpu"),
     "folders in no folder": ("--recursive", "--recursive has no effect because no IMAGE is a folder"),
     "both few and many words": ("--quiet --verbose", "--verbose has no effect with --quiet"),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.writers.base import Layout
 from bioimage_inference.image.writers.zarr_writer import ZarrWriter, create_store
 from bioimage_inference.machine import sandbox
-from tests.machine import HANG_SECONDS
+from tests.image_server import serve
+from tests.machine import HANG_SECONDS, missing
+from tests.reading_plates import write_image
 
 from .test_torchscript import packaged, program
 
@@ -295,6 +298,20 @@ def test_the_record_and_debug_say_which_walls_stood(tmp_path: Path, image: Path,
     assert "sandbox: none: --no-sandbox" in command_line(*predict, "--debug", "--no-sandbox").stderr
     record = json.loads((tmp_path / "out" / "image_provenance.json").read_text(encoding="utf-8"))
     assert record["sandbox"] == {"landlock": 0, "seccomp": False}
+
+
+def test_only_an_image_at_an_address_leaves_the_network(tmp_path: Path, test_data: Path) -> None:
+    for library in ("aiohttp", "fsspec"):
+        if find_spec(library) is None:
+            missing(library, "pip install 'bioimage_inference[remote]'")
+    write_image(tmp_path / "www" / "cells.zarr", tifffile.imread(test_data / "nuclei.tif"))
+    with serve(tmp_path / "www") as server:
+        image = f"{server.address}/cells.zarr"
+        found = command_line("predict", test_data / "demo-model.zip", image, "-o", tmp_path / "out", "--json")
+    assert found.returncode == 0, found.stderr
+    walls = json.loads(found.stdout)["sandbox"]
+    assert walls["landlock"] >= 1
+    assert (walls["seccomp"], walls["network"]) == (True, True)
 
 
 def test_nothing_stands_around_the_tests_themselves() -> None:

@@ -320,9 +320,8 @@ def test_previews_are_no_further_images(tmp_path: Path) -> None:
         writer.write(RGB8[:10, :12], photometric="rgb", subfiletype=1, metadata=None)
         writer.write(second, metadata=None)
     (note,) = opened(path)[0].notes
-    assert "holds 2 images; image 1" in note
-    assert "image 3" in note
-    assert "image 2" not in note
+    assert "holds 2 images. Read was 0 (YX 96×128), not 2 (YX 40×50)" in note
+    assert "10×12" not in note
 
 
 @pytest.mark.parametrize(

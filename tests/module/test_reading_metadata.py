@@ -113,7 +113,7 @@ def test_of_several_series_the_first_is_read_and_the_others_are_named(tmp_path: 
     image, got = opened(path)
     np.testing.assert_array_equal(got, first)
     assert "'embryo'" in image.notes[0]
-    assert "not image 2 'overview' (YX 40×50)" in image.notes[0]
+    assert "not 1 'overview' (YX 40×50)" in image.notes[0]
 
 
 def test_of_a_pyramid_the_full_resolution_is_read(tmp_path: Path) -> None:

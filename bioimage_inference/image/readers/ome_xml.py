@@ -16,21 +16,35 @@ def is_companion(start: bytes) -> bool:
     return b"<ome" in start
 
 
-def describe_image(xml: str, width: int, height: int) -> Metadata:
-    """Return pixel sizes and channel names of the first image of that width and height; empty if there is none."""
-    for image in children(parse_xml(xml), "Image"):
-        for pixels in children(image, "Pixels"):
-            if (pixels.get("SizeX"), pixels.get("SizeY")) == (str(width), str(height)):
-                sizes = {
-                    axis.lower(): pixel_size(
-                        axis.lower(), pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-                    )
-                    for axis in "XYZ"
-                }
-                sizes["t"] = pixel_size("t", pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
-                names = [channel.get("Name") or "" for channel in children(pixels, "Channel")]
-                return Metadata(sizes, complete_names(names))
+def describe_image(xml: str, number: int, count: int, width: int, height: int) -> Metadata:
+    """Return pixel sizes and channel names of the image with this number, of ``count`` images that the file holds.
+
+    Images without planes in the file are in the OME-XML only. If there are any, the first image of that width and
+    height counts. The result is empty if there is none.
+    """
+    described = [pixels for image in children(parse_xml(xml), "Image") for pixels in children(image, "Pixels")]
+    if len(described) == count:
+        described = described[number : number + 1]
+    for pixels in described:
+        if (pixels.get("SizeX"), pixels.get("SizeY")) == (str(width), str(height)):
+            sizes = {
+                axis.lower(): pixel_size(
+                    axis.lower(), pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
+                )
+                for axis in "XYZ"
+            }
+            sizes["t"] = pixel_size("t", pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+            names = [channel.get("Name") or "" for channel in children(pixels, "Channel")]
+            return Metadata(sizes, complete_names(names))
     return Metadata()
+
+
+def image_names(xml: str) -> list[str]:
+    """Return the names of all images, empty where an image has none. The list is empty for a damaged text."""
+    try:
+        return [image.get("Name") or "" for image in children(parse_xml(xml), "Image")]
+    except (ElementTree.ParseError, ValueError):
+        return []
 
 
 def companion_root(folder: Path, name: str) -> Element | None:

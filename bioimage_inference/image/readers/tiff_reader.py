@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ...array_types import Array
-from ...errors import ImageError
+from ...errors import ImageError, UsageError
 from ..axes import UNKNOWN, fitting_names, guess_axes, named_axes, only_present
-from ..image import AxesSource, Image, Metadata, Region, check_numeric, check_shape
+from ..image import AxesSource, Image, Metadata, PixelSize, Region, check_numeric, check_shape
+from ..series import MAIN, Selection, Series, choose, note_on_series
 from .dialect_facts import DialectFacts
 from .file_bytes import FileBytes, check_plausible
 from .imagej_text import correct_counts, imagej_metadata, text_metadata
@@ -37,6 +38,9 @@ from .tiff_pages import (
 _FILE_RATIO = 100_000
 # Bits of NewSubfileType: a reduced image, and a transparency mask.
 _NO_IMAGE = 1 | 4
+# Names that tifffile gives to the small pictures in slides, and Bio-Formats when it writes a slide as OME-TIFF.
+_PREVIEWS = ("label image", "macro image", "thumbnail image", "overview image")
+_SLIDE_PREVIEWS = ("label", "macro", "map", "thumbnail")
 _PHOTOMETRIC_NOTES = {
     0: "The file shows 0 as white; its values are used as they are stored, not inverted.",
     3: "The file has a colour table (as ImageJ's lookup tables); its stored values are used, not the colours.",
@@ -45,26 +49,35 @@ _PHOTOMETRIC_NOTES = {
 }
 
 
-def open_tiff(path: Path, companion: Path | None = None) -> Image:
-    """Open the first image (series) of a TIFF file that is no preview; notes name the others.
+def open_tiff(path: Path, selection: Selection = MAIN, companion: Path | None = None) -> Image:
+    """Open an image (series) of a TIFF file, by default the first one that is no preview; notes name the others.
 
     ``companion`` is a file with the OME-XML of the TIFF file and of the files beside it.
 
-    Raises ImageError for truncated and damaged files, and for numbers other than integers, booleans and reals.
+    Raises ImageError for truncated and damaged files, and for numbers other than integers, booleans and reals, and
+    UsageError if there is no such series or level.
     """
     with ExitStack() as stack:
         file = FileBytes(path)
         stack.callback(file.close)
-        opened = _open_tifffile(file, page_sizes(file), companion)
+        opened = _open_tifffile(file, page_sizes(file), selection, companion)
         with closing(opened.tif):
             opened = _with_dialect(file, opened)
             _check(path.name, file, opened)
-            image = _image(file, opened)
+            image = _image(file, opened, selection.level)
         stack.pop_all()
         return image
 
 
-def open_companion(path: Path) -> Image:
+def tiff_series(path: Path, companion: Path | None = None) -> tuple[Series, ...]:
+    """Return the images of a TIFF file. Raises ImageError for truncated and damaged files."""
+    with closing(FileBytes(path)) as file:
+        opened = _open_tifffile(file, page_sizes(file), MAIN, companion)
+        with closing(opened.tif):
+            return _listed(opened.tif)
+
+
+def open_companion(path: Path, selection: Selection = MAIN) -> Image:
     """Open the image that an OME companion file describes. Raises ImageError if none of its files is in its folder."""
     files = companion_tiffs(path)
     if not files:
@@ -72,10 +85,15 @@ def open_companion(path: Path) -> Image:
             f"{path.name} is OME-XML that describes an image kept in other files, none of which is beside it. "
             "Give the OME-TIFF file itself."
         )
-    image = open_tiff(files[0], path)
+    image = open_tiff(files[0], selection, path)
     return replace(
         image, name=path.name, path=str(path), members=(files[0], *(one for one in image.members if one != path))
     )
+
+
+def companion_series(path: Path) -> tuple[Series, ...]:
+    """Return the images that a companion file describes, none if none of its files is beside it."""
+    return tuple(series for file in companion_tiffs(path)[:1] for series in tiff_series(file, path))
 
 
 def files_of_set(path: Path) -> list[Path]:
@@ -105,9 +123,9 @@ def _ome_part(path: Path, companion: Path | None) -> OmePart:
 class _OpenTiff:
     """A file opened by tifffile, width and height of its pages, the series to read, and notes.
 
-    ``ome`` is the OME-XML that was used, if any. ``members`` are the sizes of the pages of other files of its set, and
-    ``beside`` are these files and the companion file. ``counts`` is a note on counts of ImageJ that contradict the
-    pages.
+    ``series`` is in full resolution. ``ome`` is the OME-XML that was used, if any. ``members`` are the sizes of the
+    pages of other files of its set, and ``beside`` are these files and the companion file. ``counts`` is a note on
+    counts of ImageJ that contradict the pages.
     """
 
     tif: Any
@@ -121,7 +139,9 @@ class _OpenTiff:
     facts: DialectFacts = field(default_factory=DialectFacts)
 
 
-def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...], companion: Path | None) -> _OpenTiff:
+def _open_tifffile(
+    file: FileBytes, sizes: tuple[tuple[int, int], ...], selection: Selection, companion: Path | None
+) -> _OpenTiff:
     """Open the file with the metadata that fit its pages: OME-XML, else another dialect, else none."""
     import tifffile
 
@@ -130,12 +150,12 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...], companio
     if ome.xml is not None:
         tif = tifffile.TiffFile(file.path, omexml=ome.xml, **ALONE)
         try:
-            series = _main_series(tif)
-            usable = series.kind == "ome"
+            usable = tif.series[0].kind == "ome"
         except Exception:
             # A malformed description can raise any exception in tifffile. The pages may be sound all the same.
             usable = False
         if usable:
+            series = _chosen(tif, file, selection)
             return _OpenTiff(
                 tif, sizes, series, ome.xml, () if ome.note is None else (ome.note,), ome.members, tuple(ome.files)
             )
@@ -144,7 +164,7 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...], companio
     tif = tifffile.TiffFile(file.path, is_ome=False, **ALONE)
     try:
         notes, counts = [ome.note], correct_counts(tif, file, sizes)
-        series = _main_series(tif)
+        series = _chosen(tif, file, selection)
         if not _fits_pages(file, tif, series):
             announced = "×".join(map(str, series.shape))
             notes.append(
@@ -153,7 +173,7 @@ def _open_tifffile(file: FileBytes, sizes: tuple[tuple[int, int], ...], companio
             tif.close()
             without: dict[str, Any] = {f"is_{series.kind}": False}
             tif = tifffile.TiffFile(file.path, is_ome=False, **ALONE, **without)
-            series = _main_series(tif)
+            series = _chosen(tif, file, selection)
     except BaseException:
         tif.close()
         raise
@@ -177,14 +197,37 @@ def _with_dialect(file: FileBytes, opened: _OpenTiff) -> _OpenTiff:
     return replace(opened, facts=facts, series=series)
 
 
+def _chosen(tif: Any, file: FileBytes, selection: Selection) -> Any:
+    """Return tifffile's series for the selected image. Raises UsageError if there is none, and closes the file."""
+    try:
+        return tif.series[choose(file.path.name, _listed(tif), selection).number]
+    except UsageError:
+        tif.close()
+        raise
+
+
+def _listed(tif: Any) -> tuple[Series, ...]:
+    return tuple(
+        Series(
+            number,
+            name=str(one.name),
+            axes="".join(UNKNOWN if letter in "QI" else letter.lower() for letter in one.axes),
+            shape=_shape(one),
+            levels=tuple(map(_shape, one.levels)) if len(one.levels) > 1 else (),
+            preview=_is_preview(one),
+        )
+        for number, one in enumerate(tif.series)
+    )
+
+
+def _shape(series: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in series.shape)
+
+
 def _is_preview(series: Any) -> bool:
-    return bool(int(series.keyframe.subfiletype) & _NO_IMAGE)
-
-
-def _main_series(tif: Any) -> Any:
-    """Return the first series that is neither a preview nor a mask, else the first one."""
-    series: list[Any] = tif.series
-    return next((candidate for candidate in series if not _is_preview(candidate)), series[0])
+    name = str(series.name).lower()
+    named = name in _PREVIEWS or (series.kind != "ome" and name in _SLIDE_PREVIEWS)
+    return named or bool(int(series.keyframe.subfiletype) & _NO_IMAGE)
 
 
 def _fits_pages(file: FileBytes, tif: Any, series: Any) -> bool:
@@ -223,11 +266,11 @@ def _check(name: str, file: FileBytes, opened: _OpenTiff) -> None:
     check_plausible(name, math.prod(series.shape) * series.dtype.itemsize, stored, _FILE_RATIO)
 
 
-def _image(file: FileBytes, opened: _OpenTiff) -> Image:
-    series = opened.series
-    shape = tuple(int(size) for size in series.shape)
+def _image(file: FileBytes, opened: _OpenTiff, level: int) -> Image:
+    full, series = opened.series, opened.series.levels[level]
+    shape = _shape(series)
     axes, source, names, remarks = _named_axes(series, shape)
-    metadata = _metadata(opened, axes, shape)
+    metadata = _metadata(opened, axes, _shape(full))
     sizes = {file.path: opened.sizes, **opened.members}
     pages, leading, missing = series_pages(file, series, sizes, shape)
     stored = page_reader(pages, leading)
@@ -238,7 +281,10 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
         return np.asarray(series.transform(stored(region)).astype(dtype))
 
     photometric = _PHOTOMETRIC_NOTES.get(int(series.keyframe.photometric))
-    notes = (*opened.notes, *_other_images(opened), *remarks, *metadata.notes, *missing, photometric)
+    listed = _listed(opened.tif)
+    chosen = listed[next(number for number, one in enumerate(opened.tif.series) if one is full)]
+    others = note_on_series(file.path.name, listed, chosen)
+    notes = (*opened.notes, *others, *remarks, *metadata.notes, *missing, photometric)
     return Image(
         name=file.path.name,
         path=str(file.path),
@@ -248,12 +294,22 @@ def _image(file: FileBytes, opened: _OpenTiff) -> Image:
         dtype=dtype,
         read=stored if series.transform is None else transformed,
         close=pages.close,
-        pixel_size=only_present(metadata.pixel_size, axes),
+        pixel_size=only_present(_at_level(metadata.pixel_size, axes, _shape(full), shape), axes),
         channel_names=fitting_names(names or metadata.channel_names, axes, shape),
         notes=tuple(note for note in notes if note is not None),
         piece=pages.piece,
         members=opened.beside,
+        series=chosen if len(listed) > 1 or chosen.levels else None,
+        level=level,
     )
+
+
+def _at_level(
+    sizes: Mapping[str, PixelSize | None], axes: str, full: tuple[int, ...], shape: tuple[int, ...]
+) -> dict[str, PixelSize | None]:
+    """Return the pixel sizes of a level of the pyramid with this shape, from those of the full resolution."""
+    scales = {letter: part / whole for letter, part, whole in zip(axes, shape, full, strict=True)}
+    return {letter: size and size.resampled(scales.get(letter, 1.0)) for letter, size in sizes.items()}
 
 
 def _named_axes(series: Any, shape: tuple[int, ...]) -> tuple[str, AxesSource, tuple[str, ...], tuple[str, ...]]:
@@ -276,7 +332,8 @@ def _metadata(opened: _OpenTiff, axes: str, shape: tuple[int, ...]) -> Metadata:
     tif, key = opened.tif, opened.series.keyframe
     colours = sample_names(key) if "s" in axes else ()
     if opened.ome is not None:
-        found = describe_image(opened.ome, key.imagewidth, key.imagelength)
+        number = next(number for number, one in enumerate(tif.series) if one is opened.series)
+        found = describe_image(opened.ome, number, len(tif.series), key.imagewidth, key.imagelength)
         return found if "c" in axes else replace(found, channel_names=colours or found.channel_names)
     if tif.imagej_metadata is not None:
         general = imagej_metadata(key, tif.imagej_metadata, axes, shape)
@@ -289,22 +346,4 @@ def _metadata(opened: _OpenTiff, axes: str, shape: tuple[int, ...]) -> Metadata:
         {**general.pixel_size, **known},
         own.channel_names or general.channel_names or colours,
         (*general.notes, *own.notes),
-    )
-
-
-def _other_images(opened: _OpenTiff) -> tuple[str, ...]:
-    """Return a note on further images in the file; previews do not count."""
-    labels = {
-        id(series): f"image {number}{f' {series.name!r}' if series.name else ''} "
-        f"({series.axes} {'×'.join(map(str, series.shape))})"
-        for number, series in enumerate(opened.tif.series, 1)
-        if series is opened.series or not _is_preview(series)
-    }
-    chosen = labels.pop(id(opened.series))
-    if not labels:
-        return ()
-    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
-    return (
-        f"The file holds {len(labels) + 1} images; {chosen} was read, not {', '.join([*labels.values()][:5])}{more}. "
-        "To use another, save it as a file of its own.",
     )

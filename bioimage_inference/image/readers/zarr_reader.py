@@ -1,4 +1,4 @@
-"""Reader of OME-Zarr (formats 0.1 to 0.5) and plain zarr arrays, from a folder or a zip, chunk by chunk.
+"""Reader of OME-Zarr (formats 0.1 to 0.5) and plain zarr arrays, from a folder, a zip or an address, chunk by chunk.
 
 The metadata are read without the models of yaozarrs 0.3: those refuse the formats 0.1 to 0.3, and files of format 0.4
 without transformations, with another order of axes, or with channels without a colour, as programs write them.
@@ -8,7 +8,7 @@ import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,20 @@ import numpy as np
 from ...array_types import Array
 from ...errors import ImageError
 from ...file_kinds.containers import zip_kind
+from ...files.typed_path import Address, ImagePath
 from ...text import agreeing, counted
-from ..axes import UNKNOWN, complete_names, fitting_names, guess_axes, letter_of, named_axes, only_present
+from ..axes import UNKNOWN, complete_names, fitting_names, guess_axes, named_axes, only_present
 from ..image import AxesSource, Image, PixelSize, Region, check_numeric, check_shape
+from ..series import MAIN, Selection, Series, choose, note_on_series
 from ..units import finite_number, pixel_size, positive_number
 from .unreadable_files import SUPPORTED, no_image
+from .zarr_files import open_files
+from .zarr_series import ZarrSeries, axis_letter, axis_letters, joined, series_around, series_of
 from .zarr_tree import METADATA, Node, ZarrTree, find_zarr
 
 _LARGEST_CHUNK = 1 << 31
-_MOST_LISTED = 10
 # The path of a dataset may have several parts, so its description may be several folders above an array.
 _PARENTS = 3
-_AXES_BEFORE_0_3 = "tczyx"
 # Codecs that only compute pixels. numcodecs also has a codec that unpickles.
 _CODECS = frozenset(
     (
@@ -50,40 +52,92 @@ class _Description:
     notes: tuple[str, ...] = ()
 
 
-def open_zarr(path: Path) -> Image:
-    """Open the highest resolution of the first image of an OME-Zarr, or a plain zarr array.
+def open_zarr(place: ImagePath, selection: Selection = MAIN) -> Image:
+    """Open an image of an OME-Zarr, by default the first one in full resolution, or a plain zarr array.
 
     Raises ImageError if there is no zarr, for groups without an image, arrays without data, and codecs or numbers that
-    cannot be read.
+    cannot be read, and UsageError if there is no such image, or a plate of several images.
     """
-    tree = find_zarr(path)
+    with closing(_found(place)) as tree:
+        root = tree.node("")
+        if root.is_array:
+            choose(tree.name, [Series(0, axes=UNKNOWN * len(root.shape), shape=root.shape)], selection)
+            return _open_array(tree, root)
+        listed = _listed(tree, root)
+        chosen = choose(tree.name, [one.series for one in listed], selection)
+        notes = note_on_series(tree.name, [one.series for one in listed], chosen)
+        if chosen.place is None:
+            return _open_level(tree, listed[chosen.number], selection.level, notes)
+    image = open_zarr(chosen.place, Selection(level=selection.level))
+    return replace(image, notes=(*notes, *image.notes))
+
+
+def zarr_series(place: ImagePath) -> tuple[Series, ...]:
+    """Return the images of an OME-Zarr, none for a plain array. Raises the errors of :func:`open_zarr`."""
+    with closing(_found(place)) as tree:
+        root = tree.node("")
+        return () if root.is_array else tuple(one.series for one in _listed(tree, root))
+
+
+def _found(place: ImagePath) -> ZarrTree:
+    tree = find_zarr(place)
     if tree is None:
-        raise _no_zarr(path)
-    with closing(tree):
-        node, notes = _image_node(tree, tree.node(""))
-        if node.is_array:
-            found = None if tree.folder is None else _parent_description(tree.folder)
-            if found is None:
-                axes, source = _plain_axes(node)
-                return _image(tree, node, _Description(axes, source, {}, notes=notes))
-            ome, dataset = found
-        else:
-            ome, dataset = node.ome, node.ome["multiscales"][0]["datasets"][0]
-            node = tree.node(_joined(node.path, str(dataset["path"])))
-        if not node.is_array:
-            raise ImageError(
-                f"{tree.name} announces an array {node.path!r} that it does not hold. The copy is incomplete."
-            )
-        return _image(tree, node, _described(tree.name, node, ome, dataset, notes))
+        raise _no_zarr(place)
+    return tree
+
+
+def _listed(tree: ZarrTree, root: Node) -> tuple[ZarrSeries, ...]:
+    listed = series_of(tree, root)
+    if not listed:
+        raise ImageError(
+            f"{tree.name} is a zarr group without an image: it has no 'multiscales' description, as OME-Zarr requires, "
+            "and is no array itself. Give the folder of the image or array inside it."
+        )
+    return listed
+
+
+def _open_array(tree: ZarrTree, node: Node) -> Image:
+    place = tree.place_of("")
+    found = None if place is None else _parent_description(place)
+    if found is None:
+        axes, source = _plain_axes(node)
+        return _image(tree, node, _Description(axes, source, {}))
+    return _image(tree, node, _described(tree.name, node, *found))
+
+
+def _open_level(tree: ZarrTree, chosen: ZarrSeries, level: int, notes: tuple[str, ...]) -> Image:
+    """Return an image of the tree at a level of its pyramid."""
+    group = tree.node(chosen.path)
+    multiscales = group.ome["multiscales"][chosen.entry]
+    dataset = multiscales["datasets"][level]
+    node = tree.node(joined(group.path, str(dataset["path"])))
+    if not node.is_array:
+        raise ImageError(f"{tree.name} announces an array {node.path!r} that it does not hold. The copy is incomplete.")
+    described = _described(tree.name, node, {**group.ome, "multiscales": [multiscales]}, dataset)
+    image = _image(tree, node, replace(described, notes=(*notes, *described.notes)))
+    place = tree.place_of(group.path)
+    around = None if place is None else series_around(place)
+    several = chosen.series.levels or chosen.series.number or notes or around
+    return replace(
+        image,
+        name=image.name if around is None else around[1],
+        series=chosen.series if several else None,
+        level=level,
+    )
 
 
 def metadata_around(path: Path) -> list[Path]:
-    """Return the metadata files in the folders around an array, which describe its axes and scale."""
+    """Return the metadata files in the folders around an array, a field or a well, which describe it."""
     parents = list(path.absolute().parents)[:_PARENTS] if path.is_dir() else []
     return [parent / name for parent in parents for name in METADATA if (parent / name).is_file()]
 
 
-def _no_zarr(path: Path) -> ImageError:
+def _no_zarr(path: ImagePath) -> ImageError:
+    if isinstance(path, Address):
+        return ImageError(
+            f"There is no OME-Zarr at {path} (no zarr.json, .zattrs or .zarray). Only OME-Zarr is read from addresses. "
+            "Download an image of another format, and give the file."
+        )
     if path.is_dir():
         return ImageError(
             f"{path} is a folder without an OME-Zarr image in it (no zarr.json, .zattrs or .zarray). "
@@ -109,20 +163,18 @@ def _no_zarr(path: Path) -> ImageError:
     )
 
 
-def _described(
-    name: str, array: Node, ome: Mapping[str, Any], dataset: Mapping[str, Any], notes: tuple[str, ...]
-) -> _Description:
+def _described(name: str, array: Node, ome: Mapping[str, Any], dataset: Mapping[str, Any]) -> _Description:
     """Return the description of an array that is a dataset of the first multiscales of OME metadata."""
     multiscales = ome["multiscales"][0]
     count = len(array.shape)
-    described = multiscales.get("axes") or [*_AXES_BEFORE_0_3][-count:]
-    axes, renamed = named_axes([_letter(axis) for axis in described])
+    axes, renamed = named_axes(axis_letters(multiscales, count))
     if len(axes) != count:
         raise ImageError(
             f"{name} names {counted(len(axes), 'axis')} ({axes}) for an array of {counted(count, 'dimension')}. Write "
             "the OME-Zarr again."
         )
     scales, origins = _transformations(multiscales, dataset, count)
+    described = multiscales.get("axes") or axes
     units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
     sizes = {
         axis: pixel_size(axis, scale, unit, origin)
@@ -130,48 +182,22 @@ def _described(
     }
     channels = (ome.get("omero") or {}).get("channels") or []
     names = complete_names([str(channel.get("label") or "") for channel in channels])
-    return _Description(axes, "guess" if UNKNOWN in axes else "file", sizes, names, (*notes, *renamed))
+    return _Description(axes, "guess" if UNKNOWN in axes else "file", sizes, names, renamed)
 
 
-def _parent_description(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """Return the OME metadata of the image to which the array in the folder ``path`` belongs, and its dataset."""
-    place = path.absolute()
-    for parent in list(place.parents)[:_PARENTS]:
-        with closing(ZarrTree(parent, "", None)) as tree:
+def _parent_description(place: ImagePath) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the OME metadata of the image to which the array at ``place`` belongs, and its dataset."""
+    parent, names = place.absolute(), ""
+    for _ in range(_PARENTS):
+        names = f"{parent.name}/{names}" if names else parent.name
+        parent = parent.parent
+        with closing(ZarrTree(open_files(parent))) as tree:
             ome = tree.node("").ome
         for multiscales in ome.get("multiscales") or []:
             for dataset in multiscales.get("datasets") or []:
-                if dataset.get("path") == place.relative_to(parent).as_posix():
+                if dataset.get("path") == names:
                     return {**ome, "multiscales": [multiscales]}, dataset
     return None
-
-
-def _image_node(tree: ZarrTree, node: Node) -> tuple[Node, tuple[str, ...]]:
-    """Return the group that describes an image, or the array itself, with notes."""
-    if node.is_array or node.ome.get("multiscales"):
-        return node, ()
-    if "bioformats2raw.layout" in node.ome:
-        first = tree.node(_joined(node.path, "0"))
-        if first.ome.get("multiscales"):
-            several = bool(tree.node(_joined(node.path, "1")).ome)
-            return first, ("The OME-Zarr holds several images; the first ('0') was read.",) if several else ()
-    if "plate" in node.ome:
-        wells = _paths(node.ome["plate"], "wells") or ["A/1"]
-        raise ImageError(
-            f"{tree.name} is a whole plate of wells. Give the folder of one field of view, such as "
-            f"{tree.name}/{wells[0]}/0."
-        )
-    if "well" in node.ome:
-        fields = [f"{tree.name}/{field}" for field in _paths(node.ome["well"], "images")]
-        more = f" and {len(fields) - _MOST_LISTED} more" if len(fields) > _MOST_LISTED else ""
-        raise ImageError(
-            f"{tree.name} is a well of a plate with {counted(len(fields), 'field')} of view. Give one of them: "
-            f"{', '.join(fields[:_MOST_LISTED])}{more}."
-        )
-    raise ImageError(
-        f"{tree.name} is a zarr group without an image: it has no 'multiscales' description, as OME-Zarr requires, and "
-        "is no array itself. Give the folder of the image or array inside it."
-    )
 
 
 def _image(tree: ZarrTree, node: Node, described: _Description) -> Image:
@@ -198,7 +224,7 @@ def _image(tree: ZarrTree, node: Node, described: _Description) -> Image:
 
     return Image(
         name=tree.name,
-        path=str(tree.path),
+        path=str(tree.place),
         axes=described.axes,
         axes_source=described.source,
         shape=node.shape,
@@ -215,7 +241,8 @@ def _image(tree: ZarrTree, node: Node, described: _Description) -> Image:
 def _missing_chunks(tree: ZarrTree, node: Node, array: Any) -> tuple[str, ...]:
     """Return a note on chunks that are not stored; zarr leaves out chunks that hold the fill value only."""
     grid = [math.ceil(size / part) for size, part in zip(array.shape, array.shards or array.chunks, strict=True)]
-    missing = math.prod(grid) - tree.count_chunks(node.path, grid)
+    stored = tree.count_chunks(node.path, grid)
+    missing = 0 if stored is None else math.prod(grid) - stored
     if not missing:
         return ()
     return (
@@ -225,24 +252,11 @@ def _missing_chunks(tree: ZarrTree, node: Node, array: Any) -> tuple[str, ...]:
     )
 
 
-def _paths(holder: object, key: str) -> list[str]:
-    """Return the paths in a list of OME-Zarr's metadata, such as the wells of a plate."""
-    entries = holder.get(key) if isinstance(holder, Mapping) else None
-    return [str(entry.get("path")) for entry in entries or [] if isinstance(entry, Mapping)]
-
-
-def _letter(axis: object) -> str:
-    """Return the letter of an axis that is described by its name, or by name and type."""
-    name, kind = (axis.get("name", ""), axis.get("type", "")) if isinstance(axis, Mapping) else (axis, "")
-    letter = letter_of(str(name)) or str(name).lower()
-    return letter if len(letter) == 1 else letter_of(str(kind)) or UNKNOWN
-
-
 def _plain_axes(node: Node) -> tuple[str, AxesSource]:
     """Return the axes of an array without OME metadata: its dimension names (zarr 3, xarray), else a guess."""
     names = node.dimension_names
     if len(names) == len(node.shape):
-        letters = [_letter(name) for name in names]
+        letters = [axis_letter(name) for name in names]
         if len(set(letters)) == len(letters) and UNKNOWN not in letters:
             return named_axes(letters)[0], "file"
     return guess_axes(node.shape), "guess"
@@ -275,11 +289,3 @@ def _numbers(transformation: Mapping[str, Any], kind: str, count: int) -> Sequen
     """Return the numbers of a transformation of this kind, one per axis; empty for another kind."""
     values = transformation.get(kind) if transformation.get("type") == kind else None
     return values if isinstance(values, Sequence) and len(values) == count else ()
-
-
-def _joined(parent: str, child: str) -> str:
-    """Return the path of a child in the tree. Raises ImageError for paths that would leave it."""
-    parts = child.strip("/").split("/")
-    if child.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\\" in child:
-        raise ImageError(f"The OME-Zarr names an array outside itself: {child!r}. Write the OME-Zarr again.")
-    return "/".join([parent, *parts]) if parent else "/".join(parts)

@@ -1,21 +1,16 @@
-"""A zarr hierarchy in a folder or a zip. Its metadata are read and checked before zarr opens an array."""
+"""A zarr hierarchy in a folder, in a zip or at an address. Its metadata are checked before zarr opens an array."""
 
 import json
-import os
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import ImageError
-from .file_bytes import check_plausible
+from ...files.typed_path import ImagePath
+from .zarr_files import FolderFiles, ZarrFiles, ZipFiles, open_files
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
-_LARGEST_METADATA = 64 << 20
-_LARGEST_MEMBER = 1 << 31
-_MEMBER_RATIO = 4000
 # Longer chunk indices belong to no chunk, and int() refuses thousands of digits.
 _MOST_DIGITS = 20
 
@@ -59,24 +54,24 @@ class Node:
 
 
 class ZarrTree:
-    """The hierarchy in ``root``, a subfolder (or empty) of the folder or opened zip at ``path``."""
+    """The hierarchy in ``root``, a subfolder (or empty) of a folder, a zip or an address."""
 
-    def __init__(self, path: Path, root: str, archive: zipfile.ZipFile | None) -> None:
-        self.path = path
-        self.name = path.name
+    def __init__(self, files: ZarrFiles, root: str = "") -> None:
+        self.place = files.place
+        self.name = files.place.name
+        self._files = files
         self._root = root
-        self._archive = archive
-        self._members = None if archive is None else _checked_members(path.name, archive)
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of its root; None in a zip."""
-        return self.path / self._root if self._archive is None else None
+    def place_of(self, path: str) -> ImagePath | None:
+        """Return the folder or address of a group or array; None in a zip."""
+        if isinstance(self._files, ZipFiles):
+            return None
+        inner = self._key(path, "").rstrip("/")
+        return self.place / inner if inner else self.place
 
     def close(self) -> None:
         """Close the zip; opened arrays stay open."""
-        if self._archive is not None:
-            self._archive.close()
+        self._files.close()
 
     def node(self, path: str) -> Node:
         """Return the metadata at that path, empty if there is nothing."""
@@ -85,33 +80,30 @@ class ZarrTree:
             return Node(path, 3, version3, _mapping(version3.get("attributes")))
         return Node(path, 2, self._json(path, ".zarray") or {}, self._json(path, ".zattrs") or {})
 
-    def count_chunks(self, path: str, grid: Sequence[int]) -> int:
-        """Return the number of stored chunks (or shards) of an array; ``grid`` is the number of all chunks by axis."""
-        prefix = self._key(path, "")
-        if self._members is not None:
-            return sum(_is_chunk(name.removeprefix(prefix), grid) for name in self._members if name.startswith(prefix))
-        top = str(self.path / prefix)
-        return sum(
-            _is_chunk(f"{folder[len(top) :]}/{name}".replace(os.sep, "/").lstrip("/"), grid)
-            for folder, _, names in os.walk(top)
-            for name in names
-        )
+    def text(self, path: str) -> str:
+        """Return the text of a file in UTF-8, empty if there is none."""
+        return (self._files.read(self._key("", path)) or b"").decode("utf-8", "replace")
+
+    def count_chunks(self, path: str, grid: Sequence[int]) -> int | None:
+        """Return the number of stored chunks (or shards) of an array; ``grid`` is the number of all chunks by axis.
+
+        The number is None where files cannot be listed.
+        """
+        names = self._files.names(self._key(path, ""))
+        return None if names is None else sum(_is_chunk(name, grid) for name in names)
 
     def open_array(self, node: Node) -> Any:
         """Return the zarr array of a node, read-only; close its store at the end."""
         import zarr
-        from zarr.storage import LocalStore, ZipStore
 
-        zipped = self._members is not None
-        store = ZipStore(self.path, mode="r") if zipped else LocalStore(self.path, read_only=True)
         path = self._key(node.path, "").rstrip("/")
-        return zarr.open_array(store=store, path=path, mode="r", zarr_format=node.format)
+        return zarr.open_array(store=self._files.store(), path=path, mode="r", zarr_format=node.format)
 
     def _key(self, path: str, name: str) -> str:
         return "/".join([part for part in (self._root, path) if part] + [name])
 
     def _json(self, path: str, name: str) -> dict[str, Any] | None:
-        raw = self._bytes(self._key(path, name))
+        raw = self._files.read(self._key(path, name))
         if raw is None:
             return None
         try:
@@ -121,18 +113,6 @@ class ZarrTree:
                 f"{self.name} is a damaged zarr: its {self._key(path, name)} is no valid JSON. Copy or write it again."
             ) from error
         return _mapping(loaded)
-
-    def _bytes(self, key: str) -> bytes | None:
-        file = self.path / key
-        if self._members is None:
-            size = file.stat().st_size if file.is_file() else None
-        else:
-            size = self._members[key].file_size if key in self._members else None
-        if size is None:
-            return None
-        if size > _LARGEST_METADATA:
-            raise ImageError(f"{self.name} is no usable zarr: its {key} is {size:,} bytes long. Write it again.")
-        return file.read_bytes() if self._archive is None else self._archive.read(key)
 
 
 def _is_chunk(key: str, grid: Sequence[int]) -> bool:
@@ -145,41 +125,31 @@ def _is_chunk(key: str, grid: Sequence[int]) -> bool:
     )
 
 
-def find_zarr(path: Path) -> ZarrTree | None:
-    """Return the zarr at the top of a folder or zip, or in its only subfolder with a zarr; None if there is none.
+def find_zarr(place: ImagePath) -> ZarrTree | None:
+    """Return the zarr at the top of a folder, zip or address, or in the only subfolder with a zarr; None without one.
 
     Close the tree at the end. Raises ImageError for a zip with harmful members.
     """
     with ExitStack() as stack:
-        archive = None
-        if path.is_dir():
-            names = [child.name for child in path.iterdir()]
-            deeper = (f"{name}/{mark}" for name in names for mark in METADATA if (path / name / mark).is_file())
+        files = open_files(place)
+        stack.callback(files.close)
+        if isinstance(files, FolderFiles):
+            names = [child.name for child in files.place.iterdir()]
+            deeper = [f"{name}/{mark}" for name in names for mark in METADATA if (files.place / name / mark).is_file()]
+        elif isinstance(files, ZipFiles):
+            names = list(files.names(""))
+            deeper = [name for name in names if name.count("/") == 1 and name.endswith(METADATA)]
         else:
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            names = archive.namelist()
-            deeper = (name for name in names if name.count("/") == 1 and name.endswith(METADATA))
+            found = next((mark for mark in METADATA if files.read(mark) is not None), None)
+            if found is None and files.refused is not None:
+                raise files.refused
+            names, deeper = [found] if found else [], []
         roots = {""} if any(mark in names for mark in METADATA) else {name.split("/")[0] for name in deeper}
         if len(roots) != 1:
             return None
-        tree = ZarrTree(path, roots.pop(), archive)
+        tree = ZarrTree(files, roots.pop())
         stack.pop_all()
         return tree
-
-
-def _checked_members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members of a zip by name. Raises ImageError for paths out of the archive and for huge members."""
-    members = archive.infolist()
-    for member in members:
-        if member.filename.startswith("/") or ".." in member.filename.split("/"):
-            raise ImageError(f"{name} is refused: its member {member.filename!r} lies outside the archive.")
-        check_plausible(name, member.file_size, member.compress_size, _MEMBER_RATIO)
-        if member.file_size > _LARGEST_MEMBER:
-            raise ImageError(
-                f"{name} holds a chunk of {member.file_size / 2**30:.1f} GiB, which can only be read as a whole. "
-                "Write it again with smaller chunks."
-            )
-    return {member.filename: member for member in members}
 
 
 def _mapping(value: object) -> dict[str, Any]:

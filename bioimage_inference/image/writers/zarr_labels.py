@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...errors import OutputError, UsageError
 from ...files.partial_file import output_error
+from ...files.typed_path import ImagePath
 from ...options import ZarrVersion
 from ...text import for_file_name
 from .base import Layout
@@ -14,12 +15,12 @@ from .zarr_metadata import GROUP_FILES, group_content, version_of, write_group
 LABELS = "labels"
 
 
-def label_place(image: Path, name: str) -> Path:
+def label_place(image: ImagePath, name: str) -> Path:
     """Return the folder of the label map ``name`` of an OME-Zarr image.
 
     Raises :class:`UsageError` if ``image`` is not the folder of an image, or the name cannot be that of a folder.
     """
-    if not _is_image(image):
+    if not isinstance(image, Path) or not _is_image(image):
         raise UsageError(
             f"A label map cannot be added to {image}, because it is not the folder of an OME-Zarr image. Leave "
             "--add-labels out, and the label map becomes a file of its own."

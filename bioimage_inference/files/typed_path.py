@@ -11,8 +11,8 @@ _READ = ("https", "http", "s3")
 # Suffixes of files, which are not read from addresses. An OME-Zarr is a folder.
 _FILES = (
     ".tif", ".tiff", ".btf", ".tf8", ".stk", ".lsm", ".svs", ".ndpi", ".scn", ".qptiff", ".png", ".jpg", ".jpeg",
-    ".bmp", ".gif", ".webp", ".jp2", ".npy", ".npz", ".zip", ".ozx", ".nd2", ".czi", ".lif", ".lof", ".oir", ".oib", ".vsi",
-    ".dv", ".ims", ".h5", ".hdf5", ".xml", ".ome", ".csv", ".tsv",
+    ".bmp", ".gif", ".webp", ".jp2", ".npy", ".npz", ".zip", ".ozx", ".nd2", ".czi", ".lif", ".lof", ".oir", ".oib",
+    ".vsi", ".dv", ".ims", ".h5", ".hdf5", ".xml", ".ome", ".csv", ".tsv",
 )  # fmt: skip
 
 

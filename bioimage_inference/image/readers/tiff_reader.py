@@ -352,7 +352,7 @@ def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sequen
     """Raise ImageError if a page of the series has another width or height than the first one."""
     expected = (int(key.imagewidth), int(key.imagelength))
     for frame in frames:
-        place = () if frame is None else frame.treeindex  # a page of a pyramid's level has two numbers
+        place: tuple[int, ...] = () if frame is None else frame.treeindex  # a page of a pyramid's level has two numbers
         index = place[0] if len(place) == 1 else None
         if isinstance(index, int) and index < len(sizes) and all(sizes[index]) and sizes[index] != expected:
             found, right = (f"{height}×{width}" for width, height in (sizes[index], expected))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .errors import OutOfMemoryError
 from .files.overwriting import REPLACED, check_writable
 from .files.scratch import scratch_folder
-from .files.typed_path import input_path, user_path
+from .files.typed_path import Address, check_online, image_path, input_path, known_path, user_path
 from .image.array_images import data_array_image
 from .image.image import Image
 from .inference.operations.registry import with_loaded_code
@@ -60,9 +60,14 @@ class Model:
     """
 
     def __init__(
-        self, opened: OpenedModel, source: SourceRecord | None = None, network: "Network | None" = None
+        self,
+        opened: OpenedModel,
+        source: SourceRecord | None = None,
+        network: "Network | None" = None,
+        offline: bool = False,
     ) -> None:
         self.opened = opened
+        self.offline = offline
         self.source = source or source_record(opened.package.source, None, None, None)
         self.turn = Lock()
         self._network = network
@@ -189,7 +194,7 @@ def open_model(
     model_size
         The size that such weights take, in pixels in the order x, y, z, c, such as ``"256,256,1,1"``.
     offline
-        Download nothing.
+        Use no network: download nothing, and refuse images at addresses.
     network
         A network that computes tiles in place of the model's weights, for tests and experiments
         (:class:`~bioimage_inference.network.network.Network`).
@@ -217,7 +222,7 @@ def open_model(
     with scratch_folder() as scratch:
         opened = open_model_files(model, scratch, yaml, model_axes, model_size, offline)
         source = source_record(opened.name or user_path(model), yaml, model_axes, model_size)
-        yield Model(opened, source, network)
+        yield Model(opened, source, network, offline)
 
 
 def predict(
@@ -240,8 +245,9 @@ def predict(
     model
         An opened model, or a model as :func:`open_model` takes it.
     image
-        A file; or an array of numbers or booleans (name its axes with ``axes="zyx"``); or an xarray DataArray, whose
-        dimensions are the axes and whose coordinates give the pixel size.
+        A file; or the address of an OME-Zarr (``https://`` or ``s3://``); or an array of numbers or booleans (name its
+        axes with ``axes="zyx"``); or an xarray DataArray, whose dimensions are the axes and whose coordinates give the
+        pixel size.
     inputs
         Further input tensors by their ids.
     targets
@@ -292,8 +298,8 @@ def predict(
         if not isinstance(model, Model):
             model = stack.enter_context(open_model(model))
         model.check_weights()
-        others = {name: _image_like(one) for name, one in (inputs or {}).items()}
-        prepared = prepare(model.spec, _image_like(image, options.axes), others, options)
+        others = {name: _image_like(model, one) for name, one in (inputs or {}).items()}
+        prepared = prepare(model.spec, _image_like(model, image, options.axes), others, options)
         stack.callback(close, prepared)
         targets = {name: one.expanded() for name, one in targets.items()} if targets is not None else None
         record = user_path(record) if record is not None else None
@@ -313,26 +319,32 @@ def predict(
 
 def files_read(model: Model, prepared: PreparedImages, given: Iterable[object]) -> list[Path]:
     """Return every file that a run reads: the model's, the images as ``given``, and the files that these stand for."""
-    named = [Path(one) for one in given if isinstance(one, Path | str)]
-    images = [Path(one.image.path) for one in prepared.matched.values() if one.image.path]
-    return [*model.opened.package.files, *named, *images]
+    named = [image_path(one) for one in given if isinstance(one, Path | str)]
+    images = [known_path(one.image.path) for one in prepared.matched.values() if one.image.path]
+    return [*model.opened.package.files, *(path for path in (*named, *images) if isinstance(path, Path))]
 
 
 def _hashable(prepared: PreparedImages, given: Mapping[str, Any]) -> dict[str, Path | NDArray[Any]]:
-    """Return the files and arrays of the inputs, except images that are neither."""
+    """Return the files and arrays of the inputs, except images that are neither, and images at addresses."""
     found: dict[str, Path | NDArray[Any]] = {}
     for tensor, one in prepared.matched.items():
-        if one.image.path:
-            found[tensor] = Path(one.image.path)
+        place = known_path(one.image.path) if one.image.path else None
+        if isinstance(place, Path):
+            found[tensor] = place
         elif isinstance(given[tensor], np.ndarray):
             found[tensor] = given[tensor]
     return found
 
 
-def _image_like(image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
-    """Return an xarray DataArray as an image, and everything else unchanged."""
-    if isinstance(image, Path | str):
-        return input_path(image)
+def _image_like(model: Model, image: "ImageLike | DataArray", axes: str | None = None) -> ImageLike:
+    """Return an xarray DataArray as an image, and a text as a path or address.
+
+    Raises :class:`UsageError` for an address while the model is offline.
+    """
+    if isinstance(image, Path | Address | str):
+        place = image_path(image)
+        check_online(place, offline=model.offline)
+        return place
     return image if isinstance(image, Image | np.ndarray) else data_array_image(image, axes)
 
 

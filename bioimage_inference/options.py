@@ -23,6 +23,12 @@ class Options:
     ----------
     axes
         Axis letters of the image file; ``None`` takes the file's own metadata.
+    series
+        Image of a file with several images: its number from 0, or its name.
+    level
+        Level of the image's pyramid; 0 is the full resolution.
+    well, field
+        Image of an OME-Zarr plate: the name of its well, such as ``"B03"``, and the name or number of its field.
     channels
         Channels of the image in the model's order: numbers from 0 or names, or a text such as ``"DAPI,2"``.
     tile
@@ -36,6 +42,10 @@ class Options:
     """
 
     axes: str | None = None
+    series: int | str | None = None
+    level: int = 0
+    well: str | None = None
+    field: int | str | None = None
     channels: Sequence[int | str] | None = None
     fit: Fit = "tile"
     tile: Sequence[int] | None = None

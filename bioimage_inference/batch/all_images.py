@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import in_our_words
 from ..provenance.record import RunPlan, RunRecord, to_json
@@ -105,8 +106,8 @@ def check_images(batch: Batch) -> Result:
     return result
 
 
-def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
-    """Do the task for every image, then write the tables. ``wrong`` images only get a row there.
+def process_images(batch: Batch, wrong: Mapping[Any, Outcome]) -> Result:
+    """Do the task for every image, then write the tables. ``wrong`` images, by their keys, only get a row there.
 
     An error of one image does not stop the others. An error while the network is loaded stops the run. After an
     interruption, the tables list the images so far. Raises :class:`OutputError` if a table cannot be written.
@@ -114,8 +115,8 @@ def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
     result = Result()
     try:
         for sample, files in batch.items:
-            if sample.image in wrong:
-                result.outcomes.append(wrong[sample.image])
+            if sample.key in wrong:
+                result.outcomes.append(wrong[sample.key])
             else:
                 _turn(batch, sample, files, result)
     except KeyboardInterrupt as interruption:
@@ -134,7 +135,7 @@ def process_images(batch: Batch, wrong: Mapping[Path, Outcome]) -> Result:
 
 def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> None:
     """Do the task for an image, print its summary, and add its outcome to the result."""
-    summary, task, name = Summary(batch.say, batch.display), batch.task, sample.image.name
+    summary, task, name = Summary(batch.say, batch.display), batch.task, sample.title
     progress = batch.display.image(name, len(result.outcomes), len(batch.items))
     try:
         earlier, reason = task.find_earlier(sample, files)
@@ -164,7 +165,7 @@ def _failure(batch: Batch, sample: Sample, files: ImageFiles, error: Exception) 
     if batch.options.debug:
         say(*"".join(traceback.format_exception(error)).splitlines(), error=True)
     explained = in_our_words(error)
-    say(f"[{sample.image.name}] {explained}", error=True)
+    say(f"[{sample.title}] {explained}", error=True)
     return Outcome(sample, files, "failed", explained.exit_code, str(explained))
 
 

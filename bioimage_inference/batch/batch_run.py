@@ -5,11 +5,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..api import Target
 from ..errors import UsageError
 from ..files.overwriting import check_writable
-from ..image.readers.reading import files_beside
+from ..files.typed_path import Address, ImagePath, check_online
+from ..image.readers.reading import files_beside, prepare_network
+from ..inference.planning import selection_of
 from ..machine.sandbox import restricted, walls
 from ..provenance.record import RunRecord
 from ..terminal import Display, say
@@ -17,21 +20,27 @@ from .all_images import Batch, Result, RunOptions, check_images, process_images
 from .one_image import Task, dry_run
 from .output_files import TABLES, ImageFiles, has_own_results, name_files, output_folder, own_tables
 from .sample_sheet import Sample
+from .series_samples import selected_samples
 
 
 def predict_images(
     task: Task, samples: Sequence[Sample], sheets: Sequence[Path], options: RunOptions, display: Display
 ) -> Result:
     """Predict images, which ``sheets`` may have listed. Raises the errors of :mod:`bioimage_inference.errors`."""
+    samples = selected_samples(samples, selection_of(task.options), offline=options.offline)
+    for place in task.others.values():
+        check_online(place, offline=options.offline)
     tables = options.folder if (len(samples) > 1 or sheets) and not options.names_files else None
     files = _output_files(task, samples, options)
-    images = [*(sample.image for sample in samples), *sheets, *task.others.values()]
+    given: list[ImagePath] = [*(sample.image for sample in samples), *sheets, *task.others.values()]
+    images = [place for place in given if isinstance(place, Path)]
+    addresses = [place for place in given if isinstance(place, Address)]
     _check_files(task, files, images, options, has_tables=tables is not None)
     batch = Batch(task, list(zip(samples, files, strict=True)), options, display, tables)
     checked = check_images(batch) if tables is not None or options.dry_run else Result()
     if options.dry_run:
         return checked
-    wrong = {outcome.sample.image: outcome for outcome in checked.outcomes}
+    wrong = {outcome.sample.key: outcome for outcome in checked.outcomes}
     with ExitStack() as stack:
         folders = [path.parent for path in (options.tiff, options.npy) if path is not None]
         if not options.names_files:
@@ -39,7 +48,7 @@ def predict_images(
         if options.ro_crate is not None:
             folders.append(stack.enter_context(output_folder(options.ro_crate, keep_empty=False)))
         if options.dask is None:
-            stack.enter_context(_sandbox(task, images, folders, options))
+            stack.enter_context(_sandbox(task, images, addresses, folders, options))
         else:  # this process loads no network; the processes of the cluster have their own sandboxes
             batch = stack.enter_context(_on_cluster(batch, wrong))
         result = process_images(batch, wrong)
@@ -85,17 +94,23 @@ def _check_files(
 
 
 @contextmanager
-def _sandbox(task: Task, images: Sequence[Path], folders: Sequence[Path], options: RunOptions) -> Iterator[None]:
-    """Restrict the process to the files of the run: images with their companions, the model, the output folders."""
+def _sandbox(
+    task: Task, images: Sequence[Path], addresses: Sequence[Address], folders: Sequence[Path], options: RunOptions
+) -> Iterator[None]:
+    """Restrict the process to the files of the run: images with their companions, the model, the output folders.
+
+    The process may use the network only for images at addresses.
+    """
+    prepare_network(addresses)
     read = [*task.model.opened.package.places, *images, *(one for path in images for one in files_beside(path))]
-    with restricted(read, folders, not options.no_sandbox):
+    with restricted(read, folders, not options.no_sandbox, network=bool(addresses)):
         if options.debug:
             say(f"sandbox: {walls().in_words()}", error=True)
         yield
 
 
 @contextmanager
-def _on_cluster(batch: Batch, wrong: Container[Path]) -> Iterator[Batch]:
+def _on_cluster(batch: Batch, wrong: Container[Any]) -> Iterator[Batch]:
     """Connect the cluster of ``--dask``, which predicts all images that are neither complete nor ``wrong``."""
     from ..cluster.cluster_run import Predictions
     from ..cluster.work import ImageJob
@@ -110,9 +125,9 @@ def _on_cluster(batch: Batch, wrong: Container[Path]) -> Iterator[Batch]:
         ((sample, files),) = batch.items
         dry_run(task, sample, files.targets)  # reports a wrong image before the cluster is connected
     jobs = [
-        ImageJob(sample.image, task.others, files.targets)
+        ImageJob(sample.image, task.others, files.targets, sample.selection)
         for sample, files in batch.items
-        if sample.image not in wrong and task.find_earlier(sample, files)[0] is None
+        if sample.key not in wrong and task.find_earlier(sample, files)[0] is None
     ]
     if not jobs:
         yield batch

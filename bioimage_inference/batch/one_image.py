@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..api import Model, Planned, Target, predict
 from ..errors import ImageError
+from ..files.typed_path import ImagePath
 from ..inference.planning import close, prepare
 from ..model.package import file_sha256
 from ..model.spec import FixedSize, TensorSpec
@@ -35,14 +35,18 @@ class Task:
 
     model: Model
     options: Options
-    others: Mapping[str, Path]
+    others: Mapping[str, ImagePath]
     objects: "SegmentOptions | None" = None
     earlier: EarlierResults | None = None
     cluster: "Predictions | None" = None
 
     def find_earlier(self, sample: Sample, files: ImageFiles) -> tuple[RunRecord | None, str]:
         """Return the record of a complete prediction, or ``None`` and the reason to predict the image again."""
-        return (None, "") if self.earlier is None else self.earlier.find(sample.image, files)
+        return (None, "") if self.earlier is None else self.earlier.find(sample.image, files, self.options_of(sample))
+
+    def options_of(self, sample: Sample) -> Options:
+        """Return the options of the prediction of an image, with its own selection."""
+        return replace(self.options, **vars(sample.selection))
 
 
 def check_object_channels(options: "SegmentOptions", output: TensorSpec) -> None:
@@ -60,9 +64,10 @@ def check_object_channels(options: "SegmentOptions", output: TensorSpec) -> None
 def dry_run(task: Task, sample: Sample, targets: Mapping[str, Target]) -> RunPlan:
     """Return the part of an image's record that is known before the prediction. Computes and writes nothing."""
     sample.check()
-    prepared = prepare(task.model.spec, sample.image, task.others, task.options)
+    options = task.options_of(sample)
+    prepared = prepare(task.model.spec, sample.image, task.others, options)
     close(prepared)
-    plan = run_plan(task.model.spec, prepared, task.options)
+    plan = run_plan(task.model.spec, prepared, options)
     named = (NamedOutput(**vars(output), **to_json(vars(targets[output.id]))) for output in plan.outputs)
     return replace(plan, outputs=tuple(named))
 
@@ -122,7 +127,7 @@ def _predict(
         overwrite=True,
         progress=progress,
         planned=planned,
-        options=task.options,
+        options=task.options_of(sample),
     )
     return prediction.provenance
 
@@ -148,7 +153,8 @@ def _find_objects(
     if output.tiff is None:
         raise ImageError(f"The output {output.id!r} has no entries, so there are no maps to find objects in.")
     same_size = _size(record.inputs[0]) == _size(output)
-    found = segment_file(prediction, object_files, options, sample.image if same_size else None, overwrite=True)
+    image = sample.image if same_size else None
+    found = segment_file(prediction, object_files, options, image, selection=sample.selection, overwrite=True)
     if not same_size:
         found["notes"] = [
             *found["notes"],

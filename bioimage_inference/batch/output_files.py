@@ -11,6 +11,7 @@ from ..api import Target
 from ..errors import UsageError, cannot_write
 from ..files.overwriting import RECORD_END
 from ..files.shared_folders import make_folder
+from ..files.typed_path import Address, ImagePath
 from ..image.writers.output_formats import FILE_FORMATS
 from ..text import for_file_name
 from .sample_sheet import Sample
@@ -57,7 +58,8 @@ def name_files(
 ) -> list[ImageFiles]:
     """Return the files of every image in ``folder``, for the outputs ``ids`` of a model.
 
-    Their names begin with the name of the image without its suffix. Images with equal names get as many names of
+    Their names begin with the name of the image without its suffix, and with the label of an image among several of a
+    file. Images with equal names get as many names of
     their folders in front as distinguish them: ``day1_cells`` and ``day2_cells``. Raises :class:`UsageError` if two
     files would have the same path.
     """
@@ -105,16 +107,24 @@ def _path(start: Path, end: str) -> Path:
 
 def _stems(samples: Sequence[Sample]) -> list[str]:
     """Return the name of every image without suffix, preceded by names of its folders if several images share it."""
+    paths = [_full(sample.given or sample.image) for sample in samples]
+    names = [f"{stem_of(path)}_{one.label}".rstrip("_") for path, one in zip(paths, samples, strict=True)]
+    sharing: dict[str, list[ImagePath]] = {}
+    for name, path in zip(names, paths, strict=True):
+        sharing.setdefault(name, []).append(path)
+    depths = {name: _depth(group) for name, group in sharing.items()}
+    return [
+        f"{_with_folders(path, depths[name])}{name.removeprefix(stem_of(path))}"
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _full(image: ImagePath) -> ImagePath:
     # Links are not followed: the outputs of a link have its name.
-    paths = [Path(os.path.abspath(sample.image)) for sample in samples]  # noqa: PTH100
-    sharing: dict[str, list[Path]] = {}
-    for path in paths:
-        sharing.setdefault(stem_of(path), []).append(path)
-    depths = {stem: _depth(group) for stem, group in sharing.items()}
-    return [_with_folders(path, depths[stem_of(path)]) for path in paths]
+    return image if isinstance(image, Address) else Path(os.path.abspath(image))  # noqa: PTH100
 
 
-def _depth(group: Sequence[Path]) -> int:
+def _depth(group: Sequence[ImagePath]) -> int:
     """Return how many folder names distinguish images of equal names. Raises :class:`UsageError` if none do."""
     for depth in range(max(len(path.parts) for path in group)):
         names = [_with_folders(path, depth) for path in group]
@@ -124,7 +134,7 @@ def _depth(group: Sequence[Path]) -> int:
     raise _same_output(str(first), str(second), f"{stem_of(first)}_…")
 
 
-def _with_folders(path: Path, depth: int) -> str:
+def _with_folders(path: ImagePath, depth: int) -> str:
     folders = path.parts[1:-1]
     return "_".join((*folders[max(len(folders) - depth, 0) :], stem_of(path)))
 
@@ -135,7 +145,7 @@ def _same_output(first: str, second: str, path: str) -> UsageError:
     )
 
 
-def stem_of(path: Path) -> str:
+def stem_of(path: ImagePath) -> str:
     """Return the name of an image without its suffix, or without the two suffixes of ``.ome.tif`` and ``.ome.zarr``."""
     return path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem
 

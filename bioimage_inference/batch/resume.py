@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
+from ..files.typed_path import Address, ImagePath
 from ..image.writers.output_formats import FILE_FORMATS
 from ..model.package import file_sha256, package_file
 from ..options import Options
@@ -24,15 +25,16 @@ _OPTION_NAMES = {"border": "image-border"}  # options whose names differ from th
 
 @dataclass(frozen=True)
 class EarlierResults:
-    """Results of earlier runs with the same model, options and files of further inputs (``others``)."""
+    """Results of earlier runs with the same model and files of further inputs (``others``)."""
 
     model: Model
-    options: Options
-    others: Mapping[str, Path]
+    others: Mapping[str, ImagePath]
     _weights: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
-    def find(self, image: Path, files: ImageFiles) -> tuple[RunRecord | None, str]:
+    def find(self, image: ImagePath, files: ImageFiles, options: Options) -> tuple[RunRecord | None, str]:
         """Return the record of an image with a complete prediction, or ``None`` and the reason to predict it again.
+
+        ``options`` are those of this image.
 
         Reads the image and its outputs to compare their SHA-256.
         """
@@ -44,12 +46,12 @@ class EarlierResults:
         except (OSError, ValueError) as error:
             return None, f"its record cannot be read ({error})"
         try:
-            reason = next(self._differences(record, image, files), "")
+            reason = next(self._differences(record, image, files, options), "")
         except OSError as error:
             return None, f"{error.filename} cannot be read ({error.strerror})"
         return (None, reason) if reason else (self._relocated(record, image, files), "")
 
-    def _differences(self, record: RunRecord, image: Path, files: ImageFiles) -> Iterator[str]:
+    def _differences(self, record: RunRecord, image: ImagePath, files: ImageFiles, options: Options) -> Iterator[str]:
         """Yield reasons to predict an image again, first the reasons that are found quickly."""
         if any(getattr(record.model, name) != value for name, value in self._model.items()):
             yield "it was computed with another model"
@@ -57,7 +59,7 @@ class EarlierResults:
             yield "it was computed with other pre- or postprocessing"
         if record.weights.sha256 != self._weights_sha256(record.weights.file):
             yield "it was computed with other weights"
-        before, now = record.options, given_options(self.options)
+        before, now = record.options, given_options(options)
         for name in sorted((before.keys() | now.keys()) - _SPEED_ONLY):
             if before.get(name) != now.get(name):
                 yield f"it was computed with another --{_OPTION_NAMES.get(name, name).replace('_', '-')}"
@@ -69,19 +71,22 @@ class EarlierResults:
                 yield from change(path, getattr(output.sha256, kind))
         yield from self._changed_inputs(record, image)
 
-    def _changed_inputs(self, record: RunRecord, image: Path) -> Iterator[str]:
+    def _changed_inputs(self, record: RunRecord, image: ImagePath) -> Iterator[str]:
         inputs = self._inputs(image)
         recorded = {one.tensor: one for one in record.inputs}
         if recorded.keys() != inputs.keys():
             yield "it was computed from other inputs"
             return
         for tensor, path in inputs.items():
+            if isinstance(path, Address):
+                yield f"{path} is an address, so that a change of the image would not be noticed"
+                continue
             if path.is_file() and path.stat().st_size != recorded[tensor].bytes:
                 yield f"{path} has changed"
             if path_hash(path).sha256 != recorded[tensor].sha256:
                 yield f"{path} has changed"
 
-    def _relocated(self, record: RunRecord, image: Path, files: ImageFiles) -> RunRecord:
+    def _relocated(self, record: RunRecord, image: ImagePath, files: ImageFiles) -> RunRecord:
         """Return the record with the present paths of all files, which may have been moved."""
         inputs, objects = self._inputs(image), record.objects
         if objects is not None and files.objects is not None:
@@ -93,7 +98,7 @@ class EarlierResults:
             objects=objects,
         )
 
-    def _inputs(self, image: Path) -> dict[str, Path]:
+    def _inputs(self, image: ImagePath) -> dict[str, ImagePath]:
         return {self.model.spec.inputs[0].id: image, **self.others}
 
     @cached_property

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import ImageError, UsageError
-from ..files.typed_path import input_path, user_path
+from ..files.typed_path import Address, ImagePath, image_path, user_path
+from ..image.series import MAIN, Selection
 
 _SUFFIXES = (".csv", ".tsv")
 _IMAGE_COLUMNS = ("image", "file", "filename", "path")
@@ -20,18 +21,34 @@ class Sample:
     """One image. ``metadata`` holds the other cells of its row in a sample sheet, by column.
 
     ``name`` is the path as the user wrote it. ``where`` is the row of the image, e.g. ``row 3 of cells.csv``, or empty
-    for an image from the command line.
+    for an image from the command line. Of a file with several images, ``selection`` chooses one, and ``label`` is its
+    name, which follows the name of the file ``given``. ``image`` is the file or folder that is opened.
     """
 
-    image: Path
+    image: ImagePath
     name: str
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     where: str = ""
+    selection: Selection = MAIN
+    label: str = ""
+    given: ImagePath | None = None
+
+    @property
+    def key(self) -> tuple[ImagePath, Selection]:
+        """What no other image of the run shares."""
+        return self.image, self.selection
+
+    @property
+    def title(self) -> str:
+        """The name of the file, and of the image in it, for messages."""
+        name = (self.given or self.image).name
+        return f"{name} {self.label}" if self.label else name
 
     def check(self) -> None:
         """Raise :class:`ImageError` for a missing file in a sheet, :class:`UsageError` for a name of no file."""
-        input_path(self.name)
-        if self.where and not self.image.exists():
+        if not self.label:
+            image_path(self.name)
+        if self.where and isinstance(self.image, Path) and not self.image.exists():
             raise ImageError(
                 f"{self.where[:1].upper()}{self.where[1:]} names {self.name}, but there is no file {self.image}. "
                 "Names are relative to the folder of the sheet."
@@ -47,10 +64,18 @@ def read_samples(given: Sequence[str]) -> list[Sample]:
     """Return the images in the given order, with the rows of a sheet in its place. Raises :class:`UsageError`."""
     samples: list[Sample] = []
     for name in given:
-        path = user_path(name)
-        samples += read_sheet(path) if is_sheet(path) else [Sample(path, name)]
+        path = _typed_path(name)
+        samples += read_sheet(path) if isinstance(path, Path) and is_sheet(path) else [Sample(path, name)]
     _check_unique(samples)
     return samples
+
+
+def _typed_path(name: str) -> ImagePath:
+    """Return a path or an address; :meth:`Sample.check` reports a name that is neither."""
+    try:
+        return image_path(name)
+    except UsageError:
+        return user_path(name)
 
 
 def read_sheet(path: Path) -> list[Sample]:
@@ -126,14 +151,17 @@ def _sample(path: Path, number: int, header: list[str], column: int, cells: list
     if not cells[column]:
         raise UsageError(f"There is no image in {where}, column {header[column]!r}. Name one, or remove the row.")
     metadata = {name: cell for index, (name, cell) in enumerate(zip(header, cells, strict=True)) if index != column}
-    return Sample(path.parent / user_path(cells[column]), cells[column], MappingProxyType(metadata), where)
+    place = _typed_path(cells[column])
+    image = place if isinstance(place, Address) else path.parent / place
+    return Sample(image, cells[column], MappingProxyType(metadata), where)
 
 
 def _check_unique(samples: Sequence[Sample]) -> None:
     seen: dict[str, Sample] = {}
     for sample in samples:
         # Links are not followed: a link and its target are two images with different outputs.
-        other = seen.setdefault(os.path.abspath(sample.image), sample)  # noqa: PTH100
+        place = str(sample.image) if isinstance(sample.image, Address) else os.path.abspath(sample.image)  # noqa: PTH100
+        other = seen.setdefault(place, sample)
         if other is not sample:
             both = " and ".join(f"by {one.where}" if one.where else "directly" for one in (other, sample))
             raise UsageError(f"The image {sample.image} is given twice, {both}. Name every image once.")

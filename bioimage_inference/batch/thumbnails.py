@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, UsageError
+from ..files.typed_path import ImagePath
 from ..report.colours import Kind, contrast, encoded, kind_of, palette, shades
 from ..report.pictures import channel_title, middle
-from ..report.planes import Planes, open_output, open_planes
+from ..report.planes import Planes, open_input, open_output, open_planes
 from ..text import counted
 
 SIDE = 160
@@ -28,7 +29,7 @@ class Thumbnail:
     size: tuple[int, int] = (0, 0)
 
 
-def thumbnails(record: Mapping[str, Any], image: Path) -> tuple[Thumbnail, ...]:
+def thumbnails(record: Mapping[str, Any], image: ImagePath) -> tuple[Thumbnail, ...]:
     """Return thumbnails of the image, of the first channels of the first output, and of the objects found in it.
 
     They show the middle plane of a stack, and the first image of a series.
@@ -36,10 +37,10 @@ def thumbnails(record: Mapping[str, Any], image: Path) -> tuple[Thumbnail, ...]:
     return tuple(_thumbnails(record, image))
 
 
-def _thumbnails(record: Mapping[str, Any], image: Path) -> Iterator[Thumbnail]:
+def _thumbnails(record: Mapping[str, Any], image: ImagePath) -> Iterator[Thumbnail]:
     facts, output = record["inputs"][0], record["outputs"][0]
     try:
-        with closing(open_planes(image, facts["axes"])) as planes:
+        with closing(open_input(image, facts)) as planes:
             channels = facts["channels"] or range(planes.channels)
             is_colour = len(channels) == 3 and planes.image.dtype == np.uint8
             yield _thumbnail(planes, channels if is_colour else channels[:1], "image", "image")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..files.typed_path import input_path, user_path
+from ..files.typed_path import ImagePath, image_path, user_path
 from ..terminal import progress_display, say_json
 from .shared_options import (
     BARE_WEIGHTS,
@@ -17,6 +17,7 @@ from .shared_options import (
     OBJECTS,
     OFFLINE,
     OVERWRITE,
+    SELECTION,
     TRUST,
     add_command,
     add_renamed,
@@ -34,7 +35,7 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "predict",
-        parents=[MODEL, _options(), OVERWRITE, JSON, OBJECTS, DEVICE, TRUST, BARE_WEIGHTS, OFFLINE, DEBUG],
+        parents=[MODEL, _options(), SELECTION, OVERWRITE, JSON, OBJECTS, DEVICE, TRUST, BARE_WEIGHTS, OFFLINE, DEBUG],
         help="run a model on images",
         description="Run a model on images. Axes, normalisation, tiles and halo come from the model's description.",
     )
@@ -44,7 +45,8 @@ def _options() -> argparse.ArgumentParser:
     parser = option_parser()
     add = parser.add_argument
     add("images", metavar="IMAGE", nargs="+",
-        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder or zip), or a sample sheet (.csv, .tsv) that lists images",
+        help="TIFF, PNG, JPEG, .npy, OME-Zarr (folder, zip, https:// or s3:// address), or a sample sheet (.csv, .tsv) "
+        "that lists images",
     )  # fmt: skip
     add("--dry-run", action="store_true", help="print axes, tiles and outputs; compute nothing")
     add = parser.add_argument_group("outputs").add_argument
@@ -152,7 +154,7 @@ def _task(arguments: argparse.Namespace, model: "Model") -> "Task":
 
     options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
     others = dict(_named_file(text) for text in arguments.input)
-    earlier = EarlierResults(model, options, others) if arguments.resume else None
+    earlier = EarlierResults(model, others) if arguments.resume else None
     objects = None
     if arguments.segment:
         channel = parse_channels(arguments.channels)[0] if arguments.channels else 0
@@ -161,8 +163,8 @@ def _task(arguments: argparse.Namespace, model: "Model") -> "Task":
     return Task(model, options, others, objects, earlier)
 
 
-def _named_file(text: str) -> tuple[str, Path]:
+def _named_file(text: str) -> tuple[str, ImagePath]:
     name, equals, file = text.partition("=")
     if not (name and equals and file):
         raise UsageError(f"--input {text!r} is not understood. Give ID=FILE, for instance --input mask=mask.tif.")
-    return name, input_path(file)
+    return name, image_path(file)

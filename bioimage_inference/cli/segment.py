@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..files.typed_path import input_path, user_path
+from ..files.typed_path import image_path, input_path, user_path
 from ..terminal import say, say_json
-from .shared_options import DEBUG, JSON, OBJECTS, OVERWRITE, add_command, option_parser
+from .shared_options import DEBUG, JSON, OBJECTS, OVERWRITE, SELECTION, add_command, option_parser
 
 if TYPE_CHECKING:
     from ..segmentation.segmenting import SegmentFiles, SegmentOptions
@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "segment",
-        parents=[_options(), OVERWRITE, JSON, OBJECTS, DEBUG],
+        parents=[_options(), SELECTION, OVERWRITE, JSON, OBJECTS, DEBUG],
         help="find objects in a predicted foreground and boundary",
         description="Find objects in a predicted foreground and boundary. Writes a label map (0 is background), a "
         "table of sizes, positions and intensities, and an overlay picture. Works in 2-D and 3-D. Each time point is "
@@ -32,7 +32,7 @@ def _options() -> argparse.ArgumentParser:
     parser = option_parser()
     add = parser.add_argument
     add("prediction", metavar="PREDICTION", type=input_path, help="TIFF or .npy written by predict, or OME-Zarr")
-    add("--image", type=input_path, metavar="IMAGE", help="image of the prediction, for intensities and the overlay")
+    add("--image", type=image_path, metavar="IMAGE", help="image of the prediction, for intensities and the overlay")
     add("--axes", help="axes of PREDICTION, e.g. tcyx; overrides the file's own metadata")
     output = parser.add_argument_group("outputs").add_argument
     output("-o", "--output", type=user_path, metavar="DIR", help="folder for all outputs (default: the current folder)")
@@ -45,12 +45,15 @@ def _options() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Segment a prediction. ``--json`` prints the result of ``segment_file``."""
     from ..batch.output_files import output_folder
+    from ..image.series import Selection
     from ..segmentation.segmenting import objects_lines, segment_file
 
     prediction: Path = arguments.prediction
     files, options = _files(arguments), object_options(arguments, axes=arguments.axes)
+    selection = Selection(arguments.series, arguments.level, arguments.well, arguments.field)
     with nullcontext() if arguments.output is None else output_folder(arguments.output):
-        objects = segment_file(prediction, files, options, arguments.image, overwrite=arguments.overwrite)
+        image = arguments.image
+        objects = segment_file(prediction, files, options, image, selection=selection, overwrite=arguments.overwrite)
     if arguments.json:
         say_json(objects)
     else:

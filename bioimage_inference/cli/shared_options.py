@@ -47,6 +47,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def _finite(text: str) -> float:
     try:
         value = float(text)
@@ -59,7 +65,9 @@ def _finite(text: str) -> float:
 
 OVERWRITE = _switch("--overwrite", "replace existing files, also files that are no earlier results", "outputs")
 JSON = _switch("--json", "print the result as JSON", "outputs")
-OFFLINE = _switch("--offline", "do not use the internet; a model of the zoo must be in the cache")
+OFFLINE = _switch(
+    "--offline", "do not use the internet; a model of the zoo must be in the cache, and an image must be a file"
+)
 DEBUG = _switch("--debug", "show where in the program an error occurs")
 
 MODEL = option_parser()
@@ -68,6 +76,16 @@ MODEL.add_argument(
     metavar="MODEL",
     help="model package (.zip), its folder or rdf.yaml, a weights file, or a zoo id such as affable-shark",
 )
+
+SELECTION = option_parser()
+_add = SELECTION.add_argument_group("image").add_argument
+_add("--series", "--scene", metavar="N|NAME",
+     help="image of a file with several images: its number from 0 or its name, a list such as 0,2, or all "
+     "(default: the first image that is no preview)")  # fmt: skip
+_add("--level", type=_number, default=0, metavar="N",
+     help="level of the image's pyramid (default: 0, the full resolution)")  # fmt: skip
+_add("--well", metavar="WELL", help="wells of an OME-Zarr plate, e.g. B03 or B03,C04 (default: all)")
+_add("--field", metavar="N", help="fields of view in each well: names or numbers from 0, e.g. 0,1 (default: all)")
 
 BARE_WEIGHTS = option_parser()
 _add = BARE_WEIGHTS.add_argument_group("weights without a description").add_argument

@@ -4,10 +4,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..api import Model, Target
 from ..errors import BioimageInferenceError
+from ..files.typed_path import Address
 from ..image.readers.reading import files_beside
 from ..inference.pipeline import Progress
 from ..options import Options
@@ -136,7 +138,7 @@ def _images(
 ) -> Iterator[Outcome]:
     fixed = options_of_workers(options, cluster)
     shared = cluster.client.submit(worker.same, place, pure=False)
-    todo = ((number, (worker.predict_whole, shared, job, fixed)) for number, job in enumerate(jobs))
+    todo = ((number, (worker.predict_whole, shared, job, job.options(fixed))) for number, job in enumerate(jobs))
     with closing(in_turn(cluster, todo)) as running:
         for done, (number, future) in enumerate(running, 1):
             try:
@@ -178,10 +180,12 @@ def _with_names(output: OutputRecord, target: Target) -> OutputRecord:
 
 def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bool) -> Place:
     """Return the files that a computing process may read (images, companions) and the folders that it may write."""
-    images = {path for job in jobs for path in (job.image, *job.inputs.values())}
+    places = {place for job in jobs for place in job.places}
+    images = {place for place in places if isinstance(place, Path)}
+    addresses = tuple(sorted(place for place in places if isinstance(place, Address)))
     read = images | {beside for path in images for beside in files_beside(path)}
     write = {path.parent for job in jobs for target in job.targets.values() for path in target.files.values()}
-    return Place(_source_of(model, offline), tuple(sorted(read)), tuple(sorted(write)), sandbox)
+    return Place(_source_of(model, offline), tuple(sorted(read)), tuple(sorted(write)), sandbox, addresses)
 
 
 def _source_of(model: Model, offline: bool) -> ModelSource:
@@ -206,4 +210,5 @@ def _absolute(job: ImageJob) -> ImageJob:
             name: Target(**{key: path.absolute() for key, path in target.files.items()})
             for name, target in job.targets.items()
         },
+        selection=job.selection,
     )

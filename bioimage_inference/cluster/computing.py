@@ -25,6 +25,7 @@ from ..api import Model, open_model, predict
 from ..array_types import Index
 from ..errors import ModelError, UsageError
 from ..files.scratch import leave_nothing, scratch_folder
+from ..image.readers.reading import prepare_network
 from ..inference.calibration import over_tile_in_words, tile_dependence
 from ..inference.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, preprocessors_of, remarks_of
 from ..inference.planning import PreparedImages, close, prepare, sources_of
@@ -93,7 +94,8 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             places = [*model.opened.package.places, *place.read]
             # a folder that only the client sees must not open the folders above it
             folders = [folder for folder in place.write if folder.is_dir()]
-            stack.enter_context(restricted(places, folders, place.sandbox))
+            prepare_network(place.addresses)
+            stack.enter_context(restricted(places, folders, place.sandbox, network=bool(place.addresses)))
             opened.append(_OpenModel(model))
 
         write_message(answers, _answer(start))
@@ -261,8 +263,8 @@ def _open_model(source: ModelSource) -> Iterator[Model]:
 
 def _check_seen(job: ImageJob) -> None:
     """Raise :class:`UsageError` for files that only the client sees."""
-    for path in (job.image, *job.inputs.values()):
-        if not path.exists():
+    for path in job.places:
+        if isinstance(path, Path) and not path.exists():
             raise UsageError(
                 f"The worker on {socket.gethostname()} sees no file {path}. Workers of a cluster read images and write "
                 "results themselves: put both on a file system that all of them share."

@@ -12,6 +12,7 @@ from typing import Any
 from ..api import Model, Target
 from ..array_types import Index
 from ..errors import UsageError
+from ..files.typed_path import known_path
 from ..image.writers.output_formats import FILE_FORMATS, ZARR
 from ..image.writers.zarr_writer import PartialZarr, set_range, stored_bytes
 from ..inference.pipeline import Progress, needs_whole_samples
@@ -19,7 +20,7 @@ from ..inference.planning import PreparedImages, close, prepare
 from ..model.spec import ModelSpec
 from ..options import Options
 from ..provenance.hashing import InputHashes
-from ..provenance.record import RunRecord
+from ..provenance.record import RunRecord, to_json
 from ..provenance.record_builder import (
     ComputedRun,
     now,
@@ -66,7 +67,7 @@ class _Answers:
         self.cpu += done.cpu
         self.bytes["read"] += done.read
         self.bytes["computed"] += done.written
-        for wall, stands in vars(done.sandbox).items():  # the record counts the walls that stood around all workers
+        for wall, stands in to_json(done.sandbox).items():  # the record counts the walls that stood around all workers
             self.sandbox[wall] = min(self.sandbox.get(wall, stands), stands)
 
     def add_seconds(self, seconds: Mapping[str, float]) -> None:
@@ -83,14 +84,16 @@ def predict_tiles(
     Raises the errors of :mod:`bioimage_inference.errors`. No output has its final name then.
     """
     started, start, spec = now(), time.perf_counter(), model.spec
+    options = job.options(options)
     fixed = options_of_workers(options, cluster)
     names = _store_names(job)
     with ExitStack() as stack:
         prepared = prepare(spec, job.image, job.inputs, fixed)
         stack.callback(close, prepared)
         blocks = _blocks(spec, prepared, job)
+        places = {name: known_path(one.image.path) for name, one in prepared.matched.items()}
         hashes = stack.enter_context(
-            InputHashes({name: Path(one.image.path) for name, one in prepared.matched.items()})
+            InputHashes({name: place for name, place in places.items() if isinstance(place, Path)})
         )
         stores = {}
         for name, path in names.items():

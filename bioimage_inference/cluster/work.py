@@ -1,10 +1,12 @@
 """The messages between client and workers: small frozen dataclasses that travel over the network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..api import Target
+from ..files.typed_path import Address, ImagePath
+from ..image.series import MAIN, Selection
 from ..inference.statistics import Statistics
 from ..options import Options
 from ..provenance.record_parts import ComputedOutput, NetworkRecord, SandboxRecord
@@ -26,23 +28,37 @@ class ModelSource:
 class Place:
     """The model and the files of a computing process.
 
-    The process may read the paths ``read`` and write below the folders ``write``. ``sandbox`` is false for
-    ``--no-sandbox``.
+    The process may read the paths ``read`` and write below the folders ``write``. It may use the network if it reads
+    images at ``addresses``. ``sandbox`` is false for ``--no-sandbox``.
     """
 
     model: ModelSource
     read: tuple[Path, ...]
     write: tuple[Path, ...]
     sandbox: bool
+    addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True)
 class ImageJob:
-    """One image: its file, further inputs by tensor id, and the files of its outputs by output id."""
+    """One image: its file, further inputs by tensor id, and the files of its outputs by output id.
 
-    image: Path
-    inputs: Mapping[str, Path]
+    ``selection`` chooses one of several images of the file.
+    """
+
+    image: ImagePath
+    inputs: Mapping[str, ImagePath]
     targets: Mapping[str, Target]
+    selection: Selection = MAIN
+
+    @property
+    def places(self) -> tuple[ImagePath, ...]:
+        """The places of all images."""
+        return self.image, *self.inputs.values()
+
+    def options(self, options: Options) -> Options:
+        """Return the options of a run with the selection of this image."""
+        return replace(options, **vars(self.selection))
 
 
 @dataclass(frozen=True)

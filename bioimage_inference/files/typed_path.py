@@ -81,6 +81,19 @@ def image_path(typed: Path | Address | str) -> ImagePath:
     return Address(text.rstrip("/"))
 
 
+def check_online(place: ImagePath, *, offline: bool) -> None:
+    """Raise :class:`UsageError` for an address in a run that must not use the network."""
+    if offline and isinstance(place, Address):
+        raise UsageError(
+            f"{place} is an address, and --offline forbids the network. Download the image, or leave out --offline."
+        )
+
+
+def known_path(text: str) -> ImagePath:
+    """Return the path or address in a text that this program wrote, such as a record. Nothing is checked."""
+    return Address(text) if is_address(text) and not os.path.lexists(text) else Path(text)
+
+
 def user_path(typed: Path | str) -> Path:
     """Return the path, with the home folder for ``~`` at its beginning. Raises :class:`UsageError` without a home."""
     try:

@@ -197,8 +197,8 @@ def _shortened(words: Sequence[str]) -> str:
 
 
 def note_on_series(name: str, series: Sequence[Series], chosen: Series) -> tuple[str, ...]:
-    """Return a note that lists the other images of a file; empty if there are only previews beside the image."""
-    others = [one for one in series if one is not chosen and not one.preview]
+    """Return a note that lists the other images of a file, except previews without a name; empty if there are none."""
+    others = [one for one in series if one is not chosen and (one.name or not one.preview)]
     if not others:
         return ()
     return (

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from ..array_types import Spans
 from ..errors import ImageError, OutOfMemoryError, UsageError
-from ..files.typed_path import input_path
+from ..files.typed_path import Address, image_path
 from ..image.array_images import array_image
 from ..image.axis_mapping import AxisMapping, TensorAxes, map_axes
 from ..image.image import Image
 from ..image.readers.reading import open_image
 from ..image.resize import resized
+from ..image.series import MAIN, Selection
 from ..machine.memory import PIPELINE_BYTES, PROGRAM_BYTES, STACK_BYTES, MemoryBudget, memory_budget
 from ..model.spec import Axis, FixedSize, ModelSpec, StepSize, TensorSpec
 from ..options import Options
@@ -27,7 +28,7 @@ from ..tiling.plan import Plan, make_plan
 from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, choose_tiles, dimensions_of
 from .sample_reader import Source
 
-ImageLike = Image | NDArray[np.generic] | Path | str
+ImageLike = Image | NDArray[np.generic] | Path | Address | str
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
         for tensor in spec.inputs:
             if tensor.id in given:
                 first = tensor.id == spec.inputs[0].id
-                opened.append(_open(given[tensor.id], options.axes if first else None))
+                chosen = (options.axes, selection_of(options)) if first else (None, MAIN)
+                opened.append(_open(given[tensor.id], *chosen))
                 _check_piece(opened[-1], budget, program)
                 matched[tensor.id] = _match(opened[-1], tensor, options, options.channels if first else None)
         request = _request(spec, options, budget.size - program)
@@ -172,12 +174,17 @@ def _check_inputs(spec: ModelSpec, others: Mapping[str, Any]) -> None:
         )
 
 
-def _open(image: ImageLike, axes: str | None) -> Image:
-    if isinstance(image, Image):
-        return image
-    if isinstance(image, np.ndarray):
-        return array_image(image, axes)
-    return open_image(input_path(image), axes)
+def selection_of(options: Options) -> Selection:
+    """Return the options that choose an image of a file."""
+    return Selection(options.series, options.level, options.well, options.field)
+
+
+def _open(image: ImageLike, axes: str | None, selection: Selection) -> Image:
+    if isinstance(image, Path | Address | str):
+        return open_image(image_path(image), axes, selection)
+    if selection != MAIN:
+        raise UsageError("An array is a single image: series, level, well and field choose an image of a file.")
+    return image if isinstance(image, Image) else array_image(image, axes)
 
 
 def beside_network(spec: ModelSpec) -> int:

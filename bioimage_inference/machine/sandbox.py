@@ -1,8 +1,9 @@
 """The second wall: before a process loads an unknown network, it gives up the rights that the job does not need.
 
-Landlock of Linux leaves the process only the files that the job needs, to read or to write. seccomp refuses sockets,
-new programs, and the memory of other processes. Neither needs a privilege and neither can be undone, so only processes
-of this program restrict themselves (:func:`may_be_restricted`). See landlock(7) and seccomp(2).
+Landlock of Linux leaves the process only the files that the job needs, to read or to write. seccomp refuses sockets
+(unless an image is at an address), new programs, and the memory of other processes. Neither needs a privilege and
+neither can be undone, so only processes of this program restrict themselves (:func:`may_be_restricted`). See
+landlock(7) and seccomp(2).
 """
 
 import ctypes
@@ -28,7 +29,7 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_DIR, _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 4, 1 << 13, 1 << 14, 1 << 15
 _FIRST_RIGHTS = (1 << 13) - 1  # of version 1
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
-_TCP = 0b11  # bind and connect, since version 4
+_TCP_BIND, _TCP_CONNECT = 1 << 0, 1 << 1  # since version 4
 _SCOPES = 0b11  # abstract sockets and signals stay within the process, since version 6
 _LATER_RIGHTS = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))  # by the version of Landlock that added them
 
@@ -36,28 +37,38 @@ _LATER_RIGHTS = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))  # by the version
 _CALLS = {"x86_64": (41, 59, 322, 101, 310, 311), "aarch64": (198, 221, 281, 117, 270, 271)}
 _IO_URING_SETUP = 425  # io_uring opens sockets without the system call socket
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_AF_UNIX, _NO_FAMILY = 1, 0xFFFFFFFF
+_AF_UNIX, _AF_INET, _AF_INET6, _NO_FAMILY = 1, 2, 10, 0xFFFFFFFF
 _OFFSET_OF_ARCHITECTURE, _OFFSET_OF_ARGUMENT = 4, 16  # in struct seccomp_data
 _X32 = 0x40000000  # the second set of system calls on x86-64
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 
 _REFUSALS = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
 _SYSTEM = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/dev", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
+# Names of servers and certificates, for images at addresses.
+_NETWORK = (
+    "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
+    "/etc/ssl", "/etc/pki", "/etc/ca-certificates",
+)  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/shm", "/dev/dri", "/dev/kfd")
 
 
 @dataclass(frozen=True)
 class Walls:
-    """Restrictions of a process. ``landlock`` is the version of the kernel, 0 without Landlock."""
+    """Restrictions of a process. ``landlock`` is the version of the kernel, 0 without Landlock.
+
+    ``network`` is true if the process may use the internet all the same.
+    """
 
     landlock: int = 0
     seccomp: bool = False
     reason: str = ""
+    network: bool = False
 
     def in_words(self) -> str:
         """Return the restrictions for the user, e.g. ``Landlock 6 and seccomp``."""
         walls = {f"Landlock {self.landlock}": self.landlock, "seccomp": self.seccomp}
-        return " and ".join(name for name, stands in walls.items() if stands) or f"none: {self.reason}"
+        found = " and ".join(name for name, stands in walls.items() if stands) or f"none: {self.reason}"
+        return f"{found}, with the network" if self.network else found
 
 
 _own_process = False
@@ -87,12 +98,14 @@ def advice(error: BaseException) -> str:
 
 
 @contextmanager
-def restricted(read: Iterable[Path], write: Iterable[Path], wanted: bool = True) -> Iterator[None]:
+def restricted(
+    read: Iterable[Path], write: Iterable[Path], wanted: bool = True, network: bool = False
+) -> Iterator[None]:
     """Restrict this process to these files and folders, those of Python and the system, and a new temporary folder.
 
     In the folders ``write`` the process may make, change and remove files; a folder that does not exist yet cannot be
     made later. The restrictions stay after the block; only the temporary folder ends with it. With ``wanted`` false
-    nothing is restricted.
+    nothing is restricted. With ``network`` the process may connect to servers.
     """
     global _standing
     if not wanted:
@@ -108,6 +121,7 @@ def restricted(read: Iterable[Path], write: Iterable[Path], wanted: bool = True)
         _standing = _restrict(
             [*_own_files(), *filter(None, [fonts]), *read],
             [*(folder.absolute() for folder in write), *folders_in_use()],
+            network,
         )
         yield
 
@@ -129,16 +143,19 @@ def _own_files() -> Iterator[Path]:
     yield Path(__file__).parent
 
 
-def _restrict(read: Iterable[Path], write: Sequence[Path]) -> Walls:
+def _restrict(read: Iterable[Path], write: Sequence[Path], network: bool) -> Walls:
     if sys.platform != "linux":
         return Walls(reason=f"{platform.system()} has neither Landlock nor seccomp")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return Walls(reason=f"the kernel refused them ({os.strerror(ctypes.get_errno())})")
-    return Walls(_landlock(libc, read, write), _seccomp(libc), "the kernel offers neither Landlock nor seccomp")
+    if network:
+        read = [*read, *map(Path, _NETWORK)]
+    stand = _landlock(libc, read, write, network), _seccomp(libc, network)
+    return Walls(*stand, "the kernel offers neither Landlock nor seccomp", network and any(stand))
 
 
-def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path]) -> int:
+def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path], network: bool) -> int:
     """Restrict the files of this process. Return the version of Landlock, 0 where the kernel has none."""
     version: int = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
@@ -146,7 +163,8 @@ def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path]) ->
     handled = _FIRST_RIGHTS
     for since, right in _LATER_RIGHTS:
         handled |= right if version >= since else 0
-    numbers = [handled, _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0]
+    tcp = _TCP_BIND if network else _TCP_BIND | _TCP_CONNECT
+    numbers = [handled, tcp if version >= 4 else 0, _SCOPES if version >= 6 else 0]
     attributes = struct.pack("<3Q", *numbers)[: 8 if version < 4 else 16 if version < 6 else 24]
     rules: int = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     if rules < 0:
@@ -188,10 +206,11 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
         os.close(place)
 
 
-def _seccomp(libc: ctypes.CDLL) -> bool:
+def _seccomp(libc: ctypes.CDLL, network: bool) -> bool:
     """Refuse sockets, new programs and the memory of other processes (EPERM), and return whether that worked.
 
     On a machine with an NVIDIA GPU, sockets within the machine stay, because CUDA reaches its services through them.
+    With ``network``, sockets of the internet stay.
     """
     machine = platform.machine()
     if machine not in _CALLS:
@@ -201,7 +220,9 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
     socket, *others = _CALLS[machine]
     others.append(_IO_URING_SETUP)
     count = len(others)
-    unix = _AF_UNIX if any(Path("/dev").glob("nvidia*")) else _NO_FAMILY
+    families = [_AF_UNIX] if any(Path("/dev").glob("nvidia*")) else []
+    families += [_AF_INET, _AF_INET6] if network else []
+    families = families or [_NO_FAMILY]
     program = [
         (load, 0, 0, _OFFSET_OF_ARCHITECTURE),
         (equal, 1, 0, _ARCHITECTURES[machine]),
@@ -213,7 +234,7 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
         (finish, 0, 0, allow),
         (finish, 0, 0, refuse),
         (load, 0, 0, _OFFSET_OF_ARGUMENT),  # the family of a socket
-        (equal, 1, 0, unix),
+        *((equal, len(families) - number, 0, family) for number, family in enumerate(families)),
         (finish, 0, 0, refuse),
         (finish, 0, 0, allow),
     ]

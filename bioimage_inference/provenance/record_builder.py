@@ -13,8 +13,9 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import OutputError
+from ..files.typed_path import known_path
 from ..image.axis_mapping import AxisMapping
-from ..image.image import PixelSize
+from ..image.image import Image, PixelSize
 from ..inference.operations.registry import measures_of
 from ..inference.planning import PreparedImages
 from ..inference.statistics import Measure, Statistics
@@ -180,7 +181,7 @@ def network_record(loaded: "LoadedNetwork", precision: str) -> parts.NetworkReco
 
 def sandbox_record() -> parts.SandboxRecord:
     """Return the restrictions of this process."""
-    return parts.SandboxRecord(landlock=walls().landlock, seccomp=walls().seccomp)
+    return parts.SandboxRecord(landlock=walls().landlock, seccomp=walls().seccomp, network=walls().network or None)
 
 
 def step_records(
@@ -279,7 +280,8 @@ def _planned_input(tensor: str, one: AxisMapping) -> parts.PlannedInput:
     return parts.PlannedInput(
         tensor=tensor,
         name=image.name,
-        file=str(Path(image.path).absolute()) if image.path else None,
+        file=str(known_path(image.path).absolute()) if image.path else None,
+        series=_series(image),
         axes=one.axes,
         axes_from=image.axes_source,
         shape=tuple(image.shape),
@@ -291,6 +293,21 @@ def _planned_input(tensor: str, one: AxisMapping) -> parts.PlannedInput:
         iterated_axes=one.iterated,
         samples=prod(one.samples),
         channels=None if one.channels is None else tuple(one.channels),
+    )
+
+
+def _series(image: Image) -> parts.SeriesRecord | None:
+    """Return which image of its file this is; ``None`` for a file with a single image."""
+    one = image.series
+    if one is None:
+        return None
+    return parts.SeriesRecord(
+        number=one.number,
+        level=image.level,
+        name=one.name or None,
+        well=one.well,
+        field=one.field,
+        levels=one.levels or None,
     )
 
 

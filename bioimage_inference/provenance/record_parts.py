@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..image.series import Selection
 from ..image.writers.output_formats import FORMATS
 
 FILE_KINDS = tuple(FORMATS)
@@ -62,12 +63,37 @@ class PixelSizeRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeriesRecord:
+    """The image of a file with several images, levels or fields: its number in ``file`` and its level from 0.
+
+    ``levels`` has the shape of each level.
+    """
+
+    number: int
+    level: int
+    name: str | None = None
+    well: str | None = None
+    field: str | None = None
+    levels: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def selection(self) -> Selection:
+        """The selection that opens the image of the file again."""
+        return Selection(series=self.number, level=self.level)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedInput:
-    """An image and how it fills an input tensor. ``file`` is an absolute path, ``None`` for an array in memory."""
+    """An image and how it fills an input tensor.
+
+    ``file`` is an absolute path or an address, ``None`` for an array in memory. ``series`` is ``None`` for a file with
+    a single image.
+    """
 
     tensor: str
     name: str
     file: str | None
+    series: SeriesRecord | None = None
     axes: str
     axes_from: str
     shape: tuple[int, ...]
@@ -236,10 +262,14 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxRecord:
-    """The restrictions of the process while the network computed."""
+    """The restrictions of the process while the network computed.
+
+    ``network`` is true where the process could use the internet, because the image is at an address.
+    """
 
     landlock: int
     seccomp: bool
+    network: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError, cannot_write
 from ..files.partial_file import PartialFile, write_whole
 from ..files.shared_folders import make_folder
+from ..files.typed_path import is_address
 from ..image.writers.output_formats import FILE_FORMATS
 from ..text import for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
@@ -145,7 +146,9 @@ class _Writer:
 
     def _images(self, record: RunRecord) -> Iterator["Entity"]:
         for one in record.inputs:
-            if one.file is not None:
+            if one.file is not None and is_address(one.file):
+                yield self.crate.add_file(one.file, properties={"name": one.name})
+            elif one.file is not None:
                 facts = {"sha256": one.sha256, "description": f"Image for the input {one.tensor} of the model."}
                 yield self._data(Path(one.file), "images", facts)
 

@@ -28,6 +28,8 @@ def plan_lines(record: Record) -> Iterator[str]:
     """Yield images, model, inputs, memory, and in the last line the tiles."""
     for one in record["inputs"]:
         yield image_line(one)
+        if "series" in one:
+            yield f"  series  {series_in_words(one['series'])}"
     yield f"  model   {record['model']['name']}"
     for one in record["inputs"]:
         line = f"  input   {one['tensor']}: axes {one['tensor_axes'].upper()}"
@@ -46,6 +48,17 @@ def image_line(one: Record) -> str:
         line += f", {sizes.pop('x')}/px"
         del sizes["y"]
     return line + "".join(f", {axis} {sizes[axis]}" for axis in "xyzt" if axis in sizes)
+
+
+def series_in_words(series: Record) -> str:
+    """Return which image of its file was read, for example ``1 'embryo', level 0 of 0 (512×512), 1 (256×256)``."""
+    words = f"well {series['well']}, field {series['field']}" if "well" in series else str(series["number"])
+    if "name" in series:
+        words += f" {series['name']!r}"
+    if "levels" in series:
+        levels = (f"{number} ({times(shape)})" for number, shape in enumerate(series["levels"]))
+        words += f", level {series['level']} of {', '.join(levels)}"
+    return words
 
 
 def tiles_in_words(plan: Record) -> str:
@@ -173,6 +186,8 @@ def _image_rows(record: Record) -> Iterator[Row]:
         if one["pixel_size"]:
             sizes = (f"{axis} {size['value']:.4g} {size['unit']}" for axis, size in one["pixel_size"].items())
             lines.append(f"Pixel size {', '.join(sizes)}")
+        if "series" in one:
+            lines.append(f"Image of the file: {series_in_words(one['series'])}")
         lines.append(f"Axes of the model's input {one['tensor_axes'].upper()}")
         if one["iterated_axes"]:
             lines.append(f"{one['samples']} samples along {one['iterated_axes'].upper()}, each predicted on its own")

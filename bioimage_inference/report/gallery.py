@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError, UsageError
+from ..files.typed_path import Address, known_path
 from .charts import histogram
 from .colours import number as number_in_words
 from .pictures import (
@@ -21,7 +22,7 @@ from .pictures import (
     tile_grid,
     views,
 )
-from .planes import Planes, find_file, open_output, open_planes
+from .planes import Planes, find_file, open_input, open_output, open_planes
 
 Record = Mapping[str, Any]
 
@@ -133,10 +134,11 @@ def _remark_on_errors(section: ImageSection) -> Iterator[None]:
 def _open_input(one: Record, folder: Path) -> Planes:
     if not one["file"]:
         raise ImageError("the image was an array in memory.")
-    path = find_file(one["file"], folder)
+    place = known_path(one["file"])
+    path = place if isinstance(place, Address) else find_file(one["file"], folder)
     if path is None:
         raise ImageError(f"there is no file {one['file']} any more.")
-    return open_planes(path, one["axes"])
+    return open_input(path, one)
 
 
 def _share_pixels(counts: Sequence[int]) -> tuple[int, int]:

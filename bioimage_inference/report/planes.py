@@ -10,9 +10,11 @@ import numpy as np
 
 from ..array_types import Array
 from ..errors import ImageError
+from ..files.typed_path import ImagePath
 from ..image.axes import SERIES, SPACE
 from ..image.image import Image
 from ..image.readers.reading import open_image
+from ..image.series import MAIN, Selection
 from ..image.writers.output_formats import FORMATS, ZARR
 
 Where = Mapping[str, int]
@@ -124,12 +126,21 @@ def spread_evenly(count: int, most: int) -> Sequence[int]:
     return range(count) if count <= most else [round(number * (count - 1) / (most - 1)) for number in range(most)]
 
 
-def open_planes(path: Path, axes: str | None = None) -> Planes:
+def open_input(path: ImagePath, one: Mapping[str, Any]) -> Planes:
+    """Open the image of an input of the record, which names its axes and which image of the file it is.
+
+    Raises :class:`ImageError` or :class:`UsageError` where it cannot be read.
+    """
+    series = one.get("series")
+    return open_planes(path, one["axes"], Selection(series["number"], series["level"]) if series else MAIN)
+
+
+def open_planes(path: ImagePath, axes: str | None = None, selection: Selection = MAIN) -> Planes:
     """Open an image file. ``axes`` are its letters as the record has them, by default the file's own.
 
     Raises :class:`ImageError` or :class:`UsageError` where it cannot be read.
     """
-    opened = open_image(path)
+    opened = open_image(path, None, selection)
     letters = opened.axes if "c" in opened.axes else opened.axes.replace("s", "c")  # s: red, green and blue of a pixel
     if axes is not None and len(axes) == len(opened.axes):
         letters = axes

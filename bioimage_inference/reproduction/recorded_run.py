@@ -11,7 +11,8 @@ from typing import Any, Literal
 from ..api import Model, Target, open_model, predict
 from ..errors import ImageError, ModelError, UsageError
 from ..files.overwriting import check_writable
-from ..image.readers.reading import files_beside
+from ..files.typed_path import Address, ImagePath, check_online, known_path
+from ..image.readers.reading import files_beside, prepare_network
 from ..image.writers.output_formats import FILE_FORMATS
 from ..inference.pipeline import Progress
 from ..inference.planning import close, prepare
@@ -140,15 +141,20 @@ def rerun(
     targets = _targets(recorded, folder)
     check_writable([folder / path.name], [path], overwrite=overwrite)
     images, problems = _images(recorded)
+    for place in images.values():
+        check_online(place, offline=offline)
     with _opened(recorded, offline) as model:
         options = replace(_usable(options), trust_model_code=trust_model_code)
         _check(recorded, model, options, problems)
         options = _with_tile(options, recorded, model, images)
         first, *others = images
         earlier = {key: recorded.find(*file) for key, file in recorded.files.items()}
-        known = [path, *images.values(), *(one for one in earlier.values() if one is not None)]
-        read = [*model.opened.package.places, *known, *(one for file in images.values() for one in files_beside(file))]
-        with restricted(read, [folder], sandbox):
+        local = [place for place in images.values() if isinstance(place, Path)]
+        addresses = [place for place in images.values() if isinstance(place, Address)]
+        known = [path, *local, *(one for one in earlier.values() if one is not None)]
+        read = [*model.opened.package.places, *known, *(one for file in local for one in files_beside(file))]
+        prepare_network(addresses)
+        with restricted(read, [folder], sandbox, network=bool(addresses)):
             prediction = predict(
                 model,
                 images[first],
@@ -219,14 +225,19 @@ def _targets(recorded: _Recorded, folder: Path) -> dict[str, Target]:
     return targets
 
 
-def _images(recorded: _Recorded) -> tuple[dict[str, Path], list[str]]:
+def _images(recorded: _Recorded) -> tuple[dict[str, ImagePath], list[str]]:
     """Return the images by input tensor, and the problems with them in words."""
-    images, problems = {}, []
+    images: dict[str, ImagePath] = {}
+    problems = []
     for one in recorded.run.inputs:
         if one.file is None:
             problems.append(f"the image for input {one.tensor!r} was an array in memory, which no record holds")
             continue
-        path = recorded.find(Path(one.file), one.sha256)
+        place = known_path(one.file)
+        if isinstance(place, Address):  # it has no recorded hash, because it was not read as a whole
+            images[one.tensor] = place
+            continue
+        path = recorded.find(place, one.sha256)
         if path is None:
             problems.append(f"the image {one.file} is not there any more, nor beside the record")
             continue
@@ -293,7 +304,7 @@ def _changed(file: str, now: str | None, recorded: str | None) -> str:
     )
 
 
-def _with_tile(options: Options, recorded: _Recorded, model: Model, images: Mapping[str, Path]) -> Options:
+def _with_tile(options: Options, recorded: _Recorded, model: Model, images: Mapping[str, ImagePath]) -> Options:
     """Return options that give the recorded tiles: the same options, or with the recorded tile size."""
     first, *others = images
     prepared = prepare(model.spec, images[first], {tensor: images[tensor] for tensor in others}, options)

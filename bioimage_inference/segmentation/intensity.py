@@ -1,15 +1,16 @@
 """Opens the image that was predicted, and reads its intensities at the samples of the prediction."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..files.typed_path import ImagePath
 from ..image.axis_mapping import channel_number
 from ..image.image import Image, Region
 from ..image.readers.reading import open_image
+from ..image.series import Selection
 from .prediction_maps import Samples
 
 
@@ -49,12 +50,13 @@ class Intensities:
         return self.samples.read(self._places[self._numbers[index]], channel, region)
 
 
-def open_intensities(path: Path, axes: str | None, prediction: Samples) -> Intensities:
+def open_intensities(path: ImagePath, axes: str | None, selection: Selection, prediction: Samples) -> Intensities:
     """Return the intensities of the image that was predicted. The caller closes ``samples.image``.
 
-    ``axes`` overrides the metadata of the file. Raises ImageError if image and prediction differ in pixels or samples.
+    ``axes`` overrides the metadata of the file, and ``selection`` chooses one of its images. Raises ImageError if image
+    and prediction differ in pixels or samples.
     """
-    image = open_image(path, axes)
+    image = open_image(path, axes, selection)
     samples = Samples(_named(image, prediction), prediction.spatial)
     if samples.shape != prediction.shape or samples.total != prediction.total:
         image.close()

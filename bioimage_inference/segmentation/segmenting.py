@@ -11,7 +11,9 @@ import numpy as np
 
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
+from ..files.typed_path import ImagePath
 from ..image.image import PixelSize
+from ..image.series import MAIN, Selection
 from .intensity import Intensities, open_intensities
 from .label_blocks import OVERLAP, Grid, LabelFile, cut
 from .measuring import Meter, NumberedObjects, concatenate, number_objects
@@ -74,8 +76,9 @@ def segment_file(
     prediction: Path,
     files: SegmentFiles,
     options: SegmentOptions,
-    image: Path | None = None,
+    image: ImagePath | None = None,
     *,
+    selection: Selection = MAIN,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Find the objects of a prediction and write ``files``. Each sample (time, position, …) is segmented separately.
@@ -84,6 +87,8 @@ def segment_file(
     ----------
     image
         The image that was predicted, for mean intensities and the overlay picture.
+    selection
+        Which image of that file it is.
     overwrite
         Whether to replace files that no record beside them names as earlier results.
 
@@ -98,12 +103,14 @@ def segment_file(
     ------
     UsageError, ImageError, OutputError
     """
-    given = [prediction] if image is None else [prediction, image]
+    given = [prediction, image] if isinstance(image, Path) else [prediction]
     replaced = check_writable(files.paths, given, overwrite=overwrite)
     with ExitStack() as stack:
         maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
         stack.callback(maps.samples.image.close)
-        light = None if image is None else stack.enter_context(_opened(image, options.image_axes, maps.samples))
+        light = (
+            None if image is None else stack.enter_context(_opened(image, options.image_axes, selection, maps.samples))
+        )
         scratch = stack.enter_context(scratch_folder(beside=files.paths[0]))
         samples = maps.samples
         axes, shape = samples.axes + samples.spatial, (*samples.counts, *samples.shape)
@@ -175,8 +182,8 @@ def _find(
 
 
 @contextmanager
-def _opened(image: Path, axes: str | None, prediction: Samples) -> Iterator[Intensities]:
-    light = open_intensities(image, axes, prediction)
+def _opened(image: ImagePath, axes: str | None, selection: Selection, prediction: Samples) -> Iterator[Intensities]:
+    light = open_intensities(image, axes, selection, prediction)
     with closing(light.samples.image):
         yield light
 

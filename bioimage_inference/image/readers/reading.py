@@ -179,6 +179,17 @@ def files_beside(path: Path) -> list[Path]:
         return []
 
 
+def prepare_network(addresses: Iterable[Address]) -> None:
+    """Make the connections' settings, with the user's credentials, before a sandbox hides their files.
+
+    Raises UsageError if a library for addresses is missing.
+    """
+    for address in addresses:
+        from .remote_files import filesystem
+
+        filesystem(address.scheme)
+
+
 def _open(path: ImagePath, selection: Selection) -> Image:
     if isinstance(path, Address):
         return open_zarr(path, selection)

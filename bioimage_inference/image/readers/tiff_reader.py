@@ -352,7 +352,8 @@ def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sequen
     """Raise ImageError if a page of the series has another width or height than the first one."""
     expected = (int(key.imagewidth), int(key.imagelength))
     for frame in frames:
-        index = None if frame is None else frame.index
+        place = () if frame is None else frame.treeindex  # a page of a pyramid's level has two numbers
+        index = place[0] if len(place) == 1 else None
         if isinstance(index, int) and index < len(sizes) and all(sizes[index]) and sizes[index] != expected:
             found, right = (f"{height}×{width}" for width, height in (sizes[index], expected))
             raise damaged(file, f"its page {index + 1} has {found} pixels, but {right} belong into the stack")

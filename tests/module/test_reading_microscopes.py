@@ -17,9 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bioimage_inference.cli import main
 from bioimage_inference.errors import ImageError, UsageError
 from bioimage_inference.image.readers.reading import list_series, open_image
 from bioimage_inference.image.series import Selection
+from tests import models
 from tests.machine import missing, open_files
 from tests.microscope_files import (
     CziTile,
@@ -230,6 +232,21 @@ def test_a_position_or_scene_is_chosen_by_number_or_name(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="'D'"):
         open_image(path, None, Selection(series="D"))
     assert [one.name for one in list_series(file_of("czi scene", tmp_path))] == ["left", "right"]
+
+
+def test_all_scenes_of_a_file_are_predicted_region_by_region(tmp_path: Path) -> None:
+    description = models.write_model(tmp_path / "model", models.Identity(), *models.simple_tensors())
+    tiles = [CziTile(FRAMES[s, :, :, 0], {"S": s, "X": 40 * s}) for s in range(2)]
+    path = write_czi(
+        tmp_path / "slide.czi", tiles, czi_xml({"X": 2e-7, "Y": 2e-7}, ("DAPI",), scenes=("left", "right"))
+    )
+    out = tmp_path / "out"
+    assert main(["predict", str(description), str(path), "--series", "all", "--tile", "16x16", "-o", str(out)]) == 0
+    for number, name in enumerate(("left", "right")):
+        (written,) = out.glob(f"*{name}*.tif")
+        image, got = opened(written)
+        np.testing.assert_array_equal(got.squeeze(), FRAMES[number, :, :, 0])
+        assert image.pixel_size["x"].value == pytest.approx(0.2)
 
 
 def test_axes_without_a_letter_are_positions(tmp_path: Path) -> None:

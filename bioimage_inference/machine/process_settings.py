@@ -29,8 +29,9 @@ _BIG = 4 << 20
 def set_up_process() -> None:
     """Set up a process of this program: its allocator, logging, standard descriptors, access rights, and cache."""
     _set_allocator()
-    # This program reports tifffile's remarks in its own words.
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    # This program reports the remarks of these libraries on files in its own words.
+    for library in ("tifffile", "czifile", "liffile"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
     _open_standard_descriptors()
     os.umask(os.umask(0o077) & ~0o700)  # umask 777 would forbid this program to read its own new files
     try:

@@ -273,6 +273,7 @@ def test_reading_a_tiff_does_not_import_zarr(tmp_path: Path, options: dict[str, 
 STARTS = [
     *(b"II*\0", b"MM\0*", b"II+\0", b"\x93NUMPY", b"PK\x03\x04", b"\xef\xbb\xbf <OME", b"\x89PNG\r\n\x1a\n"),
     *(b"\xff\xd8\xff", b"BM", b"GIF89a", b"RIFF0000WEBPVP8L", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n", b""),
+    *(b"\xda\xce\xbe\x0a", b"p\0\0\0\x46\1\0\0\x2a", b"ZISRAWFILE"),
 ]
 
 

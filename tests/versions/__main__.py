@@ -36,6 +36,7 @@ WITHOUT_TORCH = (
     "test_reading.py",
     "test_reading_hostile.py",
     "test_reading_metadata.py",
+    "test_reading_microscopes.py",
     "test_reading_pictures.py",
     "test_reading_zarr.py",
     "test_writers.py",

@@ -21,6 +21,9 @@ from ..axes import parse_axes, with_user_axes
 from ..image import Image, Region
 from ..series import MAIN, Selection, Series, choose, is_plate, select
 from ..units import unusual_size_note
+from .czi_reader import czi_series, open_czi
+from .leica_reader import is_leica, leica_series, open_leica
+from .nd2_reader import nd2_series, open_nd2
 from .npy_reader import open_npy
 from .ome_xml import is_companion
 from .picture_reader import is_picture, open_picture
@@ -90,16 +93,20 @@ READERS = (
     ),
     Reader(lambda start: is_companion(plain_start(start)), open_companion, files_of_companion, companion_series),
     Reader(is_picture, _single(open_picture)),
+    Reader(_starts(b"\xda\xce\xbe\x0a"), open_nd2, series=nd2_series),
+    Reader(is_leica, open_leica, series=leica_series),
+    Reader(_starts(b"ZISRAWFILE"), open_czi, series=czi_series),
 )
 
 
 def open_image(path: ImagePath, axes: str | None = None, selection: Selection = MAIN) -> Image:
     """Open an image without loading it.
 
-    ``path`` is a TIFF, PNG, JPEG (or other picture), ``.npy``, an OME-Zarr folder or zip, or the address of an
-    OME-Zarr. ``axes``, one letter per dimension, overrides the axes of the file; dimensions of size 1 may be left out.
-    ``selection`` chooses one of several images and resolutions. The image's ``read`` may be called from several threads
-    and raises ImageError for damaged pixels. Call ``close`` at the end.
+    ``path`` is a TIFF, PNG, JPEG (or other picture), ``.npy``, an OME-Zarr folder or zip, the address of an OME-Zarr,
+    or with the extra ``microscopes`` a Nikon ND2, Leica LIF or LOF, or Zeiss CZI. ``axes``, one letter per dimension,
+    overrides the axes of the file; dimensions of size 1 may be left out. ``selection`` chooses one of several images
+    and resolutions. The image's ``read`` may be called from several threads and raises ImageError for damaged pixels.
+    Call ``close`` at the end.
 
     Raises UsageError if there is no such file or image, or the axes do not fit it, ImageError if it cannot be read.
     """

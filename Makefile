@@ -53,4 +53,4 @@ $(VENV)/test-installed: $(VENV)/installed
 constraints.txt: pyproject.toml $(VENV)/test-installed
 	echo "torch; sys_platform == 'none'" > $(VENV)/overrides.txt
 	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --python-version 3.11 --overrides $(VENV)/overrides.txt \
-		--extra cluster --extra crate --extra openvino --output-file $@ pyproject.toml
+		--extra cluster --extra crate --extra microscopes --extra openvino --extra remote --output-file $@ pyproject.toml

@@ -16,6 +16,7 @@ from ..errors import ImageError
 from ..image.axes import SPACE, spatial, with_user_axes
 from ..image.image import Image, PixelSize, Region
 from ..image.readers.reading import open_image
+from ..image.units import pixel_size
 from ..provenance.record import read_record
 from ..provenance.record_parts import InputRecord, OutputRecord
 
@@ -132,13 +133,14 @@ def _metadata_of_pages(path: Path) -> PredictionMetadata | None:
             "model that has the axes y and x."
         )
     stacked = "".join(letter for letter in axes if letter not in SPACE)
+    interval = pixel_size("t", found.get("finterval"), "s")
     return PredictionMetadata(
         axes="q" + spatial(axes),
         folded="q",
         letters=stacked,
         sizes=tuple(shape[axes.index(letter)] for letter in stacked),
         channel_names=tuple(map(str, found.get("channel_names", ()))),
-        pixel_size=MappingProxyType({}),
+        pixel_size=MappingProxyType({} if interval is None else {"t": interval}),
         by_plane=-1 < axes.find("z") < axes.find("c"),  # planes are stacked in front of the network's own axes
     )
 
@@ -209,7 +211,7 @@ def _with_metadata(image: Image, metadata: PredictionMetadata) -> tuple[Image, t
     if place is not None:
         named = _unfolded(named, place, metadata.letters, metadata.sizes)
     names = metadata.channel_names if len(metadata.channel_names) == named.size("c") else ()
-    named = replace(named, channel_names=names, pixel_size=metadata.pixel_size or image.pixel_size)
+    named = replace(named, channel_names=names, pixel_size={**image.pixel_size, **metadata.pixel_size})
     if not metadata.by_plane or named.size("z") == 1:
         return named, ()
     return named, (BY_PLANE,)

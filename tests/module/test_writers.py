@@ -134,6 +134,7 @@ def test_pages_of_stacks_have_axes_qzyx_and_a_spacing_in_the_unit_of_the_resolut
         description = json.loads(tiff.pages[0].description)
         np.testing.assert_array_equal(series.asarray(), array.swapaxes(1, 2).reshape(6, 4, 30, 40))
     assert (description["spacing"], description["unit"]) == (pytest.approx(0.3e-4), "cm")
+    assert description["finterval"] == 0.5  # seconds
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 7), (3, 5, 1), (3, 1, 4), (1, 1, 1), (2, 4, 3)])

@@ -114,6 +114,8 @@ def _pages(layout: Layout, arrangement: Arrangement) -> dict[str, Any]:
     if resolution and "z" in sizes:
         # In the unit of the resolution: giatools takes one unit for all axes.
         description |= {"spacing": sizes["z"] / _MICROMETRES_PER_CM, "unit": "cm"}
+    if seconds := _frame_interval(layout):
+        description["finterval"] = seconds
     return {"metadata": None, "description": json.dumps(description), **resolution}
 
 

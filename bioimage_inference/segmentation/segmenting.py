@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from math import prod
+from math import isclose, prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..files.scratch import scratch_folder
 from ..files.typed_path import ImagePath
 from ..image.image import Image, PixelSize
 from ..image.series import MAIN, Selection
+from ..image.units import MICROMETRES
 from ..image.writers.zarr_labels import check_new
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import counted
@@ -300,10 +301,23 @@ def _opened(
 
 
 def _pixel_sizes(samples: Samples, light: Intensities | None) -> Mapping[str, PixelSize]:
-    """Return the pixel sizes of the prediction, or of the image if the prediction has none."""
-    if samples.image.pixel_size or light is None:
-        return samples.image.pixel_size
-    return light.samples.image.pixel_size
+    """Return the pixel sizes of the prediction, with what the image knows besides: further axes, and its position.
+
+    The position matters because the readers of TIFF return none, and a label map must lie on its image.
+    """
+    own = samples.image.pixel_size
+    if light is None:
+        return own
+    image = light.samples.image.pixel_size
+    return {**image, **{letter: size for letter, size in own.items() if not _is_same_extent(size, image.get(letter))}}
+
+
+def _is_same_extent(size: PixelSize, other: PixelSize | None) -> bool:
+    """Return whether a pixel size without a position equals another one, but for the rounding of TIFF's fractions."""
+    if other is None or size.origin:
+        return False
+    one, two = (each.value * MICROMETRES.get(each.unit, 1.0) for each in (size, other))
+    return isclose(one, two, rel_tol=1e-6)
 
 
 def _median_size(found: PredictionObjects) -> dict[str, float | None]:

@@ -1,6 +1,8 @@
 """Opens the image that was predicted, and reads its intensities at the samples of the prediction."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from math import isclose
 from typing import Any
 
 from numpy.typing import NDArray
@@ -8,9 +10,10 @@ from numpy.typing import NDArray
 from ..errors import ImageError
 from ..files.typed_path import ImagePath
 from ..image.axis_mapping import channel_number
-from ..image.image import Image, Region
+from ..image.image import Image, PixelSize, Region
 from ..image.readers.reading import open_image
 from ..image.series import Selection
+from ..image.units import MICROMETRES
 from .prediction_maps import Samples
 
 
@@ -83,3 +86,23 @@ def _named(image: Image, prediction: Samples) -> Image:
             letter = "p" if "c" in axes else "c"
         axes = axes.replace("?", letter)
     return replace(image, axes=axes, channel_names=image.channel_names if "s" not in image.axes else ())
+
+
+def pixel_sizes(samples: Samples, light: Intensities | None) -> Mapping[str, PixelSize]:
+    """Return the pixel sizes of the prediction, with what the image knows besides: further axes, and its position.
+
+    The position matters because the readers of TIFF return none, and a label map must lie on its image.
+    """
+    own = samples.image.pixel_size
+    if light is None:
+        return own
+    image = light.samples.image.pixel_size
+    return {**image, **{letter: size for letter, size in own.items() if not _is_same_extent(size, image.get(letter))}}
+
+
+def _is_same_extent(size: PixelSize, other: PixelSize | None) -> bool:
+    """Return whether a pixel size without a position equals another one, but for the rounding of TIFF's fractions."""
+    if other is None or size.origin:
+        return False
+    one, two = (each.value * MICROMETRES.get(each.unit, 1.0) for each in (size, other))
+    return isclose(one, two, rel_tol=1e-6)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from math import isclose, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ from ..errors import UsageError
 from ..files.overwriting import REPLACED, check_writable
 from ..files.scratch import scratch_folder
 from ..files.typed_path import ImagePath
-from ..image.image import Image, PixelSize
+from ..image.image import Image
 from ..image.series import MAIN, Selection
-from ..image.units import MICROMETRES
 from ..image.writers.zarr_labels import check_new
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import counted
 from .hole_filling import fill_holes
-from .intensity import Intensities, open_intensities
+from .intensity import Intensities, open_intensities, pixel_sizes
 from .label_blocks import OVERLAP, Grid, LabelFile, cut
 from .measuring import Meter, NumberedObjects, Objects, concatenate, number_objects
 from .object_files import PredictionObjects, write_files
@@ -175,7 +174,7 @@ def segmented(
         if light is not None:
             light = Intensities(replace(light.samples, spatial=maps.samples.spatial), maps.samples)
         shown = 0 if light is None else light.channel_number(options.image_channel)
-        sizes = _pixel_sizes(maps.samples, light)
+        sizes = pixel_sizes(maps.samples, light)
         yield PredictionObjects(maps, light, regions, numbered, sizes, shown), grid, min_size
 
 
@@ -298,26 +297,6 @@ def _opened(
     light = open_intensities(image, axes, selection, prediction)
     with closing(light.samples.image):
         yield light
-
-
-def _pixel_sizes(samples: Samples, light: Intensities | None) -> Mapping[str, PixelSize]:
-    """Return the pixel sizes of the prediction, with what the image knows besides: further axes, and its position.
-
-    The position matters because the readers of TIFF return none, and a label map must lie on its image.
-    """
-    own = samples.image.pixel_size
-    if light is None:
-        return own
-    image = light.samples.image.pixel_size
-    return {**image, **{letter: size for letter, size in own.items() if not _is_same_extent(size, image.get(letter))}}
-
-
-def _is_same_extent(size: PixelSize, other: PixelSize | None) -> bool:
-    """Return whether a pixel size without a position equals another one, but for the rounding of TIFF's fractions."""
-    if other is None or size.origin:
-        return False
-    one, two = (each.value * MICROMETRES.get(each.unit, 1.0) for each in (size, other))
-    return isclose(one, two, rel_tol=1e-6)
 
 
 def _median_size(found: PredictionObjects) -> dict[str, float | None]:

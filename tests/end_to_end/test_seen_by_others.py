@@ -10,12 +10,12 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import bioio_ome_tiff
+import bioio_ome_zarr
 import bioio_tifffile
 import numpy as np
 import ome_types
@@ -259,12 +259,9 @@ def check_axes(metadata: Any, axes: str, version: str) -> None:
     assert scale.scale == pytest.approx([{"c": 1.0, **SIZES}[letter] for letter in axes], rel=1e-9)
 
 
-@pytest.mark.skipif(find_spec("bioio_ome_zarr") is None, reason="bioio-ome-zarr is no package of the tests")
 @pytest.mark.parametrize("layout", ["labelled", "pages"])
 @pytest.mark.parametrize("image", ["flat", "movie"])
 def test_bioio_reads_stores_and_their_label_maps(outputs: Outputs, layout: str, image: str) -> None:
-    import bioio_ome_zarr
-
     prediction, store = outputs.predictions[image], outputs.zarr(layout, image)
     for path, axes in ((store, "tczyx"), (store / "labels" / "objects", "tzyx")):
         axes = "".join(letter for letter in axes if letter in prediction.axes)

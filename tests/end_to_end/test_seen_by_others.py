@@ -45,6 +45,7 @@ class Prediction:
     axes: str
     values: Array
     names: tuple[str, ...]
+    output: str = "prediction"
 
     @property
     def letters(self) -> str:
@@ -66,12 +67,10 @@ class Outputs:
     predictions: Mapping[str, Prediction]
 
     def tiff(self, layout: str, image: str) -> Path:
-        (path,) = (self.folder / layout).glob(f"{image}_[ps]*[ns].tif")
-        return path
+        return self.folder / layout / f"{image}_{self.predictions[image].output}.tif"
 
     def zarr(self, layout: str, image: str) -> Path:
-        (path,) = (self.folder / layout).glob(f"{image}_*.ome.zarr")
-        return path
+        return self.folder / layout / f"{image}_{self.predictions[image].output}.ome.zarr"
 
     def labels(self, image: str) -> Array:
         return tifffile.imread(self.folder / "labelled" / f"{image}_labels.tif")
@@ -120,7 +119,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
         "movie": Prediction("tzcyx", tensor["movie"].reshape(2, 3, 2, 96, 96), MAPS),
         "wide": Prediction("cyx", tensor["wide"].reshape(2, 65, 760), MAPS),
         "stack": Prediction("czyx", tensor["stack"].reshape(1, 8, 96, 96), MAPS[:1]),
-        "tissue": Prediction("cyx", tensor["tissue"].reshape(2, 64, 80), ("hematoxylin", "eosin")),
+        "tissue": Prediction("cyx", tensor["tissue"].reshape(2, 64, 80), ("hematoxylin", "eosin"), "stains"),
     }
     return Outputs(folder, predictions)
 
@@ -337,6 +336,32 @@ def test_shapely_finds_the_objects_of_the_table_in_geojson(outputs: Outputs, ima
         if image != "flat":
             assert min(plane["z"] for _, plane in regions) == int(row["bbox_min_z"])
             assert max(plane["z"] for _, plane in regions) == int(row["bbox_max_z"]) - 1
+
+
+def test_shapely_finds_the_objects_of_the_table_in_the_table_for_omero(outputs: Outputs) -> None:
+    path, objects = outputs.folder / "labelled" / "movie_rois.tsv", outputs.rows("movie")
+    found: dict[str, list[tuple[Any, dict[str, str]]]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            points = json.loads("[" + row["points"].replace("(", "[").replace(")", "]") + "]")
+            found.setdefault(row["roi_name"], []).append((shapely.Polygon(points), row))
+    assert len(found) == len(objects)
+    for row in objects:
+        polygons = found[f"object {row['label']}"]
+        assert all(polygon.is_valid for polygon, _ in polygons)
+        assert {place["t"] for _, place in polygons} == {row["t"]}
+        planes = range(int(row["bbox_min_z"]), int(row["bbox_max_z"]))
+        assert {int(place["z"]) for _, place in polygons} == set(planes)
+        # OMERO's polygons have no holes, so they cover a hole as well.
+        assert sum(polygon.area for polygon, _ in polygons) >= int(row["volume_px"])
+
+
+def test_label_maps_of_pages_have_the_time_step(outputs: Outputs, tmp_path: Path) -> None:
+    prediction = outputs.tiff("pages", "movie")
+    assert main(["segment", str(prediction), "--labels", str(tmp_path / "labels.tif"), "--quiet"]) == 0
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
+        assert tiff.imagej_metadata is not None
+        assert (tiff.imagej_metadata["finterval"], tiff.imagej_metadata["spacing"]) == (SIZES["t"], SIZES["z"])
 
 
 def test_pillow_opens_the_overlay(outputs: Outputs) -> None:

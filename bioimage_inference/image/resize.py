@@ -109,22 +109,24 @@ def _nearest(block: Array, axes: Sequence[_Axis]) -> Array:
 
 
 def _linear(block: Array, axes: Sequence[_Axis]) -> Array:
-    from scipy.ndimage import affine_transform, gaussian_filter
+    from scipy.ndimage import gaussian_filter
 
     block = block.astype(np.float32)
-    changed = [axis.source != axis.target for axis in axes]
     if any(axis.sigma for axis in axes):
         block = gaussian_filter(block, [axis.sigma for axis in axes], mode="mirror", truncate=_SIGMAS)
-    offset = [
-        axis.position(axis.start) - axis.first if moved else 0.0 for axis, moved in zip(axes, changed, strict=True)
-    ]
-    found: Array = affine_transform(
-        block,
-        np.array([axis.factor for axis in axes]),
-        offset,
-        output_shape=tuple(axis.stop - axis.start for axis in axes),
-        order=1,
-        mode="mirror",
-        prefilter=False,
-    )
+    for number, axis in enumerate(axes):
+        if axis.source != axis.target:
+            block = _interpolated(block, number, axis)
+    return block
+
+
+def _interpolated(block: Array, number: int, axis: _Axis) -> Array:
+    """Interpolate along one axis of a block. Positions before the first and behind the last pixel are mirrored."""
+    positions = (np.arange(axis.start, axis.stop) + 0.5) * axis.factor - 0.5
+    before = np.floor(positions).astype(np.int64)
+    weights = (positions - before).astype(np.float32).reshape([-1 if at == number else 1 for at in range(block.ndim)])
+    last = axis.source - 1
+    low, high = np.abs(before), last - np.abs(last - before - 1)
+    first, second = (block.take(np.clip(index, 0, last) - axis.first, axis=number) for index in (low, high))
+    found: Array = first + (second - first) * weights  # equal pixels stay exactly what they are
     return found

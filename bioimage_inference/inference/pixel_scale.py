@@ -18,6 +18,8 @@ from ..tiling.axis_relations import Link
 
 _NOTED = 1.2  # ratio of pixel sizes from which a note is given; the augmentation of most trainings covers smaller ones
 
+_MOST = 100  # ratio of pixel sizes beyond which a unit must be wrong; most microscopes' lenses span 1.25× to 100×
+
 
 def with_given_size(image: Image, options: Options) -> Image:
     """Return the image with the pixel size of ``--pixel-size``, if there is one, in place of that of the file."""
@@ -77,7 +79,7 @@ def mismatch_notes(matched: AxisMapping, expected: Mapping[str, PixelSize]) -> I
 def rescaled_sizes(matched: AxisMapping, tensor: TensorSpec, expected: Mapping[str, PixelSize]) -> dict[str, int]:
     """Return the pixels along the image axes at the pixel size that the network expects.
 
-    Raises :class:`UsageError` if a pixel size is unknown.
+    Raises :class:`UsageError` if a pixel size is unknown, or a hundred times the other.
     """
     image = matched.image
     if not expected:
@@ -93,6 +95,13 @@ def rescaled_sizes(matched: AxisMapping, tensor: TensorSpec, expected: Mapping[s
             f"in µm, for instance --pixel-size {'1,0.1,0.1' if 'z' in unknown else '0.1'}."
         )
     ratios = _ratios(matched, expected)
+    extreme = [letter for letter, ratio in ratios.items() if max(ratio, 1 / ratio) > _MOST]
+    if extreme:
+        raise UsageError(
+            f"{image.name} has pixels of {sizes_in_words(image.pixel_size, extreme)}, and the network expects "
+            f"{sizes_in_words(expected, extreme)}. No network sees the same structures at both sizes. Check the "
+            "units of --pixel-size and --model-pixel-size, or of the file."
+        )
     return {letter: max(1, round(image.size(letter) * ratio)) for letter, ratio in ratios.items()}
 
 

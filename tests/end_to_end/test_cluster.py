@@ -192,7 +192,7 @@ def test_workers_that_die_again_and_again_end_the_run_and_leave_nothing(tmp_path
 
         (error,) = on_cluster(cluster.scheduler_address, model, job(path), progress=kill, tile=(48, 48))
     assert isinstance(error, OutOfMemoryError)
-    assert "workers were lost" in str(error)
+    assert "Workers were lost" in str(error)
     assert [file.name for file in tmp_path.iterdir()] == ["cells.tif"]
 
 
@@ -235,7 +235,7 @@ def test_a_process_that_dies_again_and_again_ends_the_run(
     path = image(tmp_path, 40, 40)
     with open_model(model) as opened:
         source = ModelSource(str(model), None, None, None, True, opened.spec.sha256)
-    place = Place(source, (tmp_path,), (tmp_path,), sandbox=True)
+    place = Place(source, (tmp_path,), (tmp_path,), sandbox=True, addresses=())
     with pytest.raises(OutOfMemoryError, match="signal 9, Killed"):
         worker.predict_whole(place, whole(path), Options())
     assert tried == ["predict_whole"] * 4

@@ -104,7 +104,7 @@ def test_all_series_of_a_file_are_images_of_a_run(
     assert main(["predict", model, str(path), "-o", str(out), "--series", "all"]) == 0
     known = record(next(out.glob("run_right*_provenance.json")))
     jsonschema.validate(known, json.loads(SCHEMA.read_text()))
-    assert known["options"] == {"series": 1}
+    assert known["options"] == {"series": 1, "tiff_layout": "labelled"}
     for name, pixels in zip(("left", "right_side"), images, strict=True):
         np.testing.assert_array_equal(np.load(next(out.glob(f"run_{name}_out.npy")))[0, 0], pixels)
     assert [row["series"] for row in table(out / "summary.csv")] == ["left", "right side"]

@@ -253,9 +253,10 @@ def test_what_is_no_file(tmp_path: Path, capsys: Output) -> None:
     weights = models.write_model(tmp_path / "model", models.Identity(), *models.simple_tensors()).parent / "weights.pt"
     out = ["-o", str(tmp_path / "out")]
     commands = {
-        **{("predict", MODEL, str(one), *out): 5 for one in (pipe, "/dev/zero", "/dev/null", "/dev/stdin", tmp_path)},
+        **{("predict", MODEL, str(one), *out): 5 for one in (pipe, "/dev/zero", "/dev/null", "/dev/stdin")},
+        ("predict", MODEL, str(tmp_path), *out): 2,
         ("predict", MODEL, str(table), *out): 2,
-        ("predict", MODEL, str(pipe), str(pipe.parent), *out): 5,
+        ("predict", MODEL, str(pipe), str(pipe.parent), *out): 2,
         ("predict", str(pipe), str(pipe), *out): 2,
         ("predict", str(weights), str(pipe), "--description", str(pipe), *out): 2,
         ("segment", str(pipe), *out): 5,

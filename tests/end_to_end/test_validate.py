@@ -585,7 +585,7 @@ def test_what_the_user_got_wrong(tmp_path: Path, capsys: Output) -> None:
     code, message = refused(capsys, rdf, "--weights", "pytorch_state_dict")
     assert (code, "it offers torchscript" in message) == (2, True)
     code, message = refused(capsys, rdf, "--device", "tpu")
-    assert (code, "--device tpu is not known" in message) == (2, True)
+    assert (code, "'tpu' is not known" in message) == (2, True)
 
 
 def test_a_model_for_other_programs(tmp_path: Path, capsys: Output) -> None:

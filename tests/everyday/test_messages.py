@@ -130,7 +130,7 @@ NO_IMAGES: tuple[tuple[str, Content, tuple[str, ...]], ...] = (
     ("cells.czi", CZI, ("is a Zeiss CZI file", "Open it in Fiji", "File > Save As > Tiff")),
     ("renamed.tif", CZI, ("renamed.tif is a Zeiss CZI file",)),
     ("cells.nd2", b"\xda\xce\xbe\x0a" + bytes(600), ("is a Nikon ND2 file", "Fiji")),
-    ("cells.lif", b"\x70\0\0\0\x46\x01\0\0\x2a" + bytes(600), ("is a Leica LIF file", "Fiji")),
+    ("cells.lif", b"\x70\0\0\0\x46\x01\0\0\x2a" + bytes(600), ("is a Leica LIF or LOF file", "Fiji")),
     ("cells.oib", ole("OibInfo.txt"), ("is an Olympus OIB file", "Fiji")),
     ("cells.oif", OIF, ("is an Olympus OIF file", "Fiji")),
     ("slide.vsi", b"II*\0" + bytes(600), ("is an Olympus VSI slide", "QuPath", "OME TIFF", "_slide_")),

@@ -105,7 +105,7 @@ def test_a_budget_too_small_for_the_program_is_an_error_that_says_how_much_is_ne
 ) -> None:
     """Before anything is computed, and what it asks for is then enough."""
     model, image = test_data / "demo-model.zip", tifffile.imread(test_data / "nuclei.tif")
-    memory = max(1, PROGRAM_BYTES + room)
+    memory = max(1 << 20, PROGRAM_BYTES + room)
     with pytest.raises(OutOfMemoryError, match="Give it at least") as error:
         planned(model, image, str(memory))
     (wanted,) = re.findall(r"at least (\S+ MiB)", str(error.value))

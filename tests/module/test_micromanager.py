@@ -73,7 +73,7 @@ def test_planes_of_an_aborted_acquisition_are_zeros_and_said(tmp_path: Path) -> 
     image, got = opened(micromanager(tmp_path / "a.tif", stack, SUMMARY, (), rows))
     assert image.axes == "tzyx"
     np.testing.assert_array_equal(got.reshape(6, 20, 30), [*stack, np.zeros((20, 30))])
-    assert "lacks 1 of the 6 planes" in image.notes[0]
+    assert "6 planes, of which 1 is missing" in image.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def as_ours(cluster: Cluster) -> Iterator[None]:
         yield
     except KilledWorker as error:
         raise OutOfMemoryError(
-            f"Workers were lost {counted(error.allowed_failures + 1, 'time')} in a row over the same part of the image. "
+            f"Workers were lost {counted(error.allowed_failures + 1, 'time')} over the same part of the image. "
             "Most often they need more memory than they have: give workers more of it, or make tiles smaller with "
             "--tile or --memory. The log of the worker tells more."
         ) from error

@@ -41,6 +41,10 @@ class OptionWords(TypedDict, total=False):
     """The options as keyword arguments of :func:`~bioimage_inference.predict`, in every form that they may have."""
 
     axes: str | None
+    series: int | str | None
+    level: int
+    well: str | None
+    field: int | str | None
     channels: int | str | Sequence[int | str] | None
     fit: Fit
     tile: int | Sequence[int] | Literal["auto"] | None
@@ -198,6 +202,10 @@ def _whole(value: Any, least: int = 1) -> int:
     return index(value)
 
 
+def _name_or_number(value: Any) -> int | str:
+    return value if isinstance(value, str) else _whole(value, 0)
+
+
 def _items(value: Any) -> list[Any]:
     if isinstance(value, Mapping | Set) or not (found := list(value)):
         raise ValueError
@@ -244,6 +252,10 @@ def _unless_none(uniform: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _FORMS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "axes": (_unless_none(_text), 'a letter for each dimension, such as axes="zyx"'),
+    "series": (_unless_none(_name_or_number), "a number from 0 or a name"),
+    "level": (lambda value: _whole(value, 0), "a whole number from 0"),
+    "well": (_unless_none(_text), 'the name of a well, such as "B03"'),
+    "field": (_unless_none(_name_or_number), "a number from 0 or a name"),
     "channels": (_unless_none(_channels), 'numbers from 0 or names, such as channels=0 or channels=["DAPI", "GFP"]'),
     "tile": (_unless_none(_tile), 'pixels above 0, such as tile=256 or tile=(16, 256, 256), or tile="auto"'),
     "device": (_device, '"auto", "cpu", "cuda" or "cuda:1", or a torch.device'),

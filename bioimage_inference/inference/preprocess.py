@@ -121,7 +121,7 @@ def _range_remarks(tensor: TensorSpec, source: Source, indices: Sequence[Index])
             if count
         )
         found.append(
-            f"{bad}. They are left out of the statistics, but the network sees them: its output is not a number "
+            f"{bad}. Such values are left out of the statistics, but the network sees them: its output is not a number "
             "around them. Replace them in the image."
         )
     if survey.low < low or survey.high > high:

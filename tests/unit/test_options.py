@@ -98,7 +98,7 @@ def test_other_forms_are_refused_with_their_name(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("word", "words"),
-    [("tiel", "Did you mean 'tile'"), ("target", "Did you mean 'targets'"), ("zoom", "The options are axes, channels")],
+    [("tiel", "Did you mean 'tile'"), ("target", "Did you mean 'targets'"), ("zoom", "The options are axes, series")],
 )
 def test_an_unknown_word_names_the_nearest_one(word: str, words: str) -> None:
     with pytest.raises(UsageError, match=f"no option '{word}'. {words}"):

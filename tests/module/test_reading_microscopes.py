@@ -21,7 +21,6 @@ from bioimage_inference.cli import main
 from bioimage_inference.errors import ImageError, UsageError
 from bioimage_inference.image.readers.reading import list_series, open_image
 from bioimage_inference.image.series import Selection
-from tests import models
 from tests.machine import missing, open_files
 from tests.microscope_files import (
     CziTile,
@@ -235,6 +234,8 @@ def test_a_position_or_scene_is_chosen_by_number_or_name(tmp_path: Path) -> None
 
 
 def test_all_scenes_of_a_file_are_predicted_region_by_region(tmp_path: Path) -> None:
+    from tests import models  # torch; the other tests of this file do without
+
     description = models.write_model(tmp_path / "model", models.Identity(), *models.simple_tensors())
     tiles = [CziTile(FRAMES[s, :, :, 0], {"S": s, "X": 40 * s}) for s in range(2)]
     path = write_czi(

@@ -163,6 +163,7 @@ class _RemoteStore(Store):
     """The store of zarr over the files below an address."""
 
     supports_writes = supports_deletes = supports_listing = False
+    supports_partial_writes = False  # zarr before 3.1.2 wants this, and `set_partial_values`
 
     def __init__(self, files: RemoteFiles) -> None:
         super().__init__(read_only=True)
@@ -197,6 +198,10 @@ class _RemoteStore(Store):
         return await asyncio.to_thread(self._files.part, key) is not None
 
     async def set(self, _key: str, _value: Buffer) -> None:
+        """Raise ValueError, because addresses are only read."""
+        self._check_writable()
+
+    async def set_partial_values(self, _parts: object) -> None:
         """Raise ValueError, because addresses are only read."""
         self._check_writable()
 

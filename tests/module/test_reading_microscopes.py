@@ -5,6 +5,7 @@ they must see the same values.
 """
 
 import importlib
+import importlib.util
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -233,8 +234,9 @@ def test_a_position_or_scene_is_chosen_by_number_or_name(tmp_path: Path) -> None
     assert [one.name for one in list_series(file_of("czi scene", tmp_path))] == ["left", "right"]
 
 
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="newer Pythons are tested without torch")
 def test_all_scenes_of_a_file_are_predicted_region_by_region(tmp_path: Path) -> None:
-    from tests import models  # torch; the other tests of this file do without
+    from tests import models  # it imports torch
 
     description = models.write_model(tmp_path / "model", models.Identity(), *models.simple_tensors())
     tiles = [CziTile(FRAMES[s, :, :, 0], {"S": s, "X": 40 * s}) for s in range(2)]

@@ -209,7 +209,9 @@ def run(arguments: argparse.Namespace) -> int:
             model.check_weights()
             result = predict_images(_task(arguments, model), samples, sheets, options, display)
     if arguments.json:
-        say_json(to_json(result.records if len(samples) > 1 or sheets else result.records[0]))
+        # a single file may hold many images
+        many = bool(sheets) or max(len(samples), len(result.outcomes), len(result.records)) > 1
+        say_json(to_json(result.records if many else result.records[0]))
     return result.exit_code
 
 

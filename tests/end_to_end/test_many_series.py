@@ -114,6 +114,15 @@ def test_all_series_of_a_file_are_images_of_a_run(
     assert "identical" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_json_holds_a_record_for_each_series(
+    model: str, two: tuple[Path, list[np.ndarray]], tmp_path: Path, capsys: Output, more: tuple[str, ...]
+) -> None:
+    arguments = ["predict", model, str(two[0]), "-o", str(tmp_path / "out"), "--series", "all", "--json", *more]
+    assert main(arguments) == 0
+    assert [one["inputs"][0]["series"]["number"] for one in json.loads(capsys.readouterr().out)] == [0, 1]
+
+
 def test_one_series_is_predicted_and_the_default_is_the_first(
     model: str, two: tuple[Path, list[np.ndarray]], tmp_path: Path, capsys: Output
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a run will probably cost: memory, room on the disk, and time. For ``--dry-run``, without torch.
+"""The probable cost of a run: memory, room on the disk, and time. For ``--dry-run``, without torch.
 
 The time comes from a record of the same model in the output folder, if there is one. Otherwise it is the work of a
 U-Net with as many parameters as the weights file holds, over the speed of matrix products on this machine.

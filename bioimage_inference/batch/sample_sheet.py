@@ -36,7 +36,7 @@ class Sample:
 
     @property
     def key(self) -> tuple[ImagePath, Selection]:
-        """What no other image of the run shares."""
+        """The identity of the image among the images of a run."""
         return self.image, self.selection
 
     @property

@@ -1,4 +1,4 @@
-"""What users of Python have as an image: a file, nested lists, or an array of one of many libraries.
+"""Images as users of Python have them: a file, nested lists, or an array of one of many libraries.
 
 No library is imported here: whoever has an object of a library has imported it.
 """

@@ -146,7 +146,7 @@ class NamedOutput(OutputTexts, PlannedOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedCost:
-    """What a run will probably take; all numbers but the first are estimates.
+    """The probable cost of a run; all numbers but the first are estimates.
 
     ``computed_pixels`` counts the pixels of all tiles with their halo. ``memory_bytes`` is the peak of the process,
     ``disk_bytes`` the size of the outputs in ``folder``, ``free_bytes`` the room there (``None``: unknown). ``seconds``

@@ -18,7 +18,7 @@ from ..errors import UsageError, cannot_write
 from ..files.partial_file import PartialFile, write_whole
 from ..files.shared_folders import make_folder
 from ..files.typed_path import is_address
-from ..image.readers.reading import files_beside
+from ..image.readers.reading import files_of_image
 from ..image.writers.output_formats import FORMATS
 from ..text import counted, for_address, for_json, is_utf8
 from ..zoo.names import recorded_name
@@ -158,7 +158,7 @@ class _Writer:
             elif one.file is not None:
                 facts = {"sha256": one.sha256, "description": f"Image for the input {one.tensor} of the model."}
                 yield self._data(Path(one.file), "images", facts)
-                for member in files_beside(Path(one.file)) if Path(one.file).is_file() else ():
+                for member in files_of_image(Path(one.file))[1:]:
                     yield self._data(member, "images", {"description": f"File of the image {Path(one.file).name}."})
 
     def _model(self, record: RunRecord) -> Iterator["Entity"]:

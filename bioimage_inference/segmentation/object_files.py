@@ -23,7 +23,7 @@ from .label_blocks import LabelFile, cut
 from .measuring import NumberedObjects
 from .prediction_maps import Maps, micrometres
 from .region_files import object_regions, write_geojson, write_imagej, write_omero_table
-from .shape_measures import feret_diameter, perimeter_and_eccentricity
+from .shape_measures import feret_diameters, perimeter_and_eccentricity
 
 # Length of the longer side of an overlay picture in pixels: at most, and at least for small images.
 LONGEST = 1600
@@ -237,9 +237,8 @@ def _shape(mask: NDArray[np.bool_], columns: Columns) -> Iterator[float]:
         if columns.is_square and scale is not None:
             yield perimeter * scale[-1]
         yield eccentricity
-    yield feret_diameter(mask, (1,) * mask.ndim)
-    if scale is not None:
-        yield feret_diameter(mask, scale)
+    pixels = (1,) * mask.ndim
+    yield from feret_diameters(mask, (pixels,) if scale is None else (pixels, scale))
 
 
 def _rounded(values: Iterable[float]) -> list[str]:

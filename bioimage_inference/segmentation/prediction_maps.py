@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, UsageError
 from ..image.image import Image, PixelSize, Region
+from ..image.units import MICROMETRES
 from .prediction_image import open_prediction
 
 FloatArray = NDArray[np.float32]
@@ -19,7 +20,6 @@ FloatArray = NDArray[np.float32]
 NO_BOUNDARY = "none"
 # Rounding error allowed for probabilities outside [0, 1].
 _ROUNDING = 1e-3
-_MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3}
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Samples:
 
 def micrometres(sizes: Mapping[str, PixelSize], spatial: str) -> tuple[float, ...] | None:
     """Return the pixel size in µm along each axis of ``spatial``, or None if one of them is unknown."""
-    known = [sizes[letter] for letter in spatial if letter in sizes and sizes[letter].unit in _MICROMETRES]
+    known = [sizes[letter] for letter in spatial if letter in sizes and sizes[letter].unit in MICROMETRES]
     if len(known) < len(spatial):
         return None
-    return tuple(size.value * _MICROMETRES[size.unit] for size in known)
+    return tuple(size.value * MICROMETRES[size.unit] for size in known)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Measures of shape, which need all pixels of an object at once: perimeter, eccentricity, Feret diameter."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,10 @@ def perimeter_and_eccentricity(mask: NDArray[np.bool_]) -> tuple[float, float]:
     return float(found.perimeter), float(found.eccentricity)
 
 
-def feret_diameter(mask: NDArray[np.bool_], scale: Sequence[float]) -> float:
+def feret_diameters(mask: NDArray[np.bool_], scales: Iterable[Sequence[float]]) -> list[float]:
     """Return the largest distance between two corners of pixels of an object, as ImageJ measures it in 2-D.
 
-    ``scale`` is the extent of a pixel along each axis of the mask; the result has its unit.
+    Each of ``scales`` gives the extent of a pixel along each axis of the mask, and the distance in its unit.
     """
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
@@ -31,10 +31,12 @@ def feret_diameter(mask: NDArray[np.bool_], scale: Sequence[float]) -> float:
     first = lines[filled].argmax(axis=1)
     last = lines.shape[1] - lines[filled, ::-1].argmax(axis=1)
     places = np.stack(np.unravel_index(filled, mask.shape[:-1]), axis=1)
-    corners = [
-        np.column_stack([places + offset, ends])
-        for offset in np.ndindex(*(2,) * places.shape[1])
-        for ends in (first, last)
-    ]
-    points = np.concatenate(corners) * np.asarray(scale, float)
-    return float(pdist(points[ConvexHull(points).vertices]).max())
+    corners = np.concatenate(
+        [
+            np.column_stack([places + offset, ends])
+            for offset in np.ndindex(*(2,) * places.shape[1])
+            for ends in (first, last)
+        ]
+    )
+    outermost = corners[ConvexHull(corners).vertices]  # whatever the scale
+    return [float(pdist(outermost * np.asarray(scale, float)).max()) for scale in scales]

@@ -18,7 +18,7 @@ _MOST_PLANES_PER_PAGE = 2
 
 @dataclass(frozen=True)
 class DialectSource:
-    """What a dialect is read from: tifffile's file and one of its series, and the bytes of the file.
+    """The source of a dialect: tifffile's file and one of its series, and the bytes of the file.
 
     ``planes`` is the number of planes of the series. ``frames`` are their pages; only the first one for planes that
     follow each other behind a single page.

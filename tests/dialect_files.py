@@ -66,7 +66,7 @@ def bytes_tag(code: int, content: bytes) -> tuple[int, str, int, bytes, bool]:
     return (code, "B", len(content), content, True)
 
 
-def paged(path: Path, stack: Array, texts: Sequence[str | None], **options: Any) -> Path:
+def paged(path: Path, stack: Sequence[Array] | Array, texts: Sequence[str | None], **options: Any) -> Path:
     """A TIFF of single pages, each with a text of its own and the tags ``extratags`` by page."""
     tags = options.pop("extratags", [[]] * len(stack))
     with tifffile.TiffWriter(path) as writer:
@@ -188,3 +188,104 @@ def micromanager(path: Path, stack: Array, summary: object, settings: Sequence[o
             content += struct.pack("<5I", *index, place)
         path.write_bytes(content)
     return path
+
+
+def metaseries(setting: str, height: float, *, calibrated: bool = True, time: str = "20240101 10:00:00.000") -> str:
+    """The text of a page of MetaSeries, by the name of its channel and its height in µm; pixels of 0.65 µm."""
+    entries = {
+        "spatial-calibration-state": ("bool", "on" if calibrated else "off"),
+        "spatial-calibration-x": ("float", "0.65"),
+        "spatial-calibration-y": ("float", "0.65"),
+        "spatial-calibration-units": ("string", "um"),
+        "_IllumSetting_": ("string", setting),
+        "z-position": ("float", str(height)),
+        "acquisition-time-local": ("time", time),
+    }
+    lines = "".join(f'<prop id="{key}" type="{kind}" value="{value}"/>' for key, (kind, value) in entries.items())
+    return f"<MetaData><PlaneInfo>{lines}</PlaneInfo><SetInfo/></MetaData>"
+
+
+# ScanImage's settings of two channels and three planes.
+SCANIMAGE = {
+    "SI.hChannels.channelName": "{'green';'red';'blue'}",
+    "SI.hChannels.channelSave": "[1;3]",
+    "SI.hStackManager.numSlices": "3",
+    "SI.hStackManager.framesPerSlice": "1",
+    "SI.hStackManager.stackZStepSize": "2.5",
+    "SI.hRoiManager.scanFramePeriod": "0.5",
+    "SI.hRoiManager.scanVolumeRate": "0.25",
+    "SI.hRoiManager.pixelsPerLine": "30",
+    "SI.hRoiManager.linesPerFrame": "20",
+    "SI.hRoiManager.imagingFovUm": "[-15 -5;15 -5;15 5;-15 5]",
+}
+
+
+def fluoview(path: Path, pages: Array, header: bytes) -> Path:
+    """An Olympus FluoView file of pages with the header of :func:`fluoview_header`."""
+    tags = [[bytes_tag(34361, header), (34362, "d", 8, (0.0,) * 8, True)], *([] for _ in pages[1:])]
+    return paged(path, pages, [None] * len(pages), extratags=tags)
+
+
+def zeiss_sem_tag(*lines: str) -> tuple[int, str, int, bytes, bool]:
+    """The tag of a Zeiss SEM: pairs of lines with a key, and its name and value."""
+    text = "\r\n".join(["0", "0", "0", *lines, ""]).encode("cp1252")
+    return (34118, "s", len(text) + 1, text, True)
+
+
+def gatan_tags(*axes: tuple[float, str]) -> list[Any]:
+    """The tags of Gatan's DigitalMicrograph: size of a pixel and its unit along x, y and a third axis."""
+    sizes = [(65009 + place, "d", 1, size, True) for place, (size, _) in enumerate(axes)]
+    return [*(text_tag(65003 + place, unit) for place, (_, unit) in enumerate(axes)), *sizes]
+
+
+def qptiff(path: Path, stack: Array, names: Sequence[str]) -> Path:
+    """An Akoya file: a page per channel with its name, pixels of 0.5 µm."""
+    texts = [
+        '<?xml version="1.0" encoding="utf-16"?><PerkinElmer-QPI-ImageDescription><ImageType>FullResolution</ImageType>'
+        f"<Name>{name}</Name></PerkinElmer-QPI-ImageDescription>"
+        for name in names
+    ]
+    return paged(path, stack, texts, software="PerkinElmer-QPI", tile=(16, 16), resolution=(20_000, 20_000),
+                 resolutionunit="centimeter")  # fmt: skip
+
+
+def ndpi(path: Path, stack: Array, focus: Sequence[int]) -> Path:
+    """A Hamamatsu slide with a focal plane per page at these heights in nm; pixels are 0.25 µm wide and 0.5 µm high."""
+    tags = [[text_tag(271, "Hamamatsu"), (65420, "I", 1, 1, True), (65424, "i", 1, height, True)] for height in focus]
+    return paged(path, stack, [None] * len(stack), photometric="rgb", extratags=tags, resolution=(40_000, 20_000),
+                 resolutionunit="centimeter")  # fmt: skip
+
+
+def philips_text(*spacings: str) -> str:
+    """The text of a Philips slide with the pixel spacing of each level in mm: along y, then along x."""
+    levels = "".join(
+        f'<DataObject ObjectType="PixelDataRepresentation"><Attribute Name="DICOM_PIXEL_SPACING" Group="0x0028">{one}'
+        "</Attribute></DataObject>"
+        for one in spacings
+    )
+    return (
+        f'<?xml version="1.0"?><DataObject ObjectType="DPUfsImport"><Attribute Name="A"><Array>{levels}</Array>'
+        "</Attribute></DataObject>"
+    )
+
+
+def philips(path: Path, levels: Sequence[Array], text: str) -> Path:
+    """A Philips slide with the text of :func:`philips_text`."""
+    texts = [text, *(None for _ in levels[1:])]
+    return paged(path, levels, texts, software="Philips DP v1.0", tile=(16, 16), photometric="rgb")
+
+
+def leica_scn(path: Path, stack: Array) -> Path:
+    """A Leica slide with the channels DAPI and FITC; the view is 48 µm wide and 16 µm high."""
+    height, width = stack.shape[1:]
+    dimensions = "".join(
+        f'<dimension sizeX="{width}" sizeY="{height}" r="0" c="{c}" z="0" ifd="{c}"/>' for c in range(2)
+    )
+    text = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection name="c">'
+        f'<image name="image_1"><pixels sizeX="{width}" sizeY="{height}">{dimensions}</pixels>'
+        '<view sizeX="48000" sizeY="16000" offsetX="0" offsetY="0" spacingZ="0"/>'
+        '<scanSettings><channelSettings><channel index="1" name="FITC"/><channel index="0" name="DAPI"/>'
+        "</channelSettings></scanSettings></image></collection></scn>"
+    )
+    return paged(path, stack, [text, None], tile=(16, 16))

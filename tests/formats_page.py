@@ -21,6 +21,7 @@ from bioimage_inference.image.image import Image
 from bioimage_inference.image.readers.reading import list_series, open_image
 from bioimage_inference.image.series import MAIN, Selection
 from tests import microscope_files, models
+from tests.dialect_samples import DIALECTS
 from tests.module.test_reading_zarr import ome_zarr, zipped
 from tests.reading_data import MINISBLACK, Array, whole
 from tests.reading_plates import write_plate
@@ -154,6 +155,7 @@ SAMPLES = (
     _Sample("OME-TIFF", _ome_tiff),
     _Sample("OME-TIFF with a pyramid, tiled and compressed", _pyramid),
     _Sample("ImageJ TIFF", _imagej),
+    *(_Sample(title, write) for title, write in DIALECTS.items()),
     _Sample("other TIFF (also BigTIFF)", _plain_tiff),
     _Sample("OME-Zarr 0.5", _zarr("0.5")),
     _Sample("OME-Zarr 0.4", _zarr("0.4")),
@@ -191,7 +193,7 @@ def _renewed(text: str) -> str:
 def _read_row(sample: _Sample, folder: Path) -> tuple[str, ...]:
     folder.mkdir()
     path, right = sample.write(folder)
-    series = list_series(path)
+    series = [one for one in list_series(path) if not one.preview]
     plate = series[0].well is not None
     image = open_image(path, None, Selection(well=series[0].well, field=0) if plate else MAIN)
     got = whole(image)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -50,36 +49,22 @@ def test_metamorph_wavelengths_are_channels(tmp_path: Path) -> None:
     check(path, stack.reshape(3, 2, 20, 30), "zcyx", {**UM, "z": PixelSize(0.5, "µm")}, ("405 nm", "488 nm"))
 
 
-def metaseries(setting: str, height: float, *, calibrated: bool = True, time: str = "20240101 10:00:00.000") -> str:
-    entries = {
-        "spatial-calibration-state": ("bool", "on" if calibrated else "off"),
-        "spatial-calibration-x": ("float", "0.65"),
-        "spatial-calibration-y": ("float", "0.65"),
-        "spatial-calibration-units": ("string", "um"),
-        "_IllumSetting_": ("string", setting),
-        "z-position": ("float", str(height)),
-        "acquisition-time-local": ("time", time),
-    }
-    lines = "".join(f'<prop id="{key}" type="{kind}" value="{value}"/>' for key, (kind, value) in entries.items())
-    return f"<MetaData><PlaneInfo>{lines}</PlaneInfo><SetInfo/></MetaData>"
-
-
 def test_metaseries_states_calibration_and_setting(tmp_path: Path) -> None:
     array = pixels(20, 30)
-    path = tiff(tmp_path, array, description=metaseries("DAPI", 1), software="MetaSeries", metadata=None)
+    path = tiff(tmp_path, array, description=files.metaseries("DAPI", 1), software="MetaSeries", metadata=None)
     check(path, array, "yx", UM, ("DAPI",))
     bare = tiff(
-        tmp_path, array, description=metaseries("DAPI", 1, calibrated=False), software="MetaSeries", metadata=None
+        tmp_path, array, description=files.metaseries("DAPI", 1, calibrated=False), software="MetaSeries", metadata=None
     )
     check(bare, array, "yx", {}, ("DAPI",))
 
 
 def test_metaseries_pages_are_channels_planes_or_frames(tmp_path: Path) -> None:
     stack = pixels(4, 20, 30)
-    texts = [metaseries(setting, height) for setting in ("DAPI", "FITC") for height in (3, 4.5)]
+    texts = [files.metaseries(setting, height) for setting in ("DAPI", "FITC") for height in (3, 4.5)]
     check(paged(tmp_path / "cz.tif", stack, texts, software="MetaSeries"), stack.reshape(2, 2, 20, 30), "czyx",
           {**UM, "z": PixelSize(1.5, "µm")}, ("DAPI", "FITC"))  # fmt: skip
-    texts = [metaseries("DAPI", 3, time=f"20240101 10:00:0{second}.000") for second in range(4)]
+    texts = [files.metaseries("DAPI", 3, time=f"20240101 10:00:0{second}.000") for second in range(4)]
     check(paged(tmp_path / "t.tif", stack, texts, software="MetaSeries"), stack, "tyx", UM, ("DAPI",))
 
 
@@ -97,8 +82,7 @@ def test_fluoview_states_resolution_by_dimension(tmp_path: Path) -> None:
     stack = pixels(2, 3, 2, 20, 30)
     header = files.fluoview_header([("X", 30, 0.4, "um"), ("Y", 20, 0.5, "um"), ("Ch", 2, 1, "Ch"),
                                     ("Z", 3, -1.5, "um"), ("Time", 2, 30, "s")])  # fmt: skip
-    tags = [[bytes_tag(34361, header), (34362, "d", 8, (0.0,) * 8, True)]] + [[]] * 11
-    path = paged(tmp_path / "a.tif", stack.reshape(12, 20, 30), [None] * 12, extratags=tags)
+    path = files.fluoview(tmp_path / "a.tif", stack.reshape(12, 20, 30), header)
     sizes = {"x": PixelSize(0.4, "µm"), "y": PixelSize(0.5, "µm"), "z": PixelSize(1.5, "µm"), "t": PixelSize(30, "s")}
     check(path, stack, "tzcyx", sizes)
 
@@ -114,18 +98,6 @@ def test_olympus_sis_states_metres_and_bands(tmp_path: Path) -> None:
     check(files.sis(tmp_path / "b.tif", stack[:1]), stack[0], "yx", sizes)
 
 
-SCANIMAGE = {
-    "SI.hChannels.channelName": "{'green';'red';'blue'}",
-    "SI.hChannels.channelSave": "[1;3]",
-    "SI.hStackManager.numSlices": "3",
-    "SI.hStackManager.framesPerSlice": "1",
-    "SI.hStackManager.stackZStepSize": "2.5",
-    "SI.hRoiManager.scanFramePeriod": "0.5",
-    "SI.hRoiManager.scanVolumeRate": "0.25",
-    "SI.hRoiManager.pixelsPerLine": "30",
-    "SI.hRoiManager.linesPerFrame": "20",
-    "SI.hRoiManager.imagingFovUm": "[-15 -5;15 -5;15 5;-15 5]",
-}
 FIELD = {"x": PixelSize(1, "µm"), "y": PixelSize(0.5, "µm")}
 Z25 = {"z": PixelSize(2.5, "µm")}
 
@@ -145,7 +117,7 @@ Z25 = {"z": PixelSize(2.5, "µm")}
 def test_scanimage_interleaves_channels_with_planes_and_frames(
     tmp_path: Path, changed: dict[str, str], shape: tuple[int, ...], axes: str, sizes: dict[str, PixelSize], place: str
 ) -> None:
-    values = SCANIMAGE | {f"SI.hStackManager.{key}": value for key, value in changed.items()}
+    values = files.SCANIMAGE | {f"SI.hStackManager.{key}": value for key, value in changed.items()}
     front = "" if place == "software" else "scanimage."
     text = "\n".join(f"{front}{key} = {value}" for key, value in values.items())
     stack = pixels(*shape, 20, 30)
@@ -177,9 +149,8 @@ def test_old_scanimage_states_planes_and_their_distance(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_zeiss_sem_states_its_pixel_size(tmp_path: Path, lines: Sequence[str], size: PixelSize | None) -> None:
-    text = "\r\n".join(["0", "0", "0", *lines, ""]).encode("cp1252")
     array = pixels(20, 30)
-    path = tiff(tmp_path, array, metadata=None, extratags=[(34118, "s", len(text) + 1, text, True)])
+    path = tiff(tmp_path, array, metadata=None, extratags=[files.zeiss_sem_tag(*lines)])
     check(path, array, "yx", {} if size is None else {"y": size, "x": size})
 
 
@@ -213,76 +184,42 @@ def test_gatan_states_size_and_unit_of_each_axis(
     tmp_path: Path, third: str, letter: str, size: PixelSize | None
 ) -> None:
     stack = pixels(4, 20, 30)
-    tags: list[Any] = [text_tag(65003, "nm"), text_tag(65004, "µm"), text_tag(65005, third)]
-    tags += [(code, "d", 1, value, True) for code, value in ((65009, 0.5), (65010, 0.25), (65011, 3.0))]
+    tags = files.gatan_tags((0.5, "nm"), (0.25, "µm"), (3.0, third))
     sizes = {"x": PixelSize(0.5, "nm"), "y": PixelSize(0.25, "µm")} | ({} if size is None else {letter: size})
     check(tiff(tmp_path, stack, metadata=None, extratags=tags, **MINISBLACK), stack, f"{letter}yx", sizes)
 
 
 def test_gatan_diffraction_has_no_length(tmp_path: Path) -> None:
     array = pixels(20, 30)
-    tags: list[Any] = [text_tag(65003, "1/nm"), text_tag(65004, "1/nm"), (65009, "d", 1, 0.5, True)]
+    tags = files.gatan_tags((0.5, "1/nm"), (0.5, "1/nm"))
     check(tiff(tmp_path, array, metadata=None, extratags=tags), array, "yx", {})
 
 
 def test_qptiff_names_its_channels(tmp_path: Path) -> None:
     stack = pixels(3, 64, 96)
-    texts = [
-        '<?xml version="1.0" encoding="utf-16"?><PerkinElmer-QPI-ImageDescription><ImageType>FullResolution</ImageType>'
-        f"<Name>{name}</Name></PerkinElmer-QPI-ImageDescription>"
-        for name in ("DAPI", "Opal 520", "Opal 690")
-    ]
-    path = paged(tmp_path / "a.qptiff", stack, texts, software="PerkinElmer-QPI", tile=(16, 16),
-                 resolution=(20_000, 20_000), resolutionunit="centimeter")  # fmt: skip
+    path = files.qptiff(tmp_path / "a.qptiff", stack, ("DAPI", "Opal 520", "Opal 690"))
     check(path, stack, "cyx", {"y": PixelSize(0.5, "µm"), "x": PixelSize(0.5, "µm")}, ("DAPI", "Opal 520", "Opal 690"))
 
 
 def test_ndpi_states_its_resolution_and_focal_planes(tmp_path: Path) -> None:
     stack = pixels(3, 64, 96, 3, dtype="uint8")
-    tags = [
-        [text_tag(271, "Hamamatsu"), (65420, "I", 1, 1, True), (65424, "i", 1, offset, True)]
-        for offset in (-2000, 0, 2000)
-    ]
-    path = paged(tmp_path / "dataset_1.dat", stack, [None] * 3, photometric="rgb", extratags=tags,
-                 resolution=(40_000, 20_000), resolutionunit="centimeter")  # fmt: skip
+    path = files.ndpi(tmp_path / "dataset_1.dat", stack, (-2000, 0, 2000))
     sizes = {"x": PixelSize(0.25, "µm"), "y": PixelSize(0.5, "µm"), "z": PixelSize(2000, "nm")}
     check(path, stack, "zyxs", sizes, ("red", "green", "blue"))
-
-
-def philips(*spacings: str) -> str:
-    levels = "".join(
-        f'<DataObject ObjectType="PixelDataRepresentation"><Attribute Name="DICOM_PIXEL_SPACING" Group="0x0028">{one}'
-        "</Attribute></DataObject>"
-        for one in spacings
-    )
-    return (
-        f'<?xml version="1.0"?><DataObject ObjectType="DPUfsImport"><Attribute Name="A"><Array>{levels}</Array>'
-        "</Attribute></DataObject>"
-    )
 
 
 @pytest.mark.parametrize("levels", [1, 2])
 def test_philips_states_millimetres_along_y_and_x(tmp_path: Path, levels: int) -> None:
     full = pixels(64, 96, 3, dtype="uint8")
-    text = philips('"0.0005" "0.00025"', '"0.001" "0.0005"')
-    path = tmp_path / "a.tiff"
-    paged(path, [full, full[::2, ::2]][:levels], [text, None][:levels], software="Philips DP v1.0", tile=(16, 16),
-          photometric="rgb")  # fmt: skip
+    text = files.philips_text('"0.0005" "0.00025"', '"0.001" "0.0005"')
+    path = files.philips(tmp_path / "a.tiff", [full, full[::2, ::2]][:levels], text)
     sizes = {"y": PixelSize(0.0005, "mm"), "x": PixelSize(0.00025, "mm")}
     check(path, full, "yxs", sizes, ("red", "green", "blue"))
 
 
 def test_leica_scn_states_the_view_in_nanometres(tmp_path: Path) -> None:
     stack = pixels(2, 64, 96)
-    dimensions = "".join(f'<dimension sizeX="96" sizeY="64" r="0" c="{c}" z="0" ifd="{c}"/>' for c in range(2))
-    text = (
-        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection name="c">'
-        f'<image name="image_1"><pixels sizeX="96" sizeY="64">{dimensions}</pixels>'
-        '<view sizeX="48000" sizeY="16000" offsetX="0" offsetY="0" spacingZ="0"/>'
-        '<scanSettings><channelSettings><channel index="1" name="FITC"/><channel index="0" name="DAPI"/>'
-        "</channelSettings></scanSettings></image></collection></scn>"
-    )
-    path = paged(tmp_path / "a.scn", stack, [text, None], tile=(16, 16))
+    path = files.leica_scn(tmp_path / "a.scn", stack)
     check(path, stack, "cyx", {"x": PixelSize(500, "nm"), "y": PixelSize(250, "nm")}, ("DAPI", "FITC"))
 
 

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,36 +103,67 @@ def write_images() -> None:
     write_zarr("sample.ome.zarr", sample.shape, {"0/c/0/0": sample.tobytes()})
     # A single piece that takes more memory than a job has; its pixels are never read.
     write_zarr("huge_chunk.ome.zarr", (45_000, 45_000), {"0/c/0/0": b"\0"})
+    write_plate("plate.ome.zarr", {"A/1": sample[::-1], "B/3": sample})
+    with tifffile.TiffWriter(TARGET / "series.ome.tif", ome=True) as series:
+        for name, pixels in {"left": sample[:, ::-1], "right": sample}.items():
+            series.write(pixels, metadata={"axes": "YX", "Name": name}, compression="zlib", subifds=1)
+            series.write(pixels[::2, ::2], compression="zlib", subfiletype=1)
     (TARGET / "no_image.tif").write_text("Plate 7, well B3: the file was lost.\n")
 
 
 def write_zarr(name: str, shape: tuple[int, ...], chunks: Mapping[str, bytes]) -> None:
     """An image of a single chunk as OME-Zarr (0.5) in a zip file."""
-    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
-    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
-    multiscales = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}]
-    attributes = {"ome": {"version": "0.5", "multiscales": multiscales}}
-    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    array = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": shape,
-        "data_type": "uint8",
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
-        "chunk_key_encoding": {"name": "default"},
-        "codecs": [{"name": "bytes"}],
-        "fill_value": 0,
-    }
-    files = {
-        "zarr.json": json.dumps(group).encode(),
-        "0/zarr.json": json.dumps(array).encode(),
-        **chunks,
-    }
+    files = zarr_image([shape]) | chunks
     write_zip(TARGET / f"{name}.zip", {f"{name}/{file}": content for file, content in files.items()})
 
 
+def write_plate(name: str, wells: Mapping[str, NDArray[np.uint8]]) -> None:
+    """A plate as OME-Zarr (0.5) in a zip file. Each well has one field, in two levels."""
+    rows, columns = (list(dict.fromkeys(part)) for part in zip(*(well.split("/") for well in wells), strict=True))
+    places = [
+        {"path": well, "rowIndex": rows.index(well.split("/")[0]), "columnIndex": columns.index(well.split("/")[1])}
+        for well in wells
+    ]
+    named = {"rows": [{"name": one} for one in rows], "columns": [{"name": one} for one in columns], "wells": places}
+    files = zarr_group({"plate": {"name": "plate", "field_count": 1, **named}})
+    for well, pixels in wells.items():
+        levels = [pixels, pixels[::2, ::2]]
+        parts = zarr_group({"well": {"images": [{"path": "0"}]}})
+        parts |= {f"0/{file}": content for file, content in zarr_image([one.shape for one in levels]).items()}
+        parts |= {f"0/{level}/c/0/0": one.tobytes() for level, one in enumerate(levels)}
+        files |= {f"{well}/{file}": content for file, content in parts.items()}
+    write_zip(TARGET / f"{name}.zip", {f"{name}/{file}": content for file, content in files.items()})
+
+
+def zarr_group(ome: Mapping[str, Any]) -> dict[str, bytes]:
+    """The file of a group of zarr 3 with metadata of OME-Zarr 0.5."""
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": {"version": "0.5", **ome}}}
+    return {"zarr.json": json.dumps(group).encode()}
+
+
+def zarr_image(shapes: Sequence[tuple[int, ...]]) -> dict[str, bytes]:
+    """The metadata of an image whose levels have these shapes and a single chunk each."""
+    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    scales = [[{"type": "scale", "scale": [0.5 * 2**level] * 2}] for level in range(len(shapes))]
+    datasets = [{"path": str(level), "coordinateTransformations": scale} for level, scale in enumerate(scales)]
+    files = zarr_group({"multiscales": [{"axes": axes, "datasets": datasets}]})
+    for level, shape in enumerate(shapes):
+        array = {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": shape,
+            "data_type": "uint8",
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
+            "chunk_key_encoding": {"name": "default"},
+            "codecs": [{"name": "bytes"}],
+            "fill_value": 0,
+        }
+        files[f"{level}/zarr.json"] = json.dumps(array).encode()
+    return files
+
+
 def write_models() -> None:
-    """Packages with several outputs, several inputs, a table of objects, and without PyTorch weights."""
+    """Packages with several outputs, several inputs, a table of objects, code, and without PyTorch weights."""
     raw = tensor("raw")
     same, negative, masked = (tensor(name, like="raw") for name in ("same", "negative", "masked"))
     write_package("two_outputs.zip", TwoOutputs(), [raw], [same, negative])
@@ -141,6 +172,7 @@ def write_models() -> None:
     spots = {"id": "spots", "axes": [{"type": "index", "id": "object", "size": {}}, columns]}
     write_package("spots.zip", Spots(), [raw], [spots])
     write_package("tensorflow.zip", None, [raw], [same])
+    write_package("with_code.zip", torch.nn.Identity(), [raw], [same], code=b"from torch.nn import Identity as Net\n")
 
 
 def tensor(name: str, like: str | None = None) -> dict[str, Any]:
@@ -150,8 +182,10 @@ def tensor(name: str, like: str | None = None) -> dict[str, Any]:
     return {"id": name, "axes": axes + [{"type": "space", "id": axis, "size": sizes[axis]} for axis in "yx"]}
 
 
-def write_package(name: str, network: torch.nn.Module | None, inputs: list[Any], outputs: list[Any]) -> None:
-    """A package of format 0.5; without a network, one with TensorFlow weights only."""
+def write_package(
+    name: str, network: torch.nn.Module | None, inputs: list[Any], outputs: list[Any], code: bytes | None = None
+) -> None:
+    """A package of format 0.5; without a network with TensorFlow weights only, with code with a state dict."""
     files: dict[str, bytes] = {"README.md": b"# A model for tests\n\n## Validation\n\nNone.\n"}
     test = io.BytesIO()
     np.save(test, np.zeros((1, 1, 16, 16), "float32"))
@@ -159,6 +193,13 @@ def write_package(name: str, network: torch.nn.Module | None, inputs: list[Any],
     if network is None:
         files["weights.zip"] = b"PK\x05\x06" + bytes(18)
         weights = {"tensorflow_saved_model_bundle": entry("weights.zip", files) | {"tensorflow_version": "2.15"}}
+    elif code is not None:
+        state = io.BytesIO()
+        torch.save(network.state_dict(), state)
+        files |= {"weights.pt": state.getvalue(), "network.py": code}
+        architecture = entry("network.py", files) | {"callable": "Net", "kwargs": {}}
+        versions = {"pytorch_version": "2.13.0", "architecture": architecture}
+        weights = {"pytorch_state_dict": entry("weights.pt", files) | versions}
     else:
         files["weights.pt"] = torchscript(network)
         weights = {"torchscript": entry("weights.pt", files) | {"pytorch_version": "2.13.0"}}

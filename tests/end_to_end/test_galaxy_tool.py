@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 import bioimage_inference
 from bioimage_inference.cli.program import make_parser
+from bioimage_inference.errors import BioimageInferenceError, ReproductionError
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "bioimage_inference"
@@ -25,6 +26,9 @@ FILES = ("bioimage_inference.xml", "bioimage_model_info.xml", "bioimage_segment.
 # What the tools' jobs never import: bars on terminals, downloads of zoo models.
 NOT_IN_JOBS = {"rich", "httpx", "filelock", "shtab"}
 CONDA_NAMES = {"torch": "pytorch", "PyYAML": "pyyaml", "matplotlib": "matplotlib-base"}
+
+sys.path.insert(0, str(TOOL))
+import form_messages  # noqa: E402  (a script beside the tools)
 
 MACROS = ET.parse(TOOL / "macros.xml").getroot()
 TOKENS = {token.attrib["name"]: token.text or "" for token in MACROS.iter("token")}
@@ -42,6 +46,10 @@ def command(name: str) -> str:
     return text
 
 
+def form_fields(name: str) -> dict[str, str]:
+    return form_messages.fields(TOOL / name)
+
+
 def top_level(element: ET.Element) -> Iterator[ET.Element]:
     """The children of an element, those from macros included."""
     for child in element:
@@ -55,11 +63,19 @@ def test_the_tools_have_the_version_of_the_program() -> None:
     assert TOKENS["@TOOL_VERSION@"] == bioimage_inference.__version__
 
 
-def test_galaxy_says_what_the_exit_codes_for_outputs_mean() -> None:
-    told = {int(one.attrib["range"]) for one in NAMED["exit_codes"].iter("exit_code")}
-    assert told == {bioimage_inference.NotPermittedError.exit_code, bioimage_inference.DiskFullError.exit_code}
+def test_galaxy_says_what_the_exit_codes_mean() -> None:
+    """All but that of validate, which is no tool."""
+    told = {one.attrib["range"] for one in NAMED["exit_codes"].iter("exit_code")}
+    errors, codes = [BioimageInferenceError], set()
+    while errors:
+        error = errors.pop()
+        errors += error.__subclasses__()
+        codes.add(str(error.exit_code))
+    assert told == codes - {str(ReproductionError.exit_code)} | {"128:255"}
     for name in FILES:
         assert "exit_codes" in {one.attrib["macro"] for one in tool(name).iter("expand")}
+        own = {one.attrib["name"] for one in tool(name).iterfind("macros/token")}
+        assert own == {"@IMAGE_FIELDS@", "@MEMORY_FIELDS@"}
 
 
 def test_the_package_is_shipped_with_the_tools() -> None:
@@ -71,6 +87,9 @@ def test_the_package_is_shipped_with_the_tools() -> None:
     pattern = NAMED["requirements"].find("required_files/include").attrib["path"]  # type: ignore[union-attr]
     for file in (
         "collect_outputs.py",
+        "form_messages.py",
+        "bioimage_inference.xml",
+        "macros.xml",
         "bioimage_inference/cli/predict.py",
         "bioimage_inference/report/templates/model_card.html.j2",
     ):
@@ -93,8 +112,8 @@ def test_the_command_line_knows_the_options_of_the_tool(file: str, subcommand: s
     (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
     known = set(commands.choices[subcommand]._option_string_actions)
     used = re.findall(r"^ *(--[a-z-]+)", command(file), re.MULTILINE)
-    used += re.findall(rf"bioimage_inference {subcommand} .*?(--[a-z-]+)", command(file))
-    used += [one.attrib["argument"] for one in tool(file).iter("param") if "argument" in one.attrib]
+    used += re.findall(rf"xml {subcommand} .*?(--[a-z-]+)", command(file))
+    used += [option for option in form_fields(file) if option not in form_messages.WITHOUT_FIELD]
     assert used
     assert set(used) <= known
 
@@ -113,10 +132,11 @@ def test_workflows_of_version_2_4_1_find_their_parameters() -> None:
     assert {"tiff", "png"} <= set(inputs["input_image_file"].attrib["format"].split(","))
     values = [option.get("value") for option in inputs["input_image_input_axes"].iter("option")]
     assert values == ["bcyx", "bczyx"]
+    assert all(one.get("expanded") == "false" for one in inputs.values() if one.tag == "section")
     new = [one for name, one in inputs.items() if name not in old and one.tag == "param"]
     assert new
     assert all(one.get("optional") == "true" for one in new)
-    outputs = {one.attrib["name"]: one.get("format") for one in tool(FILES[0]).iter("data")}
+    outputs = {one.get("name"): one.get("format") for one in tool(FILES[0]).find("outputs")}  # type: ignore[union-attr]
     assert outputs["output_predicted_image"] == "tiff"
     assert outputs["output_predicted_image_matrix"] == "npy"
 
@@ -143,28 +163,32 @@ def test_what_the_galaxy_tests_expect_is_what_the_program_gives() -> None:
     np.testing.assert_allclose(array[0], tifffile.imread(TOOL / "test-data" / "expected_sample.tiff"), atol=1e-5)
 
 
-def outputs_of(folder: Path, image: str, names: list[str]) -> None:
+def outputs_of(folder: Path, image: str, names: list[str], series: str = "") -> None:
     """What `predict -o outputs` writes for an image, as far as it matters here."""
+    (folder / image).parent.mkdir(parents=True, exist_ok=True)
+    (folder / image).touch()
     written = folder / "outputs"
     written.mkdir(exist_ok=True)
-    stem = Path(image).stem
+    stem = Path(image).stem + series
     outputs = []
     for name in names:
         for suffix in ("tif", "npy"):
             (written / f"{stem}_{name}.{suffix}").write_text(f"{stem} {name} {suffix}")
-        outputs.append({"id": name, "tiff": f"outputs/{stem}_{name}.tif", "npy": f"outputs/{stem}_{name}.npy"})
-    record = {"inputs": [{"file": image}], "outputs": outputs}
+        files = {"tiff": f"outputs/{stem}_{name}.tif", "npy": f"outputs/{stem}_{name}.npy", "zarr": None}
+        outputs.append({"id": name, **files})
+    record = {"inputs": [{"file": str(folder / image)}], "outputs": outputs}
     (written / f"{stem}_provenance.json").write_text(json.dumps(record))
     (written / f"{stem}_report.html").write_text(f"{stem} report")
 
 
-def collect(folder: Path, *arguments: str) -> tuple[dict[str, str], str]:
+def collect(folder: Path, *arguments: str, code: int = 0) -> tuple[dict[str, str], str]:
     """The collected files by their names, and what was printed."""
-    script = str(TOOL / "collect_outputs.py")
-    ran = subprocess.run([sys.executable, script, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    command = [sys.executable, str(TOOL / "collect_outputs.py"), *(arguments or ["0"])]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert ran.returncode == code, ran.stderr
     collected = folder / "collected"
     files = {str(path.relative_to(collected)): path.read_text() for path in collected.rglob("*.*")}
-    return files, ran.stdout
+    return files, ran.stdout + ran.stderr
 
 
 def test_outputs_are_collected_under_the_name_of_the_image_folder(tmp_path: Path) -> None:
@@ -181,6 +205,23 @@ def test_outputs_are_collected_under_the_name_of_the_image_folder(tmp_path: Path
     )
 
 
+def test_several_images_of_a_file_are_told_apart_by_their_series(tmp_path: Path) -> None:
+    outputs_of(tmp_path, "images/00000 slide/slide.czi", ["prediction"], "_left")
+    outputs_of(tmp_path, "images/00000 slide/slide.czi", ["prediction"], "_right")
+    outputs_of(tmp_path, "images/00001 one.lif/one.lif", ["prediction"], "_only")
+    files, _ = collect(tmp_path)
+    names = [Path(file).stem for file in files if file.startswith("npy/")]
+    assert sorted(names) == ["00000 slide left", "00000 slide right", "00001 one.lif"]
+
+
+def test_several_images_do_not_fit_into_the_outputs_of_one(tmp_path: Path) -> None:
+    for series in ("_left", "_right"):
+        outputs_of(tmp_path, "images/image/slide.czi", ["prediction"], series)
+    files, printed = collect(tmp_path, "0", code=2)
+    assert not files
+    assert 'Choose one under "Files with several images".' in printed
+
+
 def test_a_report_that_was_not_asked_for_is_not_collected(tmp_path: Path) -> None:
     outputs_of(tmp_path, "images/image/cells.tif", ["prediction"])
     (tmp_path / "outputs" / "cells_report.html").unlink()
@@ -190,7 +231,7 @@ def test_a_report_that_was_not_asked_for_is_not_collected(tmp_path: Path) -> Non
 
 def test_all_outputs_are_collected_in_the_order_of_the_model(tmp_path: Path) -> None:
     outputs_of(tmp_path, "images/image/cells.tif", ["seeds", "affinities"])
-    files, printed = collect(tmp_path, "--all")
+    files, printed = collect(tmp_path, "0", "--all")
     assert printed == ""
     assert files["tiff/image.tiff"] == "cells seeds tif"
     assert files["all/image/000 seeds.tiff"] == "cells seeds tif"
@@ -202,6 +243,71 @@ def test_outputs_that_were_not_asked_for_are_told(tmp_path: Path) -> None:
     files, printed = collect(tmp_path)
     assert "This model also gives: affinities." in printed
     assert not [name for name in files if name.startswith("all/")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "summary", "code"),
+    [
+        (["5"], True, 5),
+        (["5", "--keep-going"], True, 0),
+        (["5", "--keep-going"], False, 5),  # the run ended before it wrote its tables
+    ],
+)
+def test_an_image_that_fails_fails_the_job_unless_the_others_are_kept(
+    tmp_path: Path, arguments: list[str], summary: bool, code: int
+) -> None:
+    outputs_of(tmp_path, "images/00000 a & b.tif/a.tif", ["prediction"])
+    (tmp_path / "images" / "00001 broken.tif").mkdir()
+    (tmp_path / "images" / "00001 broken.tif" / "broken.tif").touch()
+    if summary:
+        path = "images/00001 broken.tif/broken.tif"
+        header, done = "image,status,message,outputs", "images/00000 a & b.tif/a.tif,done,,a.npy"
+        rows = f"{header}\n{done}\n{path},failed,Use --channels.,\n"
+        (tmp_path / "outputs" / "summary.csv").write_text(rows)
+        page = '<a href="#image-2">images/00000 a &amp; b.tif/a.tif</a> <a href="summary.csv">summary.csv</a>'
+        (tmp_path / "outputs" / "index.html").write_text(page)
+    files, _ = collect(tmp_path, *arguments, code=code)
+    if code:
+        assert not files
+    else:
+        assert files["tiff/00000 a & b.tif.tiff"]
+        field = '"Channels of the image" (under "Advanced options")'
+        assert files["summary.tsv"] == (
+            f"image\tstatus\tmessage\na & b.tif\tdone\t\nbroken.tif\tfailed\tUse {field}.\n"
+        )
+        assert files["index.html"] == '<a href="#image-2">a &amp; b.tif</a> summary.csv'
+
+
+def test_no_image_with_results_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "summary.csv").touch()
+    assert not collect(tmp_path, "5", "--keep-going", code=5)[0]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_titles_of_fields_are_unique(file: str) -> None:
+    titles = list(form_fields(file).values())
+    assert len(set(titles)) == len(titles)
+
+
+def test_messages_name_fields_of_the_form_instead_of_options(tmp_path: Path) -> None:
+    image = str(TOOL / "test-data" / "colour.png")
+    model = str(TOOL / "test-data" / "demo-model.zip")
+    command = [sys.executable, str(TOOL / "form_messages.py"), FILES[0], "predict", model, image, "--fit", "exact"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == bioimage_inference.ImageError.exit_code
+    assert 'Choose with "Channels of the image" (under "Advanced options")' in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_options_without_a_field_and_json_stay_as_they_are() -> None:
+    titles = form_fields(FILES[2])
+    assert form_messages.in_words_of_the_form("--axes --json x--axes --axes-of", titles) == (
+        '"Axes of the predicted image" --json x--axes --axes-of'
+    )
+    command = [sys.executable, str(TOOL / "form_messages.py"), FILES[1], "inspect", "--json", "--offline"]
+    ran = subprocess.run([*command, str(TOOL / "test-data" / "demo-model.zip")], capture_output=True, check=True)
+    assert json.loads(ran.stdout)["runs_here"]
 
 
 def test_dockstore_names_files_that_are_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from .layout import Site, environment, read_tools, read_workflows, say
+from .layout import HERE, Site, environment, read_tools, read_workflows, root_tag, say
 from .server import ADMIN_KEY, call
 
 TEST_TIMEOUT = 600
@@ -29,7 +30,7 @@ class Result:
 
 
 def planemo(
-    site: Site, arguments: Sequence[str], log: TextIO | None = None, timeout: float | None = None, name: str = "lint"
+    site: Site, arguments: Sequence[str], log: TextIO | None = None, timeout: float | None = None, name: str = "test"
 ) -> int:
     """Run planemo in a workspace of that name; its files, and where a log is given its output, stay in the state."""
     site.results.mkdir(parents=True, exist_ok=True)
@@ -41,26 +42,47 @@ def planemo(
 
 
 def lint(site: Site) -> int:
-    """Let planemo judge the tools, as the Tool Shed would get them, and the workflows."""
+    """Let planemo judge the tools, as the Tool Shed would get them and with the newest profile, and the workflows."""
     # Two skipped checks look things up at bio.tools and at the Tool Shed, which takes the net. The third expects a
     # checkout whose folder is named as in the address of the repository.
     options = ["--fail_level", "warn", "--skip"]
     skipped = "BioToolsValid,version_bumped,shed_remote_repository_url"
     shed = ["shed_lint", "--tools", "--ensure_metadata", *options, skipped]
     workflows = ["workflow_lint", *options, "tool_ids"]
-    registry = site.repository / ".dockstore.yml"
-    commands = [[*shed, str(site.repository)], [*workflows, str(site.workflows)], [*workflows, str(registry)]]
-    found = [problems for command in commands if (problems := linted(site, command))]
+    commands = {
+        "tools": [*shed, str(site.repository)],
+        "newest profile": ["lint", *options, skipped, *map(str, with_newest_profile(site))],
+        "workflows": [*workflows, str(site.workflows)],
+        "registry": [*workflows, str(site.repository / ".dockstore.yml")],
+    }
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = [one for one in pool.map(lambda name: linted(site, name, commands[name]), commands) if one]
     say("\n".join(found) if found else "lint found nothing")
     return int(bool(found))
 
 
-def linted(site: Site, command: Sequence[str]) -> str:
+def with_newest_profile(site: Site) -> list[Path]:
+    """Copies of the tools with the profile of the Galaxy under test.
+
+    The tools themselves have an older profile, because a Galaxy refuses tools with a profile newer than itself.
+    """
+    version = re.search(r"^galaxy-app==(\d+\.\d+)", (HERE / "galaxy.txt").read_text(), re.MULTILINE)
+    assert version is not None
+    folder = site.state / "newest-profile"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(site.tools, folder)
+    for path in folder.rglob("*.xml"):
+        text = re.sub(r'(<token name="@PROFILE@">|profile=")\d+\.\d+', rf"\g<1>{version[1]}", path.read_text())
+        path.write_text(text)
+    return [path for path in sorted(folder.rglob("*.xml")) if root_tag(path) == "tool"]
+
+
+def linted(site: Site, name: str, command: Sequence[str]) -> str:
     """What one of planemo's linters has to say where it is not content, else nothing."""
     site.results.mkdir(parents=True, exist_ok=True)
-    log = site.results / "lint.log"
+    log = site.results / f"lint {name}.log"
     with log.open("w") as stream:
-        content = planemo(site, command, stream) == 0
+        content = planemo(site, command, stream, name=f"lint {name}") == 0
     return "" if content else log.read_text()
 
 

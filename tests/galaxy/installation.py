@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .browser import install_browser
 from .layout import CHECKOUT, HERE, Failure, Site, Tool, environment, read_tools, say
 
-PIP = ["-m", "pip", "install", "-qq"]
+PIP = ["-m", "pip", "install", "--no-color", "--progress-bar", "off"]
+SECONDS_PER_LINE = 5  # between two lines of progress
 TORCH = [str(CHECKOUT / "scripts" / "install_torch.py"), "--version"]
 
 
@@ -38,13 +42,42 @@ def make_venv(venv: Path, commands: list[list[str]], contents: str) -> None:
     wanted = f"python {sys.version}\n{contents}"
     if stamp.is_file() and stamp.read_text() == wanted:
         return
+    began = time.monotonic()
     say(f"installing {venv.name} …")
     shutil.rmtree(venv, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     for command in commands:
-        if subprocess.run([str(venv / "bin" / "python"), *command], env=environment(venv)).returncode:
-            raise Failure(f"pip could not install {venv.name}, see above.")
+        run_pip(venv, command)
     stamp.write_text(wanted)
+    say(f"installed {venv.name} in {time.monotonic() - began:.0f} s")
+
+
+def run_pip(venv: Path, command: list[str]) -> None:
+    """Run a command of the environment's Python that ends in pip, and print its progress."""
+    program = [str(venv / "bin" / "python"), *command]
+    with subprocess.Popen(
+        program, env=environment(venv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
+        assert pip.stdout is not None
+        lines = list(told(venv.name, pip.stdout))
+    if pip.returncode:
+        raise Failure(f"pip could not install {venv.name}:\n" + "".join(lines[-40:]))
+
+
+def told(name: str, lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of pip, and print every few seconds how many packages it has found, or what it does."""
+    packages, last = 0, time.monotonic()
+    for line in lines:
+        yield line
+        if collected := re.match(r"Collecting ([\w.-]+)", line):
+            packages += 1
+            if time.monotonic() - last >= SECONDS_PER_LINE:
+                last = time.monotonic()
+                say(f"{name}: {packages} found, {collected[1]} …")
+        elif installing := re.match(r"Installing collected packages: (.*)", line):
+            say(f"{name}: unpacking {installing[1].count(',') + 1} packages …")
+        elif re.match(r"Installing PyTorch|ERROR", line):
+            say(f"{name}: {line.strip()}")
 
 
 def pip_requirements(tools: list[Tool]) -> list[str]:

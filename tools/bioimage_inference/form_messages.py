@@ -1,0 +1,74 @@
+"""Runs the program for a form of Galaxy. Its messages name fields of the form instead of options of the command line.
+
+    python form_messages.py bioimage_inference.xml predict …
+
+The titles of the fields come from the tool's XML file, where a ``<param>`` names its option as ``argument``.
+"""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TextIO
+
+HERE = Path(__file__).resolve().parent
+OPTION = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
+# What a user of Galaxy cannot set in the form.
+WITHOUT_FIELD = {
+    "--memory": "the memory of the job (set by the administrators of this server)",
+    "--trust-model-code": "the option --trust-model-code, which only the administrators of this server can give,",
+}
+
+
+def fields(tool: Path) -> dict[str, str]:
+    """Return the title of the field for each option of a tool's form, with the title of its section."""
+    macros = {one.get("name"): one for one in ET.parse(tool.with_name("macros.xml")).getroot().iter("xml")}
+    form = ET.parse(tool).getroot().find("inputs")
+    assert form is not None
+    return WITHOUT_FIELD | dict(_titles(form, macros, ""))
+
+
+def _titles(parent: ET.Element, macros: Mapping[str | None, ET.Element], section: str) -> Iterator[tuple[str, str]]:
+    for one in parent:
+        if one.tag == "expand":
+            yield from _titles(macros[one.get("macro")], macros, section)
+        elif one.tag in ("section", "repeat"):
+            yield from _titles(one, macros, f' (under "{one.get("title")}")')
+        elif option := one.get("argument"):
+            yield option, f'"{one.get("label")}"{section}'
+
+
+def in_words_of_the_form(text: str, titles: Mapping[str, str]) -> str:
+    """Return a message with titles of fields in place of the options that have a field."""
+    return OPTION.sub(lambda found: titles.get(found[0], found[0]), text)
+
+
+def run(arguments: list[str], titles: Mapping[str, str]) -> int:
+    """Run the program with these arguments, and return its exit code."""
+    command = [sys.executable, "-m", "bioimage_inference", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="backslashreplace"
+    ) as program:
+        signal.signal(signal.SIGTERM, lambda *_: program.terminate())
+        assert program.stdout is not None
+        assert program.stderr is not None
+        messages = threading.Thread(target=_copy, args=(program.stderr, sys.stderr, titles))
+        messages.start()
+        _copy(program.stdout, sys.stdout, {} if "--json" in arguments else titles)  # JSON is for programs
+        messages.join()
+    code = program.returncode
+    return code if code >= 0 else 128 - code  # ended by a signal, as a shell reports it
+
+
+def _copy(source: TextIO, target: TextIO, titles: Mapping[str, str]) -> None:
+    for line in source:
+        print(in_words_of_the_form(line, titles), end="", file=target, flush=True)
+
+
+if __name__ == "__main__":
+    tool, *rest = sys.argv[1:]
+    sys.exit(run(rest, fields(HERE / tool)))

@@ -82,7 +82,7 @@ def draw_objects(image: NDArray[Any], prediction: NDArray[Any]) -> None:
     figure = Figure(figsize=(WIDTH, 2.75))
     panels = (
         ((prediction[0] - prediction[1])[part], "gray", "foreground - boundary"),
-        (label2rgb(labels, colors=colormaps["tab20"].colors)[part], None, "Label image"),
+        (label2rgb(labels, colors=colormaps["tab20"].colors)[part], None, "Label map"),
         (outlined[part], None, "Outlines of objects"),
     )
     for number, (picture, colours, title) in enumerate(panels):
@@ -104,7 +104,7 @@ def draw_objects(image: NDArray[Any], prediction: NDArray[Any]) -> None:
 
 
 def find_objects(prediction: NDArray[Any]) -> tuple[NDArray[Any], list[dict[str, str]]]:
-    """The label image and the rows of the table, as the tool gives them for the image of nuclei."""
+    """The label map and the rows of the table, as the tool gives them for the image of nuclei."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "prediction.npy", prediction)

@@ -242,7 +242,7 @@ class _Sample:
             shape = "×".join(map(str, plan.tile_shape.values()))
             if not plan.asked:
                 raise ImageError(
-                    f"The output {output.id!r} has whole numbers, as label images have, and the image does not fit "
+                    f"The output {output.id!r} has whole numbers, as label maps have, and the image does not fit "
                     f"into one tile ({len(plan)} tiles of {shape} would be needed). Labels of tiles cannot be put "
                     "together: objects would be cut, and numbers would occur twice. Give more memory with --memory, "
                     "crop the image, or, where the numbers are no labels, ask for tiles with --tile "

@@ -297,7 +297,18 @@ def test_messages_name_fields_of_the_form_instead_of_options(tmp_path: Path) -> 
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == bioimage_inference.ImageError.exit_code
     assert 'Choose with "Channels of the image" (under "Advanced options")' in ran.stderr
-    assert ran.stderr.count("\n") == 1
+    assert ran.stdout == ""
+
+
+def test_the_message_of_a_failure_comes_before_all_else(tmp_path: Path) -> None:
+    files = [str(TOOL / "test-data" / name) for name in ("with_code.zip", "sample.npy")]
+    command = [sys.executable, str(TOOL / "form_messages.py"), FILES[0], "predict", *files, "--axes", "yx"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == bioimage_inference.TrustError.exit_code
+    assert ran.stdout == ""
+    first, *others = ran.stderr.splitlines()
+    assert "which only the administrators of this server can give" in first
+    assert others[0] == "[sample.npy] axes YX (96,96) uint8"
 
 
 def test_options_without_a_field_and_json_stay_as_they_are() -> None:

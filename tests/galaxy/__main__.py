@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 from .browser import check_form
-from .checks import lint, test, test_all
+from .checks import lint, tell, test, test_all
+from .failures import check_failures
 from .installation import install
 from .layout import CHECKOUT, Failure, Site
 from .server import configure, reload, start, stop
@@ -24,7 +25,7 @@ def run(site: Site) -> int:
     install(site)
     blemished = lint(site)
     with fresh_galaxy(site):
-        results = test_all(site) + check_form(site)
+        results = test_all(site) + tell(check_failures(site) + check_form(site))
     failed = sum(bool(result.problem) for result in results)
     print(f"{len(results) - failed} passed, {failed} failed" + ", and lint found problems" * blemished)
     return int(failed > 0 or blemished)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .checks import Result
 from .layout import CHECKOUT, HERE, Failure, Site, environment, say
-from .server import USER, call
+from .server import USER, as_user
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TOOL = "bioimage_inference"
@@ -25,9 +25,17 @@ LABELS = {
     "many|images": "Images",
     "more_outputs|report": "Report",
     "more_outputs|record": "Record of the run",
+    "more_outputs|ome_zarr": "OME-Zarr",
+    "find_objects|segment": "Find objects in the prediction",
+    "find_objects|rois": "Regions of interest",
+    "find_objects|choices|max_size": "Largest object",
+    "many|keep_going": "Keep the results of the other images if an image fails",
+    "selection|series": "Series",
+    "scale|rescale": "Rescale the image to the pixel size of the model",
     "advanced|image_axes": "Axes of the image",
     "advanced|channels": "Channels of the image",
 }
+OFFERS = {"listed_model": "Demo U-Net for nuclei (1.0.0): 2-D, one channel, nuclei"}
 CHOICES = {"input_imaging_model": "demo-model.zip", "input_image_file": "nuclei.tif"}
 SWITCHES = ["more_outputs|report", "more_outputs|record"]
 RESULTS = ["Predicted image on", "Predicted image tensor on", "Report on", "Record on"]
@@ -90,10 +98,6 @@ def datasets(site: Site, history: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def as_user(site: Site, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    return call(site, method, path, body, key=(site.server / "user.key").read_text())
-
-
 def visit(site: Site, browser: str, history: str) -> str:
     """Fill in and run the form; empty where all went well, else what the browser saw."""
     shutil.rmtree(site.pictures, ignore_errors=True)
@@ -106,6 +110,7 @@ def visit(site: Site, browser: str, history: str) -> str:
         "history": history,
         "tool": TOOL,
         "labels": LABELS,
+        "offers": OFFERS,
         "choices": CHOICES,
         "switches": SWITCHES,
         "results": RESULTS,

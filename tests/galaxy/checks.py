@@ -17,8 +17,10 @@ from .layout import HERE, Site, environment, read_tools, read_workflows, root_ta
 from .server import ADMIN_KEY, call
 
 TEST_TIMEOUT = 600
-# Galaxy's Pulsar runs two jobs at once, too; planemo needs some seconds for every start.
-AT_ONCE, PART = 2, 8
+# Parts that run at once: the tool with most tests in one, the other tools and the workflows one after the other.
+AT_ONCE = 2
+# Tests of a tool that run at once. Most of a test is waiting for the steps of its job.
+TOOL_TESTS_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,11 @@ def connection(site: Site) -> list[str]:
 
 @dataclass(frozen=True)
 class Part:
-    """Some tests of one file, which planemo runs at a time; without a tool's id they are all those of a workflow."""
+    """All tests of a tool or of a workflow; without a tool's id they are those of a workflow."""
 
     path: Path
-    tests: range
+    tests: int
     tool_id: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.path.name}-{self.tests.start + 1}"
 
 
 def test_all(site: Site) -> list[Result]:
@@ -129,39 +127,55 @@ def tell(results: list[Result]) -> list[Result]:
 
 
 def planned(site: Site) -> Iterator[Part]:
-    """The tests of the tools and of those workflows that can run here."""
-    for tool in read_tools(site, site.packages):
-        for start in range(0, max(tool.tests, 1), PART):
-            yield Part(tool.path, range(start, min(start + PART, tool.tests)), tool.id)
+    """The tests of the tools, the longest first, and of those workflows that can run here."""
+    for tool in sorted(read_tools(site, site.packages), key=lambda tool: -tool.tests):
+        yield Part(tool.path, tool.tests, tool.id)
     for workflow in read_workflows(site):
         if workflow.foreign:
             say(f"{workflow.path.name} is not run, it needs tools of the Tool Shed: {', '.join(workflow.foreign)}")
         else:
-            yield Part(workflow.path, range(workflow.tests), "")
+            yield Part(workflow.path, workflow.tests, "")
 
 
 def test_part(site: Site, part: Part) -> list[Result]:
-    """Run some tests of a file; planemo passes over a test that Galaxy refuses, here it counts as failed."""
+    """Run the tests of a file. A test that Galaxy refuses counts as failed."""
+    name = part.path.name
     if not part.tests:
-        return [Result(part.path.name, "It has no test.")]
-    report = site.results / f"{part.name}.json"
-    report.unlink(missing_ok=True)  # where planemo breaks off, the last run's would be read
+        return [Result(name, "It has no test.")]
+    say(f"testing {name} ({part.tests}) …")
+    report = site.results / f"{name}.json"
+    report.unlink(missing_ok=True)  # if the run breaks off, the report of the last run would be read
     log = report.with_suffix(".log")
-    outputs = ["--test_output", str(report.with_suffix(".html")), "--test_output_json", str(report)]
-    numbers = [word for n in part.tests if part.tool_id for word in ("--test_index", str(n + 1))]
     with log.open("w") as stream:
         try:
-            arguments = [*connection(site), *numbers, *outputs, str(part.path)]
-            planemo(site, arguments, stream, TEST_TIMEOUT * (len(part.tests) + 1), part.name)
+            if part.tool_id:
+                test_tool(site, part, report, stream)
+            else:
+                outputs = ["--test_output", str(report.with_suffix(".html")), "--test_output_json", str(report)]
+                arguments = [*connection(site), *outputs, str(part.path)]
+                planemo(site, arguments, stream, TEST_TIMEOUT * (part.tests + 1), name)
         except subprocess.TimeoutExpired:
-            say(f"planemo was ended, {part.name} took too long")
+            say(f"the tests were ended, {name} took too long")
     tests = json.loads(report.read_text())["tests"] if report.exists() else []
-    # `demo-0` and `demo.gxwf.yml_0` are the first tests of their files.
+    # `demo/1.0-0` and `demo.gxwf.yml_0` are the first tests of their files.
     found = {int(re.split("[-_]", test["id"])[-1]): problem(test["data"]) for test in tests}
-    missing = {n: f"planemo did not run it, see {log}" for n in part.tests if n not in found}
+    missing = {n: f"It did not run, see {log}" for n in range(part.tests) if n not in found}
     if missing and part.tool_id:
         missing |= {n: reason for n, reason in refusals(site, part.tool_id).items() if n in missing}
-    return [Result(f"{part.path.name} #{n + 1}", text) for n, text in sorted((found | missing).items())]
+    return [Result(f"{name} #{n + 1}", text) for n, text in sorted((found | missing).items())]
+
+
+def test_tool(site: Site, part: Part, report: Path, log: TextIO) -> None:
+    """Run the tests of a tool, several at once, by Galaxy's own program, which planemo calls for one test at a time."""
+    command = [
+        str(site.planemo / "bin" / "galaxy-tool-test"),
+        *("--galaxy-url", site.url, "--admin-key", ADMIN_KEY, "--key", (site.server / "user.key").read_text()),
+        *("--tool-id", part.tool_id, "--test-data", str(part.path.parent / "test-data")),
+        *("--parallel-tests", str(TOOL_TESTS_AT_ONCE), "--history-per-test-case", "--output-json", str(report)),
+    ]
+    env = environment(site.planemo) | {"GALAXY_TEST_DEFAULT_WAIT": str(TEST_TIMEOUT)}
+    timeout = TEST_TIMEOUT * (part.tests + 1)
+    subprocess.run(command, cwd=site.results, env=env, stdout=log, stderr=log, timeout=timeout)
 
 
 def refusals(site: Site, tool_id: str) -> dict[int, str]:

@@ -29,6 +29,8 @@ class Visit:
     tool: str
     labels: dict[str, str]
     """Name of a parameter, as the form's page has it, to the words that the user shall see."""
+    offers: dict[str, str]
+    """Name of a select to the words of an option that it offers."""
     choices: dict[str, str]
     """Name of a parameter to the dataset that is chosen for it."""
     switches: list[str]
@@ -55,6 +57,7 @@ def main(visit: Visit) -> None:
             page.wait_for_selector("#execute")
             take_picture(page, visit, "form_empty")
             check_labels(page, visit)
+            check_offers(page, visit)
             fill_in(page, visit)
             take_picture(page, visit, "form")
             page.click("#execute")
@@ -89,6 +92,15 @@ def check_labels(page: Page, visit: Visit) -> None:
         found = (field(page, name).locator("label").first.text_content() or "").strip()
         if found != label:
             sys.exit(f"The form shows {name} as {found!r}, not as {label!r}.")
+
+
+def check_offers(page: Page, visit: Visit) -> None:
+    """The selects must offer their options in these words."""
+    for name, words in visit.offers.items():
+        field(page, name).locator(".multiselect").click()
+        field(page, name).get_by_role("option").filter(has_text=words).wait_for()
+        take_picture(page, visit, name)
+        page.keyboard.press("Escape")
 
 
 def fill_in(page: Page, visit: Visit) -> None:

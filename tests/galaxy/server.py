@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .layout import Failure, Site, Tool, environment, read_tools, say
+from .layout import HERE, Failure, Site, Tool, environment, read_tools, say
 
 ADMIN_KEY = "only-for-loopback-0123456789"
 USER = {"username": "admin", "email": "admin@example.org", "password": "admin12345"}
 START_TIMEOUT = 300
 STOP_TIMEOUT = 30
+MONITOR_SLEEP = 0.1
 # Galaxy's own tools that workflows over collections are made of.
 COLLECTION_TOOLS = ("build_list", "extract_dataset", "flatten_collection", "relabel_from_file", "apply_rules")
 
@@ -41,7 +42,7 @@ def configure(site: Site) -> None:
         (package / "tools-env").mkdir(parents=True)
         (package / "tools-env" / "env.sh").write_text(f'export PATH="{site.tools_env}/bin:$PATH"\n')
         (package / "default").symlink_to("tools-env")  # a folder of that name would not be found
-    (site.server / "tool_conf.xml").write_text(toolbox(tools))
+    (site.server / "tool_conf.xml").write_text(toolbox([*(tool.path for tool in tools), place_exit_code(site)]))
     (site.server / "allowlist.txt").write_text("\n".join(tool.id for tool in tools))
     site.config.write_text(json.dumps({"galaxy": settings(site)}, indent=2))  # JSON is YAML
 
@@ -65,12 +66,21 @@ def pack(site: Site) -> None:
         archive.extractall(site.packages / "bioimage_inference", filter="data")
 
 
-def toolbox(tools: list[Tool]) -> str:
+def place_exit_code(site: Site) -> Path:
+    """Put the tool of `failures.py` beside the macros of our tools, as Galaxy gets them."""
+    folder = site.server / "exit_code"
+    folder.mkdir()
+    (macros,) = site.packages.rglob("macros.xml")
+    shutil.copy(macros, folder)
+    return Path(shutil.copy(HERE / "exit_code.xml", folder))
+
+
+def toolbox(tools: list[Path]) -> str:
     """Galaxy's list of tools: upload, collections, ours."""
     sections = {
         "Get Data": ["data_source/upload.xml"],
         "Collection Operations": [f"${{model_tools_path}}/{name}.xml" for name in COLLECTION_TOOLS],
-        "Bioimage inference": [str(tool.path) for tool in tools],
+        "Bioimage inference": [str(path) for path in tools],
     }
     lines = ["<toolbox>"]
     for number, (name, files) in enumerate(sections.items()):
@@ -101,6 +111,10 @@ def settings(site: Site) -> dict[str, Any]:
         # Uploads and metadata are the worker's: a process for each would take three to four times as long.
         "enable_celery_tasks": True,
         "metadata_strategy": "directory_celery",
+        # By default, the threads that pass a job on look for it once a second.
+        "job_handler_monitor_sleep": MONITOR_SLEEP,
+        "job_runner_monitor_sleep": MONITOR_SLEEP,
+        "workflow_monitor_sleep": MONITOR_SLEEP,
         "celery_conf": {
             "task_routes": {"galaxy.fetch_data": "galaxy.external", "galaxy.set_job_metadata": "galaxy.external"}
         },
@@ -114,6 +128,7 @@ def jobs(site: Site, dependencies: dict[str, Any]) -> dict[str, Any]:
     pulsar = {
         "staging_directory": str(site.server / "pulsar" / "jobs"),
         "persistence_directory": str(site.server / "pulsar" / "state"),
+        "manager": {"type": "queued_python", "num_concurrent_jobs": 2, "min_polling_interval": MONITOR_SLEEP},
         "conda_auto_init": False,
         "conda_auto_install": False,
         "dependency_resolution": {"resolvers": [dependencies]},
@@ -203,6 +218,11 @@ def call(site: Site, method: str, path: str, body: Mapping[str, Any] | None = No
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with without_proxy.open(request, timeout=60) as response:
         return json.load(response)
+
+
+def as_user(site: Site, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """One request to Galaxy's API as the user who runs the tests."""
+    return call(site, method, path, body, key=(site.server / "user.key").read_text())
 
 
 def make_user(site: Site) -> None:

@@ -9,11 +9,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
 
 HERE = Path(__file__).resolve().parent
 OPTION = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
@@ -48,25 +46,23 @@ def in_words_of_the_form(text: str, titles: Mapping[str, str]) -> str:
 
 
 def run(arguments: list[str], titles: Mapping[str, str]) -> int:
-    """Run the program with these arguments, and return its exit code."""
+    """Run the program with these arguments, and return its exit code.
+
+    Galaxy shows the beginning of standard output and standard error with a failed dataset. Therefore, after a failure,
+    the message comes first, and standard output follows it on standard error.
+    """
     command = [sys.executable, "-m", "bioimage_inference", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="backslashreplace"
     ) as program:
         signal.signal(signal.SIGTERM, lambda *_: program.terminate())
-        assert program.stdout is not None
-        assert program.stderr is not None
-        messages = threading.Thread(target=_copy, args=(program.stderr, sys.stderr, titles))
-        messages.start()
-        _copy(program.stdout, sys.stdout, {} if "--json" in arguments else titles)  # JSON is for programs
-        messages.join()
+        printed, messages = program.communicate()
+    if "--json" not in arguments:  # JSON is for programs
+        printed = in_words_of_the_form(printed, titles)
+    print(in_words_of_the_form(messages, titles), end="", file=sys.stderr, flush=True)
     code = program.returncode
+    print(printed, end="", file=sys.stderr if code else sys.stdout, flush=True)
     return code if code >= 0 else 128 - code  # ended by a signal, as a shell reports it
-
-
-def _copy(source: TextIO, target: TextIO, titles: Mapping[str, str]) -> None:
-    for line in source:
-        print(in_words_of_the_form(line, titles), end="", file=target, flush=True)
 
 
 if __name__ == "__main__":

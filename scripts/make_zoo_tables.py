@@ -1,4 +1,4 @@
-"""Writes ``docs/zoo.md`` from the bundled index: the tutorial's models, and which test covers which feature of the zoo.
+"""Writes ``docs/zoo.md`` from the bundled index: what each model needs to run, and the tests of the zoo's features.
 
 python scripts/make_zoo_tables.py
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from bioimage_inference.model.description import read_description
 from bioimage_inference.model.spec import Axis, FixedSize, FreeSize, ModelSpec, ReferencedSize, StepSize
 from bioimage_inference.report.describe_model import input_in_words
-from bioimage_inference.zoo.index import BUNDLED, read_index
+from bioimage_inference.zoo.index import BUNDLED, Entry, read_index
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL = (
@@ -26,6 +26,20 @@ TUTORIAL = (
     "willing-hedgehog",
 )
 """The models of the Galaxy tutorial "Using BioImage.IO models for image analysis in Galaxy"."""
+
+ZOO_EXTRA = "the extra `zoo`"
+PACKAGES = {
+    "biapy": f"torchvision and timm: {ZOO_EXTRA}",
+    "careamics": f"careamics: {ZOO_EXTRA}",
+    "CellPoseWrapper": "cellpose before version 4: `pip install 'cellpose<4'`",
+    "CellposeSAMWrapper": f"cellpose: {ZOO_EXTRA}",
+    "PredictorAdaptor": f"segment-anything: {ZOO_EXTRA}",
+    "plantseg": "plant-seg: `conda install -c conda-forge plant-seg`",
+}
+"""Packages that networks import, by library, tag or class of the network.
+
+Read in the sources of BiaPy, of the zoo's wrappers of Cellpose, and of micro-sam; cellpose 4.0.7 has no resnet_torch.
+"""
 
 
 def _image_axes(model: ModelSpec) -> list[Axis]:
@@ -140,13 +154,47 @@ FEATURES: tuple[Feature, ...] = (
 
 def tables() -> str:
     """The page."""
-    models = {entry.id: read_description(entry.description, Path()) for entry in read_index(BUNDLED)}
-    return "\n".join(_lines(models)) + "\n"
+    index = read_index(BUNDLED)
+    return "\n".join(_lines(list(index.current().values()), index.date)) + "\n"
 
 
-def _lines(models: dict[str, ModelSpec]) -> Iterator[str]:
+def _how_it_runs(entry: Entry) -> tuple[str, str]:
+    """Return whether a model runs, and the packages that its network needs beside this program."""
+    if "torchscript" in entry.weights:
+        return "yes", "—"
+    architecture = entry.weights["pytorch_state_dict"]["architecture"]
+    tags = [tag.lower() for tag in entry.description.get("tags", ())]
+    library = architecture.get("import_from", "").partition(".")[0]
+    packages = PACKAGES.get(library or architecture["callable"]) or (PACKAGES["biapy"] if "biapy" in tags else "—")
+    if library:
+        return "yes", packages
+    code = architecture["source"]
+    if not code.endswith(".py"):
+        return "no: its description names no file with the network", "—"
+    if "sha256" not in architecture:
+        return f"with `--trust-model-code`: nobody states the hash of its code {code}", packages
+    return f"yes, with its own code {code}", packages
+
+
+def _all_models(entries: list[Entry]) -> Iterator[str]:
+    yield "\n## All models, and what they need\n"
+    yield "`bioimage-inference models` prints this list for your installation, with the tasks and tags of each model. A"
+    yield "model whose network is code of its own may import more packages: `bioimage-inference inspect ID` names each"
+    yield 'package that is missing. `pip install "bioimage_inference[zoo]"` installs the packages of the extra `zoo`.\n'
+    yield "| id | name | axes | runs here | its network needs |"
+    yield "| --- | --- | --- | --- | --- |"
+    for entry in entries:
+        runs, packages = _how_it_runs(entry)
+        axes = f"{', '.join(entry.inputs)} → {', '.join(entry.outputs)}"
+        yield f"| `{entry.id}` | {entry.name.replace('|', '/')} | {axes} | {runs} | {packages} |"
+
+
+def _lines(entries: list[Entry], date: str) -> Iterator[str]:
+    models = {entry.id: read_description(entry.description, Path()) for entry in entries}
     yield "# The models of the zoo\n"
-    yield "Made by `scripts/make_zoo_tables.py` from the bundled index of the BioImage.IO zoo.\n"
+    yield "`scripts/make_zoo_tables.py` makes this page from the list of the BioImage.IO zoo in this program. The list"
+    yield f"is of {date} and has {len(models)} models with PyTorch weights. `bioimage-inference models --update`"
+    yield "fetches the list of today. Only the list in the program vouches for code and weights.\n"
     yield "## The models of the Galaxy tutorial\n"
     yield "Run any of them with `bioimage-inference predict ID IMAGE -o results`, with the downloaded package instead"
     yield "of the id, or with the bare weights file, which is recognised by its SHA-256.\n"
@@ -155,6 +203,7 @@ def _lines(models: dict[str, ModelSpec]) -> Iterator[str]:
     for model_id in TUTORIAL:
         model = models[model_id]
         yield f"| `{model_id}` | {model.name} | {input_in_words(model.inputs[0])} |"
+    yield from _all_models(entries)
     yield "\n## Features of the zoo, and the tests that cover them\n"
     yield f"Of the {len(models)} models with PyTorch weights in the index:\n"
     yield "| feature | models | covered by |"

@@ -15,6 +15,9 @@ from tests.machine import missing
 
 ROOT = Path(__file__).parents[1]
 
+# tests see neither models nor a list of models that their user downloaded; bioimageio.spec reads this when imported
+os.environ["BIOIMAGEIO_CACHE_PATH"] = str(ROOT / ".pytest_cache" / "bioimageio")
+
 # threads that wait in a loop take the processor from tests that run beside; libgomp reads this when torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError
+from ..errors import ModelError, UsageError
 from ..terminal import line_width, say, say_json
 from ..text import counted, one_line
-from .shared_options import DEBUG, JSON, add_command, option_parser
+from .shared_options import DEBUG, JSON, OFFLINE, add_command, option_parser
 
 if TYPE_CHECKING:
     from ..model.trust import TrustPolicy
@@ -28,12 +28,13 @@ def add_parser(commands: Any) -> None:
     own.add_argument(
         "words", nargs="*", metavar="WORD", help="list only models with all these words in id, name, tags or authors"
     )
+    own.add_argument("--update", action="store_true", help="fetch the list of today from the zoo first")
     own.add_argument("--search", metavar="WORDS", help=argparse.SUPPRESS)  # the name until version 2.5
     add_command(
         commands,
         run,
         "models",
-        parents=[own, JSON, DEBUG],
+        parents=[own, JSON, OFFLINE, DEBUG],
         help="list the models of the BioImage.IO zoo that this program knows",
         description="List the models of the BioImage.IO zoo that this program knows: the task of each, its axes, its "
         "licence, and what it needs to run here. Give an id as MODEL to predict, inspect or validate.",
@@ -45,14 +46,27 @@ def run(arguments: argparse.Namespace) -> int:
     from ..zoo.index import load_index, trust_policy
 
     policy = trust_policy()
+    if arguments.update:
+        _update(arguments.offline)
     words = " ".join([*arguments.words, arguments.search or ""]).lower().split()
-    entries = [entry for _, entry in sorted(load_index().current().items()) if _matches(entry, words)]
+    index = load_index()
+    entries = [entry for _, entry in sorted(index.current().items()) if _matches(entry, words)]
     models = [_facts(entry, policy) for entry in entries]
     if arguments.json:
         say_json(models)
     else:
-        say(*_lines(models, line_width(80)))
+        say(*_lines(models, line_width(80)), *textwrap.wrap(index.age_in_words, line_width(80)))
     return 0
+
+
+def _update(offline: bool) -> None:
+    """Fetch the list of today. Standard error says how many models it has. Raises :class:`UsageError`."""
+    if offline:
+        raise UsageError("--update fetches the list of models, and --offline forbids the internet. Leave one out.")
+    from ..zoo.updating import update_list
+
+    path, index = update_list()
+    say(f"The list of {index.date} has {counted(len(index.current()), 'model')}: {path}", error=True)
 
 
 def _matches(entry: "Entry", words: Sequence[str]) -> bool:

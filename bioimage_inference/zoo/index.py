@@ -1,10 +1,13 @@
 """The published models that this program knows, and the trust that follows from them.
 
-``scripts/make_zoo_index.py`` makes ``index.jsonl``: one description per line, without the parts that inference does
-not use. ``BIOIMAGE_INFERENCE_INDEX`` names one more file of that kind. Its models come first, and its code and weights
-count as published, because only the administrator sets the variable.
+``scripts/make_zoo_index.py`` makes ``index.jsonl``: its date, and one description per line, without the parts that
+inference does not use. ``BIOIMAGE_INFERENCE_INDEX`` names one more file of that kind. Its models come first, and its
+code and weights count as published, because only the administrator sets the variable. ``models --update`` writes a
+newer list into the cache. That list names models, and vouches for none: anyone may publish in the zoo, and others may
+write to the cache.
 """
 
+import datetime
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,9 +59,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """All descriptions. The first description with an id is the current one."""
+    """All descriptions. The first description with an id is the current one.
+
+    ``date`` is the day on which the list was made, as 2026-11-29; empty for a list without a date.
+    """
 
     entries: Sequence[Entry]
+    date: str = ""
+
+    @property
+    def age_in_words(self) -> str:
+        """Say when the list was made, and how to renew it."""
+        return (
+            f"The list of models here was made on {self.date}. `bioimage-inference models --update` fetches the list "
+            "of today."
+        )
 
     def current(self) -> dict[str, Entry]:
         """Return the current description of each model by id."""
@@ -87,31 +102,64 @@ class Index:
         return frozenset(one["sha256"] for entry in self.entries for one in entry.weights.values() if one.get("sha256"))
 
 
-def load_index(environment: Mapping[str, str] = os.environ) -> Index:
-    """Return the bundled index after the one that ``BIOIMAGE_INFERENCE_INDEX`` names.
+def updated_list() -> Path:
+    """Return the place of the list that ``models --update`` fetches: in the cache folder of ``bioimageio.spec``.
 
-    Raises :class:`UsageError` where the named file cannot be read.
+    The folder is determined without an import of bioimageio.spec, which takes a second.
     """
-    added = environment.get(INDEX_VARIABLE, "").strip()
-    return Index([*(read_index(Path(added)) if added else ()), *read_index(BUNDLED)])
+    import platformdirs
+
+    cache = os.environ.get("BIOIMAGEIO_CACHE_PATH") or platformdirs.user_cache_dir("bioimageio")
+    return Path(os.path.expanduser(cache), "bioimage-inference", "index.jsonl")  # noqa: PTH111  (there may be no home)
 
 
-def read_index(path: Path) -> list[Entry]:
-    """Return the entries of a file. Raises :class:`UsageError` where it is no index."""
+def load_index(environment: Mapping[str, str] = os.environ) -> Index:
+    """Return all known models: of the administrator's list, then of the newest list of the zoo, then of older lists.
+
+    Raises :class:`UsageError` where a list cannot be read.
+    """
+    bundled, path = read_index(BUNDLED), updated_list()
+    lists = [bundled]
+    if os.path.isfile(path):  # noqa: PTH113  (false also for a folder that must not be read)
+        updated = read_index(path)
+        lists = [updated, bundled] if updated.date >= bundled.date else [bundled, updated]
+    return _joined([*_administrator_lists(environment), *lists], lists[0].date)
+
+
+def _joined(lists: Sequence[Index], date: str = "") -> Index:
+    return Index([entry for one in lists for entry in one.entries], date)
+
+
+def _administrator_lists(environment: Mapping[str, str]) -> list[Index]:
+    named = environment.get(INDEX_VARIABLE, "").strip()
+    return [read_index(Path(named))] if named else []
+
+
+def read_index(path: Path) -> Index:
+    """Return the models of a file. Raises :class:`UsageError` where it is no index."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The index of models {path} ({INDEX_VARIABLE}) cannot be read: {error}.") from error
-    entries = []
+        raise UsageError(f"The index of models {path} cannot be read: {error}. {_remedy(path)}") from error
+    entries, date = [], ""
     for number, line in enumerate(lines, start=1):
         try:
-            entries.append(_entry(json.loads(line)))
+            content = json.loads(line)
+            if number == 1 and content.keys() == {"date"}:
+                date = datetime.date.fromisoformat(content["date"]).isoformat()
+            else:
+                entries.append(_entry(content))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UsageError(
-                f"Line {number} of the index of models {path} describes no model. Make the index anew with "
-                "scripts/make_zoo_index.py of this program's source code."
+                f"Line {number} of the index of models {path} describes no model. {_remedy(path)}"
             ) from error
-    return entries
+    return Index(entries, date)
+
+
+def _remedy(path: Path) -> str:
+    if path == updated_list():
+        return "Fetch it anew with `bioimage-inference models --update`, or remove the file."
+    return f"Make the index ({INDEX_VARIABLE}) anew with scripts/make_zoo_index.py of this program's source code."
 
 
 def _entry(line: Mapping[str, Any]) -> Entry:
@@ -125,12 +173,13 @@ def _entry(line: Mapping[str, Any]) -> Entry:
 
 
 def trust_policy(trust_model_code: bool = False, environment: Mapping[str, str] = os.environ) -> TrustPolicy:
-    """Return the trust policy of a process: from the index, the environment, and the user's ``--trust-model-code``.
+    """Return the trust policy of a process: from the bundled and the administrator's index, the environment, and the
+    user's ``--trust-model-code``.
 
     Raises :class:`UsageError` for a misspelt variable, and for an administrator's list or index that cannot be read: a
     restriction must not get lost.
     """
-    index = load_index(environment)
+    index = _joined([*_administrator_lists(environment), read_index(BUNDLED)])
     mode = environment.get(TRUST_VARIABLE, "").strip()
     if mode not in ("", "known"):
         raise UsageError(f"{TRUST_VARIABLE} is {mode!r}; it can be 'known' or unset.")

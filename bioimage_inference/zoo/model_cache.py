@@ -224,7 +224,7 @@ def _unknown(name: ZooName, model_id: str, index: Index) -> str:
     if model_id in index.current():
         return ""
     meant = did_you_mean(name.typed, index)
-    return f"There is no file or folder {name.typed}, and no known model has this name.{meant} "
+    return f"There is no file or folder {name.typed}, and no known model has this name.{meant} {index.age_in_words} "
 
 
 def _failure(error: Exception, name: ZooName, model_id: str, address: str, index: Index, is_model: bool) -> str:

@@ -139,7 +139,8 @@ def _existing(given: str, index: Index) -> Path:
         )
     raise UsageError(
         f"There is no file or folder {given}, and no model of the BioImage.IO zoo has this name."
-        f"{did_you_mean(given, index)} {WHAT_IS_A_MODEL} `bioimage-inference models` lists the models of the zoo."
+        f"{did_you_mean(given, index)} {WHAT_IS_A_MODEL} `bioimage-inference models` lists the models of the zoo. "
+        f"{index.age_in_words}"
     )
 
 

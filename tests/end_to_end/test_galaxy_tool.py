@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "bioimage_inference"
 FILES = ("bioimage_inference.xml", "bioimage_model_info.xml", "bioimage_segment.xml")
 # What the tools' jobs never import: bars on terminals, downloads of zoo models.
-NOT_IN_JOBS = {"rich", "httpx", "filelock", "shtab"}
+# bioimageio.core brings platformdirs.
+NOT_IN_JOBS = {"rich", "httpx", "filelock", "shtab", "platformdirs"}
 CONDA_NAMES = {"torch": "pytorch", "PyYAML": "pyyaml", "matplotlib": "matplotlib-base"}
 
 sys.path.insert(0, str(TOOL))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bioimage_inference.zoo.index import BUNDLED, read_index
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,6 +26,17 @@ def test_the_tests_that_it_names_exist() -> None:
 
 def test_the_page_shows_all_models_of_the_tutorial() -> None:
     page = (ROOT / "docs" / "zoo.md").read_text()
-    tutorial = re.findall(r"^\| `([a-z-]+)` \|", page.partition("## Features")[0], re.MULTILINE)
+    tutorial = re.findall(r"^\| `([a-z-]+)` \|", page.partition("## All models")[0], re.MULTILINE)
     assert len(tutorial) == 11
     assert "bioimage-inference predict ID IMAGE" in page
+
+
+def test_the_page_shows_what_each_model_of_the_bundled_index_needs() -> None:
+    page = (ROOT / "docs" / "zoo.md").read_text().partition("## All models")[2].partition("## Features")[0]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \|.*\| (.* \| .*) \|$", page, re.MULTILINE))
+    assert list(rows) == list(read_index(BUNDLED).current())
+    assert len(rows) >= 123
+    assert rows["affable-shark"] == "yes | —"
+    assert rows["humorous-fox"] == "yes | careamics: the extra `zoo`"
+    assert rows["helpful-whale"].startswith("with `--trust-model-code`")
+    assert rows["famous-fish"].startswith("yes, with its own code model.py | cellpose before version 4")

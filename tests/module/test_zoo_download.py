@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.asked.append((self.path, wanted))
         self.server.before(self.path)
-        path = self.server.folder / unquote(self.path).lstrip("/")
+        path = self.server.folder / unquote(urlsplit(self.path).path).lstrip("/")
         if not path.is_file():
             self.send_error(404)
             return

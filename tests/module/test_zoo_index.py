@@ -54,7 +54,7 @@ def make_index(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(*arguments: str | Path, to: Path) -> Index:
         assert script.main([*map(str, arguments), "-o", str(to)]) == 0
-        return Index(read_index(to))
+        return read_index(to)
 
     return make
 
@@ -90,7 +90,8 @@ def image(folder: Path) -> Path:
 def test_the_bundled_index_is_small_and_each_line_is_understood() -> None:
     index = load_index({})
     assert BUNDLED.stat().st_size < 300 * 1024
-    assert len(index.current()) >= 84
+    assert len(index.current()) >= 123
+    assert index.date >= max(entry.description.get("timestamp", "")[:10] for entry in index.entries)
     assert list(index.current()) == sorted(index.current())
     for entry in index.entries:
         spec = read_description(entry.description, Path())
@@ -106,9 +107,13 @@ def test_the_bundled_index_is_small_and_each_line_is_understood() -> None:
 def test_every_line_of_the_bundled_index_is_what_the_script_makes_of_the_description(
     shared: Path, make_index: Any, tmp_path: Path
 ) -> None:
-    make_index(shared / "zoo", shared / "seed-models", to=tmp_path / "index.jsonl")
+    date = load_index({}).date
+    make_index(shared / "zoo", shared / "seed-models", "--date", date, to=tmp_path / "index.jsonl")
     bundled, made = (path.read_text().splitlines() for path in (BUNDLED, tmp_path / "index.jsonl"))
-    assert bundled == [line for line in made if line in bundled]
+    described = {folder.name for name in ("zoo", "seed-models") for folder in (shared / name).iterdir()}
+    assert bundled[0] == made[0] == f'{{"date":"{date}"}}'
+    assert [line for line in bundled[1:] if json.loads(line)["id"] in described] == made[1:]
+    assert len(made) > 116
 
 
 def test_the_index_keeps_what_inference_needs_and_no_more(tmp_path: Path, make_index: Any) -> None:
@@ -202,10 +207,11 @@ def test_the_index_can_be_made_from_the_zoo_of_today(
         {"id": "bioimage-io/some-data", "type": "dataset"},
         {"id": "bioimage-io/zenodo:12", "type": "model"},
     ]
-    (tmp_path / "children").write_text(json.dumps(listed))
+    (tmp_path / "bioimage.io").mkdir()
+    (tmp_path / "bioimage.io" / "children").write_text(json.dumps(listed))
     with served(tmp_path) as address:
         monkeypatch.setattr(settings, "collection_http_pattern", address + "/{bioimageio_id}/rdf.yaml")
-        fetched = make_index("--from-bioimage-io", "--collection", f"{address}/children", to=tmp_path / "fetched.jsonl")
+        fetched = make_index("--from-bioimage-io", to=tmp_path / "fetched.jsonl")
     assert list(fetched.current()) == ["quiet-newt"]
     assert (tmp_path / "fetched.jsonl").read_bytes() == (tmp_path / "index.jsonl").read_bytes()
     assert "gone-newt: left out, the server answered 404" in capsys.readouterr().err
@@ -319,7 +325,9 @@ def test_models_lists_the_zoo_for_a_narrow_terminal(monkeypatch: pytest.MonkeyPa
         "    fluorescence-light-microscopy, nuclei, unet, 2d",
         "    TorchScript: needs nothing else",
     ]
-    assert lines[-1].startswith(f"{len(load_index({}).current())} models.")
+    index = load_index({})
+    assert lines[-3].startswith(f"{len(index.current())} models.")
+    assert f"made on {index.date}" in lines[-2]
 
 
 def test_models_can_be_searched(capsys: Output) -> None:

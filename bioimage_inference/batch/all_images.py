@@ -33,6 +33,7 @@ class RunOptions(OutputPaths):
     output_name: OutputName | None
     format: tuple[str, ...] | None
     add_labels: str | None
+    add_prediction: str | None
     rois: bool
     report: bool
     overwrite: bool

@@ -13,7 +13,7 @@ from ..files.overwriting import check_writable
 from ..files.typed_path import Address, ImagePath, check_online
 from ..image.readers.reading import files_beside, prepare_network
 from ..image.writers.output_formats import ZARR
-from ..image.writers.zarr_labels import check_new
+from ..image.writers.zarr_additions import check_new_labels, written_folder
 from ..inference.planning import selection_of
 from ..machine.sandbox import restricted, walls
 from ..options import USUAL_FORMATS
@@ -49,8 +49,7 @@ def predict_images(
         folders = [path.parent for path in options.files.values()]
         if not options.names_files:
             folders.append(stack.enter_context(output_folder(options.folder)))
-        if options.add_labels is not None:
-            folders += [_written_folder(one) for one in files]
+        folders += [written_folder(path) for one in files for path in _additions(one, options)]
         if options.ro_crate is not None:
             folders.append(stack.enter_context(output_folder(options.ro_crate, keep_empty=False)))
         if options.dask is None:
@@ -88,6 +87,7 @@ def _output_files(
             report=options.report,
             objects=task.objects is not None,
             added_labels=options.add_labels,
+            added_prediction=options.add_prediction,
             rois=options.rois,
             pattern=options.output_name,
             model=task.model.spec.id or task.model.spec.name,
@@ -118,15 +118,15 @@ def _check_files(
     check_writable(written, read, overwrite=options.overwrite, claimed=claimed)
     for one in files if options.add_labels is not None and not options.resume else ():
         if one.objects is not None and one.objects.zarr is not None:
-            check_new(one.objects.zarr)
+            check_new_labels(one.objects.zarr)
 
 
-def _written_folder(files: ImageFiles) -> Path:
-    """Return the folder of the image's label maps; the image itself, where that folder has to be made first."""
-    assert files.objects is not None
-    assert files.objects.zarr is not None
-    labels = files.objects.zarr.parent
-    return labels if labels.exists() else labels.parent
+def _additions(files: ImageFiles, options: RunOptions) -> Iterator[Path]:
+    """Yield what is added to the OME-Zarr of an image."""
+    if options.add_prediction is not None:
+        yield from (target.zarr for target in files.targets.values() if target.zarr is not None)
+    if options.add_labels is not None and files.objects is not None and files.objects.zarr is not None:
+        yield files.objects.zarr
 
 
 @contextmanager

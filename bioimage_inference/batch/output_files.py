@@ -3,17 +3,17 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..api import Target
 from ..errors import UsageError, cannot_write
-from ..files.overwriting import RECORD_END
+from ..files.overwriting import PREDICTIONS, RECORD_END
 from ..files.shared_folders import make_folder
 from ..files.typed_path import Address, ImagePath
 from ..image.writers.output_formats import FORMATS
-from ..image.writers.zarr_labels import LABELS, label_place
+from ..image.writers.zarr_additions import LABELS, addition_place
 from ..options import USUAL_FORMATS
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import for_file_name
@@ -67,6 +67,7 @@ def name_files(
     report: bool = False,
     objects: bool = False,
     added_labels: str | None = None,
+    added_prediction: str | None = None,
     rois: bool = False,
     pattern: OutputName | None = None,
     model: str = "",
@@ -74,7 +75,8 @@ def name_files(
     """Return the files of every image in ``folder``, for the outputs ``ids`` of a ``model``, in these ``formats``.
 
     ``added_labels`` is the name of a label map of the objects in the OME-Zarr of the image. Without it, the label map
-    goes to the OME-Zarr of the first output, if there is one. ``rois`` adds regions of interest.
+    goes to the OME-Zarr of the first output, if there is one. ``added_prediction`` is the name of the OME-Zarr of the
+    outputs in the OME-Zarr of the image. ``rois`` adds regions of interest.
 
     The ``pattern`` gives their names. In a name, ``{image}`` ends with the label of an image among several of a file.
     Images with equal names get as many names of their folders in front as distinguish them: ``day1_cells`` and
@@ -90,6 +92,8 @@ def name_files(
             one: Target(**{key: folder / (name + FORMATS[key].suffix) for key in formats})
             for one, name in names.items()
         }
+        if added_prediction is not None:
+            targets = _added_targets(sample.image, added_prediction, targets)
         labels = _label_place(sample.image, added_labels, targets[ids[0]].zarr)
         named.append(
             ImageFiles(
@@ -107,6 +111,13 @@ def name_files(
             if (other := owners.setdefault(path, sample)) is not sample:
                 raise _same_output(other.name, sample.name, path, pattern)
     return named
+
+
+def _added_targets(image: ImagePath, name: str, targets: Mapping[str, Target]) -> dict[str, Target]:
+    """Return the files of each output with its OME-Zarr in the image: ``name``, of several outputs ``name_id``."""
+    names = {one: name if len(targets) == 1 else f"{name}_{for_file_name(one)}" for one in targets}
+    places = {one: addition_place(image, PREDICTIONS, named) for one, named in names.items()}
+    return {one: replace(target, zarr=places[one]) for one, target in targets.items()}
 
 
 def _same_name(sample: Sample, ids: Sequence[str], pattern: OutputName, objects: bool) -> UsageError:
@@ -146,7 +157,7 @@ def _values(stem: str, sample: Sample, model: str) -> dict[str, str]:
 def _label_place(image: ImagePath, name: str | None, store: Path | None) -> Path | None:
     """Return the folder of the label map in the OME-Zarr of the image or of the first output, ``None`` without both."""
     if name is not None:
-        return label_place(image, name)
+        return addition_place(image, LABELS, name)
     return None if store is None else store / LABELS / "objects"
 
 

@@ -88,6 +88,8 @@ def _options() -> argparse.ArgumentParser:
         "labelled, in compressed tiles with smaller levels, as any labelled TIFF over 4 GiB "
         "(default: labelled)")  # fmt: skip
     add("--zarr-version", choices=get_args(ZarrVersion), help="version of the OME-Zarr format (default: 0.5)")
+    add("--add-prediction", metavar="NAME",
+        help="also add the prediction as NAME to the OME-Zarr of the image")  # fmt: skip
     add("--report", action="store_true", help="also write an HTML report of each image")
     add("--resume", action="store_true", help="skip images whose results in the folder are complete")
     add("--ro-crate", type=_crate_folder, metavar="DIR",
@@ -220,7 +222,7 @@ def _check_named_files(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         named = " and ".join(f"--{key}" for key in FORMAT_TITLES if getattr(arguments, key) is not None)
         raise UsageError(f"-o names a folder for all outputs, {named} names a file; give one or the other.")
-    for name in ("format", "resume", "report", "segment", "ro_crate", "dask", "output_name"):
+    for name in ("format", "resume", "report", "segment", "ro_crate", "dask", "output_name", "add_prediction"):
         if getattr(arguments, name):
             raise UsageError(
                 f"--{name.replace('_', '-')} needs a folder for its files. Give -o DIR instead of names of files."
@@ -239,7 +241,7 @@ def _check_used(arguments: argparse.Namespace, images: "Images", *, single: bool
             "with --dask and a single image, which is written as OME-Zarr" if on_cluster else "without a TIFF output"
         )
         refuse_unused(arguments, ["--tiff-layout"], reason, "" if on_cluster else "Write a TIFF as well")
-    if "zarr" not in formats:
+    if "zarr" not in formats and arguments.add_prediction is None:
         refuse_unused(arguments, ["--zarr-version"], "without an OME-Zarr output", "Add zarr to --format")
     if arguments.device.startswith("cuda") and arguments.engine == "openvino":
         refuse_unused(arguments, ["--engine"], "with --device cuda: OpenVINO computes on CPUs", "Give --device cpu")

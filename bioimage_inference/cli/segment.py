@@ -56,13 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment a prediction. ``--json`` prints the result of ``segment_file``."""
     from ..batch.output_files import output_folder
     from ..image.series import Selection
-    from ..image.writers.zarr_labels import label_place
+    from ..image.writers.zarr_additions import LABELS, addition_place
     from ..segmentation.segmenting import objects_lines, segment_file
 
     prediction: Path = arguments.prediction
     files, options = _files(arguments), object_options(arguments, axes=arguments.axes)
     if arguments.add_labels is not None:
-        files = replace(files, zarr=label_place(arguments.image or prediction, arguments.add_labels))
+        files = replace(files, zarr=addition_place(arguments.image or prediction, LABELS, arguments.add_labels))
     selection = Selection(arguments.series, arguments.level, arguments.well, arguments.field)
     with nullcontext() if arguments.output is None else output_folder(arguments.output):
         image = arguments.image

@@ -12,6 +12,7 @@ from ..errors import BioimageInferenceError
 from ..files.typed_path import Address
 from ..image.readers.reading import files_beside
 from ..image.writers.output_formats import FORMATS
+from ..image.writers.zarr_additions import written_folder
 from ..inference.pipeline import Progress
 from ..options import Options
 from ..provenance.record import RunRecord, record_from_json, to_json
@@ -185,7 +186,7 @@ def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bo
     images = {place for place in places if isinstance(place, Path)}
     addresses = tuple(sorted(place for place in places if isinstance(place, Address)))
     read = images | {beside for path in images for beside in files_beside(path)}
-    write = {path.parent for job in jobs for target in job.targets.values() for path in target.files.values()}
+    write = {written_folder(path) for job in jobs for target in job.targets.values() for path in target.files.values()}
     return Place(_source_of(model, offline), tuple(sorted(read)), tuple(sorted(write)), sandbox, addresses)
 
 

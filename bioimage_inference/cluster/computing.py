@@ -27,6 +27,7 @@ from ..errors import ModelError, UsageError
 from ..files.scratch import leave_nothing, scratch_folder
 from ..image.readers.reading import prepare_network
 from ..image.writers.output_formats import ZARR
+from ..image.writers.zarr_additions import version_at
 from ..image.writers.zarr_writer import complete_store
 from ..inference.calibration import over_tile_in_words, tile_dependence
 from ..inference.pipeline import Job, Record, Stages, measure_samples, needs_whole_samples, preprocessors_of, remarks_of
@@ -174,7 +175,7 @@ def _compute(
             made = outputs[output.id] = BlockOutput(output, sizes, dtype, image.prepared, image.blocks, block)
             if create:
                 target = work.job.targets[output.id].files[ZARR.key]
-                made.create(work.stores[output.id], target.name, work.options.zarr_version)
+                made.create(work.stores[output.id], target.name, version_at(target, work.options.zarr_version))
             made.open(work.stores[output.id])
             return made
 

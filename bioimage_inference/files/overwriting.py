@@ -21,6 +21,8 @@ _MOST_RECORD = 64 << 20
 _MOST_FILES = 100_000
 """Files of an OME-Zarr that are compared with a hard-linked output; the search ends there."""
 _OLDEST_OBJECTS = ("labels", "table", "overlay")
+PREDICTIONS = "predictions"
+"""The folder in an OME-Zarr image to which predictions are added, which changes nothing else in the image."""
 _ZARR_FILES = (".zgroup", ".zarray", "zarr.json")
 
 
@@ -32,7 +34,7 @@ def check_writable(
     ``read`` are the files and folders that the run reads, under any path. An existing file must be an earlier result,
     empty, or in ``claimed``, unless ``overwrite`` is true. Raises :class:`UsageError` for any other existing file, for
     a file that the run reads (also through symbolic and hard links), and for a file inside an OME-Zarr that the run
-    reads. Raises :class:`OutputError` for a file name that is too long.
+    reads, unless it is an addition to ``predictions/``. Raises :class:`OutputError` for a file name that is too long.
     """
     inputs = _Inputs(read)
     named = cache(_named_files)
@@ -104,7 +106,7 @@ class _Inputs:
         if real in self._places:
             return self._places[real]
         for place, path in self._stores.items():
-            if place in real.parents:
+            if place in real.parents and not _is_addition(real):
                 return path
         if written.is_dir() and _outermost_store(real) is not None:
             return next((path for place, path in self._places.items() if real in place.parents), None)
@@ -117,6 +119,11 @@ class _Inputs:
                 if any(_identity(file) == identity for file in _files(place)):
                     return path
         return self._identities.get(identity)
+
+
+def _is_addition(folder: Path) -> bool:
+    """Return whether a folder is, or would be, a prediction that is added to an OME-Zarr image."""
+    return folder.parent.name == PREDICTIONS and any((folder.parents[1] / name).is_file() for name in _ZARR_FILES)
 
 
 def _outermost_store(folder: Path) -> Path | None:

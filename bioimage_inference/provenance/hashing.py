@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..image.writers.zarr_labels import LABELS
+from ..image.writers.zarr_additions import ADDITIONS
 from ..image.writers.zarr_metadata import version_of
 from ..machine.processors import thread_pool
 
@@ -141,11 +141,11 @@ def _file_hash(path: Path, stopped: Event | None) -> Hashed:
 def _file_names(folder: Path) -> list[str]:
     """Return the names of all files in a folder, relative to it, with slashes, sorted by their bytes.
 
-    The label maps of an OME-Zarr image are left out: they are no part of the image, and may be added later.
+    Label maps and predictions in an OME-Zarr image are left out: they are no part of the image, and may be added later.
     """
-    labels = folder / LABELS if version_of(folder) is not None else None
+    added = {folder / name for name in ADDITIONS} if version_of(folder) is not None else set()
     places = ((Path(place), names) for place, _, names in os.walk(folder))
-    files = (place / name for place, names in places if labels not in (place, *place.parents) for name in names)
+    files = (place / name for place, names in places if added.isdisjoint((place, *place.parents)) for name in names)
     return sorted((file.relative_to(folder).as_posix() for file in files), key=os.fsencode)
 
 

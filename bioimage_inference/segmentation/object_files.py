@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..files.partial_file import PartialFile
 from ..image.image import PixelSize, Region
 from ..image.writers.base import Layout, Writer
+from ..image.writers.ome_zarr_writer import open_labels_writer
 from ..image.writers.tiff_writer import TiffWriter
-from ..image.writers.zarr_labels import LabelMapWriter
 from ..text import for_cells
 from .intensity import Intensities
 from .label_blocks import LabelFile, cut
@@ -296,7 +296,7 @@ def _enlarged(plane: NDArray[Any], factor: int) -> NDArray[Any]:
 
 _LABEL_WRITERS: Mapping[str, Callable[[Path, Layout], Writer]] = {
     "labels": lambda path, layout: TiffWriter(path, layout, "labelled"),
-    "zarr": LabelMapWriter,
+    "zarr": open_labels_writer,
 }
 _STREAMS: Mapping[str, Callable[[IO[bytes], Path, PredictionObjects], None]] = {
     "table": _write_table,

@@ -15,7 +15,7 @@ from ..files.scratch import scratch_folder
 from ..files.typed_path import ImagePath
 from ..image.image import Image
 from ..image.series import MAIN, Selection
-from ..image.writers.zarr_labels import check_new
+from ..image.writers.zarr_additions import check_new_labels
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import counted
 from .hole_filling import fill_holes
@@ -43,7 +43,7 @@ class SegmentFiles:
 
     Tabs separate the columns of a ``table`` whose name ends in .tsv, .tab or .tabular, commas those of other tables.
     ``zarr`` is the folder of a label map in the OME-Zarr of an image, see
-    :func:`~bioimage_inference.image.writers.zarr_labels.label_place`. ``rois_…`` are regions of interest, see
+    :func:`~bioimage_inference.image.writers.zarr_additions.addition_place`. ``rois_…`` are regions of interest, see
     :mod:`~bioimage_inference.segmentation.region_files`.
     """
 
@@ -140,7 +140,7 @@ def segment_file(
     given = [prediction, image] if isinstance(image, Path) else [prediction]
     replaced = check_writable(files.paths, given, overwrite=overwrite)
     if files.zarr is not None and (not overwrite or files.zarr.parents[1] == image):
-        check_new(files.zarr)
+        check_new_labels(files.zarr)
     with segmented(prediction, options, image, selection, files.paths[0]) as (objects, grid, min_size):
         write_files(files.named, objects)
         entry = _entry(prediction, files, options, objects, grid, min_size)

@@ -267,3 +267,68 @@ def test_a_label_map_that_cannot_be_completed_leaves_the_image_as_it_was(
     assert contents(store) == before
     assert not (store / "labels").exists()
     assert "a folder has that name" in capsys.readouterr().err
+
+
+def prediction_of(store: Path, name: str, level: str = "0") -> Any:
+    return zarr.open_array(store / "predictions" / name / level, mode="r")[:]
+
+
+@pytest.mark.parametrize("extra", [[], ["--dask", "local:1"], ["--format", "tiff"]])
+def test_a_prediction_is_added_to_the_image_and_nothing_else_changes(
+    tmp_path: Path, store: Path, demo: tuple[str, str], extra: list[str], capsys: Output
+) -> None:
+    before, hashed = contents(store), path_hash(store).sha256
+    command = ["predict", demo[0], str(store), "-o", str(tmp_path / "out"), *extra, "--add-prediction", "nuclei"]
+    assert main(command) == 0
+    after = contents(store)
+    assert {name: content for name, content in after.items() if not name.startswith("predictions/")} == before
+    assert path_hash(store).sha256 == hashed == record_in(tmp_path / "out")["inputs"][0]["sha256"]
+    yaozarrs.validate_zarr_store(store)
+    yaozarrs.validate_zarr_store(store / "predictions" / "nuclei")
+    assert main(["predict", *demo, "-o", str(tmp_path / "files"), "--format", "npy"]) == 0
+    expected = np.load(tmp_path / "files" / "nuclei_prediction.npy")
+    np.testing.assert_allclose(prediction_of(store, "nuclei"), expected[0], atol=1e-5)
+    assert not list((tmp_path / "out").glob("*.zarr"))
+    assert bool(list((tmp_path / "out").glob("*.tif"))) == ("--dask" not in extra)
+    group = zarr.open_group(store, mode="r")
+    assert {"predictions", "0"} <= {*group.keys()}
+    capsys.readouterr()
+    assert main([*command, "--resume"]) == 0
+    assert "is complete already" in capsys.readouterr().out
+    assert main(command) == 2
+    assert "replace it with --overwrite" in capsys.readouterr().err
+    assert contents(store) == after
+    assert main([*command, "--overwrite"]) == 0
+    assert contents(store) == after
+
+
+def test_an_added_prediction_is_an_image_that_segment_reads(tmp_path: Path, store: Path, demo: tuple[str, str]) -> None:
+    command = ["predict", demo[0], str(store), "-o", str(tmp_path / "out"), "--add-prediction", "nuclei", "--segment"]
+    assert main([*command, "--add-labels", "nuclei"]) == 0
+    assert [*labels_of(store)] == ["nuclei"]
+    added = store / "predictions" / "nuclei"
+    again = ["segment", str(added), "--image", str(store), "-o", str(tmp_path / "again"), "--add-labels", "again"]
+    assert main(again) == 0
+    first, second = (zarr.open_array(store / "labels" / name / "0", mode="r")[:] for name in ("nuclei", "again"))
+    np.testing.assert_array_equal(first, second)
+    assert main(["rerun", str(tmp_path / "out" / "nuclei_provenance.json")]) == 0
+
+
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_a_prediction_is_added_to_ome_zarr_images_only(
+    tmp_path: Path, demo: tuple[str, str], place: str, capsys: Output
+) -> None:
+    (tmp_path / "a").mkdir()
+    image = demo[1] if place == "file" else str(tmp_path / "a")
+    if place == "folder":
+        zarr.save_array(tmp_path / "a", np.zeros((64, 64), np.uint16))
+    assert main(["predict", demo[0], image, "-o", str(tmp_path / "out"), "--add-prediction", "nuclei"]) == 2
+    assert "not the folder of an OME-Zarr image" in capsys.readouterr().err
+
+
+def test_a_prediction_that_fails_leaves_the_image_as_it_was(tmp_path: Path, store: Path, demo: tuple[str, str]) -> None:
+    max((store / "0").rglob("0")).write_bytes(b"damaged")
+    before = contents(store)
+    assert main(["predict", demo[0], str(store), "-o", str(tmp_path / "out"), "--add-prediction", "nuclei"]) == 5
+    assert contents(store) == before
+    assert not (store / "predictions").exists()

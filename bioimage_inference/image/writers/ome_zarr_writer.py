@@ -3,18 +3,28 @@
 from pathlib import Path
 
 from ...array_types import Array
+from ...errors import OutputError
 from ...options import Options, ZarrVersion
 from ..axes import AXES
 from ..image import Region
 from .base import Layout, Writer
 from .raw_pixels import RawPixels
+from .zarr_additions import addition_group, version_at
 from .zarr_metadata import stored_axes
 from .zarr_writer import PartialZarr, complete_store, create_store
 
 
 def open_zarr_writer(path: Path, layout: Layout, options: Options) -> Writer:
-    """Return the writer of an OME-Zarr in the version of the options."""
-    return OmeZarrWriter(path, layout, options.zarr_version)
+    """Return the writer of an OME-Zarr in the version of the options, or of the image that it is added to."""
+    return OmeZarrWriter(path, layout, version_at(path, options.zarr_version))
+
+
+def open_labels_writer(path: Path, layout: Layout) -> Writer:
+    """Return the writer of a label map in an image. Raises :class:`OutputError` if ``path`` is not in an image."""
+    group = addition_group(path)
+    if group is None:
+        raise OutputError(f"The label map {path} cannot be written: {path.parents[1]} is not an OME-Zarr any more.")
+    return OmeZarrWriter(path, layout, group.version, label=True)
 
 
 class OmeZarrWriter(Writer):

@@ -29,6 +29,7 @@ from ...options import ZarrVersion
 from ..image import Region
 from .base import Layout, Writer
 from .pyramid import Read, pyramid, reduced, regions
+from .zarr_additions import addition_group
 from .zarr_metadata import (
     GROUP_FILES,
     ZarrGrid,
@@ -204,6 +205,9 @@ def _reduced_by_chunks(finer: Any, coarser: Any, region: Region) -> Array:
 class PartialZarr:
     """A folder ``.{final name}.{mark}.partial`` that becomes ``path`` by :meth:`commit`.
 
+    For a ``path`` in ``labels/`` or ``predictions/`` of an image, that folder is made too, see
+    :mod:`bioimage_inference.image.writers.zarr_additions`.
+
     Remains of killed runs of the same store are removed, see :mod:`bioimage_inference.files.temporary_names`.
     Raises :class:`OutputError` if the place cannot be written, or ``path`` is something other than an OME-Zarr.
     """
@@ -216,8 +220,15 @@ class PartialZarr:
                 f"The output {path} cannot be written: something else than an OME-Zarr has that name. Move it away, or "
                 "name another folder."
             )
-        with _explained(path), beginning(path, self._final) as self.folder:
-            make_folder(self.folder, 0o777)
+        self._group = addition_group(path)
+        if self._group is not None:
+            self._group.make()
+        try:
+            with _explained(path), beginning(path, self._final) as self.folder:
+                make_folder(self.folder, 0o777)
+        except BaseException:
+            self._remove_empty_group()
+            raise
         self._unfinished = True
 
     def commit(self) -> None:
@@ -234,6 +245,8 @@ class PartialZarr:
                 old.unlink()
             elif old.exists():
                 shutil.rmtree(old)
+        if self._group is not None:
+            self._group.add(self.path.name)
 
     def abort(self) -> None:
         """Remove the incomplete store; does nothing after :meth:`commit` or a first call."""
@@ -244,6 +257,11 @@ class PartialZarr:
             for name in GROUP_FILES.values():  # running writers stop when they are gone
                 (self.folder / name).unlink(missing_ok=True)
             remove_folder(self.folder)
+        self._remove_empty_group()
+
+    def _remove_empty_group(self) -> None:
+        if self._group is not None:
+            self._group.remove_empty()
 
     def _close(self) -> None:
         self._unfinished = False

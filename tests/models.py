@@ -181,3 +181,8 @@ def detector(folder: Path, steps: Sequence[dict[str, Any]] = ()) -> Path:
     boxes = {"id": "boxes", "axes": [objects, channels(4)]}
     scores = {"id": "scores", "axes": [objects], "postprocessing": list(steps)}
     return write_model(folder / "model", Boxes(), [raw], [boxes, scores])
+
+
+def edit_description(rdf: Path, **values: Any) -> None:
+    """Replace values at the top of a description."""
+    rdf.write_text(yaml.safe_dump(yaml.safe_load(rdf.read_text()) | values, sort_keys=False))

@@ -8,7 +8,9 @@ use compares the files with their hashes.
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -24,7 +26,7 @@ from ..model.safe_yaml import MAX_BYTES, load_yaml
 from ..model.spec import ModelSpec
 from ..terminal import say
 from ..text import for_file_name
-from .download import Progress, download_progress, fetch_bytes, fetch_file, http_client
+from .file_download import Progress, download_progress, fetch_bytes, fetch_file, http_client
 from .index import Index
 from .model_files import (
     DESCRIPTION,
@@ -84,6 +86,28 @@ def zoo_model(name: ZooName, index: Index, offline: bool = False) -> Path:
         ) from error
 
 
+def newest_version(name: ZooName, index: Index, offline: bool = False) -> tuple[ZooName, bytes]:
+    """Return the name of a zoo model with its id and version, and the description that its folder has or would have.
+
+    Asks the zoo for its current version, unless ``name`` has a version that is in the cache. With ``offline``, the
+    version that was downloaded last counts. Raises the errors of :func:`zoo_model`.
+    """
+    from bioimageio.spec import settings
+
+    model_id = name.id or _id_of_doi(name, index)
+    version, content = name.version, None
+    if not offline and (version is None or not is_cached(model_id, version)):
+        address = settings.collection_http_pattern.format(bioimageio_id=model_id)
+        with http_client() as client, _in_our_words(name, model_id, index, address):
+            content = fetch_bytes(client, address, MAX_BYTES)
+        description, spec = _checked_description(content, model_id, version)
+        version, content = spec.version, with_local_names(content, package_files(description, spec))
+    if content is None or is_cached(model_id, version):
+        content = (zoo_model(replace(name, version=version), index, offline) / DESCRIPTION).read_bytes()
+        version = _checked_description(content, model_id, version)[1].version
+    return ZooName(model_id, version, typed=name.typed), content
+
+
 def is_cached(model_id: str, version: str | None = None) -> bool:
     """Return whether the files of a model, in this version or any, are in the cache."""
     from bioimageio.spec import settings
@@ -108,28 +132,35 @@ def _cached(home: Path, version: str | None) -> Path | None:
 
 
 def _download(name: ZooName, model_id: str, index: Index, home: Path, address: str) -> Path:
-    import httpx
-
-    current = address  # of the current download, for the message
-    try:
-        with http_client() as client:
+    with http_client() as client:
+        with _in_our_words(name, model_id, index, address):
             content = fetch_bytes(client, address, MAX_BYTES)
-            description, spec = _checked_description(content, model_id, name.version)
-            files = package_files(description, spec)
-            content = with_local_names(content, files)
-            folder = home / folder_name(for_file_name(spec.version or "unversioned")[:40], content)
-            unfinished = folder.with_name(folder.name + _UNFINISHED)
-            with download_progress(model_id, urlsplit(address).netloc) as progress_of:
-                for file in files:
-                    current = file.source if is_address(file.source) else urljoin(address, quote(file.name))
-                    _fetch(client, file, current, unfinished / file.name, progress_of(file.name))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UsageError(_failure(error, name, model_id, current, index, is_model=current == address)) from error
+        description, spec = _checked_description(content, model_id, name.version)
+        files = package_files(description, spec)
+        content = with_local_names(content, files)
+        folder = home / folder_name(for_file_name(spec.version or "unversioned")[:40], content)
+        unfinished = folder.with_name(folder.name + _UNFINISHED)
+        with download_progress(model_id, urlsplit(address).netloc) as progress_of:
+            for file in files:
+                source = file.source if is_address(file.source) else urljoin(address, quote(file.name))
+                with _in_our_words(name, model_id, index, source, is_model=False):
+                    _fetch(client, file, source, unfinished / file.name, progress_of(file.name))
     make_folder(unfinished)
     write_whole(unfinished / DESCRIPTION, content, noted=False)
     write_model_checksums(unfinished)
     _remove_damaged(folder)
     return unfinished.replace(folder)
+
+
+@contextmanager
+def _in_our_words(name: ZooName, model_id: str, index: Index, address: str, *, is_model: bool = True) -> Iterator[None]:
+    """Raise :class:`UsageError` where a download in the block fails. ``is_model``: of the model's description."""
+    import httpx
+
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UsageError(_failure(error, name, model_id, address, index, is_model)) from error
 
 
 def _checked_description(content: bytes, model_id: str, version: str | None) -> tuple[Mapping[str, Any], ModelSpec]:

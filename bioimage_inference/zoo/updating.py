@@ -12,7 +12,7 @@ from ..files.partial_file import write_whole
 from ..files.shared_folders import make_folder
 from ..model.safe_yaml import MAX_BYTES, load_yaml
 from ..terminal import say
-from .download import fetch_bytes, http_client
+from .file_download import fetch_bytes, http_client
 from .index import Index, read_index, updated_list
 from .index_lines import ZOO_ID, Content, Line, index_lines
 

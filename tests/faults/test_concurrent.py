@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.module.test_zoo_download import Zoo
-from tests.module.test_zoo_download import zoo as zoo  # a fixture
+from tests.module.conftest import zoo as zoo  # a fixture
+from tests.zoo_server import Zoo
 
 from .zygote import FINAL, experiment
 

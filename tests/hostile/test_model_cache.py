@@ -10,8 +10,9 @@ import pytest
 
 from bioimage_inference.cli import main
 from bioimage_inference.zoo.model_files import write_model_checksums
-from tests.module.test_zoo_download import Zoo, home, opened
-from tests.module.test_zoo_download import zoo as zoo  # a fixture
+from tests.module.conftest import zoo as zoo  # a fixture
+from tests.module.test_zoo_download import home, opened
+from tests.zoo_server import Zoo
 
 from .test_shared_places import Output, Plant, dangling, files, hard, mode, symbolic
 from .test_shared_places import victim as victim  # a fixture

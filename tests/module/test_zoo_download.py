@@ -10,11 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -25,101 +23,15 @@ from bioimageio.spec import settings
 from bioimage_inference import open_model
 from bioimage_inference.cli import main
 from bioimage_inference.errors import ModelError, OutputError, UsageError
-from bioimage_inference.zoo import download
+from bioimage_inference.zoo import file_download
 from bioimage_inference.zoo.index import INDEX_VARIABLE
 
 from ..machine import HANG_SECONDS, wait_until
-from ..models import Blur, sha256, simple_tensors, write_model
+from ..models import edit_description, sha256
+from ..zoo_server import Zoo
 
 ROOT = Path(__file__).parents[2]
 Output = pytest.CaptureFixture[str]
-
-
-class Zoo(ThreadingHTTPServer):
-    """A server with the files below ``folder``.
-
-    ``asked`` has the path and the Range of each request. ``cut`` says after how many bytes the next answer for a name
-    breaks off; ``ranges`` is whether the server understands Range; ``before`` is called with the path of each request.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder = folder
-        self.asked: list[tuple[str, str | None]] = []
-        self.cut: dict[str, list[int]] = {}
-        self.ranges = True
-        self.before: Callable[[str], None] = lambda path: None
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def times_asked(self, name: str) -> int:
-        return [path.rpartition("/")[2] for path, _ in self.asked].count(name)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Zoo
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append((self.path, wanted))
-        self.server.before(self.path)
-        path = self.server.folder / unquote(urlsplit(self.path).path).lstrip("/")
-        if not path.is_file():
-            self.send_error(404)
-            return
-        content, start = path.read_bytes(), 0
-        if wanted and self.server.ranges:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start >= len(content):
-                self.send_error(416)
-                return
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        cuts = self.server.cut.get(path.name)
-        self.wfile.write(content[start : start + cuts.pop(0) if cuts else None])
-        self.close_connection = True
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
-    """A zoo with the model ``quiet-newt``, and an empty cache."""
-    folder = tmp_path / "zoo"
-    weights = {"onnx": {"source": "weights.onnx", "sha256": "0" * 64}}
-    inputs, outputs = simple_tensors(halo=3)
-    rdf = write_model(folder / "quiet-newt", Blur((3, 3)), inputs, outputs, id="quiet-newt", version="1.2")
-    content = yaml.safe_load(rdf.read_text())
-    for tensor in (*content["inputs"], *content["outputs"]):
-        tensor["sample_tensor"] = {"source": "sample.tif"}
-        tensor["test_tensor"]["sha256"] = sha256(rdf.parent / tensor["test_tensor"]["source"])
-    edit(rdf, weights=content["weights"] | weights, inputs=content["inputs"], outputs=content["outputs"])
-    for name in ("cover.png", "weights.onnx", "sample.tif", "attached.ijm"):
-        (rdf.parent / name).write_bytes(b"\x89PNG")
-    edit(rdf, covers=["cover.png"], attachments=[{"source": "attached.ijm"}])
-    server = Zoo(folder)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    monkeypatch.setattr(settings, "cache_path", tmp_path / "cache")
-    monkeypatch.setattr(settings, "collection_http_pattern", server.address + "/{bioimageio_id}/rdf.yaml")
-    monkeypatch.setattr(download, "PAUSE", 0.0)
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def edit(rdf: Path, **values: Any) -> None:
-    rdf.write_text(yaml.safe_dump(yaml.safe_load(rdf.read_text()) | values, sort_keys=False))
 
 
 def home(zoo: Zoo) -> Path:
@@ -130,21 +42,6 @@ def opened(model: str = "quiet-newt", **words: Any) -> Path:
     """The folder in which a model is, once it was opened."""
     with open_model(model, **words) as model_opened:
         return model_opened.spec.root
-
-
-@pytest.fixture
-def forbidden(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Make every attempt to open a socket fail the test."""
-
-    def forbid() -> None:
-        def fail(*arguments: Any, **more: Any) -> None:
-            raise AssertionError("a socket was opened")
-
-        monkeypatch.setattr(socket, "socket", fail)
-        monkeypatch.setattr(socket, "create_connection", fail)
-        monkeypatch.setattr(socket, "getaddrinfo", fail)
-
-    return forbid
 
 
 def test_a_model_is_named_by_its_id_and_downloaded_once(
@@ -184,14 +81,14 @@ def test_a_broken_connection_is_continued_where_it_broke(zoo: Zoo) -> None:
 
 
 def test_a_run_that_gave_up_is_continued_by_the_next(zoo: Zoo) -> None:
-    zoo.cut["weights.pt"] = [100] * download.ATTEMPTS
+    zoo.cut["weights.pt"] = [100] * file_download.ATTEMPTS
     with pytest.raises(UsageError, match="run again: what has arrived is kept"):
         opened()
     assert [path.suffix for path in home(zoo).glob("*-*")] == [".incomplete"]
     zoo.asked.clear()
     opened()
     ranges = {path.rpartition("/")[2]: asked for path, asked in zoo.asked}
-    assert ranges["weights.pt"] == f"bytes={100 * download.ATTEMPTS}-"
+    assert ranges["weights.pt"] == f"bytes={100 * file_download.ATTEMPTS}-"
     assert zoo.times_asked("weights.pt") == 1
     assert [path.suffix for path in home(zoo).glob("*-*")] != [".incomplete"]
 
@@ -200,7 +97,9 @@ def test_files_that_an_earlier_run_brought_are_not_fetched_again(zoo: Zoo) -> No
     missing = zoo.folder / "quiet-newt" / "state.pt"
     rdf = missing.with_name("rdf.yaml")
     weights = yaml.safe_load(rdf.read_text())["weights"]
-    edit(rdf, weights=weights | {"pytorch_state_dict": {"source": "state.pt", "architecture": {"callable": "N"}}})
+    edit_description(
+        rdf, weights=weights | {"pytorch_state_dict": {"source": "state.pt", "architecture": {"callable": "N"}}}
+    )
     with pytest.raises(UsageError, match=r"state\.pt answered 404 Not Found\. Try again later"):
         opened()
     missing.write_bytes(b"\x80\x02}q\x00.")
@@ -231,7 +130,7 @@ def test_bytes_of_another_file_are_not_continued(zoo: Zoo) -> None:
 
 
 def test_all_bytes_were_there_but_for_the_name(zoo: Zoo) -> None:
-    zoo.cut["weights.pt"] = [10] * download.ATTEMPTS
+    zoo.cut["weights.pt"] = [10] * file_download.ATTEMPTS
     with pytest.raises(UsageError):
         opened()
     (part,) = home(zoo).glob("*/weights.pt.part")
@@ -322,7 +221,7 @@ def test_a_mistyped_id_is_told_from_a_model(zoo: Zoo, capsys: Output) -> None:
 
 def test_a_version_that_is_asked_for_is_the_one_that_comes(zoo: Zoo, forbidden: Callable[[], None]) -> None:
     old = opened("quiet-newt/1.2")
-    edit(zoo.folder / "quiet-newt" / "rdf.yaml", version="1.3")
+    edit_description(zoo.folder / "quiet-newt" / "rdf.yaml", version="1.3")
     assert opened() == old  # a model that is there stays the same
     new = opened("quiet-newt/1.3")
     assert new != old
@@ -368,7 +267,7 @@ def test_files_with_addresses_of_their_own_get_names_in_the_folder(zoo: Zoo) -> 
         tensor["test_tensor"]["source"] = f"{zoo.address}/{number}/test.npy"
         (zoo.folder / str(number)).mkdir()
         shutil.copy(rdf.with_name(f"test{number}.npy"), zoo.folder / str(number) / "test.npy")
-    edit(rdf, **content)
+    edit_description(rdf, **content)
     folder = opened()
     assert {"weights file.pt", "test.npy", "other_test.npy"} <= {path.name for path in folder.iterdir()}
     with open_model(folder) as model:
@@ -379,14 +278,14 @@ def test_files_with_addresses_of_their_own_get_names_in_the_folder(zoo: Zoo) -> 
 @pytest.mark.parametrize("source", ["../evil.pt", "/tmp/evil.pt", "a/../../evil.pt", "C:\\evil.pt", "..\\evil.pt"])
 def test_no_file_leaves_the_cache(zoo: Zoo, source: str) -> None:
     rdf = zoo.folder / "quiet-newt" / "rdf.yaml"
-    edit(rdf, weights={"torchscript": {"source": source}})
+    edit_description(rdf, weights={"torchscript": {"source": source}})
     with pytest.raises(ModelError, match="no file name inside of the model's package"):
         opened()
     assert not list(home(zoo).glob("*-*"))
 
 
 def test_a_description_that_cannot_be_used_is_refused_before_its_weights_come(zoo: Zoo) -> None:
-    edit(zoo.folder / "quiet-newt" / "rdf.yaml", inputs=[{"id": "raw"}])
+    edit_description(zoo.folder / "quiet-newt" / "rdf.yaml", inputs=[{"id": "raw"}])
     with pytest.raises(ModelError):
         opened()
     (zoo.folder / "quiet-newt" / "rdf.yaml").write_text("- a list\n")

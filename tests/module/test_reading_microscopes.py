@@ -381,6 +381,16 @@ def test_a_header_that_claims_more_than_the_file_holds_allocates_nothing(
         tracemalloc.stop()
 
 
+def test_a_lif_whose_pixels_are_missing_is_refused_and_closed(tmp_path: Path) -> None:
+    path = file_of("lif", tmp_path)
+    content, name = path.read_bytes(), "MemBlock_0".encode("utf-16-le")
+    path.write_bytes(content.replace(name, "MemBlock_9".encode("utf-16-le"), 1))
+    failure(path)  # imports the library
+    before = open_files()
+    assert "damaged" in str(failure(path))
+    assert open_files() == before
+
+
 @pytest.mark.parametrize("name", ["nd2", "nd2 packed, rows filled, not calibrated", "lif", "lof", "czi", "czi zstd"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())

@@ -94,8 +94,7 @@ def open_leica(path: Path, selection: Selection) -> Image:
     Raises ImageError for damaged files, for files without an image, and without the library. Raises UsageError if the
     selection fits no image.
     """
-    with vendor_library("liffile", path, KIND) as liffile, liffile.LifFile(path, squeeze=False) as opened:
-        layouts = _layouts(path.name, opened)
+    layouts = _file_layouts(path)
     series = _series(layouts)
     chosen = choose(path.name, series, selection)
     layout = layouts[chosen.number]
@@ -127,8 +126,13 @@ def open_leica(path: Path, selection: Selection) -> Image:
 
 def leica_series(path: Path) -> list[Series]:
     """Return the images of a LIF or LOF file. Raises ImageError as :func:`open_leica` does."""
-    with vendor_library("liffile", path, KIND) as liffile, liffile.LifFile(path, squeeze=False) as opened:
-        return _series(_layouts(path.name, opened))
+    return _series(_file_layouts(path))
+
+
+def _file_layouts(path: Path) -> list[_Layout]:
+    # liffile 2026.2.15 leaves a file open that it cannot read, if it opened the file itself.
+    with vendor_library("liffile", path, KIND) as liffile, path.open("rb") as file:
+        return _layouts(path.name, liffile.LifFile(file, squeeze=False))
 
 
 def _series(layouts: Sequence[_Layout]) -> list[Series]:

@@ -41,7 +41,7 @@ def measure(command: Sequence[str]) -> Run:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, cwd=HERE.parent)
         while process.poll() is None:
-            peak = max(peak, _peak_kib(process.pid))
+            peak = max(peak, peak_kib(process.pid))
             time.sleep(0.02)
         wall = time.perf_counter() - start
         output.seek(0)
@@ -54,7 +54,7 @@ def measure(command: Sequence[str]) -> Run:
     return Run(wall, peak / 1024, said.get("network"), said.get("computed"))
 
 
-def _peak_kib(process: int) -> int:
+def peak_kib(process: int) -> int:
     """The most memory that a process has held so far; what the system tells at its end would include this one's."""
     try:
         status = Path(f"/proc/{process}/status").read_text()

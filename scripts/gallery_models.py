@@ -1,9 +1,10 @@
-"""Makes the models and images of the gallery that need no training, in test-data: each network is a published formula.
+"""Makes the models and images of the documentation that need no training, in test-data.
 
     python scripts/gallery_models.py
 
-`stain-model.zip` separates stains (Ruifrok and Johnston 2001), `denoising-model.zip` is non-local means (Buades, Coll
-and Morel 2005).
+Each network is a published formula. `stain-model.zip` separates stains (Ruifrok and Johnston 2001),
+`denoising-model.zip` is non-local means (Buades, Coll and Morel 2005), `threshold-model.zip` is a local threshold
+(Bradley and Roth 2007), which the tutorial for Galaxy compares with the demo model.
 """
 
 import tempfile
@@ -36,6 +37,8 @@ _THIRD_STAIN = (0.27, 0.57, 0.78)
 """Absorbance of the stain (DAB) that completes the matrix; skimage.color.rgb2hed uses the same three stains."""
 _SEARCH, _PATCH = 5, 2
 """Radii in pixels of the neighbours that are compared, and of the patches around them."""
+_SURROUNDINGS, _GRAIN = 30, 1
+"""Radii in pixels of the mean around a pixel, wider than a nucleus, and of the mean that removes the camera's noise."""
 
 
 class StainSeparation(nn.Module):
@@ -82,6 +85,22 @@ class NonLocalMeans(nn.Module):
         return self.offset + self.gain * (mean * mean / 4.0 - 0.375)
 
 
+class LocalThreshold(nn.Module):
+    """Probability that a pixel is brighter than its surroundings (BCYX, one channel), 0.5 at 5 % above their mean."""
+
+    def __init__(self, threshold: float = 1.05, softness: float = 0.05) -> None:
+        super().__init__()
+        self.threshold, self.softness = threshold, softness
+        self.surroundings, self.grain = _SURROUNDINGS, _GRAIN
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """Divide by the mean of the surroundings. Pixels beyond the border of the image do not count."""
+        around, here = self.surroundings, self.grain
+        mean = functional.avg_pool2d(counts, 2 * around + 1, stride=1, padding=around, count_include_pad=False)
+        value = functional.avg_pool2d(counts, 2 * here + 1, stride=1, padding=here, count_include_pad=False)
+        return ((value / mean - self.threshold) / self.softness).sigmoid()
+
+
 def main() -> None:
     """Write the images and the packages of the models."""
     tissue, (filaments, _) = render_tissue(), render_dim_filaments()
@@ -125,6 +144,21 @@ def main() -> None:
             preprocessing=[],
         ),
     )
+    write_package(
+        "threshold-model",
+        LocalThreshold(),
+        tifffile.imread(TEST_DATA / "nuclei.tif")[None, :_TEST_SIZE, :_TEST_SIZE],
+        _description(
+            name="Local threshold",
+            description="Finds the pixels that are brighter than their surroundings. A formula, not a trained network.",
+            cite={"text": "Bradley, Roth. Adaptive thresholding using the integral image. 2007."}
+            | {"doi": "10.1080/2151237X.2007.10129236"},
+            tags=["nuclei", "fluorescence-light-microscopy", "semantic-segmentation", "2d"],
+            inputs=("bright objects on a dark background, about 0.3 µm per pixel", ["intensity"]),
+            outputs=("objects", "probability to be brighter", ["foreground"], {"halo": _SURROUNDINGS + _GRAIN}),
+            preprocessing=[],
+        ),
+    )
 
 
 def write_package(name: str, network: nn.Module, image: NDArray[Any], description: dict[str, Any]) -> None:
@@ -162,6 +196,7 @@ def _description(
     """Return a description of format 0.5; `update_hashes` fills in the SHA-256 of the files."""
     meaning, channels = inputs
     output, output_meaning, output_channels, halo = outputs
+    shortest = max(32, 2 * halo.get("halo", 0) + 2)  # the format asks for more than both halos
 
     def file(path: str) -> dict[str, str]:
         return {"source": path, "sha256": "0" * 64}
@@ -187,7 +222,7 @@ def _description(
                 "axes": [
                     {"type": "batch"},
                     {"type": "channel", "channel_names": channels},
-                    *({"type": "space", "id": letter, "size": {"min": 32, "step": 1}} for letter in "yx"),
+                    *({"type": "space", "id": letter, "size": {"min": shortest, "step": 1}} for letter in "yx"),
                 ],
                 "preprocessing": preprocessing,
                 "test_tensor": file("test_input.npy"),

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +15,9 @@ from .checks import lint, tell, test, test_all
 from .failures import check_failures
 from .installation import install
 from .layout import CHECKOUT, Failure, Site
-from .server import configure, reload, start, stop
+from .scheduling import check_rules
+from .server import configure, processes, reload, start, stop
+from .tutorial import follow, publish
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,7 +27,7 @@ def run(site: Site) -> int:
     install(site)
     blemished = lint(site)
     with fresh_galaxy(site):
-        results = test_all(site) + tell(check_failures(site) + check_form(site))
+        results = test_all(site) + tell(check_rules(site) + check_failures(site) + check_form(site) + follow(site))
     failed = sum(bool(result.problem) for result in results)
     print(f"{len(results) - failed} passed, {failed} failed" + ", and lint found problems" * blemished)
     return int(failed > 0 or blemished)
@@ -44,6 +46,17 @@ def fresh_galaxy(site: Site) -> Iterator[None]:
         stop(site)
 
 
+def draw_pictures(site: Site) -> int:
+    """Follow the tutorial in the running Galaxy, else in a fresh one, and make its pictures in docs/images/galaxy."""
+    install(site)
+    with nullcontext() if processes(site) else fresh_galaxy(site):
+        results = tell(follow(site))
+    if not results or results[0].problem:
+        raise Failure("the pictures of the tutorial were not made. They take Chromium, and every step must work.")
+    publish(site)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[Site], int | None]] = {
     "run": run,
     "install": install,
@@ -52,6 +65,7 @@ COMMANDS: dict[str, Callable[[Site], int | None]] = {
     "reload": reload,
     "stop": stop,
     "lint": lint,
+    "pictures": draw_pictures,
 }
 
 

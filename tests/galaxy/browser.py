@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .checks import Result
@@ -17,7 +18,7 @@ from .server import USER, as_user
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TOOL = "bioimage_inference"
-FILES = {"demo-model.zip": "zip", "nuclei.tif": "tiff"}
+FILES = {"test-data/demo-model.zip": "zip", "test-data/nuclei.tif": "tiff"}
 LABELS = {
     "input_imaging_model": "BioImage.IO model",
     "listed_model": "Or a model of this server",
@@ -39,7 +40,7 @@ OFFERS = {"listed_model": "Demo U-Net for nuclei (1.0.0): 2-D, one channel, nucl
 CHOICES = {"input_imaging_model": "demo-model.zip", "input_image_file": "nuclei.tif"}
 SWITCHES = ["more_outputs|report", "more_outputs|record"]
 RESULTS = ["Predicted image on", "Predicted image tensor on", "Report on", "Record on"]
-UPLOAD_TIMEOUT = 120
+UPLOAD_TIMEOUT = 600
 
 
 def find_browser() -> str | None:
@@ -66,31 +67,31 @@ def check_form(site: Site) -> list[Result]:
         # as in `tests.machine.missing`, which Galaxy's tests, without pytest, cannot call
         return [Result("form in a browser", "Chromium is not installed")] if os.environ.get("CI") else []
     try:
-        history = prepare_history(site)
+        history = upload(site, "Form in a browser", FILES)
         return [Result("form in a browser", visit(site, browser, history) or wrong_results(site, history))]
     except Failure as failure:
         return [Result("form in a browser", str(failure))]
 
 
-def prepare_history(site: Site) -> str:
-    """A history with a model and an image; its id."""
-    history: str = as_user(site, "POST", "histories", {"name": "Form in a browser"})["id"]
+def upload(site: Site, name: str, files: Mapping[str, str]) -> str:
+    """A history of this name with these files of the checkout, each path with its datatype; the history's id."""
+    history: str = as_user(site, "POST", "histories", {"name": name})["id"]
     elements = [
-        {"src": "url", "url": f"base64://{content_of(name)}", "name": name, "ext": datatype}
-        for name, datatype in FILES.items()
+        {"src": "url", "url": f"base64://{content_of(path)}", "name": Path(path).name, "ext": datatype}
+        for path, datatype in files.items()
     ]
     targets = [{"destination": {"type": "hdas"}, "elements": elements}]
     as_user(site, "POST", "tools/fetch", {"history_id": history, "targets": targets})
     deadline = time.monotonic() + UPLOAD_TIMEOUT
-    while (states := [dataset["state"] for dataset in datasets(site, history)]) != ["ok"] * len(FILES):
+    while (states := [dataset["state"] for dataset in datasets(site, history)]) != ["ok"] * len(files):
         if "error" in states or time.monotonic() > deadline:
             raise Failure(f"the files for the browser's history could not be uploaded: {states}")
         time.sleep(0.5)
     return history
 
 
-def content_of(name: str) -> str:
-    return base64.b64encode((CHECKOUT / "test-data" / name).read_bytes()).decode()
+def content_of(path: str) -> str:
+    return base64.b64encode((CHECKOUT / path).read_bytes()).decode()
 
 
 def datasets(site: Site, history: str) -> list[Mapping[str, Any]]:

@@ -79,6 +79,11 @@ class Site:
         return self.results / "browser"
 
     @property
+    def tutorial(self) -> Path:
+        """What the browser saw of the tutorial."""
+        return self.results / "tutorial"
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{(self.server / 'port').read_text()}"
 

@@ -17,9 +17,14 @@ TIMEOUT = 180
 
 
 def explanations(site: Site) -> dict[int, str]:
-    """The meaning of each exit code in the macros. The last code of a range stands for the range."""
+    """The meaning of each exit code in the macros. The first code of a range stands for the range.
+
+    No process ends with a negative code by itself.
+    """
     macros = ET.parse(site.server / TOOL / "macros.xml").getroot()
-    return {int(one.attrib["range"].split(":")[-1]): one.attrib["description"] for one in macros.iter("exit_code")}
+    codes = {one.attrib["range"].split(":")[0]: one.attrib["description"] for one in macros.iter("exit_code")}
+    ended = next(token.text or "" for token in macros.iter("token") if token.get("name") == "@ENDED@")
+    return {int(code): text.replace("@ENDED@", ended) for code, text in codes.items() if code}
 
 
 def check_failures(site: Site) -> list[Result]:

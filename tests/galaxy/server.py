@@ -69,7 +69,7 @@ def pack(site: Site) -> None:
 def place_exit_code(site: Site) -> Path:
     """Put the tool of `failures.py` beside the macros of our tools, as Galaxy gets them."""
     folder = site.server / "exit_code"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (macros,) = site.packages.rglob("macros.xml")
     shutil.copy(macros, folder)
     return Path(shutil.copy(HERE / "exit_code.xml", folder))
@@ -97,6 +97,9 @@ def settings(site: Site) -> dict[str, Any]:
     tables = sorted(site.packages.rglob("tool_data_table_conf.xml.test"))
     return {
         "data_dir": str(site.server / "data"),
+        # sqlite gives up a locked database after 5 seconds, and Galaxy then forgets a job. On a busy machine, the
+        # tests that run at once lock it longer.
+        "database_connection": f"sqlite:///{site.server}/data/universe.sqlite?isolation_level=IMMEDIATE&timeout=60",
         "tool_config_file": str(site.server / "tool_conf.xml"),
         "bootstrap_admin_api_key": ADMIN_KEY,
         "admin_users": USER["email"],
@@ -247,6 +250,7 @@ def check_loaded(site: Site, tool: Tool) -> None:
 def reload(site: Site) -> None:
     """Pack the tools again and let the running Galaxy read them."""
     pack(site)
+    place_exit_code(site)
     call(site, "PUT", "configuration/toolbox")
 
 

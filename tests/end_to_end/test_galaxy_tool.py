@@ -175,7 +175,7 @@ def outputs_of(folder: Path, image: str, names: list[str], series: str = "") -> 
     for name in names:
         for suffix in ("tif", "npy"):
             (written / f"{stem}_{name}.{suffix}").write_text(f"{stem} {name} {suffix}")
-        files = {"tiff": f"outputs/{stem}_{name}.tif", "npy": f"outputs/{stem}_{name}.npy", "zarr": None}
+        files = {"tiff": f"outputs/{stem}_{name}.tif", "npy": f"outputs/{stem}_{name}.npy"}
         outputs.append({"id": name, **files})
     record = {"inputs": [{"file": str(folder / image)}], "outputs": outputs}
     (written / f"{stem}_provenance.json").write_text(json.dumps(record))

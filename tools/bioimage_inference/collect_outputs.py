@@ -48,7 +48,7 @@ def collect(every_output: bool) -> None:
     for path, record, name in zip(paths, records, element_names(paths, records), strict=True):
         first, *others = record["outputs"]
         link_files(first, COLLECTED / "tiff" / name, COLLECTED / "npy" / name)
-        if first["zarr"] is not None:
+        if first.get("zarr") is not None:
             zip_folder(Path(first["zarr"]), COLLECTED / "zarr" / f"{name}.ome.zarr.zip")
         link(path, COLLECTED / "json" / f"{name}.json")
         report = path.with_name(path.name.removesuffix(RECORD) + REPORT)

@@ -25,6 +25,11 @@ def input_in_words(tensor: TensorSpec) -> str:
     return f"{_geometry(tensor)}; {values} are {'normalised' if is_normalised else 'prepared'} for you: {steps}"
 
 
+def image_in_words(tensor: TensorSpec) -> str:
+    """Return what image an input takes, in few words, e.g. "2-D, one channel"."""
+    return f"{_dimensions(tensor)}, {_channel_count(tensor)}"
+
+
 def output_in_words(tensor: TensorSpec) -> str:
     """Return e.g. "2 channels (foreground, boundary), 2-D, as large as raw; values go through: sigmoid"."""
     steps = ", then ".join(operations_in_words(tensor))
@@ -71,20 +76,24 @@ def _geometry(tensor: TensorSpec) -> str:
     return ", ".join(part for part in (_channels(tensor), _dimensions(tensor), sizes_in_words(tensor)) if part)
 
 
-def _channels(tensor: TensorSpec) -> str:
+def _channel_count(tensor: TensorSpec) -> str:
     axis = tensor.axis("c")
     if axis is None:
         return "one channel" if image_axes(tensor) else "one number each"
     match axis.size:
         case FixedSize(size):
-            count = "one channel" if size == 1 else f"{size} channels"
+            return "one channel" if size == 1 else f"{size} channels"
         case ReferencedSize():
-            count = f"as many channels as {axis.size.describe()}"
+            return f"as many channels as {axis.size.describe()}"
         case StepSize():
-            count = f"channels: {axis.size.describe()}"
+            return f"channels: {axis.size.describe()}"
         case _:
-            count = "any number of channels"
-    names = axis.channel_names
+            return "any number of channels"
+
+
+def _channels(tensor: TensorSpec) -> str:
+    axis, count = tensor.axis("c"), _channel_count(tensor)
+    names = [] if axis is None else axis.channel_names
     if all(re.fullmatch(r"(channel|ch|c)?[ _-]?\d*", name, re.IGNORECASE) for name in names):  # mere numbers
         return count
     return f"{count} ({', '.join((*names[:FEW_NAMES], *(['…'] if len(names) > FEW_NAMES else [])))})"

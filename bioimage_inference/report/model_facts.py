@@ -9,7 +9,14 @@ from ..model.spec import Axis, Citation, FixedSize, ModelSpec, ReferencedSize, S
 from ..model.trust import TrustPolicy
 from ..text import one_line
 from ..zoo.resolving import OpenedModel
-from .describe_model import WEIGHTS_NAMES, image_axes, input_in_words, operations_in_words, output_in_words
+from .describe_model import (
+    WEIGHTS_NAMES,
+    image_axes,
+    image_in_words,
+    input_in_words,
+    operations_in_words,
+    output_in_words,
+)
 from .traps import known_traps
 from .weights_facts import WeightsFacts, processing_problem, weights_facts
 
@@ -24,6 +31,7 @@ def model_facts(opened: OpenedModel, policy: TrustPolicy) -> dict[str, Any]:
     format_version, sha256 of the description's format; SHA-256 of the file that was given (of the YAML, for a folder)
     description, licence   texts; ``licence`` may be null
     authors, tags          lists of texts
+    takes                  the image that the first input takes, in few words; empty if nothing is known of it
     citations              list of ``{text, url}``; ``url`` (http or https) may be null
     documentation          file in the package, or address; may be null
     inputs, outputs        lists of ``{id, description, in_words, axes, dtype, data_range, channels, channel_names,
@@ -57,6 +65,7 @@ def model_facts(opened: OpenedModel, policy: TrustPolicy) -> dict[str, Any]:
             "licence": spec.licence,
             "authors": [author for author in spec.authors if author.strip()],
             "tags": spec.tags,
+            "takes": image_in_words(spec.inputs[0]) if spec.inputs else "",
             "citations": [_citation(one) for one in spec.citations],
             "documentation": spec.documentation,
             "inputs": [_input(tensor, tensor is spec.inputs[0]) for tensor in spec.inputs],

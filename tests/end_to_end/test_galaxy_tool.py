@@ -80,9 +80,14 @@ def test_galaxy_says_what_the_exit_codes_mean() -> None:
 
 
 def test_the_package_is_shipped_with_the_tools() -> None:
-    shed = yaml.safe_load((ROOT / ".shed.yml").read_text())
-    tools = {"source": "tools/bioimage_inference/**", "strip_components": 2}
-    assert shed["include"] == [tools, {"source": "bioimage_inference/**"}]
+    repositories = yaml.safe_load((ROOT / ".shed.yml").read_text())["repositories"]
+    package = {
+        "bioimage_inference": {"source": "bioimage_inference/**"},
+        "data_manager_bioimageio_models": {"source": "bioimage_inference/**", "destination": "data_manager/"},
+    }
+    for name, repository in repositories.items():
+        assert repository["include"] == [{"source": f"tools/{name}/**", "strip_components": 2}, package.pop(name)]
+    assert not package
     assert (ROOT / "bioimage_inference").resolve() == Path(bioimage_inference.__file__).parent.resolve()
     assert not [path for path in TOOL.rglob("*") if path.is_symlink() and path.is_dir()]
     pattern = NAMED["requirements"].find("required_files/include").attrib["path"]  # type: ignore[union-attr]

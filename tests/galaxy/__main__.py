@@ -12,6 +12,7 @@ from types import FrameType
 
 from .browser import check_form
 from .checks import lint, tell, test, test_all
+from .data_manager import check_data_manager
 from .failures import check_failures
 from .installation import install
 from .layout import CHECKOUT, Failure, Site
@@ -27,7 +28,9 @@ def run(site: Site) -> int:
     install(site)
     blemished = lint(site)
     with fresh_galaxy(site):
-        results = test_all(site) + tell(check_rules(site) + check_failures(site) + check_form(site) + follow(site))
+        results = test_all(site) + tell(
+            check_rules(site) + check_failures(site) + check_data_manager(site) + check_form(site) + follow(site)
+        )
     failed = sum(bool(result.problem) for result in results)
     print(f"{len(results) - failed} passed, {failed} failed" + ", and lint found problems" * blemished)
     return int(failed > 0 or blemished)

@@ -85,7 +85,7 @@ def upload(site: Site, name: str, files: Mapping[str, str]) -> str:
     deadline = time.monotonic() + UPLOAD_TIMEOUT
     while (states := [dataset["state"] for dataset in datasets(site, history)]) != ["ok"] * len(files):
         if "error" in states or time.monotonic() > deadline:
-            raise Failure(f"the files for the browser's history could not be uploaded: {states}")
+            raise Failure(f"the files for the history could not be uploaded: {states}")
         time.sleep(0.5)
     return history
 

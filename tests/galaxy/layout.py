@@ -64,6 +64,20 @@ class Site:
         return self.server / "packages"
 
     @property
+    def offered(self) -> Path:
+        """Where the data manager puts the models that it offers."""
+        return self.server / "offered"
+
+    @property
+    def zoo(self) -> Path:
+        """The models of the server that plays the zoo."""
+        return self.server / "zoo"
+
+    @property
+    def zoo_url(self) -> str:
+        return f"http://127.0.0.1:{(self.server / 'zoo.port').read_text()}"
+
+    @property
     def results(self) -> Path:
         """planemo's reports and logs."""
         return self.state / "results"
@@ -96,6 +110,7 @@ class Tool:
     id: str
     tests: int
     requirements: dict[str, str]
+    manages_data: bool
 
 
 @dataclass(frozen=True)
@@ -154,6 +169,7 @@ def read_tool(site: Site, path: Path) -> Tool:
         id=tool.attrib["id"],
         tests=len(tool.findall("tests/test")),
         requirements={(node.text or "").strip(): node.attrib["version"] for node in packages},
+        manages_data=tool.get("tool_type") == "manage_data",
     )
 
 

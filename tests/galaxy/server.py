@@ -12,14 +12,19 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .layout import HERE, Failure, Site, Tool, environment, read_tools, say
+import yaml
+
+from ..zoo_server import PATTERN
+from .layout import CHECKOUT, HERE, Failure, Site, Tool, environment, read_tools, say
 
 ADMIN_KEY = "only-for-loopback-0123456789"
 USER = {"username": "admin", "email": "admin@example.org", "password": "admin12345"}
+ZOO_MODEL = "quiet-newt"
 START_TIMEOUT = 300
 STOP_TIMEOUT = 30
 MONITOR_SLEEP = 0.1
@@ -42,7 +47,10 @@ def configure(site: Site) -> None:
         (package / "tools-env").mkdir(parents=True)
         (package / "tools-env" / "env.sh").write_text(f'export PATH="{site.tools_env}/bin:$PATH"\n')
         (package / "default").symlink_to("tools-env")  # a folder of that name would not be found
-    (site.server / "tool_conf.xml").write_text(toolbox([*(tool.path for tool in tools), place_exit_code(site)]))
+    stock_zoo(site)
+    (site.server / "zoo.port").write_text(str(free_port()))
+    shown = [tool.path for tool in tools if not tool.manages_data]
+    (site.server / "tool_conf.xml").write_text(toolbox([*shown, place_exit_code(site)]))
     (site.server / "allowlist.txt").write_text("\n".join(tool.id for tool in tools))
     site.config.write_text(json.dumps({"galaxy": settings(site)}, indent=2))  # JSON is YAML
 
@@ -50,27 +58,46 @@ def configure(site: Site) -> None:
 def pack(site: Site) -> None:
     """Pack the tools as for the Tool Shed and unpack them for Galaxy: so the tests see what a server would get.
 
-    planemo writes the archive beside the folder that it packs. Links to what it needs keep that out of the checkout.
-    They are removed again, because a wheel that is built afterwards would miss the folders that they lead to.
+    planemo writes the archive beside the folder that it packs, under one name for all repositories of a .shed.yml: so
+    they are packed one by one. Links to what it needs keep that out of the checkout. They are removed again, because a
+    wheel that is built afterwards would miss the folders that they lead to.
     """
-    stage = site.server / "shed"
-    stage.mkdir()
-    for name in (".shed.yml", "tools", "bioimage_inference"):
-        (stage / name).symlink_to(site.repository / name)
-    command = [str(site.planemo / "bin" / "planemo"), "shed_build", str(stage)]
-    packed = subprocess.run(command, env=environment(site.planemo), capture_output=True, text=True)
-    shutil.rmtree(stage)
-    if packed.returncode:
-        raise Failure(f"planemo cannot pack {site.repository}:\n{packed.stdout}{packed.stderr}")
-    with tarfile.open(stage.with_name("shed.tar.gz")) as archive:
-        archive.extractall(site.packages / "bioimage_inference", filter="data")
+    config = yaml.safe_load((site.repository / ".shed.yml").read_text())
+    for name, repository in config.pop("repositories").items():
+        stage = site.server / "shed"
+        stage.mkdir()
+        (stage / ".shed.yml").write_text(json.dumps(config | repository | {"name": name}))  # JSON is YAML
+        for folder in ("tools", "bioimage_inference"):
+            (stage / folder).symlink_to(site.repository / folder)
+        command = [str(site.planemo / "bin" / "planemo"), "shed_build", str(stage)]
+        packed = subprocess.run(command, env=environment(site.planemo), capture_output=True, text=True)
+        shutil.rmtree(stage)
+        if packed.returncode:
+            raise Failure(f"planemo cannot pack {name}:\n{packed.stdout}{packed.stderr}")
+        with tarfile.open(stage.with_name("shed.tar.gz")) as archive:
+            archive.extractall(site.packages / name, filter="data")
+
+
+def stock_zoo(site: Site) -> None:
+    """The demo model as a model of the zoo, which the data manager downloads."""
+    folder = site.zoo / ZOO_MODEL
+    with zipfile.ZipFile(site.repository / "test-data" / "demo-model.zip") as package:
+        package.extractall(folder)
+    publish(site, "1.0.0")
+
+
+def publish(site: Site, version: str) -> None:
+    """Give the model of the zoo a version."""
+    path = site.zoo / ZOO_MODEL / "rdf.yaml"
+    description = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(description | {"id": ZOO_MODEL, "version": version}, sort_keys=False))
 
 
 def place_exit_code(site: Site) -> Path:
     """Put the tool of `failures.py` beside the macros of our tools, as Galaxy gets them."""
     folder = site.server / "exit_code"
     folder.mkdir(exist_ok=True)
-    (macros,) = site.packages.rglob("macros.xml")
+    macros = site.packages / "bioimage_inference" / "macros.xml"
     shutil.copy(macros, folder)
     return Path(shutil.copy(HERE / "exit_code.xml", folder))
 
@@ -123,6 +150,8 @@ def settings(site: Site) -> dict[str, Any]:
         },
         "job_config": jobs(site, dependencies),
         "tool_data_table_config_path": ",".join(map(str, tables)) or None,
+        "data_manager_config_file": ",".join(map(str, sorted(site.packages.rglob("data_manager_conf.xml")))) or None,
+        "galaxy_data_manager_data_path": str(site.offered),
     }
 
 
@@ -143,7 +172,10 @@ def jobs(site: Site, dependencies: dict[str, Any]) -> dict[str, Any]:
         "rewrite_parameters": True,
         "remote_metadata": False,
         # Enough for all tests but the one in which memory runs out.
-        "env": [{"name": "GALAXY_MEMORY_MB", "value": "1536"}],
+        "env": [
+            {"name": "GALAXY_MEMORY_MB", "value": "1536"},
+            {"name": "BIOIMAGEIO_COLLECTION_HTTP_PATTERN", "value": site.zoo_url + PATTERN},
+        ],
     }
     load = "galaxy.jobs.runners.pulsar:PulsarEmbeddedJobRunner"
     return {
@@ -159,10 +191,10 @@ def start(site: Site) -> None:
     if not site.config.exists():
         raise Failure("there is no configuration yet: run config first.")
     began = time.monotonic()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (site.server / "port").write_text(str(port))
+    script, zoo_port = CHECKOUT / "tests" / "zoo_server.py", (site.server / "zoo.port").read_text()
+    launch(site, "zoo", ["python", str(script), str(site.zoo), zoo_port])
     web = launch(site, "web", ["galaxy-web", "-c", str(site.config), "-b", f"127.0.0.1:{port}"])
     wait_for(site, "web", web, lambda: answers(site))
     worker = "celery --app galaxy.celery worker --pool threads --concurrency 2 --loglevel INFO"
@@ -173,6 +205,13 @@ def start(site: Site) -> None:
         check_loaded(site, tool)
     wait_for(site, "celery", celery, lambda: "ready." in log_of(site, "celery").read_text())
     say(f"ready at {site.url} after {time.monotonic() - began:.0f} s")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def launch(site: Site, name: str, command: list[str]) -> subprocess.Popen[bytes]:

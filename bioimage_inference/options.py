@@ -21,6 +21,7 @@ TiffLayout = Literal["labelled", "pages", "pyramid"]
 ZarrVersion = Literal["0.5", "0.4"]
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Literal["auto", "torch", "openvino"]
+Augment = Literal["none", "flips", "rotations"]
 
 FORMAT_TITLES: Mapping[str, str] = MappingProxyType({"tiff": "TIFF", "npy": ".npy", "zarr": "OME-Zarr"})
 """The formats of outputs: their keys, and their names in messages. The writers are in ``image/writers``."""
@@ -32,6 +33,7 @@ _CHOICES = {
     "border": Border,
     "precision": Precision,
     "engine": EngineName,
+    "augment": Augment,
     "tiff_layout": TiffLayout,
     "zarr_version": ZarrVersion,
 }
@@ -47,7 +49,7 @@ class OptionWords(TypedDict, total=False):
     field: int | str | None
     channels: int | str | Sequence[int | str] | None
     fit: Fit
-    tile: int | Sequence[int] | Literal["auto"] | None
+    tile: int | Sequence[int] | Literal["auto", "whole"] | None
     border: Border
     device: "str | torch.device"
     threads: int | None
@@ -56,6 +58,8 @@ class OptionWords(TypedDict, total=False):
     pixel_size: str | float | Sequence[float] | None
     model_pixel_size: str | float | Sequence[float] | None
     rescale: bool
+    augment: Augment
+    uncertainty: bool
     memory: str | float | None
     tiff_layout: TiffLayout
     zarr_version: ZarrVersion
@@ -81,7 +85,7 @@ class Options:
         ``"DAPI,2"``.
     tile
         Pixels of a tile in the order of the model's image axes (z y x), or one number for all of these axes; ``None``
-        and ``"auto"`` let the program choose.
+        and ``"auto"`` let the program choose. ``"whole"`` computes the image as one tile.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:1``, or a ``torch.device``.
     threads
@@ -95,6 +99,11 @@ class Options:
         Pixel size that the network was trained with, in the same words; ``None`` takes the description's.
     rescale
         Resample the image to the network's pixel size, and the outputs back to the image's pixels.
+    augment
+        Average over copies of the image: ``flips`` along the axes of space, or ``rotations``: these flips, and quarter
+        turns of the YX plane.
+    uncertainty
+        Add an output for each output: the standard deviation over the copies.
     memory
         Budget of the process such as ``4GiB``, or its number of bytes; ``None`` takes the memory that machine,
         container and job leave.
@@ -112,7 +121,7 @@ class Options:
     field: int | str | None = None
     channels: Sequence[int | str] | None = None
     fit: Fit = "tile"
-    tile: Sequence[int] | int | None = None
+    tile: Sequence[int] | int | Literal["whole"] | None = None
     border: Border = "natural"
     device: str = "auto"
     threads: int | None = None
@@ -121,6 +130,8 @@ class Options:
     pixel_size: str | None = None
     model_pixel_size: str | None = None
     rescale: bool = False
+    augment: Augment = "none"
+    uncertainty: bool = False
     memory: str | None = None
     tiff_layout: TiffLayout = "labelled"
     zarr_version: ZarrVersion = "0.5"
@@ -137,6 +148,11 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, str) or value not in get_args(kind):
                 raise UsageError(f"{name}={short_repr(value)} is not known. Give one of {', '.join(get_args(kind))}.")
+        if self.uncertainty and self.augment == "none":
+            raise UsageError(
+                "--uncertainty is the standard deviation over copies of the image. Give --augment flips or --augment "
+                "rotations with it."
+            )
         if self.rescale and self.fit == "resize":
             raise UsageError(
                 "--rescale and --fit resize both resample the image. Give --rescale alone: an image of another size is "
@@ -219,9 +235,9 @@ def _channels(value: Any) -> tuple[int | str, ...]:
     return tuple(item if isinstance(item, str) else _whole(item, 0) for item in items)
 
 
-def _tile(value: Any) -> tuple[int, ...] | int | None:
-    if isinstance(value, str) and value == "auto":
-        return None
+def _tile(value: Any) -> tuple[int, ...] | int | Literal["whole"] | None:
+    if isinstance(value, str) and value in ("auto", "whole"):
+        return None if value == "auto" else "whole"
     return tuple(map(_whole, _items(value))) if hasattr(value, "__len__") else _whole(value)
 
 
@@ -257,12 +273,13 @@ _FORMS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "well": (_unless_none(_text), 'the name of a well, such as "B03"'),
     "field": (_unless_none(_name_or_number), "a number from 0 or a name"),
     "channels": (_unless_none(_channels), 'numbers from 0 or names, such as channels=0 or channels=["DAPI", "GFP"]'),
-    "tile": (_unless_none(_tile), 'pixels above 0, such as tile=256 or tile=(16, 256, 256), or tile="auto"'),
+    "tile": (_unless_none(_tile), 'pixels above 0, such as tile=256 or tile=(16, 256, 256), or tile="auto" or "whole"'),
     "device": (_device, '"auto", "cpu", "cuda" or "cuda:1", or a torch.device'),
     "threads": (_unless_none(_whole), "a whole number above 0, or None"),
     "pixel_size": (_unless_none(_sizes), 'µm, such as 0.1 or (1, 0.1, 0.1), or a text such as "300nm"'),
     "model_pixel_size": (_unless_none(_sizes), 'µm, such as 0.1 or (1, 0.1, 0.1), or a text such as "300nm"'),
     "rescale": (_switch, "True or False"),
+    "uncertainty": (_switch, "True or False"),
     "memory": (_unless_none(_memory), 'a text such as "4GiB", a number of bytes, or None'),
     "trust_model_code": (_switch, "True or False"),
 }

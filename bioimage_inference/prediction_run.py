@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files.scratch import scratch_folder
+from .inference.augmentation import copies_of, plan_with_uncertainty, with_uncertainty
 from .inference.outputs import OpenedOutput, Outputs, Target
 from .inference.pipeline import Job, Progress, Record, run
 from .inference.planning import sources_of
@@ -45,7 +47,8 @@ def compute(
     prepared, loaded = calibration.prepared, calibration.loaded
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
-        outputs = Outputs(prepared, targets, options, stack, scratch)
+        written = replace(prepared, plan=plan_with_uncertainty(prepared.plan, options))
+        outputs = Outputs(written, targets, options, stack, scratch)
         job = Job(
             model=loaded.spec,
             network=loaded.network,
@@ -56,6 +59,8 @@ def compute(
             scratch=scratch,
             progress=progress,
             compare_tiles=bool(prepared.over_tile) and len(prepared.plan) > 1,
+            copies=copies_of(loaded.spec, options),
+            uncertainty=options.uncertainty,
         )
         found = run(job)
         with found.timed("hashing"):
@@ -64,7 +69,8 @@ def compute(
         planned, network = run_plan(loaded.spec, prepared, options), network_record(loaded, options.precision)
         computed = ComputedRun(planned, network, steps, hashed, sandbox_record())
         notes = outputs.commit(tiff_facts(computed))
-    return computed, found, [outputs.opened[output.id] for output in loaded.spec.outputs], notes
+    all_outputs = with_uncertainty(loaded.spec, options).outputs
+    return computed, found, [outputs.opened[output.id] for output in all_outputs], notes
 
 
 def described(output: OpenedOutput) -> ComputedOutput:

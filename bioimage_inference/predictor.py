@@ -20,6 +20,7 @@ from .files.overwriting import REPLACED, check_writable
 from .files.scratch import scratch_folder
 from .files.typed_path import Address, check_online, image_path, input_path, known_path, user_path
 from .image.array_likes import image_like
+from .inference.augmentation import with_uncertainty
 from .inference.operations.registry import with_loaded_code
 from .inference.outputs import Target, check_targets
 from .inference.pipeline import Progress
@@ -185,7 +186,7 @@ def _network_options(options: Options) -> tuple[Any, ...]:
 def _plan_key(prepared: PreparedImages, options: Options) -> tuple[Any, ...]:
     """Return everything but the memory at hand that a plan depends on."""
     sizes = tuple((tensor, *sorted(one.sizes.items())) for tensor, one in prepared.matched.items())
-    return *_network_options(options), options.fit, options.border, options.memory, options.tile, sizes
+    return *_network_options(options), options.fit, options.border, options.memory, options.tile, options.augment, sizes
 
 
 def predict_image(
@@ -206,7 +207,7 @@ def predict_image(
     model.check_open()
     model.check_weights()
     first, others = _image_like(model, image, options.axes), _others(model, inputs)
-    files = _expanded(model, targets)
+    files = _expanded(with_uncertainty(model.spec, options), targets)
     record = user_path(record) if record is not None else None
     options = replace(options, tile=tile_shape(model.spec, options))
     with ExitStack() as stack:
@@ -253,13 +254,13 @@ def _others(model: Predictor, inputs: Mapping[str, object] | None) -> dict[str, 
     return {name: _image_like(model, one) for name, one in (inputs or {}).items()}
 
 
-def _expanded(model: Predictor, targets: Mapping[str, Target] | None) -> dict[str, Target] | None:
+def _expanded(spec: ModelSpec, targets: Mapping[str, Target] | None) -> dict[str, Target] | None:
     """Return targets with home folders in place of ``~``. Raises :class:`UsageError` for a target of no output."""
     if targets is None:
         return None
     if not isinstance(targets, Mapping) or not all(isinstance(one, Target) for one in targets.values()):
         raise UsageError(f"targets={short_repr(targets)} is not understood: give {{output id: Target(tiff=…, npy=…)}}.")
-    check_targets(model.spec, targets)
+    check_targets(spec, targets)
     return {name: one.expanded() for name, one in targets.items()}
 
 

@@ -14,6 +14,7 @@ from ..files.typed_path import Address, ImagePath, check_online
 from ..image.readers.reading import files_beside, prepare_network
 from ..image.writers.output_formats import ZARR
 from ..image.writers.zarr_additions import check_new_labels, written_folder
+from ..inference.augmentation import with_uncertainty
 from ..inference.planning import selection_of
 from ..machine.sandbox import restricted, walls
 from ..options import USUAL_FORMATS
@@ -71,7 +72,7 @@ def _output_files(
 
     ``shares_tiles``: the workers of a cluster share the tiles of a single image.
     """
-    ids = [output.id for output in task.model.spec.outputs]
+    ids = [output.id for output in with_uncertainty(task.model.spec, task.options).outputs]
     if not options.names_files:
         formats = options.format or ((ZARR.key,) if shares_tiles else USUAL_FORMATS)
         if shares_tiles and formats != (ZARR.key,):
@@ -92,6 +93,8 @@ def _output_files(
             pattern=options.output_name,
             model=task.model.spec.id or task.model.spec.name,
         )
+    if task.options.uncertainty:
+        raise UsageError("--uncertainty adds an output, whose file goes into the folder of -o. Give -o DIR instead.")
     if len(samples) > 1:
         named = " and ".join(f"--{key}" for key in options.files)
         raise UsageError(f"{named} are for a single image, but {len(samples)} are given. Use -o DIR.")
@@ -162,6 +165,11 @@ def _on_cluster(batch: Batch, wrong: Container[Any]) -> Iterator[Batch]:
             raise UsageError(
                 "--rescale cannot be combined with --dask for a single image, because a prediction is brought back to "
                 "the pixels of the image as a whole. Predict the image without --dask."
+            )
+        if task.options.augment != "none":
+            raise UsageError(
+                "--augment cannot be combined with --dask for a single image. Predict the image without --dask, or "
+                "several images with it."
             )
         ((sample, files),) = batch.items
         dry_run(task, sample, files.targets)  # reports a wrong image before the cluster is connected

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files.overwriting import RECORD_END
+from ..inference.augmentation import copies_of, with_uncertainty
 from ..inference.planning import weights_size
 from ..machine.processors import available_processors
 from ..model.spec import ModelSpec
@@ -40,7 +41,7 @@ _LABEL_BYTES = 4
 _MATRIX = 512
 _MOST_RECORDS = 50
 # Options that change the duration of the network.
-_SPEED_OPTIONS = ("device", "engine", "precision", "threads")
+_SPEED_OPTIONS = ("device", "engine", "precision", "threads", "augment")
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ class Rehearsal:
         folder = written[0].parent if files.record is None and written else self._folder
         if self._speed is None:
             self._speed = expected_speed(spec, plan, options, folder)
-        disk = _disk_bytes(spec, plan, files, objects=self._task.objects is not None)
-        cost = expected_cost(plan, disk, folder, self._speed)
+        written_spec, copies = with_uncertainty(spec, options), len(copies_of(spec, options))
+        disk = _disk_bytes(written_spec, plan, files, objects=self._task.objects is not None)
+        cost = expected_cost(plan, disk, folder, self._speed, copies)
         self._costs.append(cost)
         return replace(plan, expected=cost)
 
@@ -86,9 +88,12 @@ class Rehearsal:
             yield from cost_lines(to_json(total_cost(self._costs, self._speed)))
 
 
-def expected_cost(plan: RunPlan, disk: int, folder: Path, speed: Speed) -> ExpectedCost:
-    """Return what an image costs. ``disk`` is the size of its outputs in bytes, which go to ``folder``."""
-    pixels = _computed_pixels(plan.plan, plan.inputs[0].samples)
+def expected_cost(plan: RunPlan, disk: int, folder: Path, speed: Speed, copies: int = 1) -> ExpectedCost:
+    """Return what an image costs. ``disk`` is the size of its outputs in bytes, which go to ``folder``.
+
+    ``copies`` of the image are computed.
+    """
+    pixels = _computed_pixels(plan.plan, plan.inputs[0].samples) * copies
     tile = list(plan.plan.tile.values())
     tiles = prod(tile) * (plan.plan.batch or 1) * BYTES_PER_PIXEL[dimensions_of(tile)]
     memory = (plan.memory.program_bytes or 0) + tiles
@@ -147,7 +152,9 @@ def _measured_speed(spec: ModelSpec, options: Options, folder: Path) -> Speed | 
         except (OSError, ValueError):  # no record, or one of another version
             continue
         if spec.sha256 is not None and record.model.sha256 == spec.sha256 and _same_speed(record.options, wanted):
-            pixels, loading = _computed_pixels(record.plan, record.inputs[0].samples), record.seconds["loading"]
+            copies = len(copies_of(spec, options))
+            pixels = _computed_pixels(record.plan, record.inputs[0].samples) * copies
+            loading = record.seconds["loading"]
             each = (record.seconds["total"] - loading) / max(pixels, 1)
             found[pixels] = Speed(loading, each, f"estimated from the {_took(record)} that {path.name} tells of")
     return found[max(found)] if found else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import UsageError
 from ..files.typed_path import ImagePath, image_path, user_path
-from ..options import FORMAT_TITLES, USUAL_FORMATS, TiffLayout, ZarrVersion, parse_formats
+from ..options import FORMAT_TITLES, USUAL_FORMATS, Augment, TiffLayout, ZarrVersion, parse_formats
 from ..terminal import progress_display, say, say_json
 from .shared_options import (
     BARE_WEIGHTS,
@@ -112,10 +112,21 @@ def _options() -> argparse.ArgumentParser:
     group.add_argument("--fit", choices=["tile", "resize", "exact"], default="tile",
         help="tile: cut larger images into tiles, pad smaller ones; resize: resample the image; exact: refuse images "
         "of another size (default: %(default)s)")  # fmt: skip
-    group.add_argument("--tile", type=_tile, metavar="ZxYxX", help="tile size in pixels, e.g. 512x512 (default: auto)")
+    group.add_argument(
+        "--tile",
+        type=_tile,
+        metavar="ZxYxX",
+        help="tile size in pixels, e.g. 512x512, or whole for one tile (default: auto)",
+    )
     add_renamed(group, "--image-border", "--border", choices=["natural", "mirror"], default="natural",
         help="natural: the image ends at its border; mirror: mirrored pixels surround it (default: %(default)s)",
     )  # fmt: skip
+    add = parser.add_argument_group("mean over copies").add_argument
+    add("--augment", choices=get_args(Augment), default="none",
+        help="average over copies of the image. flips: all flips of the axes of space; rotations: these flips, and "
+        "quarter turns of the YX plane (default: %(default)s)")  # fmt: skip
+    add("--uncertainty", action="store_true",
+        help="also write the standard deviation over the copies, for each output")  # fmt: skip
     parser.add_argument_group("objects").add_argument(
         "--segment", action="store_true", help="also find objects: write a label map, a table and an overlay picture"
     )
@@ -132,9 +143,9 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-def _tile(text: str) -> tuple[int, ...] | None:
-    if text == "auto":
-        return None
+def _tile(text: str) -> tuple[int, ...] | str | None:
+    if text in ("auto", "whole"):
+        return None if text == "auto" else text
     parts = text.split("x")
     if not all(part.strip().isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 512x512")

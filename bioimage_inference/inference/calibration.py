@@ -39,6 +39,8 @@ _OVERHEAD, _OVERHEAD_IN_SLABS = 4.5, 2.5
 _OVERHEAD_ON_GPU = 1.5
 # Bytes for each pixel and channel besides the network: four float32 tiles are read, computed, returned and written.
 _BESIDE_NETWORK = 4 * 4
+# Bytes for each pixel and channel of an average over copies: mean, squares and a difference in float32, and a copy.
+_AVERAGE = 4 * 4
 # Upper bounds of the time for a pixel in slabs over the time in whole tiles. A 3-D U-Net took 0.96
 # (docs/benchmarks.md), the nuclei U-Net 0.9 to 1.0 of the processor time. Networks that
 # normalise over the tile pass through it several times.
@@ -183,7 +185,8 @@ class _Trials:
     def _bytes_beside_network(self) -> int:
         tensors = (*self.spec.inputs, *self.spec.outputs)
         sizes = (axis.size for tensor in tensors if (axis := tensor.axis("c")) is not None)
-        return _BESIDE_NETWORK * sum(size.size if isinstance(size, FixedSize) else 1 for size in sizes)
+        each = _BESIDE_NETWORK + (_AVERAGE if self.prepared.augmentation else 0)
+        return each * sum(size.size if isinstance(size, FixedSize) else 1 for size in sizes)
 
     def _in_slabs(self, request: Request, whole: _Execution) -> _Execution | None:
         """Return the execution in slabs; ``None`` if the network does not allow slabs, or if whole tiles are better."""
@@ -246,16 +249,17 @@ def _undivided(tiles: _Execution, trials: _Trials) -> tuple[_Execution, Prepared
     if not found.operations and not any(map(numbers_objects, spec.outputs, found.dtypes)):
         return tiles, prepared, []
     prepared = replace(prepared, over_tile=found.operations)
-    request = replace(prepared.request, whole=True)
+    request = replace(prepared.request, tile=None, whole=True)
     advice = "The model takes tiles of a fixed size only."
-    if request.tile is not None:
-        advice = "Leave --tile out to have the image computed as one tile where it fits into memory."
-    elif len(trials.tiling(request)) == 1:
+    if len(trials.tiling(request)) == 1:
         one = trials.best(request)
-        if one.size is None or one.bytes <= one.request.room:
+        if prepared.request.tile is None and (one.size is None or one.bytes <= one.request.room):
             return one, prepared, []
         needed = ceil((prepared.program + one.bytes) / (1 << 20))
-        advice = f"--memory {needed}MiB would be enough for one tile (it is {_budget(prepared)})."
+        advice = (
+            f"--tile whole computes it as one tile, for which --memory {needed}MiB is enough (it is "
+            f"{_budget(prepared)})."
+        )
     notes = [f"{over_tile_in_words(found, tiles.tiling)} {advice}"] if found.operations else []
     return tiles, prepared, notes
 

@@ -12,13 +12,14 @@ from typing import TypeVar
 import numpy as np
 
 from ..array_types import Array, Index
-from ..errors import ImageError, ModelError
+from ..errors import ImageError, ModelError, UsageError
 from ..machine.processors import thread_pool
 from ..model.spec import ModelSpec, TensorSpec
 from ..network.batching import Batches
 from ..network.network import Inputs, Network
 from ..text import counted
 from ..tiling.plan import Plan, Tile
+from .augmentation import Average, Copy, check_values, uncertainty_of
 from .operations.registry import needs_sample
 from .postprocess import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocess import Preprocessor, remarks
@@ -38,7 +39,8 @@ class Job:
     ``sources`` has a reader for each input that is present. ``samples`` is the number of samples along each iterated
     axis. ``make_writer`` is called once for each output, when the first tile shows its dtype. ``scratch`` is a folder
     for intermediate results. ``progress`` is called with the numbers of tiles done, first 0, and of all tiles.
-    ``compare_tiles`` adds a remark on the difference between overlapping tiles.
+    ``compare_tiles`` adds a remark on the difference between overlapping tiles. ``copies`` are averaged, the image
+    itself first; ``uncertainty`` adds their standard deviation to the outputs.
     """
 
     model: ModelSpec
@@ -50,6 +52,8 @@ class Job:
     scratch: Path
     progress: Progress
     compare_tiles: bool = False
+    copies: Sequence[Copy] = (Copy(""),)
+    uncertainty: bool = False
 
 
 @dataclass
@@ -147,8 +151,22 @@ class Stages:
             Postprocessor(output, plan, job.plan.tile_shape, job.make_writer, job.scratch)
             for output, plan in zip(job.model.outputs, job.plan.outputs, strict=True)
         ]
+        self.uncertainties = [
+            Postprocessor(uncertainty_of(output), plan, job.plan.tile_shape, job.make_writer, job.scratch)
+            for output, plan in zip(job.model.outputs if job.uncertainty else (), job.plan.outputs, strict=False)
+        ]
+        self._check_averages()
         self.batches = Batches(job.network, job.model, job.plan.batch)
         self.seams = Seams(job.plan) if job.compare_tiles else None
+
+    def _check_averages(self) -> None:
+        """Raise :class:`UsageError` for averages of an output whose steps need all of its tiles."""
+        for postprocessor in self.postprocessors if len(self.job.copies) > 1 else ():
+            if postprocessor.measures_output:
+                raise UsageError(
+                    f"--augment averages tile by tile, but a step of the output {postprocessor.output.id!r} needs the "
+                    "whole output. Leave --augment out."
+                )
 
     def compute(self, index: Index, statistics: Statistics, tiles: Iterable[Tile], done: Callable[[], None]) -> None:
         """Compute tiles of one sample and write them; call ``done`` after each tile.
@@ -159,9 +177,7 @@ class Stages:
         written: Future[None] | None = None
         with thread_pool() as reader, thread_pool() as writer:
             for batch, arrays in _ahead(reader, sample.read, _batches(tiles, self.job.plan.batch)):
-                blocks = sample.compute(arrays)
-                if self.seams is not None:
-                    self.seams.add(batch, blocks)
+                blocks = sample.compute(batch, arrays)
                 if written is not None:
                     written.result()
                 written = writer.submit(sample.write, batch, blocks)
@@ -213,7 +229,38 @@ class _Sample:
                 for tile in batch
             ]
 
-    def compute(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
+    def compute(self, batch: Sequence[Tile], tiles: Sequence[Inputs]) -> Sequence[Sequence[Array | Average]]:
+        """Return the outputs for some tiles: of the network, or averages over the copies after postprocessing."""
+        job, seams = self.stages.job, self.stages.seams
+        blocks = self._computed(tiles)
+        if seams is not None:
+            seams.add(batch, blocks)
+        if len(job.copies) == 1:
+            return blocks
+        averages = [[Average(deviation=job.uncertainty) for _ in job.model.outputs] for _ in tiles]
+        self._average(batch, blocks, averages)
+        for copy in job.copies[1:]:
+            computed = self._computed([copy.of(inputs, job.model.inputs) for inputs in tiles])
+            undone = [
+                [copy.undone(block, output.letters) for block, output in zip(of_tile, job.model.outputs, strict=True)]
+                for of_tile in computed
+            ]
+            self._average(batch, undone, averages)
+        return averages
+
+    def _average(
+        self, batch: Sequence[Tile], computed: Sequence[Sequence[Array]], averages: Sequence[Sequence[Average]]
+    ) -> None:
+        """Add the outputs of one copy of some tiles to their averages."""
+        with self.stages.record.timed("postprocessing and writing"):
+            for tile, blocks, of_tile in zip(batch, computed, averages, strict=True):
+                for postprocessor, block, average in zip(self.stages.postprocessors, blocks, of_tile, strict=True):
+                    kept = tile.kept[postprocessor.output.id]
+                    values = postprocessor.processed(kept, block, self.statistics)
+                    check_values(postprocessor.output, values)
+                    average.add(values)
+
+    def _computed(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
         """Return the network's outputs for some tiles, as many as the description names."""
         job, record = self.stages.job, self.stages.record
         with record.timed("network"):
@@ -253,15 +300,26 @@ class _Sample:
                 "labels of objects, those that lie across the edge of a tile are cut, and numbers occur twice."
             )
 
-    def write(self, batch: Sequence[Tile], computed: Sequence[Sequence[Array]]) -> None:
-        """Crop, postprocess and write every output of some tiles."""
+    def write(self, batch: Sequence[Tile], computed: Sequence[Sequence[Array | Average]]) -> None:
+        """Crop, postprocess and write every output of some tiles. Averages are postprocessed already."""
         with self.stages.record.timed("postprocessing and writing"):
             for tile, blocks in zip(batch, computed, strict=True):
                 for postprocessor, block in zip(self.stages.postprocessors, blocks, strict=True):
-                    self._write(postprocessor, tile, block)
+                    kept = tile.kept[postprocessor.output.id]
+                    if isinstance(block, Average):
+                        postprocessor.add(self.index, kept, block.mean)
+                        self._remark(postprocessor, block.mean)
+                    else:
+                        postprocessor.add(self.index, kept, postprocessor.processed(kept, block, self.statistics))
+                        self._remark(postprocessor, block)
+                for uncertainty, output, block in zip(
+                    self.stages.uncertainties, self.stages.job.model.outputs, blocks, strict=False
+                ):
+                    assert isinstance(block, Average)
+                    uncertainty.add(self.index, tile.kept[output.id], block.deviation)
 
-    def _write(self, postprocessor: Postprocessor, tile: Tile, block: Array) -> None:
-        postprocessor.add(self.index, tile.kept[postprocessor.output.id], block, self.statistics)
+    def _remark(self, postprocessor: Postprocessor, block: Array) -> None:
+        """Add a remark on an output without entries, or with values that are not finite."""
         if not block.size:
             self.stages.record.note(
                 f"The output {postprocessor.output.id!r} has no entries ({'×'.join(map(str, block.shape))}): the "

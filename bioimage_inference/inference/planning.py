@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from ..tiling.axis_relations import TILED, links
 from ..tiling.axis_tiling import legal_size
 from ..tiling.plan import Plan, make_plan
 from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, choose_tiles, dimensions_of
+from .augmentation import check_augmentation, copies_in_words
 from .pixel_scale import mismatch_notes, network_pixel_size, rescaled_note, rescaled_sizes, with_given_size
 from .sample_reader import Source
 
@@ -43,7 +44,8 @@ class PreparedImages:
     """Images matched to the inputs of a model, and the plan for each of their samples, chosen for ``request``.
 
     The program takes ``program`` bytes of the ``budget``; the rest is for tiles. ``over_tile`` names operations of the
-    network that depend on the whole tile, so that the result depends on the tile size.
+    network that depend on the whole tile, so that the result depends on the tile size. ``augmentation`` is the remark
+    on the copies that are averaged.
     """
 
     matched: Mapping[str, AxisMapping]
@@ -52,6 +54,7 @@ class PreparedImages:
     budget: MemoryBudget
     program: int
     over_tile: tuple[str, ...] = ()
+    augmentation: str = ""
 
     @property
     def leading(self) -> AxisMapping:
@@ -64,6 +67,8 @@ class PreparedImages:
         found = [note for one in self.matched.values() for note in (*one.image.notes, *one.notes)]
         if self.budget.note is not None:
             found.append(self.budget.note)
+        if self.augmentation:
+            found.append(self.augmentation)
         return (*dict.fromkeys(found), *self.plan.notes)
 
     def domain(self, tensor: str) -> Spans:
@@ -87,6 +92,7 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
     """
     check_inputs(spec, others)
     given = {spec.inputs[0].id: image, **others}
+    check_augmentation(spec, given, options)
     budget = memory_budget(options.memory)
     program = PROGRAM_BYTES - PIPELINE_BYTES + weights_size(spec) + beside_network(spec)
     opened: list[Image] = []
@@ -100,7 +106,8 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
                 _check_piece(opened[-1], budget, program)
                 matched[tensor.id] = _match(opened[-1], tensor, options, first)
         request = _request(spec, options, budget.size - program)
-        prepared = PreparedImages(matched, request, make_plan(spec, _sizes(matched), request), budget, program)
+        plan, words = make_plan(spec, _sizes(matched), request), copies_in_words(spec, options)
+        prepared = PreparedImages(matched, request, plan, budget, program, augmentation=words)
         _check_samples(prepared)
         _check_room(spec, prepared)
     except BaseException:
@@ -318,13 +325,13 @@ def _sizes(matched: Mapping[str, AxisMapping]) -> dict[str, Mapping[str, int]]:
     return {tensor: one.sizes for tensor, one in matched.items()}
 
 
-def tile_shape(spec: ModelSpec, options: Options) -> tuple[int, ...] | None:
+def tile_shape(spec: ModelSpec, options: Options) -> tuple[int, ...] | Literal["whole"] | None:
     """Return the wanted tile in pixels along each image axis of the model; ``None`` lets the program choose.
 
     Raises :class:`UsageError` for a tile with another number of axes.
     """
-    if options.tile is None:
-        return None
+    if options.tile is None or options.tile == "whole":
+        return options.tile
     letters = _tiled(spec)
     if isinstance(options.tile, int):
         return (options.tile,) * len(letters)
@@ -343,8 +350,9 @@ def _tiled(spec: ModelSpec) -> list[str]:
 
 def _request(spec: ModelSpec, options: Options, room: int) -> Request:
     shape = tile_shape(spec, options)
-    tile = None if shape is None else dict(zip(_tiled(spec), shape, strict=True))
-    return Request(exact=options.fit == "exact", border=options.border, tile=tile, room=room)
+    tile = dict(zip(_tiled(spec), shape, strict=True)) if isinstance(shape, tuple) else None
+    border, whole = options.border, shape == "whole"
+    return Request(exact=options.fit == "exact", border=border, tile=tile, room=room, whole=whole)
 
 
 def _check_samples(prepared: PreparedImages) -> None:

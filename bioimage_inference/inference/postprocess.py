@@ -52,17 +52,25 @@ class Postprocessor:
         self._sizes: Mapping[str, int] = {}
         self._collected: Array | None = None
 
-    def add(self, index: Index, kept: Mapping[str, Kept], block: Array, statistics: Statistics) -> None:
-        """Process one tile of the network's output.
+    @property
+    def measures_output(self) -> bool:
+        """Whether a step needs all tiles of the output."""
+        return bool(self._on_whole)
 
-        Raises :class:`ModelError` if it does not have the described shape.
+    def processed(self, kept: Mapping[str, Kept], block: Array, statistics: Statistics) -> Array:
+        """Return the kept part of one tile of the network's output, after the steps that work on tiles.
+
+        Raises :class:`ModelError` if the tile does not have the described shape.
         """
         self._check_shape(block)
         crop = {letter: (part.offset, part.offset + part.stop - part.start) for letter, part in kept.items()}
-        spans = {letter: (part.start, part.stop) for letter, part in kept.items()}
+        place = _place(_spans(kept), self._plan.sizes)
         block = block[region_of(crop, self.letters)]
-        place = _place(spans, self._plan.sizes)
-        block = apply(self._before, self.output.id, block, self.letters, statistics, place)
+        return apply(self._before, self.output.id, block, self.letters, statistics, place)
+
+    def add(self, index: Index, kept: Mapping[str, Kept], block: Array) -> None:
+        """Take the kept part of one tile, as :meth:`processed` returns it."""
+        spans = _spans(kept)
         sizes = {**self._sizes_of(block), **self._plan.sizes}
         if self._on_whole:
             if self._collected is None:
@@ -168,6 +176,10 @@ def needs_all(step: Operation, tensor: str, plan: OutputPlan) -> bool:
 
 def _own_measures(step: Operation, tensor: str) -> list[Measure]:
     return [one for one in measures_of(step, tensor) if one.tensor == tensor]
+
+
+def _spans(kept: Mapping[str, Kept]) -> Spans:
+    return {letter: (part.start, part.stop) for letter, part in kept.items()}
 
 
 def _place(spans: Spans, sizes: Mapping[str, int]) -> Place:

@@ -18,6 +18,7 @@ from ..files.typed_path import known_path
 from ..image.axis_mapping import AxisMapping
 from ..image.image import Image, PixelSize
 from ..image.writers.output_formats import FORMATS
+from ..inference.augmentation import plan_with_uncertainty, with_uncertainty
 from ..inference.operations.registry import measures_of
 from ..inference.pixel_scale import restored_sizes
 from ..inference.planning import PreparedImages
@@ -113,7 +114,10 @@ def run_plan(spec: ModelSpec, prepared: PreparedImages, options: Options) -> Run
         model=planned_model(spec),
         inputs=tuple(_planned_input(tensor, one) for tensor, one in prepared.matched.items()),
         plan=plan_record(prepared.plan),
-        outputs=tuple(_planned_output(output, prepared) for output in spec.outputs),
+        outputs=tuple(
+            _planned_output(output, plan_with_uncertainty(prepared.plan, options), prepared.leading)
+            for output in with_uncertainty(spec, options).outputs
+        ),
         memory=parts.PlannedMemory(bytes=budget.size, reason=budget.reason, program_bytes=prepared.program),
         options=given_options(options),
         notes=(*spec.notes, *prepared.notes),
@@ -315,12 +319,12 @@ def _series(image: Image) -> parts.SeriesRecord | None:
     )
 
 
-def _planned_output(output: TensorSpec, prepared: PreparedImages) -> parts.PlannedOutput:
+def _planned_output(output: TensorSpec, plan: Plan, leading: AxisMapping) -> parts.PlannedOutput:
     """Return an output before it is computed. Sizes that depend on the network's result are ``None``."""
-    part = prepared.plan.output(output.id)
-    planned = restored_sizes(part.sizes, part.links, prepared.leading)
+    part = plan.output(output.id)
+    planned = restored_sizes(part.sizes, part.links, leading)
     sizes = {axis.letter: axis.size.size for axis in output.axes if isinstance(axis.size, FixedSize)}
-    sizes |= {"b": prod(prepared.leading.samples), **planned}
+    sizes |= {"b": prod(leading.samples), **planned}
     shape = tuple(sizes.get(letter) for letter in output.letters)
     return parts.PlannedOutput(id=output.id, axes=output.letters, shape=shape, dtype=None)
 

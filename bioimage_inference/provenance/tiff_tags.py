@@ -33,6 +33,7 @@ def _pairs(run: ComputedRun) -> Iterator[tuple[str, str | None]]:
     yield "tiles", f"{plan.tiles} of {_by_axis(plan.tile)}"
     yield "halo", _by_axis(plan.halo)
     yield "border", plan.border
+    yield "mean over", run.planned.options.get("augment")
     yield "precision", network.device.precision
     yield "engine", network.engine.name
 

@@ -9,7 +9,11 @@ from ..model.spec import FixedSize, ModelSpec, TensorSpec
 from ..tiling.axis_relations import leading_input, links
 from .describe_model import image_axes, sizes_in_words
 
-_TILE_NORMALISING = ("group_norm", "instance_norm")  # a network that calls them does so in every run
+# A network that calls them does so in every run. Means over the tile by other operations need the shapes of a run.
+_TILE_WIDE = (
+    *("group_norm", "instance_norm", "scaled_dot_product_attention"),
+    *(f"adaptive_{kind}_pool{dimensions}d" for kind in ("avg", "max") for dimensions in (2, 3)),
+)
 _LARGEST_SCALED = 10  # a declared range such as 0 … 1 or -1 … 1, which no camera writes, ends below this
 
 
@@ -19,12 +23,12 @@ def known_traps(model: ModelSpec, operations: Sequence[str] = ()) -> list[str]:
     found = [trap for tensor in images for trap in _value_traps(tensor)]
     if images:
         found += _size_traps(model)
-    over_tile = ", ".join(name for name in operations if name in _TILE_NORMALISING)
+    over_tile = ", ".join(name for name in operations if name in _TILE_WIDE)
     if images and over_tile:
         found.append(
-            f"The network normalises by the values of the whole tile ({over_tile}), so the result depends on the size "
-            "of the tiles. An image is computed as one tile where it fits into memory; else the summary says how much "
-            "overlapping tiles differ."
+            f"The network looks at the tile as a whole ({over_tile}), so the result depends on the size of the tiles. "
+            "An image is computed as one tile where it fits into memory. Otherwise the summary says how much "
+            "overlapping tiles differ, and how much memory --tile whole takes."
         )
     for tensor in model.inputs:
         if any(measure.pooled for step in tensor.operations for measure in measures_of(step, tensor.id)):

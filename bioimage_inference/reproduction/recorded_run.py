@@ -11,6 +11,7 @@ from ..errors import ImageError, ModelError, UsageError
 from ..files.overwriting import check_writable
 from ..files.typed_path import Address, ImagePath, check_online, known_path
 from ..image.readers.reading import files_beside, files_of_image, prepare_network
+from ..inference.augmentation import with_uncertainty
 from ..inference.outputs import Target
 from ..inference.pipeline import Progress
 from ..inference.planning import close, prepare
@@ -289,7 +290,8 @@ def _check(recorded: _Recorded, model: Predictor, options: Options, problems: li
             "prediction from the present files is made with predict."
         )
     named = {*(one.tensor for one in recorded.run.inputs), *(output for output, _ in recorded.files)}
-    unknown = named - {tensor.id for tensor in (*model.spec.inputs, *model.spec.outputs)}
+    spec = with_uncertainty(model.spec, options)
+    unknown = named - {tensor.id for tensor in (*spec.inputs, *spec.outputs)}
     if unknown:
         raise UsageError(
             f"The record {recorded.path} is damaged: it names {', '.join(sorted(unknown))}, which is neither input nor "

@@ -161,23 +161,46 @@ def test_with_little_memory_it_sees_it_in_slabs_or_says_how_much_tiles_differ(
     assert main([*arguments, "--memory", str(PROGRAM_BYTES + (40 << 20))]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "looks at the tile as a whole (instance_norm)" in printed
-    assert "would be enough for one tile" in printed
-    assert "overlapping tiles differ by up to" in printed
-    advised = re.findall(r"--memory (\S+) would be enough", printed)[0]
-    assert main([*arguments, "--memory", advised]) == 0
+    assert re.search(r"overlapping tiles differ by up to \d+\.\d% of the range", printed)
+    advised = re.findall(r"--tile whole computes it as one tile, for which --memory (\S+) is enough", printed)[0]
+    assert main([*arguments, "--tile", "whole", "--memory", advised]) == 0
     assert "looks at" not in capsys.readouterr().out
     result = np.load(tmp_path / "out" / "image_out.npy")
     np.testing.assert_allclose(result, by_torch(Normalised(), image), atol=1e-5)
 
 
-@pytest.mark.parametrize(("network", "beware"), [(Normalised(), True), (nn.Conv2d(1, 1, 3, padding=1), False)])
+class Excited(nn.Module):
+    """A network with global pooling, as squeeze-and-excite has it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * functional.adaptive_avg_pool2d(x, [1, 1])
+
+
+def test_one_tile_can_be_demanded(tmp_path: Path, image: np.ndarray[Any, Any]) -> None:
+    """Also where tiles would give the same result."""
+    layer = nn.Conv2d(1, 1, 3, padding=1)
+    model = write_model(tmp_path / "model", layer, *simple_tensors(halo=8))
+    found = bioimage_inference.predict(model, image, axes="yx", tile="whole")
+    assert found.record["plan"]["tiles"] == 1
+    assert found.record["options"]["tile"] == "whole"
+    np.testing.assert_allclose(found.outputs["out"].array, by_torch(layer, image), atol=1e-5)
+    fixed = normalised(tmp_path / "fixed", {"y": 256, "x": 256})
+    assert bioimage_inference.predict(fixed, image, axes="yx", tile="whole").record["plan"]["tiles"] > 1
+
+
+@pytest.mark.parametrize(
+    ("network", "beware"),
+    [(Normalised(), "instance_norm"), (Excited(), "adaptive_avg_pool2d"), (nn.Conv2d(1, 1, 3, padding=1), None)],
+)
 def test_inspect_says_so_without_running_it(
-    tmp_path: Path, network: nn.Module, beware: bool, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, network: nn.Module, beware: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = write_model(tmp_path / "model", network, *simple_tensors(halo=8))
     assert main(["inspect", str(model)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert ("normalises by the values of the whole tile (instance_norm)" in printed) == beware
+    assert ("looks at the tile as a whole" in printed) == (beware is not None)
+    assert f"({beware})" in printed or beware is None
+    assert ("--tile whole" in printed) == (beware is not None)
 
 
 @pytest.mark.parametrize(("size", "tile", "advice"), [(256, None, "fixed size"), (None, (256, 256), "--tile")])

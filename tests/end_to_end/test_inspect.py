@@ -172,10 +172,11 @@ def test_further_inputs_and_how_to_give_them(tmp_path: Path, capsys: Output) -> 
 def test_json_has_the_keys_that_programs_rely_on(test_data: Path, capsys: Output) -> None:
     found = facts(capsys, test_data / "demo-model.zip")
     assert " ".join(found) == (
-        "name id version format_version sha256 description licence authors tags citations documentation inputs "
-        "outputs weights other_weights runs_here verdict missing_packages traps notes"
+        "name id version format_version sha256 description licence authors tags takes citations documentation "
+        "inputs outputs weights other_weights runs_here verdict missing_packages traps notes"
     )
     assert found["sha256"] == hashlib.sha256((test_data / "demo-model.zip").read_bytes()).hexdigest()
+    assert found["takes"] == "2-D, one channel"
     raw, prediction = found["inputs"][0], found["outputs"][0]
     assert (raw["axes"], raw["channels"], raw["channel_names"]) == ("bcyx", 1, ["nuclei"])
     assert raw["sizes"] == {"y": {"minimum": 64, "step": 8}, "x": {"minimum": 64, "step": 8}}

@@ -39,6 +39,7 @@ class RunOptions(OutputPaths):
     overwrite: bool
     resume: bool
     ro_crate: Path | None
+    key_values: Path | None
     json: bool
     dask: str | None
     no_sandbox: bool

@@ -37,6 +37,8 @@ def predict_images(
     tables = options.folder if (len(samples) > 1 or sheets) and not options.names_files else None
     shares_tiles = options.dask is not None and tables is None
     files = _output_files(task, samples, options, shares_tiles=shares_tiles)
+    if options.key_values is not None:
+        files = _with_key_values(files, options.key_values)
     given: list[ImagePath] = [*(sample.image for sample in samples), *sheets, *task.others.values()]
     images = [place for place in given if isinstance(place, Path)]
     addresses = [place for place in given if isinstance(place, Address)]
@@ -47,7 +49,7 @@ def predict_images(
         return checked
     wrong = {outcome.sample.key: outcome for outcome in checked.outcomes}
     with ExitStack() as stack:
-        folders = [path.parent for path in options.files.values()]
+        folders = [path.parent for path in (*options.files.values(), options.key_values) if path is not None]
         if not options.names_files:
             folders.append(stack.enter_context(output_folder(options.folder)))
         folders += [written_folder(path) for one in files for path in _additions(one, options)]
@@ -101,6 +103,16 @@ def _output_files(
     return [ImageFiles(dict.fromkeys(ids, Target()) | {ids[0]: Target(**options.files)})]
 
 
+def _with_key_values(files: Sequence[ImageFiles], table: Path) -> list[ImageFiles]:
+    """Add the table of ``--key-values`` to the output files of an image. Raises :class:`UsageError` for several."""
+    if len(files) > 1:
+        raise UsageError(f"--key-values is for a single image, but {len(files)} are given. Predict them one by one.")
+    (one,) = files
+    if table in one.all():
+        raise UsageError(f"{table} is another output of this run. Give --key-values another name.")
+    return [replace(one, key_values=table)]
+
+
 def _check_files(
     task: Task, files: Sequence[ImageFiles], images: Sequence[Path], options: RunOptions, has_tables: bool
 ) -> None:
@@ -111,7 +123,7 @@ def _check_files(
     written += [path for one in files for path in one.all()]
     claimed = own_tables(folder) if not options.names_files else []
     if options.resume and has_own_results(folder):  # a killed run can leave outputs without a record
-        claimed += [path for one in files for path in (*one.tensors(), one.record) if path is not None]
+        claimed += [path for one in files for path in (*one.tensors(), one.record, one.key_values) if path is not None]
     if options.ro_crate is not None:
         from ..provenance.ro_crate import CRATE, check_names, is_own_crate
 

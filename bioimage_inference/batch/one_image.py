@@ -12,6 +12,7 @@ from ..inference.planning import close, prepare
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 from ..provenance.hashing import path_hash
+from ..provenance.key_values import write_key_values
 from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
 from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
@@ -87,6 +88,21 @@ def process(
     ``planned``. Returns the complete record, and whether there was anything to do. Raises the errors of
     :mod:`bioimage_inference.errors`.
     """
+    record, changed = _complete(task, sample, files, earlier, progress, planned)
+    if files.key_values is not None:
+        write_key_values(record, files.key_values)
+    return record, changed
+
+
+def _complete(
+    task: Task,
+    sample: Sample,
+    files: ImageFiles,
+    earlier: RunRecord | None,
+    progress: TileProgress | None,
+    planned: Planned,
+) -> tuple[RunRecord, bool]:
+    """Do the steps that the record describes. Returns the complete record, and whether there was anything to do."""
     predicted = earlier or _predict(task, sample, files.targets, progress, planned)
     if files.record is None:
         return predicted, True
@@ -202,7 +218,7 @@ class Summary:
 
             lines += objects_lines(record["objects"])
         if files is not None:
-            named = {"report": files.report, "record": files.record}
+            named = {"report": files.report, "record": files.record, "values": files.key_values}
             lines += [f"  {name}  {path}" for name, path in named.items() if path is not None]
         self._say(*lines)
 

@@ -36,14 +36,15 @@ class ImageFiles:
 
     ``targets`` holds the files of each output of the model. Once the ``record`` exists, the prediction is complete;
     it is ``None`` for outputs whose files have options of their own, such as ``--tiff``. ``report`` is a page, whose
-    pictures are in the folder ``report.with_suffix("")``, and ``objects`` holds the files of the segmentation; both may
-    be ``None``.
+    pictures are in the folder ``report.with_suffix("")``, ``objects`` holds the files of the segmentation, and
+    ``key_values`` is the table of key-value pairs; all three may be ``None``.
     """
 
     targets: Mapping[str, Target]
     record: Path | None = None
     report: Path | None = None
     objects: "SegmentFiles | None" = None
+    key_values: Path | None = None
 
     def tensors(self) -> list[Path]:
         """Return the files of the predicted tensors."""
@@ -55,7 +56,7 @@ class ImageFiles:
 
     def all(self) -> list[Path]:
         """Return every file."""
-        return self.outputs() + [path for path in (self.record, self.report) if path is not None]
+        return self.outputs() + [path for path in (self.record, self.report, self.key_values) if path is not None]
 
 
 def name_files(

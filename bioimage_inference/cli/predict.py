@@ -94,6 +94,9 @@ def _options() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="skip images whose results in the folder are complete")
     add("--ro-crate", type=_crate_folder, metavar="DIR",
         help="also describe images, model and outputs as a Process Run Crate in this folder")  # fmt: skip
+    add("--key-values", type=user_path, metavar="FILE",
+        help="also write model, image and settings of a single image as key-value pairs for OMERO (.tsv)",
+    )  # fmt: skip
     add = parser.add_argument_group("image").add_argument
     add("--axes", help="axes of the image file, e.g. tzyx; overrides the file's own metadata")
     add("--channels", metavar="C,C",

@@ -30,8 +30,8 @@ def _pairs(run: ComputedRun) -> Iterator[tuple[str, str | None]]:
         yield f"input {one.tensor} sha256", one.sha256
     for number, step in enumerate(run.processing, 1):
         yield f"step {number} {step.tensor} {step.step}", _step_in_words(step)
-    yield "tiles", f"{plan.tiles} of {_by_axis(plan.tile)}"
-    yield "halo", _by_axis(plan.halo)
+    yield "tiles", f"{plan.tiles} of {by_axis(plan.tile)}"
+    yield "halo", by_axis(plan.halo)
     yield "border", plan.border
     yield "mean over", run.planned.options.get("augment")
     yield "precision", network.device.precision
@@ -53,5 +53,6 @@ def _values(statistic: StatisticRecord) -> str:
     return shown if len(values) <= _MOST_VALUES else f"{shown} … ({len(values)} in all)"
 
 
-def _by_axis(sizes: Mapping[str, int]) -> str:
+def by_axis(sizes: Mapping[str, int]) -> str:
+    """Return sizes along axes as a text, for example ``y 512, x 512``."""
     return ", ".join(f"{axis} {size}" for axis, size in sizes.items())

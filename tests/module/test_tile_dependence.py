@@ -1,4 +1,4 @@
-"""Networks that look at the whole tile, and label images: one tile where it fits, and never silently cut."""
+"""Networks that look at the whole tile, and label maps: one tile where it fits, and never silently cut."""
 
 import re
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """What can be promised of the Galaxy tools without a Galaxy; `python -m tests.galaxy run` tests them on a real one."""
 
 import argparse
+import hashlib
 import json
 import re
 import subprocess
@@ -327,7 +328,36 @@ def test_options_without_a_field_and_json_stay_as_they_are() -> None:
     assert json.loads(ran.stdout)["runs_here"]
 
 
+WORKFLOWS = sorted(path.parent for path in (ROOT / "workflows").glob("*/.dockstore.yml"))
+
+
 def test_dockstore_names_files_that_are_there() -> None:
-    for workflow in yaml.safe_load((ROOT / ".dockstore.yml").read_text())["workflows"]:
-        for file in (workflow["primaryDescriptorPath"], *workflow["testParameterFiles"]):
-            assert (ROOT / file.lstrip("/")).is_file()
+    assert len(WORKFLOWS) == 4
+    for folder in WORKFLOWS:
+        for workflow in yaml.safe_load((folder / ".dockstore.yml").read_text())["workflows"]:
+            for file in (workflow["primaryDescriptorPath"], *workflow["testParameterFiles"]):
+                assert (folder / file.lstrip("/")).is_file()
+
+
+@pytest.mark.parametrize("folder", WORKFLOWS, ids=lambda folder: folder.name)
+def test_workflows_tell_what_they_are_and_show_their_results(folder: Path) -> None:
+    workflow = json.loads((folder / f"{folder.name}.ga").read_text())
+    assert workflow["annotation"].startswith("This workflow ")
+    assert f"## [{workflow['release']}] - " in (folder / "CHANGELOG.md").read_text()
+    labels = {one["label"] for step in workflow["steps"].values() for one in step["workflow_outputs"]}
+    shown = re.findall(r"output=\"([^\"]+)\"", workflow["report"]["markdown"])
+    assert shown
+    assert set(shown) <= labels
+    readme = (folder / "README.md").read_text()
+    inputs = [step["label"] for step in workflow["steps"].values() if step["type"] != "tool"]
+    assert not [label for label in inputs if f"**{label}**" not in readme]
+
+
+@pytest.mark.parametrize("folder", WORKFLOWS, ids=lambda folder: folder.name)
+def test_the_hashes_of_test_data_are_right(folder: Path) -> None:
+    (job,) = (test["job"] for test in yaml.safe_load((folder / f"{folder.name}-tests.yml").read_text()))
+    collections = [one["elements"] for one in job.values() if isinstance(one, dict) and "elements" in one]
+    files = [one for one in job.values() if isinstance(one, dict) and one["class"] == "File"]
+    for file in (*files, *(one for elements in collections for one in elements)):
+        (digest,) = file["hashes"]
+        assert digest["hash_value"] == hashlib.sha256((folder / file["path"]).read_bytes()).hexdigest()

@@ -16,6 +16,7 @@ from .data_manager import check_data_manager
 from .failures import check_failures
 from .installation import install
 from .layout import CHECKOUT, Failure, Site
+from .native_workflows import write_native
 from .scheduling import check_rules
 from .server import configure, processes, reload, start, stop
 from .tutorial import follow, publish
@@ -69,6 +70,7 @@ COMMANDS: dict[str, Callable[[Site], int | None]] = {
     "stop": stop,
     "lint": lint,
     "pictures": draw_pictures,
+    "workflows": write_native,
 }
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from .layout import HERE, Site, environment, read_tools, read_workflows, root_tag, say
+from .layout import HERE, Site, environment, read_tools, read_workflow_tools, read_workflows, root_tag, say
+from .native_workflows import outdated, sources
 from .server import ADMIN_KEY, call
 
 TEST_TIMEOUT = 600
@@ -44,7 +45,7 @@ def planemo(
 
 
 def lint(site: Site) -> int:
-    """Let planemo judge the tools, as the Tool Shed would get them and with the newest profile, and the workflows."""
+    """Let planemo judge the tools, as the Tool Shed gets them and with the newest profile, and the workflows."""
     # Two skipped checks look things up at bio.tools and at the Tool Shed, which takes the net. The third expects a
     # checkout whose folder is named as in the address of the repository.
     options = ["--fail_level", "warn", "--skip"]
@@ -54,11 +55,12 @@ def lint(site: Site) -> int:
     commands = {
         "tools": [*shed, str(site.repository)],
         "newest profile": ["lint", *options, skipped, *map(str, with_newest_profile(site))],
-        "workflows": [*workflows, str(site.workflows)],
-        "registry": [*workflows, str(site.repository / ".dockstore.yml")],
+        **{source.stem: [*workflows, "--iwc", str(source.parent)] for source in sources(site)},
+        **{path.stem: [*workflows, str(path)] for path in site.workflows.glob("*.ga")},
     }
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = [one for one in pool.map(lambda name: linted(site, name, commands[name]), commands) if one]
+    found += outdated(site)
     say("\n".join(found) if found else "lint found nothing")
     return int(bool(found))
 
@@ -130,9 +132,10 @@ def planned(site: Site) -> Iterator[Part]:
     """The tests of the tools, the longest first, and of those workflows that can run here."""
     for tool in sorted(read_tools(site, site.packages), key=lambda tool: -tool.tests):
         yield Part(tool.path, tool.tests, tool.id)
+    served = {tool.shed_id for tool in read_workflow_tools(site)}
     for workflow in read_workflows(site):
-        if workflow.foreign:
-            say(f"{workflow.path.name} is not run, it needs tools of the Tool Shed: {', '.join(workflow.foreign)}")
+        if foreign := [one for one in workflow.tools if one not in served]:
+            say(f"{workflow.path.name} is not run, it needs tools of the Tool Shed: {', '.join(foreign)}")
         else:
             yield Part(workflow.path, workflow.tests, "")
 
@@ -157,7 +160,7 @@ def test_part(site: Site, part: Part) -> list[Result]:
         except subprocess.TimeoutExpired:
             say(f"the tests were ended, {name} took too long")
     tests = json.loads(report.read_text())["tests"] if report.exists() else []
-    # `demo/1.0-0` and `demo.gxwf.yml_0` are the first tests of their files.
+    # `demo/1.0-0` and `demo.ga_0` are the first tests of their files.
     found = {int(re.split("[-_]", test["id"])[-1]): problem(test["data"]) for test in tests}
     missing = {n: f"It did not run, see {log}" for n in range(part.tests) if n not in found}
     if missing and part.tool_id:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,8 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
+STAND_INS = HERE / "stand_ins"
+SHED = "toolshed.g2.bx.psu.edu/repos"
 
 
 class Failure(Exception):
@@ -104,10 +109,14 @@ class Site:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool XML with its macros expanded; requirements as conda name to version."""
+    """A tool XML with its macros expanded; requirements as conda name to version.
+
+    `shed_id` is its id in the Tool Shed, by which workflows name it.
+    """
 
     path: Path
     id: str
+    shed_id: str
     tests: int
     requirements: dict[str, str]
     manages_data: bool
@@ -115,11 +124,11 @@ class Tool:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A workflow file; `foreign` are the tools of the Tool Shed that it needs, which a Galaxy here does not have."""
+    """A workflow in the native format; `tools` are the tools of the Tool Shed that it needs."""
 
     path: Path
     tests: int
-    foreign: tuple[str, ...]
+    tools: tuple[str, ...]
 
 
 def environment(venv: Path) -> dict[str, str]:
@@ -140,11 +149,32 @@ def say(text: str) -> None:
 
 @cache
 def read_tools(site: Site, folder: Path) -> list[Tool]:
-    """All tools below `folder`."""
+    """All tools below `folder`, which has a folder for each of our repositories of the Tool Shed."""
     paths = [path for path in sorted(folder.rglob("*.xml")) if root_tag(path) == "tool"]
     if not paths:
         raise Failure(f"there is no tool XML below {folder}.")
-    return [read_tool(site, path) for path in paths]
+    owner = yaml.safe_load((site.repository / ".shed.yml").read_text())["owner"]
+    return [read_tool(site, path, f"{owner}/{path.relative_to(folder).parts[0]}") for path in paths]
+
+
+@cache
+def read_stand_ins() -> list[Tool]:
+    """The stand-ins for tools of others, each in OWNER/REPOSITORY/. They have no tests and need no packages."""
+    roots = {path: ET.parse(path).getroot() for path in sorted(STAND_INS.glob("*/*/*.xml"))}
+    return [
+        Tool(path, root.attrib["id"], shed_id(f"{path.parts[-3]}/{path.parts[-2]}", root), 0, {}, False)
+        for path, root in roots.items()
+    ]
+
+
+def read_workflow_tools(site: Site) -> list[Tool]:
+    """The tools that workflows can use under their ids of the Tool Shed: ours as a server gets them, and stand-ins."""
+    return [*(tool for tool in read_tools(site, site.packages) if not tool.manages_data), *read_stand_ins()]
+
+
+def shed_id(repository: str, tool: ET.Element) -> str:
+    """The id of a tool in a repository of the Tool Shed."""
+    return f"{SHED}/{repository}/{tool.attrib['id']}/{tool.attrib['version']}"
 
 
 def root_tag(path: Path) -> str:
@@ -154,7 +184,7 @@ def root_tag(path: Path) -> str:
         raise Failure(f"{path} is not well-formed XML: {error}.") from error
 
 
-def read_tool(site: Site, path: Path) -> Tool:
+def read_tool(site: Site, path: Path, repository: str) -> Tool:
     program = site.planemo / "bin" / "planemo"
     if not program.exists():
         raise Failure("planemo is not installed yet: run install first.")
@@ -167,6 +197,7 @@ def read_tool(site: Site, path: Path) -> Tool:
     return Tool(
         path=path,
         id=tool.attrib["id"],
+        shed_id=shed_id(repository, tool),
         tests=len(tool.findall("tests/test")),
         requirements={(node.text or "").strip(): node.attrib["version"] for node in packages},
         manages_data=tool.get("tool_type") == "manage_data",
@@ -175,15 +206,14 @@ def read_tool(site: Site, path: Path) -> Tool:
 
 def read_workflows(site: Site) -> list[Workflow]:
     """All workflows below the workflows' folder."""
-    paths = sorted([*site.workflows.rglob("*.gxwf.yml"), *site.workflows.rglob("*.ga")])
-    return [read_workflow(path) for path in paths]
+    return [read_workflow(path) for path in sorted(site.workflows.rglob("*.ga"))]
 
 
 def read_workflow(path: Path) -> Workflow:
-    foreign = re.findall(r"""\btool_id["']?\s*:\s*["']?(toolshed\.[^"'\s,]+)""", path.read_text())
-    tests = path.with_name(path.name.removesuffix(".ga").removesuffix(".yml") + "-tests.yml")
+    tools = {step.get("tool_id") or "" for step in json.loads(path.read_text(encoding="utf-8"))["steps"].values()}
+    tests = path.with_name(f"{path.stem}-tests.yml")
     return Workflow(
         path=path,
         tests=len(re.findall(r"^- ", tests.read_text(), re.MULTILINE)) if tests.exists() else 0,
-        foreign=tuple(sorted(set(foreign))),
+        tools=tuple(sorted(one for one in tools if one.startswith(SHED))),
     )

@@ -20,7 +20,8 @@ from typing import Any
 import yaml
 
 from ..zoo_server import PATTERN
-from .layout import CHECKOUT, HERE, Failure, Site, Tool, environment, read_tools, say
+from .layout import CHECKOUT, HERE, Failure, Site, Tool, environment, read_tools, read_workflow_tools, say
+from .shed_tools import place_shed_tools
 
 ADMIN_KEY = "only-for-loopback-0123456789"
 USER = {"username": "admin", "email": "admin@example.org", "password": "admin12345"}
@@ -49,9 +50,10 @@ def configure(site: Site) -> None:
         (package / "default").symlink_to("tools-env")  # a folder of that name would not be found
     stock_zoo(site)
     (site.server / "zoo.port").write_text(str(free_port()))
-    shown = [tool.path for tool in tools if not tool.manages_data]
-    (site.server / "tool_conf.xml").write_text(toolbox([*shown, place_exit_code(site)]))
-    (site.server / "allowlist.txt").write_text("\n".join(tool.id for tool in tools))
+    panel = [*(tool.path for tool in tools if not tool.manages_data), place_exit_code(site)]
+    hidden = place_shed_tools(site)
+    (site.server / "tool_conf.xml").write_text(toolbox(panel, hidden))
+    (site.server / "allowlist.txt").write_text("\n".join(one for tool in tools for one in (tool.id, tool.shed_id)))
     site.config.write_text(json.dumps({"galaxy": settings(site)}, indent=2))  # JSON is YAML
 
 
@@ -102,12 +104,12 @@ def place_exit_code(site: Site) -> Path:
     return Path(shutil.copy(HERE / "exit_code.xml", folder))
 
 
-def toolbox(tools: list[Path]) -> str:
-    """Galaxy's list of tools: upload, collections, ours."""
+def toolbox(panel: list[Path], hidden: list[str]) -> str:
+    """Galaxy's list of tools: upload, collections, ours, and the lines of hidden tools."""
     sections = {
         "Get Data": ["data_source/upload.xml"],
         "Collection Operations": [f"${{model_tools_path}}/{name}.xml" for name in COLLECTION_TOOLS],
-        "Bioimage inference": [str(path) for path in tools],
+        "Bioimage inference": [str(path) for path in panel],
     }
     lines = ["<toolbox>"]
     for number, (name, files) in enumerate(sections.items()):
@@ -116,7 +118,7 @@ def toolbox(tools: list[Path]) -> str:
             *(f'<tool file="{f}"/>' for f in files),
             "</section>",
         ]
-    return "\n".join([*lines, "</toolbox>\n"])
+    return "\n".join([*lines, *hidden, "</toolbox>\n"])
 
 
 def settings(site: Site) -> dict[str, Any]:
@@ -202,7 +204,9 @@ def start(site: Site) -> None:
     celery = launch(site, "celery", [*worker.split(), *queues])
     make_user(site)
     for tool in read_tools(site, site.packages):
-        check_loaded(site, tool)
+        check_loaded(site, tool, tool.id)
+    for tool in read_workflow_tools(site):
+        check_loaded(site, tool, tool.shed_id)
     wait_for(site, "celery", celery, lambda: "ready." in log_of(site, "celery").read_text())
     say(f"ready at {site.url} after {time.monotonic() - began:.0f} s")
 
@@ -275,10 +279,10 @@ def make_user(site: Site) -> None:
         key.write_text(call(site, "POST", f"users/{user['id']}/api_key"))
 
 
-def check_loaded(site: Site, tool: Tool) -> None:
+def check_loaded(site: Site, tool: Tool, tool_id: str) -> None:
     """A tool that Galaxy could not read is only missing, and one without its packages runs in Galaxy's own Python."""
     try:
-        packages = call(site, "GET", f"tools/{tool.id}/requirements")
+        packages = call(site, "GET", f"tools/{tool_id}/requirements")
     except urllib.error.HTTPError as error:
         raise Failure(f"Galaxy did not load {tool.path}; see {log_of(site, 'web')}.") from error
     missing = [package["name"] for package in packages if not package["dependency_type"]]
@@ -290,6 +294,7 @@ def reload(site: Site) -> None:
     """Pack the tools again and let the running Galaxy read them."""
     pack(site)
     place_exit_code(site)
+    place_shed_tools(site)
     call(site, "PUT", "configuration/toolbox")
 
 

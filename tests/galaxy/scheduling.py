@@ -1,4 +1,4 @@
-"""The rules for TPV in tools/tpv: TPV's own check of them, and what TPV gives to jobs of some sizes."""
+"""The rules for TPV in tools/tpv: TPV itself tells what jobs of some sizes get."""
 
 from __future__ import annotations
 
@@ -40,15 +40,13 @@ LOCAL_JOBS = [("bioimage_inference", 0.5, "4 6 0"), ("bioimage_segment", 0.5, "1
 
 
 def check_rules(site: Site) -> list[Result]:
-    """Let TPV check the rules, and ask it for every job."""
+    """Ask TPV for every job. Its linter is left out: it runs mypy over Galaxy, which takes minutes."""
     rules = site.repository / "tools" / "tpv" / "bioimage_inference.yml"
     server, local = site.server / "tpv_server.yml", site.server / "tpv_local.yml"
     server.write_text(json.dumps(SERVER))  # JSON is YAML
     page = (site.repository / "docs" / "how-to" / "job-resources.md").read_text()
     local.write_text(next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "SCALING" in block))
-    linted = run(site, ["-m", "tpv.commands.shell", "lint", str(rules)])
     return [
-        Result("TPV checks the rules", "" if linted.returncode == 0 else linted.stdout + linted.stderr),
         Result("TPV sends jobs by the rules", wrong_jobs(site, [server, rules], JOBS)),
         Result("TPV sends jobs by a server's own rules", wrong_jobs(site, [server, rules, local], LOCAL_JOBS)),
     ]
@@ -57,7 +55,9 @@ def check_rules(site: Site) -> list[Result]:
 def wrong_jobs(site: Site, config: Sequence[Path], jobs: Sequence[tuple[str, float, str]]) -> str:
     """Empty where every job gets what the page for administrators says."""
     tools = [(f"{OWNER}/{tool}/2.5.0+galaxy0", size) for tool, size, _ in jobs]
-    asked = run(site, [str(HERE / "dry_run.py"), json.dumps({"config": [str(file) for file in config], "jobs": tools})])
+    wanted_jobs = json.dumps({"config": [str(file) for file in config], "jobs": tools})
+    command = [str(site.galaxy / "bin" / "python"), str(HERE / "dry_run.py"), wanted_jobs]
+    asked = subprocess.run(command, env=environment(site.galaxy), capture_output=True, text=True)
     if asked.returncode:
         return asked.stderr
     problems = []
@@ -69,9 +69,3 @@ def wrong_jobs(site: Site, config: Sequence[Path], jobs: Sequence[tuple[str, flo
         if found != (wanted, True, " --nv " if wanted.endswith("1") else None):
             problems.append(f"{tool} with {size} GB gets {answer}, not {wanted}.")
     return "\n".join(problems)
-
-
-def run(site: Site, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run Galaxy's Python, which has TPV."""
-    command = [str(site.galaxy / "bin" / "python"), *arguments]
-    return subprocess.run(command, env=environment(site.galaxy), capture_output=True, text=True)

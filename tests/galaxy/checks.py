@@ -174,7 +174,14 @@ def test_tool(site: Site, part: Part, report: Path, log: TextIO) -> None:
         str(site.planemo / "bin" / "galaxy-tool-test"),
         *("--galaxy-url", site.url, "--admin-key", ADMIN_KEY, "--key", (site.server / "user.key").read_text()),
         *("--tool-id", part.tool_id, "--test-data", str(part.path.parent / "test-data")),
-        *("--parallel-tests", str(TOOL_TESTS_AT_ONCE), "--history-per-test-case", "--output-json", str(report)),
+        *(
+            "--with-reference-data",
+            "--parallel-tests",
+            str(TOOL_TESTS_AT_ONCE),
+            "--history-per-test-case",
+            "--output-json",
+            str(report),
+        ),
     ]
     env = environment(site.planemo) | {"GALAXY_TEST_DEFAULT_WAIT": str(TEST_TIMEOUT)}
     timeout = TEST_TIMEOUT * (part.tests + 1)

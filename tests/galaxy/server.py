@@ -127,8 +127,9 @@ def settings(site: Site) -> dict[str, Any]:
     return {
         "data_dir": str(site.server / "data"),
         # sqlite gives up a locked database after 5 seconds, and Galaxy then forgets a job. On a busy machine, the
-        # tests that run at once lock it longer.
+        # tests that run at once lock it longer. With this setting, messages need a database of their own again.
         "database_connection": f"sqlite:///{site.server}/data/universe.sqlite?isolation_level=IMMEDIATE&timeout=60",
+        "amqp_internal_connection": f"sqlalchemy+sqlite:///{site.server}/data/control.sqlite?isolation_level=IMMEDIATE",
         "tool_config_file": str(site.server / "tool_conf.xml"),
         "bootstrap_admin_api_key": ADMIN_KEY,
         "admin_users": USER["email"],

@@ -29,6 +29,7 @@ def ask(config: list[str], tool: str, gigabytes: float) -> dict[str, Any]:
         runner = TPVDryRunner.from_params(
             job_conf=str(job_conf), tool_id=tool, tpv_confs=config, input_size=gigabytes or None
         )
+        runner.job.destination_params = {}  # as for a job that is sent for the first time; TPV's stand-in lacks it
         destination, _ = runner.run()
     return {"id": destination.id, "params": destination.params, "env": destination.env}
 

@@ -4,7 +4,8 @@
 licence, cover or citation does not make a model unusable.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..errors import ModelError, UsageError
 from ..image.axes import axis_id
 from ..text import counted
 from . import rdf_v0_4, rdf_v0_5
+from .newer_formats import is_newer, note_on_newer, version_of
 from .spec import (
     PYTORCH_FORMATS,
     Architecture,
@@ -29,7 +31,8 @@ from .tensor_rules import Tensors, check_tensors, relate_plain_sizes
 
 Content = Mapping[str, Any]
 
-_READERS = {"0.3": rdf_v0_4.read_tensors, "0.4": rdf_v0_4.read_tensors, "0.5": rdf_v0_5.read_tensors}
+_NEWEST_READER = rdf_v0_5.read_tensors
+_READERS = {(0, 3): rdf_v0_4.read_tensors, (0, 4): rdf_v0_4.read_tensors, (0, 5): _NEWEST_READER}
 
 
 def read_description(content: Content, root: Path, sha256: str | None = None) -> ModelSpec:
@@ -75,13 +78,26 @@ def _read_tensors(content: Content) -> Tensors:
     for key in ("inputs", "outputs"):
         if not isinstance(content.get(key), Sequence) or not content[key]:
             raise ModelError(f"The description has no list of {key}; it is incomplete. Download the model again.")
-    version = str(content.get("format_version", ""))
-    if version[:3] not in _READERS:
+    version = version_of(content)
+    if is_newer(content):
+        try:
+            tensors = _checked_tensors(content, _NEWEST_READER)
+        except ModelError as error:
+            raise ModelError(
+                f"{error} The description is in format {content['format_version']}, which this program does not know "
+                "yet. A newer version of this program may read it."
+            ) from error
+        return replace(tensors, notes=(*tensors.notes, note_on_newer(content)))
+    if version is None or version[:2] not in _READERS:
         raise ModelError(
-            f"The description is in format {version or 'unknown'}; formats 0.3 to 0.5 are understood. "
-            "A newer version of this program may read it."
+            f"The description is in format {content.get('format_version') or 'unknown'}; formats from 0.3 are "
+            "understood. Download the model again at bioimage.io."
         )
-    tensors = _READERS[version[:3]](content)
+    return _checked_tensors(content, _READERS[version[:2]])
+
+
+def _checked_tensors(content: Content, read: Callable[[Content], Tensors]) -> Tensors:
+    tensors = read(content)
     check_tensors(tensors)
     return relate_plain_sizes(tensors)
 

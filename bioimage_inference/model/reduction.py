@@ -22,7 +22,7 @@ DTYPES = (
     *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
 )
 # Short ids of axes, which the validator of format 0.5 would replace with a report on standard error.
-_SHORT_IDS = {letter: axis_id(letter) for letter in "btic"}
+_SHORT_IDS = {letter: axis_id(letter) for letter in "btic"} | {"s": axis_id("c")}
 _STEPS = {"input": "preprocessing", "output": "postprocessing"}
 _AXIS_KEYS = ("type", "size", "channel_names", "scale")
 
@@ -126,9 +126,12 @@ def _tensor_id(raw: Raw, kind: str) -> str:
 
 
 def _axis_id(axis: Raw) -> str:
-    """Return the id that a description gives to an axis, by default the name of its type; x for space."""
+    """Return the id that a description gives to an axis, by default the name of its type; x for space.
+
+    Capital letters count as small ones, as in format 0.5.14.
+    """
     kind = str(axis.get("type"))
-    return str(axis.get("id", "x" if kind == "space" else kind))
+    return str(axis.get("id", "x" if kind == "space" else kind)).lower()
 
 
 def _axis_ids(raw: Any, where: str) -> dict[str, str]:
@@ -156,7 +159,7 @@ def _reduced_axis(
     reduced: dict[str, Any] = {name: axis[name] for name in _AXIS_KEYS if name in axis} | {"id": own[written]}
     size = axis.get("size")
     if isinstance(size, Mapping) and "axis_id" in size:
-        target = str(size["axis_id"])
+        target = str(size["axis_id"]).lower()
         reduced["size"] = {**size, "axis_id": ids.get(str(size.get("tensor_id")), _SHORT_IDS).get(target, target)}
     unit = axis.get("unit")
     if unit in _known_units():
@@ -211,9 +214,9 @@ def _reduced_step(step: Any, ids: Mapping[str, str] | None) -> Any:
         return step
     kwargs = dict(kwargs)
     if isinstance(kwargs.get("axes"), list | tuple | str):
-        kwargs["axes"] = [ids.get(str(axis), axis) for axis in kwargs["axes"]]
+        kwargs["axes"] = [ids.get(str(axis).lower(), axis) for axis in kwargs["axes"]]
     if isinstance(kwargs.get("axis"), str):
-        kwargs["axis"] = ids.get(kwargs["axis"], kwargs["axis"])
+        kwargs["axis"] = ids.get(kwargs["axis"].lower(), kwargs["axis"])
         if step.get("id") == "scale_linear" and not any(
             isinstance(kwargs.get(key), list | tuple) for key in ("gain", "offset")
         ):

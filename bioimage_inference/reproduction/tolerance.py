@@ -81,7 +81,7 @@ def tolerance_of(
 
 
 def _default(spec: ModelSpec, discrete: bool) -> Tolerance:
-    if spec.format_version.startswith("0.5"):
+    if not spec.format_version.startswith(("0.3", "0.4")):
         return Tolerance(*(_DISCRETE_DEFAULT if discrete else _CONTINUOUS_DEFAULT), "the format's default")
     return Tolerance(1e-3, 1e-3, 0, "the reference's default")  # bioimageio.core, for formats before 0.5
 

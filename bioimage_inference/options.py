@@ -87,7 +87,7 @@ class Options:
         Pixels of a tile in the order of the model's image axes (z y x), or one number for all of these axes; ``None``
         and ``"auto"`` let the program choose. ``"whole"`` computes the image as one tile.
     device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:1``, or a ``torch.device``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, or a ``torch.device``.
     threads
         Number of threads; ``None`` takes the processors of this job.
     engine
@@ -274,7 +274,7 @@ _FORMS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "field": (_unless_none(_name_or_number), "a number from 0 or a name"),
     "channels": (_unless_none(_channels), 'numbers from 0 or names, such as channels=0 or channels=["DAPI", "GFP"]'),
     "tile": (_unless_none(_tile), 'pixels above 0, such as tile=256 or tile=(16, 256, 256), or tile="auto" or "whole"'),
-    "device": (_device, '"auto", "cpu", "cuda" or "cuda:1", or a torch.device'),
+    "device": (_device, '"auto", "cpu", "cuda", "cuda:1" or "mps", or a torch.device'),
     "threads": (_unless_none(_whole), "a whole number above 0, or None"),
     "pixel_size": (_unless_none(_sizes), 'µm, such as 0.1 or (1, 0.1, 0.1), or a text such as "300nm"'),
     "model_pixel_size": (_unless_none(_sizes), 'µm, such as 0.1 or (1, 0.1, 0.1), or a text such as "300nm"'),

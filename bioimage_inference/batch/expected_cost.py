@@ -129,7 +129,7 @@ def expected_speed(spec: ModelSpec, plan: RunPlan, options: Options, folder: Pat
     measured = _measured_speed(spec, options, folder)
     if measured is not None:
         return measured
-    if options.device.startswith("cuda"):
+    if options.device.startswith(("cuda", "mps")):
         return _ON_A_GPU
     constant, each = _OPERATIONS[dimensions_of(list(plan.plan.tile.values()))]
     operations = constant + each * weights_size(spec) / _PARAMETER_BYTES

@@ -257,8 +257,10 @@ def _check_used(arguments: argparse.Namespace, images: "Images", *, single: bool
         refuse_unused(arguments, ["--tiff-layout"], reason, "" if on_cluster else "Write a TIFF as well")
     if "zarr" not in formats and arguments.add_prediction is None:
         refuse_unused(arguments, ["--zarr-version"], "without an OME-Zarr output", "Add zarr to --format")
-    if arguments.device.startswith("cuda") and arguments.engine == "openvino":
-        refuse_unused(arguments, ["--engine"], "with --device cuda: OpenVINO computes on CPUs", "Give --device cpu")
+    if arguments.device.startswith(("cuda", "mps")) and arguments.engine == "openvino":
+        refuse_unused(
+            arguments, ["--engine"], f"with --device {arguments.device}: OpenVINO computes on CPUs", "Give --device cpu"
+        )
     if not images.folders:
         refuse_unused(arguments, ["--recursive"], "because no IMAGE is a folder of images")
     if arguments.quiet:

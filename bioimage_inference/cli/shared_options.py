@@ -47,8 +47,8 @@ def _switch(*names: str, words: str, group: str = "options") -> argparse.Argumen
 
 
 def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not known. Use auto, cpu, cuda or cuda:N")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not known. Use auto, cpu, cuda, cuda:N or mps")
     return text
 
 
@@ -121,7 +121,12 @@ _add("--model-size", metavar="X,Y,Z,C", help="size of the input, e.g. 256,256,1,
 
 DEVICE = option_parser()
 _add = DEVICE.add_argument_group("computing").add_argument
-_add("--device", type=_device, default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+_add(
+    "--device",
+    type=_device,
+    default="auto",
+    help="auto, cpu, cuda, cuda:N, or mps for the GPU of a Mac (default: %(default)s)",
+)
 _add("--threads", type=_positive, metavar="N", help="CPU threads (default: the processors available to this job)")
 
 TRUST = option_parser()

@@ -10,6 +10,9 @@ from ..errors import UsageError
 from ..text import counted
 from .interruptions import late_interruptions
 
+MPS = "mps"
+"""Torch's name of the GPU of a Mac."""
+_MAC = "GPU of Apple silicon"
 # The number of threads and the settings of cuDNN belong to the process, so one of its threads computes at a time.
 _COMPUTING = RLock()
 
@@ -23,17 +26,32 @@ class Device:
 
 
 def free_memory(device: Device) -> int:
-    """Return the free memory of a GPU in bytes."""
+    """Return the free memory of a GPU in bytes. On a Mac this is the part of the memory that GPUs should take."""
     import torch
 
+    if device.name == MPS:
+        return max(0, int(torch.mps.recommended_max_memory()) - int(torch.mps.driver_allocated_memory()))
     free, _ = torch.cuda.mem_get_info(device.name)
     return int(free)
 
 
-def choose_device(wanted: str = "auto") -> Device:
-    """Return the device for ``--device``; ``auto`` takes the first GPU that torch can use, else the CPU.
+def devices() -> list[Device]:
+    """Return every device that torch sees: the CPU, then the GPUs."""
+    import torch
 
-    Raises :class:`UsageError` for a device that torch does not see.
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [
+        Device("cpu", "CPU"),
+        *(Device(f"cuda:{number}", f"GPU {torch.cuda.get_device_name(number)}") for number in range(count)),
+        *([Device(MPS, _MAC)] if torch.backends.mps.is_available() else []),
+    ]
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """Return the device for ``--device``; ``auto`` takes the first GPU of CUDA that torch can use, else the CPU.
+
+    The GPU of a Mac is used on request only, because nobody has tried it yet. Raises :class:`UsageError` for a device
+    that torch does not see.
     """
     import torch
 
@@ -41,14 +59,23 @@ def choose_device(wanted: str = "auto") -> Device:
     if wanted == "auto":
         if count:
             return Device("cuda:0", f"GPU {torch.cuda.get_device_name(0)}")
+        if torch.backends.mps.is_available():
+            return Device("cpu", "CPU; --device mps would use the GPU of this Mac")
         built = getattr(torch.version, "cuda", None)
         reason = "torch sees no GPU" if built else "torch is installed without GPU support"
         return Device("cpu", f"CPU, because {reason}")
     if wanted == "cpu":
         return Device("cpu", "CPU, as asked")
+    if wanted == MPS:
+        if not torch.backends.mps.is_available():
+            raise UsageError(
+                "--device mps asks for the GPU of a Mac, but torch sees none. It needs Apple silicon and macOS 14 or "
+                "newer. Use --device auto or cpu."
+            )
+        return Device(MPS, f"{_MAC}, as asked")
     kind, _, number = wanted.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()):
-        raise UsageError(f"--device {wanted} is not known. Use auto, cpu, cuda or cuda:N.")
+        raise UsageError(f"--device {wanted} is not known. Use auto, cpu, cuda, cuda:N or mps.")
     if int(number or 0) >= count:
         raise UsageError(
             f"--device {wanted} asks for a GPU, but torch sees {counted(count, 'GPU')}. Use --device auto or cpu."

@@ -12,7 +12,8 @@ from ..model.spec import ModelSpec, WeightsEntry
 from ..model.trust import TrustPolicy
 from ..model.weights import load_weights
 from ..options import Options
-from .device import Device, choose_device
+from .device import MPS, Device, choose_device
+from .mps_network import MPSNetwork
 from .network import Engine, Network
 from .openvino_network import OpenVINONetwork, openvino_installed
 from .torch_network import TorchNetwork
@@ -45,6 +46,8 @@ class LoadedNetwork:
     @property
     def on_torch(self) -> TorchNetwork | None:
         """The module on torch in float32, for trials; ``None`` without a module."""
+        if isinstance(self.network, MPSNetwork):
+            return self.network.on_cpu
         if isinstance(self.network, TorchNetwork) and self.network.precision == "float32":
             return self.network
         return None if self.module is None else TorchNetwork(self.module, self.device, threads=self.threads)
@@ -62,8 +65,10 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
         raise UsageError(
             "--precision float16 is for GPUs, and this run is on the CPU. Use bfloat16, which CPUs compute, or float32."
         )
+    if options.precision != "float32" and device.name == MPS:
+        raise UsageError(f"--precision {options.precision} is not offered on MPS. Use float32.")
     loaded = load_weights(spec, policy, bare_weights)
-    threads = options.threads or _default_threads()
+    threads = options.threads or default_threads()
     network = _on_engine(loaded.module, device, options, threads)
     give_back_buffers()  # loading leaves free buffers, which would count as memory of the program
     return LoadedNetwork(
@@ -95,7 +100,7 @@ def given_network(network: Network, spec: ModelSpec, options: Options) -> Loaded
     )
 
 
-def _default_threads() -> int:
+def default_threads() -> int:
     """Return torch's number of threads (``OMP_NUM_THREADS``, or the cores), within the processors of this process."""
     import torch
 
@@ -116,4 +121,6 @@ def _on_engine(module: Any, device: Device, options: Options, threads: int) -> N
         "torch": "as asked",
         "openvino": "OpenVINO is used on CPUs only",
     }
+    if device.name == MPS:
+        return MPSNetwork(module, device, reasons[options.engine], threads)
     return TorchNetwork(module, device, options.precision, reasons[options.engine], threads)

@@ -25,7 +25,7 @@ _ROUNDING = 4
 # 2026.4). These errors have no type of their own.
 _OUT_OF_MEMORY = (
     *("can't allocate memory", "could not create a primitive", "could not create a memory"),
-    *("bad_alloc", "Failed to allocate"),
+    *("bad_alloc", "Failed to allocate", "MPS backend out of memory"),
 )
 
 

@@ -44,16 +44,23 @@ class TorchNetwork:
         self._reason, self._remark = reason, ""
         self._torch = torch
         self._on = torch.device(device.name)
-        self._on_gpu = self._on.type == "cuda"
-        self._settings = partial(torch_settings, threads, self._on_gpu)
+        self._on_gpu = self._on.type != "cpu"
+        self._is_cuda = self._on.type == "cuda"
+        self._settings = partial(torch_settings, threads, self._is_cuda)
         self._kernels = nullcontext if self._on_gpu else SameForAnyThreads
-        self._formats = FORMATS
+        # the documentation of MPS promises no memory format
+        self._formats = {} if self._on.type == "mps" else FORMATS
         self._module = module.to(self._on)
         self._use_channels_last()
         self.slabs: SlabNetwork | None = None
         if not self._on_gpu and precision == "float32":
             self.slabs = SlabNetwork(self._module)
         self._slabwise = False
+
+    @property
+    def module(self) -> Any:
+        """The PyTorch module, on the device."""
+        return self._module
 
     @property
     def engine(self) -> Engine:
@@ -167,9 +174,9 @@ class TorchNetwork:
         # otherwise a copy: networks may compute in place, and a tile may be a view of the image
         array = np.require(array, requirements=["C", "W"]) if shared else np.array(array, order="C")
         tensor = self._torch.from_numpy(array)
-        if self._on_gpu:  # from pinned memory the copy to the GPU runs while this process goes on
+        if self._is_cuda:  # from pinned memory the copy to the GPU runs while this process goes on
             tensor = tensor.pin_memory()
-        tensor = tensor.to(self._on, non_blocking=True)
+        tensor = tensor.to(self._on, non_blocking=self._is_cuda)
         if tensor.dim() in self._formats and tensor.is_floating_point():
             tensor = tensor.contiguous(memory_format=self._formats[tensor.dim()])
         return tensor

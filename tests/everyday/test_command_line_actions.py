@@ -67,7 +67,7 @@ MISTAKES = {
     "an option of another program": ("--gpu-id 0", "--gpu-id is no option"),
     "memory without a unit": ("--memory 10", "Type the unit: --memory 10GiB for gibibytes"),
     "memory in words": ("--memory much", "Give a size such as 4GiB or 800MiB"),
-    "a device that does not exist": ("--device gpu", "Use auto, cpu, cuda or cuda:N"),
+    "a device that does not exist": ("--device gpu", "Use auto, cpu, cuda, cuda:N or mps"),
     "a cluster without an address": ("--dask mycluster", "tcp://node7:8786"),
     "a threshold without objects": (
         "--threshold 0.7",

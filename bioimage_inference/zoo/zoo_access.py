@@ -1,0 +1,69 @@
+"""Whether models of the zoo can be had here: the cache folder, and the connection to the zoo."""
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .file_download import http_client
+
+_PROBE = "affable-shark"
+"""The model whose description is asked for: the nuclei model of the README."""
+_SECONDS = 10.0
+"""A connection that takes longer than this counts as none. Runs wait as long as bioimageio.spec is set to."""
+
+
+@dataclass(frozen=True)
+class CacheFolder:
+    """The cache of models: their number and bytes. ``problem`` tells why nothing can be put there, or is empty."""
+
+    folder: Path
+    models: int
+    size: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The address of the zoo and the seconds until it answered. ``problem`` tells why it did not, or is empty."""
+
+    address: str
+    seconds: float
+    problem: str
+
+
+def cache_folder() -> CacheFolder:
+    """Return the facts of the cache. Makes no folder."""
+    from bioimageio.spec import settings
+
+    folder = Path(settings.cache_path)
+    home = folder / "bioimage-inference"
+    models, size = 0, 0
+    for place, _, names in os.walk(home):
+        models += "rdf.yaml" in names
+        size += sum(os.lstat(os.path.join(place, name)).st_size for name in names)  # noqa: PTH118 (os.walk gives texts)
+    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            problem = ""
+    except OSError as error:
+        problem = error.strerror or str(error)
+    return CacheFolder(folder, models, size, problem)
+
+
+def connection() -> Connection:
+    """Ask the zoo for the description of a model, and return how that went."""
+    import httpx
+    from bioimageio.spec import settings
+
+    address = settings.collection_http_pattern.format(bioimageio_id=_PROBE)
+    start = time.perf_counter()
+    problem = ""
+    try:
+        with http_client() as client, client.stream("GET", address, timeout=_SECONDS) as response:
+            if not response.is_success:
+                problem = f"it answered {response.status_code} {response.reason_phrase}".rstrip()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        problem = f"there is no connection ({str(error) or type(error).__name__})"
+    return Connection(address, time.perf_counter() - start, problem)

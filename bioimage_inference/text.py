@@ -16,6 +16,10 @@ from urllib.parse import quote
 _FORMULA = tuple("=+-@＝＋－＠")
 _PLURALS = {"axis": "axes", "entry": "entries"}
 _SINGULAR = {"are": "is", "have": "has", "were": "was", "do": "does"}
+# Windows takes these names as devices, whatever suffix follows (learn.microsoft.com, "Naming Files, Paths, and
+# Namespaces"). It forbids the letters of the second pattern, and drops a dot or space at the end of a name.
+_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+_NOT_ON_WINDOWS = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -69,8 +73,17 @@ def is_utf8(text: str) -> bool:
 
 
 def for_file_name(text: str) -> str:
-    """Return the text as part of a file name: letters, digits, ``_``, ``-``, and ``.`` except at the beginning."""
-    return re.sub(r"[^\w.-]|^\.", "_", text)
+    """Return the text as a file name, or as a part of one, that every system takes.
+
+    It holds letters, digits, ``_``, ``-``, and ``.`` except at both ends. ``_`` precedes a device of Windows.
+    """
+    name = re.sub(r"[^\w.-]|^\.|\.$", "_", text)
+    return f"_{name}" if _WINDOWS_DEVICE.fullmatch(name) else name
+
+
+def is_windows_name(text: str) -> bool:
+    """Return whether Windows takes the text as the name of a file."""
+    return bool(text) and not _NOT_ON_WINDOWS.search(text) and not _WINDOWS_DEVICE.fullmatch(text)
 
 
 def one_line(text: Any) -> Any:

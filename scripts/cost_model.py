@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 import tifffile
 
 from bioimage_inference.api import Target, open_model
@@ -27,6 +28,7 @@ from bioimage_inference.cluster.cluster_run import predict_on_cluster
 from bioimage_inference.cluster.connect import connect
 from bioimage_inference.cluster.work import ImageJob
 from bioimage_inference.errors import BioimageInferenceError
+from bioimage_inference.machine.processors import available_processors
 from bioimage_inference.options import Options
 from bioimage_inference.provenance.record import to_json
 
@@ -52,13 +54,13 @@ def main() -> None:
     """Measure, fit, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=str(DATA / "demo-model.zip"))
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=available_processors())
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--megapixels", default="1,4,16")
     arguments = parser.parse_args()
     sizes = [float(size) for size in arguments.megapixels.split(",")]
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {arguments.workers} workers, "
-          f"median of {arguments.repeat} runs, load before {os.getloadavg()[0]:.1f}")  # fmt: skip
+          f"median of {arguments.repeat} runs, load before {psutil.getloadavg()[0]:.1f}")  # fmt: skip
     runs = [measured(arguments.model, size, arguments.workers, arguments.repeat) for size in sizes]
     versions = runs[0][0]["versions"]
     print(", ".join(f"{name} {versions[name]}" for name in ("bioimage_inference", "python", "torch")))

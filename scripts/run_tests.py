@@ -17,9 +17,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # `lint-imports` checks the layers of the package. pyproject.toml draws them.
 IMPORTS = ["-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"]
+# The types of the calls that macOS and Windows have.
+TYPES = [
+    ["-m", "mypy", "--platform", platform, "--cache-dir", f".mypy_cache/{platform}"]
+    for platform in ("linux", "darwin", "win32")
+]
 # The commands of each part, as arguments of Python.
 PARTS: Mapping[str, Sequence[Sequence[str]]] = {
-    "check": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], ["-m", "mypy"], IMPORTS],
+    "check": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], *TYPES, IMPORTS],
     "unit-test": [["-m", "pytest", "-n", "logical", "--dist", "worksteal"]],  # one process for every processor
     # The lowest versions of the dependencies, and newer Pythons as far as they are installed.
     "versions-test": [["-m", "tests.versions"]],

@@ -16,10 +16,10 @@ from ..image.writers.output_formats import ZARR
 from ..image.writers.zarr_additions import check_new_labels, written_folder
 from ..inference.augmentation import with_uncertainty
 from ..inference.planning import selection_of
-from ..machine.sandbox import restricted, walls
+from ..machine.sandbox import missing_on_this_system, restricted, walls
 from ..options import USUAL_FORMATS
 from ..provenance.record import RunRecord
-from ..terminal import Display, say
+from ..terminal import Display, is_quiet, say
 from .all_images import Batch, Result, RunOptions, check_images, process_images
 from .one_image import Task, dry_run
 from .output_files import TABLES, ImageFiles, has_own_results, name_files, output_folder, own_tables
@@ -157,6 +157,8 @@ def _sandbox(
     with restricted(read, folders, not options.no_sandbox, network=bool(addresses)):
         if options.debug or options.verbose:
             say(f"sandbox: {walls().in_words()}", error=True)
+        elif (missing := missing_on_this_system()) and not options.no_sandbox and not is_quiet():
+            say(missing, error=True)
         yield
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..api import Target
 from ..errors import UsageError, cannot_write
+from ..files.file_names import name_key
 from ..files.overwriting import PREDICTIONS, RECORD_END
 from ..files.shared_folders import make_folder
 from ..files.typed_path import Address, ImagePath
@@ -104,12 +105,12 @@ def name_files(
                 objects=object_files(start, labels, rois=rois) if objects else None,
             )
         )
-    owners: dict[Path, Sample] = {}
+    owners: dict[str, Sample] = {}
     for sample, files in zip(samples, named, strict=True):
-        if len(set(files.all())) < len(files.all()):
+        if len(set(map(name_key, files.all()))) < len(files.all()):
             raise _same_name(sample, ids, pattern, objects)
         for path in files.all():
-            if (other := owners.setdefault(path, sample)) is not sample:
+            if (other := owners.setdefault(name_key(path), sample)) is not sample:
                 raise _same_output(other.name, sample.name, path, pattern)
     return named
 
@@ -172,10 +173,10 @@ def _stems(samples: Sequence[Sample]) -> list[str]:
     names = [f"{stem_of(path)}_{one.label}".rstrip("_") for path, one in zip(paths, samples, strict=True)]
     sharing: dict[str, list[ImagePath]] = {}
     for name, path in zip(names, paths, strict=True):
-        sharing.setdefault(name, []).append(path)
+        sharing.setdefault(name_key(name), []).append(path)
     depths = {name: _depth(group) for name, group in sharing.items()}
     return [
-        f"{_with_folders(path, depths[name])}{name.removeprefix(stem_of(path))}"
+        f"{_with_folders(path, depths[name_key(name)])}{name.removeprefix(stem_of(path))}"
         for name, path in zip(names, paths, strict=True)
     ]
 
@@ -188,7 +189,7 @@ def _full(image: ImagePath) -> ImagePath:
 def _depth(group: Sequence[ImagePath]) -> int:
     """Return how many folder names distinguish images of equal names. Raises :class:`UsageError` if none do."""
     for depth in range(max(len(path.parts) for path in group)):
-        names = [_with_folders(path, depth) for path in group]
+        names = [name_key(_with_folders(path, depth)) for path in group]
         if len(set(names)) == len(names):
             return depth
     first, second = [path for path, name in zip(group, names, strict=True) if names.count(name) > 1][:2]

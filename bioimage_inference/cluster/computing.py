@@ -9,7 +9,6 @@ import os
 import pickle
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -71,15 +70,17 @@ class _OpenModel:
 
 
 def main() -> None:
-    """Compute tasks until standard input ends. The argument is the descriptor of the pipe for answers."""
+    """Compute tasks from standard input until it ends, with answers to the pipe that is standard output at first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the client, and the client ends its tasks
     signal.signal(signal.SIGTERM, lambda *_: _leave())
     requests = os.fdopen(os.dup(0), "rb")
+    answers_pipe = os.dup(1)
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)  # the code of a network must not read the requests
+    os.dup2(2, 1)  # what a network prints goes to the log of the worker
     set_up_process()
     may_be_restricted()
-    with os.fdopen(int(sys.argv[1]), "wb") as answers, own_output():
+    with os.fdopen(answers_pipe, "wb") as answers, own_output():
         try:
             _serve(requests, answers)
         except (BrokenPipeError, EOFError):  # the worker is gone

@@ -11,7 +11,7 @@ import struct
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -35,14 +35,14 @@ class UnreadableAnswerError(ModelError):
     """The answer of a computing process is not one that this program writes."""
 
 
-def write_message(stream: BinaryIO, message: bytes) -> None:
+def write_message(stream: IO[bytes], message: bytes) -> None:
     """Write a message. Raises :class:`BrokenPipeError` if the reader is gone."""
     stream.write(_LENGTH.pack(len(message)))
     stream.write(message)
     stream.flush()
 
 
-def read_message(stream: BinaryIO, longest: int | None = None) -> bytes:
+def read_message(stream: IO[bytes], longest: int | None = None) -> bytes:
     """Return the next message. Raises :class:`EOFError` at the end of the stream."""
     (length,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
     if longest is not None and length > longest:
@@ -50,7 +50,7 @@ def read_message(stream: BinaryIO, longest: int | None = None) -> bytes:
     return _exactly(stream, length)
 
 
-def _exactly(stream: BinaryIO, length: int) -> bytes:
+def _exactly(stream: IO[bytes], length: int) -> bytes:
     found = stream.read(length)
     if len(found) < length:
         raise EOFError
@@ -78,7 +78,7 @@ def encoded_error(error: BaseException) -> bytes:
     return _json({"error": [name, str(ours), trace]})
 
 
-def read_answer(stream: BinaryIO) -> Any:
+def read_answer(stream: IO[bytes]) -> Any:
     """Return the result of a task. Raises the error of the task, :class:`EOFError` at the end of the stream, and
     :class:`UnreadableAnswerError` for an answer that this program did not write.
     """

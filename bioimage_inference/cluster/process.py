@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 from .messages import read_answer, write_message
 from .work import Place
@@ -28,22 +28,11 @@ class ComputingProcess:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        reading, writing = os.pipe()
-        self._answers = os.fdopen(reading, "rb")
-        command = [sys.executable, "-P", "-m", f"{__package__}.computing", str(writing)]
+        command = [sys.executable, "-P", "-m", f"{__package__}.computing"]
         # Dask's configuration can hold keys, which the process does not need
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        try:
-            # what a network prints to descriptor 1 goes to the log of the worker
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=2, pass_fds=(writing,), env=environment
-            )
-        except BaseException:
-            self._answers.close()
-            raise
-        finally:
-            os.close(writing)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         try:
             self._ask(place)
         except BaseException:
@@ -56,22 +45,28 @@ class ComputingProcess:
 
     def close(self) -> None:
         """End the process, even in the middle of a task."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
+        requests, answers = self._pipes()
+        with suppress(OSError):  # the process is gone
+            requests.close()
         try:
             self._process.wait(_CLOSING_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._answers.close()
+        answers.close()
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Return the streams for requests and answers."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        return self._process.stdin, self._process.stdout
 
     def _ask(self, request: Any) -> Any:
-        assert self._process.stdin is not None
+        requests, answers = self._pipes()
         try:
-            write_message(self._process.stdin, pickle.dumps(request))  # type: ignore[arg-type]
-            return read_answer(self._answers)
-        except (BrokenPipeError, EOFError) as error:
+            write_message(requests, pickle.dumps(request))
+            return read_answer(answers)
+        except (OSError, EOFError) as error:
             raise ProcessLostError(self._how_it_ended()) from error
 
     def _how_it_ended(self) -> str:

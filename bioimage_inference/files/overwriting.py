@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, UsageError
-from .partial_file import MOST_NAME_BYTES
+from .file_names import MOST_NAME_BYTES, is_file_name
 
 REPLACED = "Results of an earlier run were replaced."
 RECORD_END = "_provenance.json"
@@ -34,7 +34,8 @@ def check_writable(
     ``read`` are the files and folders that the run reads, under any path. An existing file must be an earlier result,
     empty, or in ``claimed``, unless ``overwrite`` is true. Raises :class:`UsageError` for any other existing file, for
     a file that the run reads (also through symbolic and hard links), and for a file inside an OME-Zarr that the run
-    reads, unless it is an addition to ``predictions/``. Raises :class:`OutputError` for a file name that is too long.
+    reads, unless it is an addition to ``predictions/``. Raises :class:`OutputError` for a file name that is too long
+    or impossible on this system.
     """
     inputs = _Inputs(read)
     named = cache(_named_files)
@@ -45,6 +46,11 @@ def check_writable(
             raise OutputError(
                 f"The output {path} cannot be written, because a file name has at most {MOST_NAME_BYTES} bytes. Give "
                 "the image a shorter name, or name the files of the outputs with --tiff, --npy or --zarr."
+            )
+        if not is_file_name(path.name):
+            raise OutputError(
+                f"The output {path} cannot be written, because the system takes {path.name} as no name of a file. Name "
+                "it with other letters: --output-name, or --tiff, --npy or --zarr."
             )
         if (source := inputs.changed_by(path)) is not None:
             raise UsageError(

@@ -17,13 +17,13 @@ from typing import IO
 
 from ..errors import DENIED, DiskFullError, NotPermittedError, OutputError
 from ..text import byte_size
+from .file_names import MOST_NAME_BYTES
+from .system_calls import OPEN_FILES_STAY, SAFE_FLAGS, give_name, long_path, read_at, write_at
 from .temporary_names import MARK_BYTES, marked, new_mark, remove_folder, remove_left_behind
 
 # Errors of file systems that cannot reserve space. Writing finds a full disk as well, only later.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
-MOST_NAME_BYTES = 255
-"""Bytes of the longest file name on Linux and macOS (NAME_MAX in limits.h)."""
 _PARTIAL = ".partial"
 _SYSTEM_FOLDERS = (Path("/dev"), Path("/proc"))
 
@@ -61,11 +61,11 @@ class PartialFile:
         self._noted = noted
         self._final = final_place(place or path)
         self._descriptor: int | None = None
+        self._ended = False
         with self._explained():
             self._check_place()
             with beginning(path, self._final) as self._partial:
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._descriptor = os.open(self._partial, flags, 0o666)
+                self._descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE_FLAGS, 0o666)
 
     def _check_place(self) -> None:
         """Raise :class:`OutputError` where a folder, a device or a write-protected file has the final name."""
@@ -117,7 +117,7 @@ class PartialFile:
         """Write bytes at a position. Several threads may write at the same time."""
         with self._explained():
             while data:
-                written = os.pwrite(self._open, data, position)
+                written = write_at(self._open, data, position)
                 position += written
                 data = data[written:]
 
@@ -125,7 +125,7 @@ class PartialFile:
         """Fill ``data`` with bytes from a position. Raises :class:`OutputError` also where the file ends before."""
         with self._explained():
             while data:
-                count = os.preadv(self._open, [data], position)
+                count = read_at(self._open, data, position)
                 if not count:
                     raise OSError(errno.EIO, "the unfinished file was shortened")
                 position += count
@@ -138,19 +138,18 @@ class PartialFile:
 
     def commit(self) -> None:
         """Give the file its final name. It replaces a file of that name."""
-        descriptor = self._open
         with self._explained():
             self._check_partial()
-            self._partial.replace(self._final)
-        self._descriptor = None
-        os.close(descriptor)
+            self._close()
+            give_name(self._partial, self._final)
+        self._ended = True
         finished(self._partial)
         if self._noted:
             note_committed(self.path)
 
     def _check_partial(self) -> None:
         """Raise :class:`OutputError` where the partial path leads to another file than the open one."""
-        here, own = self._partial.lstat(), os.fstat(self._open)
+        own, here = os.fstat(self._open), self._partial.lstat()
         if (here.st_dev, here.st_ino) != (own.st_dev, own.st_ino):
             raise OutputError(
                 f"The output {self.path} cannot be completed, because another program replaced the unfinished file "
@@ -159,15 +158,20 @@ class PartialFile:
 
     def abort(self) -> None:
         """Remove the partial file. Does nothing after :meth:`commit` or a first call."""
-        if self._descriptor is None:
+        if self._ended:
             return
-        descriptor, self._descriptor = self._descriptor, None
+        self._ended = True
         try:
             with self._explained():
+                self._close()
                 self._partial.unlink(missing_ok=True)
         finally:
-            os.close(descriptor)
             finished(self._partial)
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -180,12 +184,12 @@ class PartialFile:
 def final_place(path: Path) -> Path:
     """Return the place of an output. Links among its folders are followed, a link at its end is replaced.
 
-    Links of the system such as ``/dev/stdout`` are followed and stay.
+    Links of the system such as ``/dev/stdout`` are followed and stay. On Windows the place may be a long path.
     """
     folder = Path(os.path.realpath(path.parent))
     if folder == _SYSTEM_FOLDERS[0] or _SYSTEM_FOLDERS[1] in (folder, *folder.parents):
         return Path(os.path.realpath(path))
-    return folder / path.name
+    return long_path(folder / path.name)
 
 
 @contextlib.contextmanager
@@ -307,9 +311,10 @@ def output_error(path: Path, folder: Path, needed: int | None, error: OSError) -
             f"The output {path} cannot be written: there is no folder {folder}. Make it, or name another folder."
         )
     if error.errno in DENIED:
+        in_use = ", or another program has a file of this name open" if OPEN_FILES_STAY else ""
         return NotPermittedError(
-            f"The output {path} cannot be written: the folder {folder} does not allow it ({error.strerror}). "
-            "Name a folder that you may write to."
+            f"The output {path} cannot be written: the folder {folder} does not allow it{in_use} ({error.strerror}). "
+            f"{'Close that program, or name' if in_use else 'Name'} a folder that you may write to."
         )
     return OutputError(
         f"The output {path} cannot be written in the folder {folder}: {error.strerror}. "

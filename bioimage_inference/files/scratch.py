@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import cannot_write
 from .partial_file import allocate, output_error, remove_unfinished
+from .system_calls import OPEN_FILES_STAY, long_path
 from .temporary_names import make_folder, marked, new_mark, remove_folder, remove_left_behind
 
 PREFIX = "bioimage-inference-"
@@ -31,7 +32,7 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
         parent = Path(tempfile.gettempdir()) if beside is None else beside.absolute().parent
         prefix = PREFIX if beside is None else f".{PREFIX}"
         remove_left_behind(parent, marked(prefix))
-        folder = parent / f"{prefix}{new_mark()}"
+        folder = long_path(parent / f"{prefix}{new_mark()}")
         _in_use.add(folder)  # first, because an interruption may come at any moment
         make_folder(folder, 0o700)
     except OSError as error:
@@ -45,7 +46,11 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        remove_folder(folder)
+        try:
+            remove_folder(folder)
+        except PermissionError:
+            if not OPEN_FILES_STAY:  # a library has a file in it open, so the next run removes the folder
+                raise
         _in_use.discard(folder)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from .system_calls import SAFE_FLAGS, WITHOUT_WAITING
 from .temporary_names import is_own
 
 
@@ -36,7 +37,7 @@ def exclusive_lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | WITHOUT_WAITING | SAFE_FLAGS, 0o666)
     status = os.fstat(descriptor)
     os.close(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
@@ -70,7 +71,7 @@ def continued_file(path: Path, start: int) -> IO[bytes]:
     if not start:
         path.unlink(missing_ok=True)
         return path.open("xb")
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | SAFE_FLAGS)
     if not _is_own_file(os.fstat(descriptor)):
         os.close(descriptor)
         raise PermissionError(errno.EPERM, "another user replaced the unfinished download", str(path))

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -17,6 +18,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from .system_calls import SAFE_FLAGS, is_plain_folder
 
 MARK_BYTES = 61
 """Bytes of the longest mark."""
@@ -62,9 +65,12 @@ def remove_folder(folder: Path) -> None:
     The proof goes last, so that a later run can continue a removal that was killed. Raises :class:`OSError`.
     """
     proof = _proof(folder).name
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        _remove_by_path(folder, proof)
+        return
     try:
         # All work goes through this descriptor: nobody can put another folder in its place after the check.
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | SAFE_FLAGS)
     except OSError:  # the folder is gone, or the path is a link or a file
         return
     try:
@@ -79,6 +85,21 @@ def remove_folder(folder: Path) -> None:
     finally:
         os.close(opened)
     folder.rmdir()
+
+
+def _remove_by_path(folder: Path, proof: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not is_plain_folder(folder):
+            return
+        inside = list(folder.iterdir())
+        if inside and folder / proof not in inside:
+            return
+        for path in sorted(inside, key=(folder / proof).__eq__):
+            if is_plain_folder(path):
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        folder.rmdir()
 
 
 def remove_left_behind(parent: Path, names: re.Pattern[str]) -> None:
@@ -133,7 +154,7 @@ def _host() -> str:
 
     That is the host with its boot, and the namespaces of a container: two containers may share the name of their host.
     """
-    parts = [os.uname().nodename]
+    parts = [os.uname().nodename if hasattr(os, "uname") else platform.node()]
     try:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
     except OSError:  # not Linux

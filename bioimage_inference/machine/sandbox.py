@@ -35,6 +35,7 @@ _LATER_RIGHTS = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))  # by the version
 
 # System calls by machine: socket, execve, execveat, ptrace, process_vm_readv, process_vm_writev.
 _CALLS = {"x86_64": (41, 59, 322, 101, 310, 311), "aarch64": (198, 221, 281, 117, 270, 271)}
+_PLACE_ONLY: int = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)  # flags of open(2) on Linux
 _IO_URING_SETUP = 425  # io_uring opens sockets without the system call socket
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _AF_UNIX, _AF_INET, _AF_INET6, _NO_FAMILY = 1, 2, 10, 0xFFFFFFFF
@@ -84,6 +85,20 @@ def may_be_restricted() -> None:
 def walls() -> Walls:
     """Return the restrictions of this process."""
     return _standing
+
+
+def missing_on_this_system() -> str:
+    """Return a line for the user where no sandbox is possible around this process, else an empty text.
+
+    Without Landlock and seccomp a container of Linux has none either, but there the administrator decides.
+    """
+    if not _own_process or sys.platform == "linux":
+        return ""
+    return f"There is no sandbox on {_system()}: the network runs with your rights. Page Trust tells what protects you."
+
+
+def _system() -> str:
+    return {"darwin": "macOS", "win32": "Windows"}.get(sys.platform, platform.system())
 
 
 def advice(error: BaseException) -> str:
@@ -145,7 +160,7 @@ def _own_files() -> Iterator[Path]:
 
 def _restrict(read: Iterable[Path], write: Sequence[Path], network: bool) -> Walls:
     if sys.platform != "linux":
-        return Walls(reason=f"{platform.system()} has neither Landlock nor seccomp")
+        return Walls(reason=f"{_system()} has neither Landlock nor seccomp")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return Walls(reason=f"the kernel refused them ({os.strerror(ctypes.get_errno())})")
@@ -190,7 +205,7 @@ def _may_be_removed(folder: Path) -> bool:
 
 def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
     try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        place = os.open(path, _PLACE_ONLY)
     except UnicodeEncodeError:  # in an ASCII locale Python cannot open this name at all
         return
     except OSError as error:

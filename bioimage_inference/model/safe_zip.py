@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import ModelError, cannot_write
+from ..files.file_names import is_file_name
 
 END_MAGIC = b"PK\x05\x06"
 END_RECORD_BYTES = 22
@@ -171,6 +172,8 @@ def _member_faults(info: zipfile.ZipInfo, size: int) -> Iterator[str]:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         yield f"{name!r} is compressed in an unusual way; plain zip (deflate) is read"
     clean = PurePosixPath(_clean_name(info))
+    if not all(map(is_file_name, clean.parts)) and not clean.is_absolute():
+        yield f"the system takes {name!r} as no name of a file"
     if clean.is_absolute() or PureWindowsPath(name).drive or ".." in clean.parts:
         yield f"{name!r} leads out of the package's folder"
 

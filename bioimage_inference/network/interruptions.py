@@ -1,7 +1,11 @@
-"""Interruptions by Ctrl-C and SIGTERM: none is lost, and they take effect after a network has computed its tile."""
+"""Interruptions by Ctrl-C and SIGTERM: none is lost, and they take effect after a network has computed its tile.
+
+On Windows Ctrl-Break (SIGBREAK) does the same as SIGTERM.
+"""
 
 import signal
 import sys
+from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread, current_thread, main_thread
@@ -9,7 +13,8 @@ from time import sleep
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name))
+_SIGNALS = (signal.SIGINT, *_ENDING)
 _SECONDS_BETWEEN = 0.001  # mostly enough for Python to leave the finalizer
 
 
@@ -18,7 +23,8 @@ def interrupt_for_certain() -> None:
 
     Python calls handlers of signals at any moment, in a finalizer too, and an exception there has nobody to go to.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in _ENDING:
+        signal.signal(number, _terminate)
     sys.unraisablehook = _raise_again
 
 
@@ -45,7 +51,10 @@ def _terminate_main_thread() -> None:
     main = main_thread().ident
     assert main is not None
     while True:
-        signal.pthread_kill(main, signal.SIGTERM)
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(main, signal.SIGTERM)
+        else:  # Windows sends no signals to threads
+            interrupt_main(signal.SIGTERM)
         sleep(_SECONDS_BETWEEN)
         if signal.getsignal(signal.SIGTERM) is not _terminate:
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..files.shared_folders import continued_file, make_folder, unfinished_bytes
+from ..files.system_calls import give_name
 from ..model.package import file_sha256, require_sha256
 from ..terminal import animated, can_animate, is_quiet, say, text_column
 
@@ -77,7 +78,7 @@ def fetch_file(client: "httpx.Client", address: str, path: Path, sha256: str | N
             continue
         actual = file_sha256(part)
         if sha256 is None or actual == sha256.strip().lower():
-            part.replace(path)
+            give_name(part, path)
             return
         part.unlink()
         if not continued:

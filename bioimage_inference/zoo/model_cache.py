@@ -18,6 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from ..errors import ModelError, UsageError, cannot_write
 from ..files.partial_file import write_whole
 from ..files.shared_folders import exclusive_lock, make_folder
+from ..files.system_calls import give_name
 from ..files.temporary_names import new_mark
 from ..files.typed_path import is_address
 from ..model.description import read_description
@@ -149,7 +150,8 @@ def _download(name: ZooName, model_id: str, index: Index, home: Path, address: s
     write_whole(unfinished / DESCRIPTION, content, noted=False)
     write_model_checksums(unfinished)
     _remove_damaged(folder)
-    return unfinished.replace(folder)
+    give_name(unfinished, folder)
+    return folder
 
 
 @contextmanager
@@ -218,7 +220,7 @@ def _copied(file: File, path: Path) -> bool:
         with found.open("rb") as content, part.open("xb") as stream:
             shutil.copyfileobj(content, stream)
         if file_sha256(part) == file.sha256:
-            part.replace(path)
+            give_name(part, path)
             return True
         part.unlink()
     return False
@@ -229,7 +231,9 @@ def _remove_damaged(folder: Path) -> None:
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():
-        shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.{new_mark()}{_DAMAGED}")), ignore_errors=True)
+        damaged = folder.with_name(f"{folder.name}.{new_mark()}{_DAMAGED}")
+        give_name(folder, damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _offline_error(

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ModelError
+from ..files.file_names import is_file_name
 from ..files.partial_file import write_whole
 from ..files.typed_path import is_address
 from ..model.package import file_sha256
@@ -84,7 +85,7 @@ def file_name(source: str) -> str:
         name = unquote(parts[-2] if parts[-1] == "content" and len(parts) > 1 else parts[-1])
         name = name.replace("/", "_").replace("\\", "_")
     path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or "\0" in name:
+    if not path.parts or ".." in path.parts or PureWindowsPath(name).drive or not all(map(is_file_name, path.parts)):
         raise ModelError(f"The description names {source!r}, which is no file name inside of the model's package.")
     return str(path)
 

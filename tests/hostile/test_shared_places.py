@@ -25,7 +25,8 @@ from bioimage_inference.batch.output_files import output_folder
 from bioimage_inference.cli import main
 from bioimage_inference.errors import OutputError
 from bioimage_inference.files import partial_file, temporary_names
-from bioimage_inference.files.partial_file import MOST_NAME_BYTES, PartialFile, partial_path, write_whole
+from bioimage_inference.files.file_names import MOST_NAME_BYTES
+from bioimage_inference.files.partial_file import PartialFile, partial_path, write_whole
 from bioimage_inference.files.scratch import scratch_array, scratch_folder
 from bioimage_inference.files.temporary_names import MARK_BYTES, marked, new_mark
 from bioimage_inference.image.writers.base import Layout

@@ -24,6 +24,7 @@ from ...files.partial_file import (
     output_error,
     partial_path,
 )
+from ...files.system_calls import give_name
 from ...files.temporary_names import keep_folder, make_folder, remove_folder
 from ...options import ZarrVersion
 from ..image import Region
@@ -236,8 +237,8 @@ class PartialZarr:
         old = partial_path(self._final).with_suffix(".old")
         with _explained(self.path):
             if os.path.lexists(self._final):
-                self._final.rename(old)
-            self.folder.rename(self._final)
+                give_name(self._final, old)
+            give_name(self.folder, self._final)
             self._close()
             keep_folder(self._final, self.folder.name)
             note_committed(self.path)

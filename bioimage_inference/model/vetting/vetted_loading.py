@@ -27,6 +27,7 @@ _CODE = re.compile(r"code/[\w/]+\.py")
 _PICKLES = {"data.pkl": "data/", "constants.pkl": "constants/"}
 _FACTS = ("version", ".data/version", "byteorder")  # the second for operators that are newer than the file format
 _OFFSET_OF_METHOD, _STORED = 8, b"\0\0"  # in the local header of a zip archive, and "not compressed"
+_copy_in_kernel: Any = getattr(os, "sendfile", None)  # between files on Linux only, see _memory
 _MOST_AT_ONCE = 1 << 30  # bytes per call of sendfile, which copies less than 2 GiB
 _MOST_CODE = 16 << 20  # bytes; the code of the largest zoo networks has less than 1 MiB
 
@@ -133,7 +134,7 @@ def _copy_data(name: str, size: int, reader: Any, source: BinaryIO, archive: zip
     file.flush()
     place, end = reader.get_record_offset(name), reader.get_record_offset(name) + size
     while place < end:
-        copied = os.sendfile(file.fileno(), source.fileno(), place, min(end - place, _MOST_AT_ONCE))
+        copied = _copy_in_kernel(file.fileno(), source.fileno(), place, min(end - place, _MOST_AT_ONCE))
         if not copied:
             raise NotVetted(f"it ends within {name}")
         place += copied

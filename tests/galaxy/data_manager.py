@@ -55,6 +55,7 @@ def check_data_manager(site: Site) -> list[Result]:
 
 def offers_a_model(site: Site, history: str) -> Iterator[str]:
     """The row has all columns, and an absolute path to a file with the listed hash. Nothing else stays behind."""
+    earlier = set((site.offered / TABLE).glob("*"))  # the data manager's own tests offer a model, too
     offer(site, history)
     row = rows(site).get(f"{ZOO_MODEL}-1.0.0")
     if row is None:
@@ -71,7 +72,7 @@ def offers_a_model(site: Site, history: str) -> Iterator[str]:
     }
     if row != expected:
         yield f"the row is {row}, not {expected}"
-    if left := [path.name for path in package.parent.iterdir() if path != package]:
+    if left := [path.name for path in package.parent.iterdir() if path not in (package, *earlier)]:
         yield f"beside the package lies {left}"
 
 
@@ -128,12 +129,13 @@ def takes_old_lists(site: Site, _history: str) -> Iterator[str]:
             yield f"Galaxy reads {found} in {list_file}"
 
 
-def works_in_a_browser(site: Site, history: str) -> Iterator[str]:
+def works_in_a_browser(site: Site, _history: str) -> Iterator[str]:
     """The administrator finds the data manager, fills in its form and sees the new row. Pictures stay."""
     browser = find_browser()
     if browser is None:  # check_form says so
         return
     publish(site, "1.2.0")
+    history = as_user(site, "POST", "histories", {"name": "Data manager in a browser"})["id"]  # without earlier results
     pictures = site.results / "data_manager"
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir(parents=True)

@@ -98,7 +98,7 @@ def check_offers(page: Page, visit: Visit) -> None:
     """The selects must offer their options in these words."""
     for name, words in visit.offers.items():
         field(page, name).locator(".multiselect").click()
-        field(page, name).get_by_role("option").filter(has_text=words).wait_for()
+        field(page, name).get_by_role("option").filter(has_text=words).first.wait_for()
         take_picture(page, visit, name)
         page.keyboard.press("Escape")
 

@@ -10,8 +10,10 @@ from ..errors import UsageError
 from .index import Entry, Index
 
 _ID = r"[a-z]+(?:-[a-z]+)+"
+# Also the ids of a few old models, such as UNet2DNucleiBroad-5744490.
+_ANY_ID = r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)+"
 _DOI = r"10\.\d{4,9}/[^\s/?#&]+"
-_RECORDED = re.compile(rf"(?P<id>{_ID})(?:/(?P<version>[0-9][0-9.]*))?|(?P<doi>{_DOI})")
+_RECORDED = re.compile(rf"(?P<id>{_ANY_ID})(?:/(?P<version>[0-9][0-9.]*))?|(?P<doi>{_DOI})")
 # The zoo's own pages and file servers, and those of the DOIs that it gave to models until 2024.
 _HOSTS = re.compile(
     r"(?:https?:/+)?(?:www\.|dev\.)?(?:bioimage\.io|hypha\.aicell\.io|uk1s3\.embassy\.ebi\.ac\.uk|(?:dx\.)?doi\.org|"
@@ -20,7 +22,7 @@ _HOSTS = re.compile(
 )
 _ID_IN_ADDRESS = re.compile(
     r"(?:artifacts/|/r/|[?&]id=|public-datasets/bioimage\.io/)(?:bioimage-io[/:])?"
-    rf"({_ID})(?:/(\d[\d.]*))?(?=[/?#&]|$)",
+    rf"({_ANY_ID})(?:/(\d[\d.]*))?(?=[/?#&]|$)",
     re.IGNORECASE,
 )
 _DOI_TYPED = re.compile(rf"(?:doi:?\s*)?({_DOI})(?:/[0-9.]+)?", re.IGNORECASE)
@@ -62,7 +64,7 @@ def typed_name(typed: str, index: Index) -> ZooName | None:
     text = typed.strip()
     if not text or os.path.exists(typed):  # noqa: PTH110  (a text may be longer than a path can be)
         return None
-    if _HOSTS.match(text) and (in_address := _name_in_address(unquote(text), typed)):
+    if _HOSTS.match(text) and (in_address := _name_in_address(unquote(text), typed, index)):
         return in_address
     if by_doi := _DOI_TYPED.fullmatch(text):
         return ZooName(doi=by_doi[1].lower(), typed=typed)
@@ -89,13 +91,18 @@ def did_you_mean(typed: str, index: Index) -> str:
     return f" Did you mean {' or '.join(meant)}?" if meant else ""
 
 
-def _name_in_address(address: str, typed: str) -> ZooName | None:
+def _name_in_address(address: str, typed: str, index: Index) -> ZooName | None:
     if by_record := _ZENODO.search(address):
         return ZooName(doi=f"10.5281/zenodo.{by_record[1]}", typed=typed)
     if by_doi := re.search(_DOI, address, re.IGNORECASE):
         return ZooName(doi=by_doi[0].lower(), typed=typed)
     by_id = _ID_IN_ADDRESS.search(address)
-    return ZooName(id=by_id[1].lower(), version=by_id[2], typed=typed) if by_id else None
+    if by_id is None:
+        return None
+    listed = next(
+        (entry.id for entry in index.current().values() if entry.id.lower() == by_id[1].lower()), by_id[1].lower()
+    )
+    return ZooName(id=listed, version=by_id[2], typed=typed)
 
 
 def _parts(text: str) -> tuple[str, str | None]:

@@ -163,7 +163,8 @@ def test_no_home_folder(image: Path) -> None:
 
 
 def test_a_user_without_an_entry_and_a_home_folder(everybodys: Path) -> None:
-    user: dict[str, Any] = {"before": stranger(), "environment": {"HOME": None}}
+    environment = {"HOME": None, "BIOIMAGEIO_CACHE_PATH": None}
+    user: dict[str, Any] = {"before": stranger(), "environment": environment}
     assert predict(everybodys, **user).is_complete
     ended = run("predict", "affable-shark", str(everybodys), "--offline", **user)
     assert ended.code == 2

@@ -32,7 +32,7 @@ FEATURES = 32  # channels at full resolution, the default of torch-em, from whic
 
 @dataclass(frozen=True)
 class Usage:
-    """What a finished process took: peak memory in MiB, seconds by the clock, seconds of all processors."""
+    """Peak memory of a finished process in MiB, its seconds by the clock, and its seconds on all processors."""
 
     peak: float
     wall: float

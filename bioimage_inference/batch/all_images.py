@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import in_our_words
 from ..image.writers.output_formats import OutputPaths
+from ..provenance.key_values import write_key_values
 from ..provenance.record import RunPlan, RunRecord, to_json
 from ..terminal import Display, say
 from ..text import counted
@@ -168,6 +169,8 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
         if reason:
             batch.say(f"[{name}] has no complete result: {reason}")
         record, changed = process(task, sample, files, earlier, progress, summary.planned)
+        if files.key_values is not None:
+            write_key_values(record, files.key_values)
         if changed:
             summary.completed(record, files)
         else:

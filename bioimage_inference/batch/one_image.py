@@ -12,7 +12,6 @@ from ..inference.planning import close, prepare
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 from ..provenance.hashing import path_hash
-from ..provenance.key_values import write_key_values
 from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
 from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
@@ -88,21 +87,6 @@ def process(
     ``planned``. Returns the complete record, and whether there was anything to do. Raises the errors of
     :mod:`bioimage_inference.errors`.
     """
-    record, changed = _complete(task, sample, files, earlier, progress, planned)
-    if files.key_values is not None:
-        write_key_values(record, files.key_values)
-    return record, changed
-
-
-def _complete(
-    task: Task,
-    sample: Sample,
-    files: ImageFiles,
-    earlier: RunRecord | None,
-    progress: TileProgress | None,
-    planned: Planned,
-) -> tuple[RunRecord, bool]:
-    """Do the steps that the record describes. Returns the complete record, and whether there was anything to do."""
     predicted = earlier or _predict(task, sample, files.targets, progress, planned)
     if files.record is None:
         return predicted, True

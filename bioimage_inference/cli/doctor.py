@@ -18,7 +18,7 @@ _LEAST_MEMORY = 512 << 20
 
 @dataclass(frozen=True)
 class Problem:
-    """What to do about a part that does not work, and the exit code of the run that meets it."""
+    """Advice on a part that does not work, and the exit code of a run that needs this part."""
 
     text: str
     exit_code: int
@@ -129,13 +129,13 @@ def _memory() -> Section:
 
 
 def _processors() -> Section:
-    from ..machine.processors import processor_limits
+    from ..machine.processors import available_processors, processor_limits
 
-    limits = processor_limits()
+    count, limits = available_processors(), processor_limits()
     tightest = min(limits, key=lambda limit: limit.count)
-    lines = [("processors", f"{max(1, tightest.count)} for a run, limited by {tightest.source}")]
+    lines = [("processors", f"{count} for a run, limited by {tightest.source}")]
     lines += [("", f"{one.source}: {one.count}") for one in limits if one is not tightest]
-    return Section("processors", lines, {"count": max(1, tightest.count), "limits": [asdict(one) for one in limits]})
+    return Section("processors", lines, {"count": count, "limits": [asdict(one) for one in limits]})
 
 
 def _cache() -> Section:

@@ -255,7 +255,11 @@ def _check_used(arguments: argparse.Namespace, images: "Images", *, single: bool
             "with --dask and a single image, which is written as OME-Zarr" if on_cluster else "without a TIFF output"
         )
         refuse_unused(arguments, ["--tiff-layout"], reason, "" if on_cluster else "Write a TIFF as well")
-    if "zarr" not in formats and arguments.add_prediction is None:
+    if arguments.add_prediction is not None:
+        refuse_unused(
+            arguments, ["--zarr-version"], "with --add-prediction: the prediction has the version of its image"
+        )
+    elif "zarr" not in formats:
         refuse_unused(arguments, ["--zarr-version"], "without an OME-Zarr output", "Add zarr to --format")
     if arguments.device.startswith(("cuda", "mps")) and arguments.engine == "openvino":
         refuse_unused(

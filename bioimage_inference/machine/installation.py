@@ -1,4 +1,4 @@
-"""What is installed: this program, Python, and the libraries of the program and its extras. Nothing is imported."""
+"""Versions of the installed program, of Python, and of the libraries of the program and its extras, without imports."""
 
 import platform
 import sys

@@ -20,6 +20,8 @@ from ..model.trust import HASHES_VARIABLE, TRUST_VARIABLE, TrustPolicy, read_has
 
 INDEX_VARIABLE = "BIOIMAGE_INFERENCE_INDEX"
 BUNDLED = Path(__file__).with_name("index.jsonl")
+OWN_FOLDER = "bioimage-inference"
+"""Folder of this program in the cache folder of ``bioimageio.spec``."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def updated_list() -> Path:
     import platformdirs
 
     cache = os.environ.get("BIOIMAGEIO_CACHE_PATH") or platformdirs.user_cache_dir("bioimageio")
-    return Path(os.path.expanduser(cache), "bioimage-inference", "index.jsonl")  # noqa: PTH111  (there may be no home)
+    return Path(os.path.expanduser(cache), OWN_FOLDER, "index.jsonl")  # noqa: PTH111  (there may be no home)
 
 
 def load_index(environment: Mapping[str, str] = os.environ) -> Index:

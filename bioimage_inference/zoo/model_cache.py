@@ -28,7 +28,7 @@ from ..model.spec import ModelSpec
 from ..terminal import say
 from ..text import for_file_name
 from .file_download import Progress, download_progress, fetch_bytes, fetch_file, http_client
-from .index import Index
+from .index import OWN_FOLDER, Index
 from .model_files import (
     DESCRIPTION,
     File,
@@ -61,7 +61,7 @@ def zoo_model(name: ZooName, index: Index, offline: bool = False) -> Path:
     from bioimageio.spec import settings
 
     model_id = name.id or _id_of_doi(name, index)
-    home = settings.cache_path / "bioimage-inference" / model_id
+    home = settings.cache_path / OWN_FOLDER / model_id
     address = settings.collection_http_pattern.format(bioimageio_id=model_id)
     try:
         cached = _cached(home, name.version)
@@ -113,7 +113,7 @@ def is_cached(model_id: str, version: str | None = None) -> bool:
     """Return whether the files of a model, in this version or any, are in the cache."""
     from bioimageio.spec import settings
 
-    return _cached(settings.cache_path / "bioimage-inference" / model_id, version) is not None
+    return _cached(settings.cache_path / OWN_FOLDER / model_id, version) is not None
 
 
 def _id_of_doi(name: ZooName, index: Index) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .file_download import http_client
+from .index import OWN_FOLDER
 
 _PROBE = "affable-shark"
 """The model whose description is asked for: the nuclei model of the README."""
@@ -16,7 +17,10 @@ _SECONDS = 10.0
 
 @dataclass(frozen=True)
 class CacheFolder:
-    """The cache of models: their number and bytes. ``problem`` tells why nothing can be put there, or is empty."""
+    """The folder of the cache, and the number and bytes of the models in it.
+
+    ``problem`` is the reason why no file can be written there, or empty.
+    """
 
     folder: Path
     models: int
@@ -26,7 +30,7 @@ class CacheFolder:
 
 @dataclass(frozen=True)
 class Connection:
-    """The address of the zoo and the seconds until it answered. ``problem`` tells why it did not, or is empty."""
+    """The address of the zoo, and the seconds until it answered. ``problem`` is the reason for no answer, or empty."""
 
     address: str
     seconds: float
@@ -38,7 +42,7 @@ def cache_folder() -> CacheFolder:
     from bioimageio.spec import settings
 
     folder = Path(settings.cache_path)
-    home = folder / "bioimage-inference"
+    home = folder / OWN_FOLDER
     models, size = 0, 0
     for place, _, names in os.walk(home):
         models += "rdf.yaml" in names

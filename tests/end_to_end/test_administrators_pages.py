@@ -1,4 +1,4 @@
-"""What the pages for administrators promise: the Dockerfile, the rules for TPV, the container's name, the variables."""
+"""Promises of the pages for administrators: the Dockerfile, rules for TPV, the container's name, the variables."""
 
 import hashlib
 import re

@@ -31,7 +31,7 @@ Row = dict[str, str]
 
 
 class Server:
-    """What a Galaxy does around the script: it keeps the table, and moves the packages to their place."""
+    """A stand-in for Galaxy around the script. It keeps the table, and moves the packages to their place."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.capsys, self.monkeypatch = folder, capsys, monkeypatch
@@ -61,7 +61,7 @@ class Server:
         return rows
 
     def refusal(self, *arguments: str) -> str:
-        """What a failed job tells."""
+        """The message of a failed job."""
         with pytest.raises(SystemExit) as ended:
             self.offer(*arguments)
         assert ended.value.code

@@ -146,7 +146,7 @@ sys.exit(code or repr(used) if used else code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# What does not work
+# Installations that do not work
 
 
 def test_a_cache_that_cannot_be_written(

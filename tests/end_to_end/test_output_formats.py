@@ -140,6 +140,8 @@ def test_a_pyramid_on_request_is_repeated(tmp_path: Path, demo: tuple[str, str],
         (("-o", "out", "--add-labels", "nuclei"), "Add --segment to find objects"),
         (("-o", "out", "--segment", "--add-labels", "nuclei"), "not the folder of an OME-Zarr image"),
         (("-o", "out", "--dask", "local:1", "--format", "tiff"), "is written as OME-Zarr only"),
+        (("-o", "out", "--add-prediction", "nuclei"), "not the folder of an OME-Zarr image"),
+        (("-o", "out", "--add-prediction", "a", "--zarr-version", "0.4"), "has the version of its image"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

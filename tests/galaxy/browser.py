@@ -101,14 +101,7 @@ def datasets(site: Site, history: str) -> list[Mapping[str, Any]]:
 
 def visit(site: Site, browser: str, history: str) -> str:
     """Fill in and run the form; empty where all went well, else what the browser saw."""
-    shutil.rmtree(site.pictures, ignore_errors=True)
-    site.pictures.mkdir(parents=True)
     plan = {
-        "chromium": browser,
-        "url": site.url,
-        "login": USER["email"],
-        "password": USER["password"],
-        "history": history,
         "tool": TOOL,
         "labels": LABELS,
         "offers": OFFERS,
@@ -117,13 +110,30 @@ def visit(site: Site, browser: str, history: str) -> str:
         "results": RESULTS,
         "page": "Report on",
         "heading": "nuclei.tif",
-        "pictures": str(site.pictures),
     }
-    command = [str(site.browser / "bin" / "python"), str(HERE / "form.py"), json.dumps(plan)]
-    ran = subprocess.run(
-        command, env=environment(site.browser), stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    problem = run_visit(site, browser, history, "form.py", site.pictures, plan)
     say(f"pictures of the form and its results: {site.pictures}")
+    return problem
+
+
+def run_visit(
+    site: Site, browser: str, history: str, script: str, pictures: Path, more: Mapping[str, Any] | None = None
+) -> str:
+    """Run a script that visits Galaxy; `more` are the fields of its own visit. Empty where all went well."""
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir(parents=True)
+    fields = {
+        "chromium": browser,
+        "url": site.url,
+        "login": USER["email"],
+        "password": USER["password"],
+        "history": history,
+        "pictures": str(pictures),
+        **(more or {}),
+    }
+    command = [str(site.browser / "bin" / "python"), str(HERE / script), json.dumps(fields)]
+    env = environment(site.browser)
+    ran = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return (ran.stderr or f"the browser ended with {ran.returncode}") if ran.returncode else ""
 
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .browser import FILES, datasets, find_browser, upload
+from .browser import FILES, datasets, find_browser, run_visit, upload
 from .checks import Result
-from .layout import HERE, Failure, Site, environment
-from .server import USER, ZOO_MODEL, as_user, call, log_of, publish
+from .layout import Failure, Site
+from .server import ZOO_MODEL, as_user, call, log_of, publish
 
 DATA_MANAGER = "data_manager_bioimageio_models"
 TABLE = "bioimageio_models"
@@ -136,24 +136,9 @@ def works_in_a_browser(site: Site, _history: str) -> Iterator[str]:
         return
     publish(site, "1.2.0")
     history = as_user(site, "POST", "histories", {"name": "Data manager in a browser"})["id"]  # without earlier results
-    pictures = site.results / "data_manager"
-    shutil.rmtree(pictures, ignore_errors=True)
-    pictures.mkdir(parents=True)
-    plan = {
-        "chromium": browser,
-        "url": site.url,
-        "login": USER["email"],
-        "password": USER["password"],
-        "history": history,
-        "model": ZOO_MODEL,
-        "row": f"{ZOO_MODEL}-1.2.0",
-        "pictures": str(pictures),
-    }
-    command = [str(site.browser / "bin" / "python"), str(HERE / "administrator.py"), json.dumps(plan)]
-    env = environment(site.browser)
-    ran = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if ran.returncode:
-        yield ran.stderr or f"the browser ended with {ran.returncode}"
+    plan = {"model": ZOO_MODEL, "row": f"{ZOO_MODEL}-1.2.0"}
+    if problem := run_visit(site, browser, history, "administrator.py", site.results / "data_manager", plan):
+        yield problem
     if f"{ZOO_MODEL}-1.2.0" not in rows(site):
         yield f"the table has only {list(rows(site))}"
 

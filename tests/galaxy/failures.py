@@ -1,4 +1,4 @@
-"""What Galaxy shows of failed jobs. A tool for the tests ends with each exit code that `macros.xml` explains."""
+"""Texts that Galaxy shows for failed jobs. A tool for the tests ends with each exit code that `macros.xml` explains."""
 
 from __future__ import annotations
 

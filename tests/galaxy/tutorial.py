@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 
 from PIL import Image
 
-from .browser import find_browser, upload
+from .browser import find_browser, run_visit, upload
 from .checks import Result
-from .layout import CHECKOUT, HERE, Failure, Site, environment, say
-from .server import USER
+from .layout import CHECKOUT, Failure, Site, say
 
 # The files that the reader uploads, and the datatype of each.
 FILES = {
@@ -30,29 +27,11 @@ def follow(site: Site) -> list[Result]:
     if browser is None:
         return []
     try:
-        return [Result("tutorial in a browser", visit(site, browser, upload(site, "Nuclei", FILES)))]
+        problem = run_visit(site, browser, upload(site, "Nuclei", FILES), "tutorial_visit.py", site.tutorial)
+        say(f"pictures of the tutorial: {site.tutorial}")
+        return [Result("tutorial in a browser", problem)]
     except Failure as failure:
         return [Result("tutorial in a browser", str(failure))]
-
-
-def visit(site: Site, browser: str, history: str) -> str:
-    """Take the steps; empty where all went well, else what the browser saw."""
-    shutil.rmtree(site.tutorial, ignore_errors=True)
-    site.tutorial.mkdir(parents=True)
-    reading = {
-        "chromium": browser,
-        "url": site.url,
-        "login": USER["email"],
-        "password": USER["password"],
-        "history": history,
-        "pictures": str(site.tutorial),
-    }
-    command = [str(site.browser / "bin" / "python"), str(HERE / "tutorial_visit.py"), json.dumps(reading)]
-    ran = subprocess.run(
-        command, env=environment(site.browser), stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    say(f"pictures of the tutorial: {site.tutorial}")
-    return (ran.stderr or f"the browser ended with {ran.returncode}") if ran.returncode else ""
 
 
 def publish(site: Site) -> None:

@@ -1,47 +1,33 @@
 """What the tutorial asks its readers to do, done in the browser, with a picture of each step.
 
-Run by tutorial.py with the Python of playwright's environment: `tutorial_visit.py JSON`, JSON being the fields of
-:class:`Reading`. What is not as the tutorial says ends it with a message.
+Run by tutorial.py: `tutorial_visit.py JSON`, JSON being the fields of :class:`~visit.Visit`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from form import field, log_in
-from playwright.sync_api import Error, Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
+from visit import Visit, field, switch_on, window
 
 PREDICT, SEGMENT, DESCRIBE = "bioimage_inference", "bioimage_segment", "bioimage_model_info"
 MODEL, SECOND_MODEL, WEIGHTS, IMAGE = "demo-model.zip", "threshold-model.zip", "weights.pt", "nuclei.tif"
 # Seconds: how long Galaxy may take for a page and for a job on a machine that does other work too.
 PAGE_TIMEOUT, JOB_TIMEOUT = 180, 600
-VIEWPORT = {"width": 1500, "height": 1700}
+SIZE = 1500, 1700
 MARGIN = 12  # pixels around what a picture shows
 HIGHEST = 800  # pixels; what is longer is cut, so that a picture fits on a screen
 MARKED = "outline: 3px solid #d55e00; outline-offset: 4px; border-radius: 2px"
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Where to go, with which history, and the folder for the pictures."""
-
-    chromium: str
-    url: str
-    login: str
-    password: str
-    history: str
-    pictures: str
-
-
 class Reader:
     """Somebody who follows the tutorial."""
 
-    def __init__(self, page: Page, reading: Reading) -> None:
-        self.page, self.reading = page, reading
+    def __init__(self, page: Page, visit: Visit) -> None:
+        self.page, self.visit = page, visit
 
     def follow(self) -> None:
         """Take every step of the tutorial, in its order."""
@@ -53,7 +39,7 @@ class Reader:
         self.open_form(PREDICT)
         self.choose("input_imaging_model", MODEL)
         self.choose("input_image_file", IMAGE)
-        self.switch_on("more_outputs|report")
+        switch_on(self.page, "more_outputs|report")
         self.picture_form("predict-form", "input_imaging_model", "input_image_file", "more_outputs|report")
         prediction, report = self.run(["Predicted image on", "Report on"])
         self.picture_history("predict-history")
@@ -86,7 +72,7 @@ class Reader:
         self.picture_failure(failed, "failure")
 
     def open_form(self, tool: str) -> None:
-        self.page.goto(f"{self.reading.url}/?tool_id={tool}")
+        self.page.goto(f"{self.visit.url}/?tool_id={tool}")
         self.page.wait_for_selector("#execute")
 
     def choose(self, parameter: str, dataset: str | int) -> None:
@@ -94,13 +80,6 @@ class Reader:
         wanted = f"{dataset}: " if isinstance(dataset, int) else dataset
         field(self.page, parameter).locator(".multiselect").click()
         field(self.page, parameter).get_by_role("option").filter(has_text=wanted).first.click()
-
-    def switch_on(self, parameter: str) -> None:
-        """Open the section of a switch and switch it on."""
-        part = field(self.page, parameter)
-        if not part.is_visible():
-            self.page.locator(".ui-portlet-section", has=part).locator(".portlet-header").first.click()
-        part.locator("label.custom-control-label").click()
 
     def run(self, names: list[str], state: str = "ok") -> list[dict[str, Any]]:
         """Run the form; returns the newest dataset of each name once all new datasets are in this state."""
@@ -119,19 +98,19 @@ class Reader:
         return [max((one for one in new if one["name"].startswith(name)), key=lambda one: one["hid"]) for name in names]
 
     def datasets(self) -> list[dict[str, Any]]:
-        address = f"{self.reading.url}/api/histories/{self.reading.history}/contents"
+        address = f"{self.visit.url}/api/histories/{self.visit.history}/contents"
         found: list[dict[str, Any]] = self.page.request.get(address).json()
         return found
 
     def show(self, dataset: dict[str, Any], name: str) -> None:
         """Show a dataset in the middle of the window, as its eye icon does."""
-        self.page.goto(f"{self.reading.url}/datasets/{dataset['id']}/preview")
+        self.page.goto(f"{self.visit.url}/datasets/{dataset['id']}/preview")
         self.page.wait_for_timeout(3000)
         self.take(name, self.page.locator("#center"))
 
     def show_page(self, dataset: dict[str, Any], name: str) -> None:
         """Show a dataset that is a page, with its pictures."""
-        self.page.goto(f"{self.reading.url}/datasets/{dataset['id']}/preview")
+        self.page.goto(f"{self.visit.url}/datasets/{dataset['id']}/preview")
         shown = self.page.frame_locator("iframe[src*=display]")
         shown.locator("h1").first.wait_for()
         self.take(name, self.page.locator("#center"))
@@ -148,7 +127,7 @@ class Reader:
         self.take(name, panel, panel.locator(".content-item").last)
 
     def picture_failure(self, dataset: dict[str, Any], name: str) -> None:
-        self.page.goto(f"{self.reading.url}/datasets/{dataset['id']}/error")
+        self.page.goto(f"{self.visit.url}/datasets/{dataset['id']}/error")
         message = self.page.locator("#center pre").last
         message.wait_for()
         self.take(name, self.page.locator("#center"), message)
@@ -159,25 +138,10 @@ class Reader:
         left, top = boxes[0]["x"], boxes[0]["y"]
         bottom = max(box["y"] + box["height"] for box in boxes[1:] or boxes)
         clip = {"x": left, "y": top, "width": boxes[0]["width"], "height": min(bottom - top + MARGIN, HIGHEST)}
-        self.page.screenshot(path=Path(self.reading.pictures) / f"{name}.png", clip=clip)
-
-
-def main(reading: Reading) -> None:
-    """Follow the tutorial."""
-    with sync_playwright() as playwright:
-        # Chromium refuses to run in its sandbox as root, as which it runs in containers.
-        browser = playwright.chromium.launch(executable_path=reading.chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport=VIEWPORT, device_scale_factor=2)
-        page.set_default_timeout(PAGE_TIMEOUT * 1000)
-        try:
-            log_in(page, reading)
-            Reader(page, reading).follow()
-        except Error as error:
-            page.screenshot(path=Path(reading.pictures) / "stopped.png")
-            sys.exit(f"{error.message}\nSee {reading.pictures}/stopped.png.")
-        finally:
-            browser.close()
+        self.page.screenshot(path=Path(self.visit.pictures) / f"{name}.png", clip=clip)
 
 
 if __name__ == "__main__":
-    main(Reading(**json.loads(sys.argv[1])))
+    made = Visit(**json.loads(sys.argv[1]))
+    with window(made, *SIZE, PAGE_TIMEOUT, scale=2) as opened:
+        Reader(opened, made).follow()

@@ -109,14 +109,13 @@ class ComputedRun:
 
 def run_plan(spec: ModelSpec, prepared: PreparedImages, options: Options) -> RunPlan:
     """Return the part of the record that is known before anything is computed."""
-    budget = prepared.budget
+    budget, plan = prepared.budget, plan_with_uncertainty(prepared.plan, options)
     return RunPlan(
         model=planned_model(spec),
         inputs=tuple(_planned_input(tensor, one) for tensor, one in prepared.matched.items()),
         plan=plan_record(prepared.plan),
         outputs=tuple(
-            _planned_output(output, plan_with_uncertainty(prepared.plan, options), prepared.leading)
-            for output in with_uncertainty(spec, options).outputs
+            _planned_output(output, plan, prepared.leading) for output in with_uncertainty(spec, options).outputs
         ),
         memory=parts.PlannedMemory(bytes=budget.size, reason=budget.reason, program_bytes=prepared.program),
         options=given_options(options),

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 IMPORTS = ["-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"]
 # The types of the calls that macOS and Windows have.
 TYPES = [
-    ["-m", "mypy", "--platform", platform, "--cache-dir", f".mypy_cache/{platform}"]
+    ["-m", "mypy", "--platform", platform, "--cache-dir", f".mypy_cache/{platform}", "--num-workers", "2"]
     for platform in ("linux", "darwin", "win32")
 ]
 # The commands of each part, as arguments of Python.

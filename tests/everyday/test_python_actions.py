@@ -92,7 +92,7 @@ MISTAKES: dict[str, tuple[Callable[[Model], object], type[BioimageInferenceError
     "a tile for a stack": (predicting(tile=(8, 64, 64)), UsageError, "3 numbers, but the model's image axes are y x"),
     "half a channel": (predicting(channels=0.5), UsageError, "channels=0.5 is not understood: give numbers from 0"),
     "a channel that is not there": (predicting(channels=3), UsageError, "channel 3, but array has only channel 0"),
-    "an unknown device": (predicting(device=0), UsageError, 'give "auto", "cpu", "cuda" or "cuda:1"'),
+    "an unknown device": (predicting(device=0), UsageError, 'give "auto", "cpu", "cuda", "cuda:1" or "mps"'),
     "an unknown size of memory": (predicting(memory="lots"), UsageError, "Give a size such as 4GiB"),
     "a text for a switch": (predicting(trust_model_code="no"), UsageError, "give True or False"),
     "an unknown way to fit": (predicting(fit="stretch"), UsageError, "Give one of tile, resize, exact."),

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -72,7 +73,7 @@ class ComputedRun:
         """Versions of this program, Python, and the libraries that results depend on."""
         libraries = dict.fromkeys((*_LIBRARIES, self.network.engine.name))
         own = {"bioimage_inference": __version__, "python": platform.python_version()}
-        return own | {library: version(library) for library in libraries}
+        return own | {library: _installed(library) for library in libraries}
 
     def complete(
         self,
@@ -105,6 +106,12 @@ class ComputedRun:
             sandbox=self.sandbox,
             cluster=cluster,
         )
+
+
+@cache
+def _installed(library: str) -> str:
+    """Return the version of a library. It takes a millisecond to look up, and each of many images asks."""
+    return version(library)
 
 
 def run_plan(spec: ModelSpec, prepared: PreparedImages, options: Options) -> RunPlan:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from .._version import __version__
 from .record_builder import ComputedRun
 from .record_parts import StatisticRecord, StepRecord
 
@@ -17,7 +18,7 @@ def tiff_facts(run: ComputedRun) -> dict[str, str]:
 
 def _pairs(run: ComputedRun) -> Iterator[tuple[str, str | None]]:
     model, plan, network = run.planned.model, run.planned.plan, run.network
-    yield "program", f"bioimage_inference {run.versions['bioimage_inference']}"
+    yield "program", f"bioimage_inference {__version__}"
     yield "model", model.name
     yield "model id", model.id
     yield "model version", model.version

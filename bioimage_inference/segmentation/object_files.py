@@ -23,7 +23,7 @@ from .label_blocks import LabelFile, cut
 from .measuring import NumberedObjects
 from .prediction_maps import Maps, micrometres
 from .region_files import object_regions, write_geojson, write_imagej, write_omero_table
-from .shape_measures import feret_diameters, perimeter_and_eccentricity
+from .shape_measures import eccentricity, feret_diameters, perimeter
 
 # Length of the longer side of an overlay picture in pixels: at most, and at least for small images.
 LONGEST = 1600
@@ -232,11 +232,11 @@ def _shape(mask: NDArray[np.bool_], columns: Columns) -> Iterator[float]:
     """Yield the measures of the shape of an object, in the order of the columns."""
     scale = columns.micrometres
     if mask.ndim == 2:
-        perimeter, eccentricity = perimeter_and_eccentricity(mask)
-        yield perimeter
+        border = perimeter(mask)
+        yield border
         if columns.is_square and scale is not None:
-            yield perimeter * scale[-1]
-        yield eccentricity
+            yield border * scale[-1]
+        yield eccentricity(mask)
     pixels = (1,) * mask.ndim
     yield from feret_diameters(mask, (pixels,) if scale is None else (pixels, scale))
 

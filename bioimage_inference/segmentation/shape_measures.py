@@ -6,16 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def perimeter_and_eccentricity(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the perimeter in pixels and the eccentricity of an object (mask with axes yx).
+def perimeter(mask: NDArray[np.bool_]) -> float:
+    """Return the length in pixels of the line through the centres of an object's border pixels (mask with axes yx).
 
-    They are those of :func:`skimage.measure.regionprops`: the length of the line through the centres of the border
-    pixels, and the eccentricity of the ellipse with the same second moments (0 for a circle, towards 1 for a line).
+    :func:`skimage.measure.perimeter` weighs the pixels.
     """
-    from skimage.measure import regionprops
+    from skimage import measure
 
-    (found,) = regionprops(mask.astype(np.uint8))
-    return float(found.perimeter), float(found.eccentricity)
+    return float(measure.perimeter(mask))
+
+
+def eccentricity(mask: NDArray[np.bool_]) -> float:
+    """Return the eccentricity of the ellipse with an object's second moments: 0 for a circle, towards 1 for a line.
+
+    The mask has the axes yx. The measure is that of :func:`skimage.measure.regionprops`, which takes ten times as long
+    for a nucleus: the square root of 1 - (smaller / larger eigenvalue of the covariance of y and x).
+    """
+    y, x = (places - places.mean() for places in np.nonzero(mask))
+    mean, difference = (y @ y + x @ x) / 2, np.hypot((y @ y - x @ x) / 2, y @ x)
+    return float(np.sqrt(1 - (mean - difference) / (mean + difference))) if mean else 0.0
 
 
 def feret_diameters(mask: NDArray[np.bool_], scales: Iterable[Sequence[float]]) -> list[float]:

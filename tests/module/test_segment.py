@@ -277,8 +277,9 @@ def test_a_number_type_that_holds_all_labels_is_chosen(tmp_path):
     channels = np.zeros((2, 520, 520), np.float32)
     channels[0, ::2, ::2] = 1
     np.save(tmp_path / "dots.npy", channels)
-    objects = segment(tmp_path / "dots.npy", tmp_path / "out", min_size=1)
-    labels = labels_of(tmp_path / "out")
+    only_labels = SegmentFiles(tmp_path / "labels.tif")
+    objects = segment_file(tmp_path / "dots.npy", only_labels, SegmentOptions(min_size=1))
+    labels = labels_of(tmp_path)
     assert objects["count"] == 260 * 260 == labels.max()
     assert labels.dtype == np.uint32
 

@@ -13,7 +13,7 @@ ifneq ($(TORCH),$(LAST_TORCH))
 endif
 PARTS := check unit-test versions-test bench-test galaxy-test
 
-.PHONY: demo test $(PARTS) fuzz docs
+.PHONY: demo test $(PARTS) fuzz docs release-check
 
 demo: $(VENV)/installed
 	$(BIN)/bioimage-inference demo -o demo-output
@@ -34,6 +34,10 @@ fuzz: $(VENV)/test-installed
 # The documentation, in site/.
 docs: $(VENV)/test-installed
 	$(BIN)/zensical build --strict
+
+# Builds wheel and source archive into dist/, installs and runs each, and looks at versions, wheels and vulnerabilities.
+release-check: $(VENV)/test-installed
+	$(BIN)/python scripts/check_release.py
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

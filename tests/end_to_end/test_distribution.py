@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bioimage_inference import __version__
+from scripts import check_release
 
 ROOT = Path(__file__).parents[2]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
@@ -50,6 +51,7 @@ def test_the_wheel_holds_the_package_and_what_the_demo_needs(built: Path) -> Non
     assert "bioimage_inference/py.typed" in names
     assert {f"bioimage_inference/demo-data/{name}" for name in ("demo-model.zip", "nuclei.tif")} <= names
     assert wheel.name == f"bioimage_inference-{__version__}-py3-none-any.whl"
+    assert wheel.stat().st_size <= check_release.LARGEST_WHEEL
 
 
 def test_the_source_archive_is_whole(built: Path) -> None:
@@ -77,6 +79,18 @@ def test_the_installed_program_runs_away_from_its_sources(built: Path, tmp_path:
     done = subprocess.run(program, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").glob("*.tif"))
+
+
+def test_the_files_of_a_release_name_one_version() -> None:
+    found = list(check_release.versions(ROOT))
+    assert len(found) >= 2
+    assert not [one.words for one in found if one.result == "FAILED"]
+
+
+def test_pythons_that_are_promised_are_looked_up() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    promised = {found[1] for one in project["classifiers"] if (found := re.fullmatch(r".* :: (3\.\d+)", one))}
+    assert promised == set(check_release.PYTHONS)
 
 
 def recipe() -> dict[str, Any]:

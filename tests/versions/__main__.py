@@ -1,6 +1,6 @@
 """Runs tests on the lowest versions that ``pyproject.toml`` declares, and on newer versions of Python.
 
-    python -m tests.versions [lowest|3.12|3.13 …] [--state DIR]
+    python -m tests.versions [lowest|3.12|3.13|3.14 …] [--state DIR]
 
 Every version gets a virtual environment of its own below the state folder. ``lowest`` takes this Python, and the CPU
 build of the version of torch that is installed here: PyPI has torch's lowest version as a CUDA build only. For the same
@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NEWER = ("3.12", "3.13")
+NEWER = ("3.12", "3.13", "3.14")
 # The unit tests, save what tests processes, documents and faults rather than libraries, and what torch alone computes:
 # its version is the one that all other tests have.
 LOWEST_LEAVES_OUT = (
@@ -49,7 +49,7 @@ WITHOUT_TORCH = (
 def main() -> int:
     """Test every version asked for; returns 1 where one of them fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("versions", nargs="*", default=["lowest", *NEWER], help="lowest, 3.12, 3.13 (default: all)")
+    parser.add_argument("versions", nargs="*", default=["lowest", *NEWER], help="lowest or a Python (default: all)")
     parser.add_argument("--state", type=Path, default=ROOT / ".versions", help="folder (default: %(default)s)")
     arguments = parser.parse_args()
     arguments.state.mkdir(parents=True, exist_ok=True)

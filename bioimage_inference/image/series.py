@@ -122,13 +122,17 @@ def choose(name: str, series: Sequence[Series], selection: Selection) -> Series:
                 f"{example} (on the command line {_option(found[0])})."
             )
         (chosen,) = found
-    count = max(1, len(chosen.levels))
-    if not 0 <= selection.level < count:
+    check_level(name, chosen, selection.level)
+    return chosen
+
+
+def check_level(name: str, chosen: Series, level: int) -> None:
+    """Raise UsageError if an image of the file ``name`` has no such level."""
+    if not 0 <= level < max(1, len(chosen.levels)):
         levels = "; ".join(f"{number}: {times(shape)}" for number, shape in enumerate(chosen.levels or [chosen.shape]))
         raise UsageError(
-            f"There is no level {selection.level} of {name}. Its levels are {levels}. Choose one of them with --level."
+            f"There is no level {level} of {name}. Its levels are {levels}. Choose one of them with --level."
         )
-    return chosen
 
 
 def select(name: str, series: Sequence[Series], selection: Selection) -> list[Series]:
@@ -197,7 +201,12 @@ def _shortened(words: Sequence[str]) -> str:
 
 
 def note_on_series(name: str, series: Sequence[Series], chosen: Series) -> tuple[str, ...]:
-    """Return a note that lists the other images of a file, except previews without a name; empty if there are none."""
+    """Return a note that lists the other images of a file, except previews without a name; empty if there are none.
+
+    It is also empty for a plate, of which no field is ever chosen without the user's word.
+    """
+    if chosen.well is not None:
+        return ()
     others = [one for one in series if one is not chosen and (one.name or not one.preview)]
     if not others:
         return ()

@@ -1,6 +1,7 @@
 """Which image of a file is read: previews, pyramids, several series, plates and wells."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,21 @@ def test_a_level_of_an_ome_zarr_has_its_own_pixel_size(tmp_path: Path) -> None:
     assert image.pixel_size["x"] == PixelSize(1.0, "µm")
     with pytest.raises(UsageError, match="no level 2"):
         open_image(path, None, Selection(level=2))
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_a_field_of_a_plate_has_levels(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "plate.ome.zarr"
+    written = write_plate(path, {"B/03": ["0", "1"]})
+    if zipped:
+        path = Path(shutil.make_archive(str(tmp_path / "plate.ome.zarr"), "zip", path))
+    field = Selection(well="B3", field="1", level=1)
+    np.testing.assert_array_equal(read(path, field), written["B/03/1"][::2, ::2])
+    image = open_image(path, None, field)
+    image.close()
+    assert not image.notes
+    with pytest.raises(UsageError, match="0: 48×48; 1: 24×24"):
+        open_image(path, None, replace(field, level=2))
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.png"])

@@ -21,11 +21,11 @@ from ...files.typed_path import Address, ImagePath
 from ...text import agreeing, counted
 from ..axes import UNKNOWN, complete_names, fitting_names, guess_axes, named_axes, only_present
 from ..image import AxesSource, Image, PixelSize, Region, check_numeric, check_shape
-from ..series import MAIN, Selection, Series, choose, note_on_series
+from ..series import MAIN, Selection, Series, check_level, choose, is_plate, note_on_series
 from ..units import finite_number, pixel_size, positive_number
 from .unreadable_files import SUPPORTED, no_image
 from .zarr_files import open_files
-from .zarr_series import ZarrSeries, axis_letter, axis_letters, joined, series_around, series_of
+from .zarr_series import ZarrSeries, axis_letter, axis_letters, joined, series_around, series_of, with_levels
 from .zarr_tree import METADATA, Node, ZarrTree, find_zarr
 
 _LARGEST_CHUNK = 1 << 31
@@ -64,10 +64,13 @@ def open_zarr(place: ImagePath, selection: Selection = MAIN) -> Image:
             choose(tree.name, [Series(0, axes=UNKNOWN * len(root.shape), shape=root.shape)], selection)
             return _open_array(tree, root)
         listed = _listed(tree, root)
-        chosen = choose(tree.name, [one.series for one in listed], selection)
-        notes = note_on_series(tree.name, [one.series for one in listed], chosen)
+        series = [one.series for one in listed]
+        chosen = choose(tree.name, series, replace(selection, level=0) if is_plate(series) else selection)
+        notes = note_on_series(tree.name, series, chosen)
         if chosen.place is None:
-            return _open_level(tree, listed[chosen.number], selection.level, notes)
+            own = with_levels(tree, listed[chosen.number])
+            check_level(tree.name, own.series, selection.level)
+            return _open_level(tree, own, selection.level, notes)
     image = open_zarr(chosen.place, Selection(level=selection.level))
     return replace(image, notes=(*notes, *image.notes))
 

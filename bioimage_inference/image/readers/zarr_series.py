@@ -49,6 +49,14 @@ def series_of(tree: ZarrTree, root: Node) -> tuple[ZarrSeries, ...]:
     return ()
 
 
+def with_levels(tree: ZarrTree, one: ZarrSeries) -> ZarrSeries:
+    """Return an image with the extents of its levels, which the field of a plate has in its own group."""
+    group = tree.node(one.path)
+    if one.series.shape or not group.ome.get("multiscales"):
+        return one
+    return _pyramid(tree, group, one.entry, (one.series, ""))
+
+
 def joined(parent: str, child: str) -> str:
     """Return the path of a child in the tree. Raises ImageError for paths that would leave it."""
     parts = child.strip("/").split("/")

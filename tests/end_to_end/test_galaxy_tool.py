@@ -252,6 +252,13 @@ def test_outputs_that_were_not_asked_for_are_told(tmp_path: Path) -> None:
     assert not [name for name in files if name.startswith("all/")]
 
 
+def test_the_uncertainty_of_the_first_output_is_collected(tmp_path: Path) -> None:
+    outputs_of(tmp_path, "images/image/cells.tif", ["seeds", "edges", "seeds_uncertainty", "edges_uncertainty"])
+    files, printed = collect(tmp_path)
+    assert files["uncertainty/image.tiff"] == "cells seeds_uncertainty tif"
+    assert "This model also gives: edges." in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "summary", "code"),
     [

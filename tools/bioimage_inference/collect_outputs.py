@@ -26,6 +26,7 @@ from typing import Any
 from form_messages import HERE, fields, in_words_of_the_form
 
 IMAGES, OUTPUTS, COLLECTED = Path("images"), Path("outputs"), Path("collected")
+UNCERTAINTY = "_uncertainty"  # ends the name of the output with the standard deviation of another
 RECORD, REPORT = "_provenance.json", "_report.html"
 # Keys of the record's "objects": folder and ending in `collected`.
 OBJECT_KINDS = {
@@ -47,10 +48,14 @@ def collect(every_output: bool) -> None:
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     for path, record, name in zip(paths, records, element_names(paths, records), strict=True):
         first, *others = record["outputs"]
+        outputs = {output["id"]: output for output in record["outputs"]}
+        doubts = [f"{one}{UNCERTAINTY}" for one in outputs if f"{one}{UNCERTAINTY}" in outputs]
         link_files(first, COLLECTED / "tiff" / name, COLLECTED / "npy" / name)
         if first.get("zarr") is not None:
             zip_folder(Path(first["zarr"]), COLLECTED / "zarr" / f"{name}.ome.zarr.zip")
         link(path, COLLECTED / "json" / f"{name}.json")
+        if doubts:
+            link(Path(outputs[doubts[0]]["tiff"]), COLLECTED / "uncertainty" / f"{name}.tiff")
         report = path.with_name(path.name.removesuffix(RECORD) + REPORT)
         if report.exists():
             link(report, COLLECTED / "html" / f"{name}.html")
@@ -59,8 +64,7 @@ def collect(every_output: bool) -> None:
             for number, output in enumerate(record["outputs"]):
                 both = COLLECTED / "all" / name / f"{number:03} {output['id']}"
                 link_files(output, both, both)
-        elif others:
-            ids = ", ".join(output["id"] for output in others)
+        elif ids := ", ".join(output["id"] for output in others if output["id"] not in doubts):
             print(f"  note    This model also gives: {ids}. Ask for all its outputs under More outputs to have them.")
     if (OUTPUTS / "summary.csv").exists():
         collect_tables()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from .options import Options, OptionWords
     from .prediction import Output, Prediction
-    from .reproduction.validation import WeightsFinding
+    from .reproduction.findings import WeightsFinding
     from .segmentation.found_objects import Segmentation
 
 _HOME = {

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .network.network import Network
     from .python_functions import AnyImage
     from .report.model_facts import Facts
-    from .reproduction.validation import WeightsFinding
+    from .reproduction.findings import WeightsFinding
     from .segmentation.found_objects import Segmentation
 
 __all__ = [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .image.image import Image
     from .report.model_facts import Facts
-    from .reproduction.validation import WeightsFinding
+    from .reproduction.findings import WeightsFinding
     from .segmentation.found_objects import Segmentation
 
     AnyImage = Image | NDArray[np.generic] | Path | str | DataArray | Output | Sequence[Any] | Any
@@ -234,6 +234,7 @@ def validate(
     *,
     weights: str | None = None,
     halo: bool = False,
+    advice: bool = False,
     pictures: Path | str | None = None,
     overwrite: bool = False,
     options: Options | None = None,
@@ -249,6 +250,8 @@ def validate(
         Check only the weights of this format: ``"torchscript"`` or ``"pytorch_state_dict"``.
     halo
         Also measure the receptive field, and whether the halo covers it.
+    advice
+        Also find out how a large image is cut into tiles, and what memory it takes.
     pictures
         A folder for pictures of differences; without it, none are made.
     overwrite
@@ -260,7 +263,7 @@ def validate(
     -------
     list of WeightsFinding
         A finding for each weights entry: ``verdict`` (``reproduced``, ``undecided``, ``differs`` or ``cannot run``),
-        ``outputs`` with the differences, ``tiles``, ``halo``, and ``error`` for weights that cannot run.
+        ``outputs`` with the differences, ``tiles``, ``halo``, ``advice``, and ``error`` for weights that cannot run.
 
     Raises
     ------
@@ -277,7 +280,7 @@ def validate(
     chosen = options_of(options, words, signature(validate).parameters)
     folder = None if pictures is None else user_path(pictures)
     with _opened(model) as opened:
-        return findings_of(opened, chosen, folder, weights, halo, overwrite=overwrite)
+        return findings_of(opened, chosen, folder, weights, halo, advice=advice, overwrite=overwrite)
 
 
 def segment(

@@ -1,15 +1,12 @@
 """``bioimage-inference validate``: check that a model reproduces its published outputs here."""
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BioimageInferenceError, ModelError, ReproductionError, TrustError
 from ..files.typed_path import input_path, user_path
 from ..terminal import progress_display, say, say_json
-from ..text import one_line
+from ..text import for_file_name, one_line
 from .shared_options import (
     DEBUG,
     DEVICE,
@@ -24,10 +21,7 @@ from .shared_options import (
 )
 
 if TYPE_CHECKING:
-    from ..model.spec import ModelSpec
-    from ..reproduction.validation import HaloFinding, OutputFinding, TileFinding, WeightsFinding
-
-_UNREADABLE = "A tolerance in the description cannot be read."
+    pass
 
 
 def add_parser(commands: Any) -> None:
@@ -37,10 +31,12 @@ def add_parser(commands: Any) -> None:
     add("--weights", choices=["torchscript", "pytorch_state_dict"], help="check only these weights (default: all)")
     add("--halo", action="store_true", help="also measure the receptive field, and whether the halo covers it")
     add("--description", type=input_path, metavar="YAML", help="description (rdf.yaml) of a weights file")
-    own.add_argument_group("outputs").add_argument(
-        "-o", "--output", type=user_path, default=Path(), metavar="DIR",
-        help="folder for pictures of differences (default: the current folder)",
-    )  # fmt: skip
+    add = own.add_argument_group("outputs").add_argument
+    add("-o", "--output", type=user_path, default=Path(), metavar="DIR",
+        help="folder for the report and for pictures of differences (default: the current folder)")  # fmt: skip
+    add("--report", action="store_true",
+        help="also write a page to attach to the model (HTML): all weights on every device here (or on --device), "
+        "receptive field, memory, tiles for large images")  # fmt: skip
     add_command(
         commands,
         run,
@@ -75,6 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
                         output by more than the fraction ``tolerance`` of its range, and ``beyond`` the change by
                         pixels beyond the halo ``used``; null if the network reaches across a whole tile of ``tile``
                         pixels. ``complete`` is false if the search ended early, after a minute or at the tile's end
+    advice              null without ``--report``, and for models that take several images, else how a large image is
+                        computed: ``{error, over_tile, bytes_per_pixel, image, tile, tiles, needed, in_slabs,
+                        memory}``. ``over_tile`` are layers that look at the tile as a whole
     ==================  =============================================================================================
 
     Raises :class:`ReproductionError` if outputs differ, else the error of the first entry that cannot run, or
@@ -82,11 +81,17 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from ..api import open_model
     from ..batch.output_files import output_folder
+    from ..files.overwriting import check_writable
+    from ..files.partial_file import write_whole
     from ..machine.sandbox import restricted
     from ..options import Options
     from ..provenance.record import to_json
     from ..provenance.record_builder import planned_model
+    from ..reproduction.findings_as_json import finding_as_json
+    from ..reproduction.findings_in_words import facts, weights_names
     from ..reproduction.validation import validate
+    from ..reproduction.validation_page import validation_page
+    from ..reproduction.verdict import raise_verdict
 
     options = Options(device=arguments.device, threads=arguments.threads, trust_model_code=arguments.trust_model_code)
     with progress_display() as display:
@@ -97,188 +102,30 @@ def run(arguments: argparse.Namespace) -> int:
                 output_folder(arguments.output, keep_empty=False) as folder,
                 restricted(model.opened.package.places, [folder], not arguments.no_sandbox),
             ):
+                spec, page = model.spec, None
+                if arguments.report:
+                    page = folder / f"{for_file_name(spec.name)}_validation.html"
+                    check_writable([page], model.opened.package.files, overwrite=arguments.overwrite)
                 findings = validate(
-                    model, options, folder, arguments.weights, arguments.halo, overwrite=arguments.overwrite
+                    model,
+                    options,
+                    folder,
+                    arguments.weights,
+                    arguments.halo or arguments.report,
+                    advice=arguments.report,
+                    every_device=arguments.report and arguments.device == "auto",
+                    overwrite=arguments.overwrite,
                 )
-            spec = model.spec
+                if page is not None:
+                    write_whole(page, validation_page(spec, findings).encode())
     if arguments.json:
-        say_json({"model": to_json(planned_model(spec)), "weights": [_as_json(finding) for finding in findings]})
-    elif any(finding.error is None for finding in findings):
-        say(*_lines(spec, findings))
-    _raise_verdict(one_line(spec.name), findings)
+        facts_of_model, weights = to_json(planned_model(spec)), [finding_as_json(finding) for finding in findings]
+        say_json({"model": facts_of_model, "weights": weights, "report": None if page is None else str(page)})
+    elif page is not None or any(finding.error is None for finding in findings):
+        say(str(one_line(spec.name)))
+        for finding in findings:
+            say(f"  weights   {weights_names([finding])} ({one_line(finding.entry.source)}): {finding.verdict}")
+            say(*(f"  {heading:<9} {text}" for heading, text in facts(finding)))
+        say(*([] if page is None else [f"  report    {page}"]))
+    raise_verdict(one_line(spec.name), findings)
     return 0
-
-
-def _raise_verdict(name: str, findings: Sequence["WeightsFinding"]) -> None:
-    """Raise the error that the findings on the model ``name`` amount to, if any."""
-    differing = [finding for finding in findings if finding.verdict == "differs"]
-    if differing:
-        outputs = [output for finding in differing for output in finding.outputs]
-        pictures = ", ".join(str(output.picture) for output in outputs if output.picture)
-        raise ReproductionError(
-            f"{name} runs here with its {_names(differing)} weights, but does not give its published outputs. Do not "
-            "trust its results before its authors, or an expert on the network, have found the reason."
-            + (f" {pictures} shows the differences." if pictures else "")
-            + ("" if all(output.tolerance.certain for output in outputs) else f" {_UNREADABLE} See the note above.")
-        )
-    failing = [finding for finding in findings if finding.error is not None]
-    if len(failing) == len(findings):
-        raise _nothing_runs(name, failing)
-    first = next((finding for finding in findings if finding.verdict != "reproduced"), None)
-    if first is None:
-        return
-    if first.error is None:
-        raise _undecided(name, first)
-    running = [finding for finding in findings if finding.error is None]
-    raise type(first.error)(
-        f"{name} cannot be run here with its {_names(failing)} weights, for the reason given above. Its "
-        f"{_names(running)} weights run; to try them alone, add --weights {running[0].entry.format}."
-    )
-
-
-def _nothing_runs(name: str, failing: Sequence["WeightsFinding"]) -> BioimageInferenceError:
-    errors = [finding.error for finding in failing if finding.error is not None]
-    if len(errors) == 1:
-        return errors[0]
-    kind = next((type(error) for error in errors if isinstance(error, TrustError)), type(errors[0]))
-    reasons = " ".join(f"{_names([finding])}: {finding.error}" for finding in failing)
-    return kind(f"None of the weights of {name} can run here. {reasons}")
-
-
-def _undecided(name: str, finding: "WeightsFinding") -> ModelError:
-    notes = [note for output in finding.outputs if output.verdict == "undecided" for note in output.tolerance.notes]
-    return ModelError(
-        f"{name} runs here with its {_names([finding])} weights, and its outputs agree with the published ones, but "
-        f"perhaps not as closely as its authors require. {_UNREADABLE} {one_line(' '.join(dict.fromkeys(notes)))} "
-        "Correct the description, or ask the model's authors."
-    )
-
-
-def _as_json(finding: "WeightsFinding") -> dict[str, Any]:
-    return {
-        "format": finding.entry.format,
-        "file": one_line(finding.entry.source),
-        "verdict": finding.verdict,
-        "error": one_line(finding.error),
-        "exit_code": finding.exit_code,
-        "device": finding.device,
-        "outputs": [_output_as_json(output) for output in finding.outputs],
-        "tiles": asdict(finding.tiles) if finding.tiles is not None else None,
-        "halo": _halo_as_json(finding),
-    }
-
-
-def _output_as_json(output: "OutputFinding") -> dict[str, Any]:
-    comparison = asdict(output.comparison) if output.comparison is not None else {}
-    return {
-        "id": one_line(output.id),
-        "verdict": output.verdict,
-        "reproduced": output.verdict == "reproduced",
-        "shape": list(output.shape),
-        "expected_shape": list(output.expected_shape),
-        **{name: comparison.get(name) for name in ("largest", "mean", "mismatched_per_million")},
-        "tolerance": {**asdict(output.tolerance), "notes": [one_line(note) for note in output.tolerance.notes]},
-        "picture": str(output.picture) if output.picture is not None else None,
-    }
-
-
-def _halo_as_json(finding: "WeightsFinding") -> dict[str, Any] | None:
-    from ..inference.receptive_field import TOLERANCE
-
-    if finding.halo is None and finding.halo_error is None:
-        return None
-    axes = [
-        {
-            "axis": axis.field.letter,
-            "declared": axis.declared,
-            "used": axis.used,
-            "covers": axis.covers,
-            "needs": axis.field.reach,
-            "needs_for_tolerance": axis.field.effective,
-            "tolerance": TOLERANCE,
-            "beyond": axis.field.beyond(axis.used),
-            "tile": axis.field.tile,
-            "complete": axis.field.complete,
-        }
-        for axis in finding.halo or ()
-    ]
-    return {"error": one_line(finding.halo_error), "axes": axes}
-
-
-def _lines(spec: "ModelSpec", findings: Sequence["WeightsFinding"]) -> Iterator[str]:
-    yield str(one_line(spec.name))
-    for finding in findings:
-        yield f"  weights   {_names([finding])} ({one_line(finding.entry.source)}): {finding.verdict}"
-        if finding.device is not None:
-            yield f"  device    {finding.device}"
-        for output in finding.outputs:
-            yield f"  output    {one_line(output.id)}: {_comparison(output)}"
-            if output.picture is not None:
-                yield f"            {output.picture}"
-            yield from (f"  note      {one_line(note)}" for note in output.tolerance.notes)
-        if finding.tiles is not None:
-            yield from _tile_lines(finding.tiles)
-        if finding.halo is not None:
-            yield from (f"  halo      {axis.field.letter}: {_halo(axis)}" for axis in finding.halo)
-            if not finding.halo:
-                yield "  halo      is not needed: images are not cut into tiles for this model"
-        if finding.halo_error is not None:
-            yield f"  halo      cannot be measured. {one_line(finding.halo_error)}"
-        if finding.error is not None:
-            yield f"  error     {one_line(finding.error)}"
-
-
-def _names(findings: Sequence["WeightsFinding"]) -> str:
-    from ..report.describe_model import WEIGHTS_NAMES
-
-    return " and ".join(WEIGHTS_NAMES[finding.entry.format] for finding in findings)
-
-
-def _comparison(output: "OutputFinding") -> str:
-    comparison, tolerance = output.comparison, output.tolerance
-    if comparison is None:
-        got, expected = ("×".join(map(str, shape)) for shape in (output.shape, output.expected_shape))
-        return f"has the shape {got}, expected was {expected}"
-    return (
-        f"{output.verdict}; largest difference {comparison.largest:.2g}, mean {comparison.mean:.2g}; "
-        f"{comparison.mismatched_per_million:.4g} of a million elements beyond the tolerance of "
-        f"{tolerance.absolute:g} + {tolerance.relative:g} × expected ({tolerance.per_million:g} are allowed by "
-        f"{tolerance.source})"
-    )
-
-
-def _tile_lines(tiles: "TileFinding") -> Iterator[str]:
-    size = "×".join(map(str, tiles.tile.values()))
-    halo = max(tiles.halo.values(), default=0)
-    for output, largest in tiles.largest.items():
-        line = f"  tiles     {one_line(output)}: {tiles.count} tiles of {size} ({' '.join(tiles.tile)}) "
-        if tiles.agrees[output]:
-            yield f"{line}agree with the whole to {largest:.1g}"
-        elif tiles.declared:
-            yield f"{line}differ from the whole by up to {largest:.2g}: the declared halo of {halo} px is too short"
-        else:
-            yield f"{line}differ from the whole by up to {largest:.2g}: no halo is declared, and {halo} px are too few"
-
-
-def _halo(axis: "HaloFinding") -> str:
-    from ..inference.receptive_field import TOLERANCE
-
-    field = axis.field
-    words = f"declares {axis.declared or 'none'}"
-    if axis.used != axis.declared:
-        words += f" ({axis.used} px are used)"
-    if not field.largest:
-        return f"{words}; the output does not change with the image, so the receptive field cannot be measured"
-    if field.effective is None:
-        return (
-            f"{words}: too short. The network reaches across the whole tile of {field.tile} px, "
-            f"more than {len(field.changes)} px to either side"
-        )
-    needs = f"needs {field.reach}" if field.reach is not None else f"needs more than {len(field.changes)}"
-    words += f", {needs}: {'enough' if axis.covers else 'too short'}"
-    beyond = field.beyond(axis.used)
-    if beyond:
-        words += f". On noise, pixels beyond the halo change the output by up to {beyond:.2g} of its range"
-    if not axis.covers:
-        words += f", pixels beyond {field.effective} px by less than {TOLERANCE:g}"
-    return words if field.complete else f"{words} (at least: it took too long to look everywhere)"

@@ -137,6 +137,15 @@ def calibrated(prepared: PreparedImages, loaded: LoadedNetwork) -> Calibration:
     return Calibration(prepared, loaded, prepared.program + way.bytes)
 
 
+def memory_per_pixel(prepared: PreparedImages, loaded: LoadedNetwork) -> float | None:
+    """Return the bytes of the process for each pixel of a whole tile, measured with a small tile.
+
+    The result is ``None`` without a module on torch. Raises :class:`ModelError` if the network fails.
+    """
+    request = replace(prepared.request, tile=None, whole=False, gpu=loaded.device.name != "cpu")
+    return _Trials(loaded.spec, prepared, loaded, loaded.on_torch).bytes_per_pixel(request)
+
+
 @dataclass(frozen=True)
 class _Trials:
     """Trials of a network; ``network`` is its module on torch, ``None`` if there is none."""
@@ -161,26 +170,28 @@ class _Trials:
     def _whole(self, request: Request) -> _Execution:
         """Return the execution in whole tiles."""
         tiling = self.tiling(request)
-        tensors = self._bytes_of_tensors(request, tiling)
-        if tensors is None:
+        by_pixel = self.bytes_per_pixel(request) if self._depends_on_memory(request, tiling) else None
+        if by_pixel is None:
             return _Execution(request, tiling)
-        overhead, beside = _OVERHEAD, self._bytes_beside_network()
-        if request.gpu:
-            overhead, beside = _OVERHEAD_ON_GPU, 0
-        by_pixel = overhead * tensors + beside
         request = replace(request, bytes_per_pixel=by_pixel)
         return _Execution(request, self.tiling(request), lambda one: by_pixel * one.pixels)
 
-    def _bytes_of_tensors(self, request: Request, tiling: Tiling) -> float | None:
-        """Return the peak memory of tensors per pixel of a whole tile; ``None`` if the tiles do not depend on it."""
-        enough = tiling.pixels * _assumed(tiling) * _PLENTY
-        if self.network is None or request.tile is not None or enough <= request.room:
-            return None
+    def _depends_on_memory(self, request: Request, tiling: Tiling) -> bool:
+        """Return whether the tiles depend on the memory for a pixel of a whole tile."""
+        if request.tile is not None or tiling.pixels * _assumed(tiling) * _PLENTY <= request.room:
+            return False
         shortest, longest = (self.tiling(replace(request, room=room)).tile_shape for room in (0, _UNBOUNDED))
-        if shortest == longest and not request.whole:
+        return shortest != longest or request.whole
+
+    def bytes_per_pixel(self, request: Request) -> float | None:
+        """Return the memory for each pixel of a whole tile, measured with a small one; ``None`` without a module."""
+        if self.network is None:
             return None
         small = self.tiling(replace(request, whole=False, pixels=_TRIAL_PIXELS))
-        return self.network.tensor_memory(blank(self.spec, self.prepared, small.tile_shape)) / small.pixels
+        tensors = self.network.tensor_memory(blank(self.spec, self.prepared, small.tile_shape)) / small.pixels
+        if request.gpu:
+            return _OVERHEAD_ON_GPU * tensors
+        return _OVERHEAD * tensors + self._bytes_beside_network()
 
     def _bytes_beside_network(self) -> int:
         tensors = (*self.spec.inputs, *self.spec.outputs)

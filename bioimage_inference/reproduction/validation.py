@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from ..errors import (
     ImageError,
     ModelError,
     OutOfMemoryError,
-    ReproductionError,
     TrustError,
     UsageError,
 )
@@ -22,116 +21,26 @@ from ..files.overwriting import check_writable
 from ..image.array_images import array_image
 from ..image.image import Image
 from ..inference.planning import close, prepare
-from ..inference.receptive_field import TOLERANCE, Field, receptive_field
+from ..inference.receptive_field import receptive_field
 from ..inference.trial_inputs import network_inputs
 from ..model.package import check_sha256, package_file
 from ..model.spec import FixedSize, ModelSpec, TensorSpec, WeightsEntry
+from ..network.device import devices
 from ..options import Options
 from ..predictor import Predictor, predict_image
 from ..text import for_file_name
 from ..tiling.axis_relations import TILED, leading_input, links
 from ..tiling.plan import Plan
 from ..tiling.tile_size import Request, choose_tiles, declared_halo
-from .comparison import Comparison, compare
+from .comparison import compare
+from .findings import HaloFinding, OutputFinding, TileFinding, WeightsFinding
+from .tile_advice import tile_advice
 from .tolerance import Tolerance, tolerance_of
-
-OutputVerdict = Literal["reproduced", "undecided", "differs"]
-Verdict = Literal[OutputVerdict, "cannot run"]
 
 # Largest difference between tiles and the whole image that counts as rounding, as a part of the output's range.
 _ROUNDING = 1e-5
 # Tile lengths that are tried, as parts of the test image's length.
 _PARTS = (0.5, 0.625, 0.75, 0.875)
-
-
-@dataclass(frozen=True)
-class OutputFinding:
-    """An output beside the published output. ``comparison`` is ``None`` where their shapes differ.
-
-    ``picture`` is a file that shows the difference, ``None`` where there is no difference.
-    """
-
-    id: str
-    shape: tuple[int, ...]
-    expected_shape: tuple[int, ...]
-    tolerance: Tolerance
-    comparison: Comparison | None
-    picture: Path | None = None
-
-    @property
-    def verdict(self) -> OutputVerdict:
-        """Whether the outputs agree within the tolerance; undecided where a part of the tolerance cannot be read."""
-        found = self.comparison
-        if found is None or found.mismatched_per_million > self.tolerance.per_million:
-            return "differs"
-        return "reproduced" if self.tolerance.certain else "undecided"
-
-
-@dataclass(frozen=True)
-class TileFinding:
-    """The test image in ``count`` tiles beside the test image as a whole.
-
-    ``tile`` and ``halo`` are in pixels of the image, by axis. ``declared`` is whether the description declares the
-    halo. ``largest`` is the largest difference by output, ``agrees`` whether it is due to rounding alone.
-    """
-
-    tile: Mapping[str, int]
-    count: int
-    halo: Mapping[str, int]
-    declared: bool
-    largest: Mapping[str, float]
-    agrees: Mapping[str, bool]
-
-
-@dataclass(frozen=True)
-class HaloFinding:
-    """The halo along one axis beside the receptive field, in pixels of the image.
-
-    ``declared`` is the halo of the description (0: none), ``used`` the halo between tiles in this program.
-    """
-
-    declared: int
-    used: int
-    field: Field
-
-    @property
-    def covers(self) -> bool:
-        """Whether pixels beyond the used halo change the output by the tolerance at most."""
-        beyond = self.field.beyond(self.used)
-        return beyond is not None and beyond <= TOLERANCE
-
-
-@dataclass(frozen=True)
-class WeightsFinding:
-    """The result of a weights entry: its outputs, or the ``error`` of an entry that cannot run.
-
-    ``tiles`` is ``None`` where the model's sizes allow one tile only. ``halo`` is ``None`` where the caller does not
-    want it, or where ``halo_error`` prevented the measurement. It is empty where images cannot be cut into tiles.
-    """
-
-    entry: WeightsEntry
-    device: str | None = None
-    outputs: tuple[OutputFinding, ...] = ()
-    tiles: TileFinding | None = None
-    halo: tuple[HaloFinding, ...] | None = None
-    halo_error: BioimageInferenceError | None = None
-    error: BioimageInferenceError | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst verdict of the outputs, or ``cannot run``."""
-        if self.error is not None:
-            return "cannot run"
-        found = {output.verdict for output in self.outputs}
-        return "differs" if "differs" in found else "undecided" if "undecided" in found else "reproduced"
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of the verdict, as in ``errors.py``."""
-        if self.error is not None:
-            return self.error.exit_code
-        codes = {"reproduced": 0, "undecided": ModelError.exit_code, "differs": ReproductionError.exit_code}
-        return codes[self.verdict]
 
 
 @dataclass(frozen=True)
@@ -150,12 +59,15 @@ def validate(
     weights: str | None = None,
     halo: bool = False,
     *,
+    advice: bool = False,
+    every_device: bool = False,
     overwrite: bool = False,
 ) -> list[WeightsFinding]:
     """Return the result of every weights entry, or of the entries of the format ``weights``.
 
     Pictures of differences go into the folder ``pictures``, or are not made if it is ``None``. Only ``overwrite``
     replaces existing pictures. ``halo`` measures the receptive field too, and compares it with the halo between tiles.
+    ``advice`` finds out how a large image is best cut into tiles. ``every_device`` repeats all on each device here.
 
     Raises :class:`ModelError` where the model has no weights for PyTorch or no test tensors, :class:`UsageError` for
     weights or a device that do not exist, :class:`OutputError` where a picture cannot be written.
@@ -163,13 +75,35 @@ def validate(
     if not model.spec.weights:
         model.load(options)  # raises the error that names the weights of other formats
     entries = _entries(model, weights)
-    if pictures is not None:
-        named = [_picture(pictures, one.spec.weights[0], output) for one in entries for output in one.spec.outputs]
-        check_writable(named, model.opened.package.files, overwrite=overwrite)
-    tests = _read_tests(model)
     if halo:  # engines round differently, so that a change of engine would look like a part of the receptive field
         options = replace(options, engine="torch")
-    return [_validate(one, tests, options, pictures, halo) for one in entries]
+    names = [one.name for one in devices()] if every_device else [options.device]
+    runs = [
+        _Run(entry, replace(options, device=name), _ending(name) if every_device else "", halo, advice)
+        for entry in entries
+        for name in names
+    ]
+    if pictures is not None:
+        named = [_picture(pictures, run, output) for run in runs for output in run.model.spec.outputs]
+        check_writable(named, model.opened.package.files, overwrite=overwrite)
+    tests = _read_tests(model)
+    return [_validate(run, tests, pictures) for run in runs]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A weights entry on a device. ``ending`` ends the names of its pictures."""
+
+    model: Predictor
+    options: Options
+    ending: str
+    halo: bool
+    advice: bool
+
+
+def _ending(device: str) -> str:
+    """Return what tells the pictures of a device from those of the CPU."""
+    return "" if device == "cpu" else f"_{device.replace(':', '')}"
 
 
 def _entries(model: Predictor, wanted: str | None) -> list[Predictor]:
@@ -236,23 +170,29 @@ def _unfit(error: BioimageInferenceError) -> ModelError:
     return ModelError(f"The model's own test tensors do not fit its description. {error}")
 
 
-def _validate(model: Predictor, tests: _Tests, options: Options, pictures: Path | None, halo: bool) -> WeightsFinding:
-    entry, device = model.spec.weights[0], None
+def _validate(run: _Run, tests: _Tests, pictures: Path | None) -> WeightsFinding:
+    model, options = run.model, run.options
+    entry, device, name = model.spec.weights[0], None, None
     try:
         loaded = model.load(options)
-        entry, device = loaded.entry, loaded.device.reason
+        entry, device, name = loaded.entry, loaded.device.reason, loaded.device.name
         whole = _predict(model, tests, replace(options, fit="exact"))
         tiles = _in_tiles(model, tests, options, whole)
     except (ModelError, TrustError, OutOfMemoryError) as error:
-        return WeightsFinding(entry, device, error=error)
-    found = tuple(_output(model, output, tests, whole, entry, pictures) for output in model.spec.outputs)
-    finding = WeightsFinding(entry, device, found, tiles)
-    if not halo:
-        return finding
-    try:
-        return replace(finding, halo=_halo(model, tests, options))
-    except (ModelError, OutOfMemoryError) as error:
-        return replace(finding, halo_error=error)
+        return WeightsFinding(entry, device, name, error=error)
+    found = tuple(_output(run, output, tests, whole, entry, pictures) for output in model.spec.outputs)
+    finding = WeightsFinding(entry, device, name, found, tiles)
+    if run.halo:
+        try:
+            finding = replace(finding, halo=_halo(model, tests, options))
+        except (ModelError, OutOfMemoryError) as error:
+            finding = replace(finding, halo_error=error)
+    if run.advice:
+        try:
+            finding = replace(finding, advice=tile_advice(model, tests.image, options))
+        except (ModelError, OutOfMemoryError) as error:
+            finding = replace(finding, advice_error=error)
+    return finding
 
 
 def _predict(model: Predictor, tests: _Tests, options: Options) -> dict[str, Array]:
@@ -268,7 +208,7 @@ def _predict(model: Predictor, tests: _Tests, options: Options) -> dict[str, Arr
 
 
 def _output(
-    model: Predictor,
+    run: _Run,
     output: TensorSpec,
     tests: _Tests,
     whole: Mapping[str, Array],
@@ -276,23 +216,23 @@ def _output(
     pictures: Path | None,
 ) -> OutputFinding:
     got, expected = whole[output.id], tests.expected[output.id]
-    described = model.opened.described
+    described = run.model.opened.described
     assert described is not None  # test tensors come with a description
-    tolerance = tolerance_of(described, model.spec, entry.format, output, expected)
+    tolerance = tolerance_of(described, run.model.spec, entry.format, output, expected)
     comparison = compare(got, expected, tolerance) if got.shape == expected.shape else None
     finding = OutputFinding(output.id, got.shape, expected.shape, tolerance, comparison)
     if comparison is None or finding.verdict != "differs" or pictures is None:
         return finding
     from ..report.charts import write_difference_picture
 
-    path = _picture(pictures, entry, output)
+    path = _picture(pictures, run, output)
     write_difference_picture(path, expected, got, output.letters, comparison.worst)
     return replace(finding, picture=path)
 
 
-def _picture(folder: Path, entry: WeightsEntry, output: TensorSpec) -> Path:
+def _picture(folder: Path, run: _Run, output: TensorSpec) -> Path:
     """Return the file for the picture of an output's difference."""
-    return folder / f"difference_{entry.format}_{for_file_name(output.id)}.png"
+    return folder / f"difference_{run.model.spec.weights[0].format}_{for_file_name(output.id)}{run.ending}.png"
 
 
 def _in_tiles(model: Predictor, tests: _Tests, options: Options, whole: Mapping[str, Array]) -> TileFinding | None:

@@ -114,6 +114,40 @@ def test_of_each_weights_entry(tmp_path: Path, capsys: Output) -> None:
     assert (code, "TorchScript: " in message, "PyTorch state dict: " in message) == (4, True, True)
 
 
+def test_a_page_for_the_authors(tmp_path: Path, capsys: Output) -> None:
+    rdf = published_model(tmp_path / "model", Blur((2, 2)), halo=1)
+    alter(tmp_path / "model" / "test1.npy", 0.25, 0, 0, 3, 5)
+    (tmp_path / "model" / "other.pt").write_bytes(b"damaged")
+    change(rdf, weights__pytorch_state_dict={"source": "other.pt", "architecture": {"callable": "f", "source": "f.py"}})
+    code, found = validated(capsys, rdf, tmp_path / "out", "--report")
+    runs, fails = found["weights"]
+    assert (code, runs["verdict"], fails["verdict"]) == (7, "differs", "cannot run")
+    assert not any(axis["covers"] for axis in runs["halo"]["axes"])
+    advice = runs["advice"]
+    assert (advice["image"], advice["over_tile"], advice["error"]) == ({"y": 8192, "x": 8192}, [], None)
+    # Each tile keeps its pixels without a halo of 1 pixel to either side.
+    rows, columns = (-(-8192 // (advice["tile"][axis] - 2)) for axis in "yx")
+    assert advice["tiles"] == pytest.approx(rows * columns, rel=0.05)
+    assert 8 < advice["bytes_per_pixel"] < 200
+    assert 300 << 20 < advice["needed"] < 4 << 30
+    assert (fails["advice"], fails["halo"]) == (None, None)
+    page = Path(found["report"]).read_text()
+    for words in ("Runs, but does not give the published outputs.", "too short", "Cannot run here.", "8192×8192"):
+        assert words in page
+    assert page.count("data:image/png;base64,") == 1
+
+    assert main(["validate", str(rdf), "-o", str(tmp_path / "out"), "--report"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_tiles_of_a_network_that_looks_at_the_whole_tile_cannot_be_joined(tmp_path: Path, capsys: Output) -> None:
+    rdf = published_model(tmp_path, torch.nn.InstanceNorm2d(1))
+    code, found = validated(capsys, rdf, tmp_path, "--report", "--device", "cpu")
+    assert code == 0
+    assert found["weights"][0]["advice"]["over_tile"] == ["instance_norm"]
+    assert "the result depends on the size of the tiles (instance_norm)" in Path(found["report"]).read_text()
+
+
 def test_stacks_and_several_samples(tmp_path: Path, capsys: Output) -> None:
     steps = [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", "z", "y", "x"]}}]
     rdf = published_model(tmp_path, Identity(), (2, 1, 16, 20, 24), preprocessing=steps)

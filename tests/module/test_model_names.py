@@ -1,5 +1,6 @@
 """Models of the zoo by the names that users type and paste; what users type is repeated as they typed it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -7,7 +8,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from bioimageio.spec import settings
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as testing
 from hypothesis import strategies as st
 
@@ -171,6 +172,7 @@ _PASTED = st.builds(
 @given(st.one_of(st.text(), st.text("abc-/:.%#?=&10"), _PASTED).filter(lambda text: text.strip(" ./~")))
 def test_whatever_is_typed_as_a_model_is_repeated_as_typed(typed: str) -> None:
     """But for ``~``, which is the home folder."""
+    assume(not os.path.exists(typed))  # noqa: PTH110 (pathlib raises for names that are too long)
     with pytest.raises(BioimageInferenceError) as caught, open_model(typed, offline=True):
         pass
     assert caught.value.exit_code == 2

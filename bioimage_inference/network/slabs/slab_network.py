@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..cpu_kernels import FORMATS, ChannelMoments
@@ -93,7 +94,9 @@ class SlabNetwork:
 
 
 def _tensors(inputs: Inputs) -> list[torch.Tensor]:
-    tensors = [torch.from_numpy(array) for array in inputs if array is not None]
+    # torch warns of arrays that cannot be written, such as views of a user's array
+    arrays = [np.require(array, requirements=["C", "W"]) for array in inputs if array is not None]
+    tensors = [torch.from_numpy(array) for array in arrays]
     if len(tensors) < len(inputs) or any(tensor.dim() not in FORMATS for tensor in tensors):
         raise NotInSlabs("inputs of other axes, or absent ones")
     return tensors

@@ -64,6 +64,13 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="module")
+def one_worker() -> Iterator[LocalCluster]:
+    """Enough where the order and the place of the work do not matter: each run starts a process in each worker."""
+    with start(1) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that looks 3 pixels far, with a halo of 4, and normalises."""
     inputs, outputs = models.simple_tensors(size={"min": 16, "step": 4}, halo=4, outputs=2, preprocessing=NORMALISE)
@@ -158,6 +165,7 @@ def test_the_store_is_valid_has_levels_and_is_the_same_again(
     assert [one["window"]["start"] for one in ome["omero"]["channels"]] == full.min((1, 2)).tolist()
 
 
+@pytest.mark.slow
 def test_chunks_are_what_is_kept_of_tiles(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
     path = image(tmp_path, 150, 230)
     (record,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(48, 64))
@@ -207,6 +215,7 @@ def computing(cluster: LocalCluster) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_a_process_that_computes_is_killed_midway(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
     path, killed = image(tmp_path, 300, 400), []
 
@@ -221,6 +230,7 @@ def test_a_process_that_computes_is_killed_midway(tmp_path: Path, model: Path, c
     np.testing.assert_allclose(stored(record), alone(model, path, tile=(48, 48))[0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_again_and_again_ends_the_run(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +251,7 @@ def test_a_process_that_dies_again_and_again_ends_the_run(
     assert tried == ["predict_whole"] * 4
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_takes_its_process_with_it(tmp_path: Path, model: Path) -> None:
     path = image(tmp_path, 300, 400)
     with start(1) as cluster:
@@ -261,10 +272,11 @@ def everywhere() -> list[psutil.Process]:
     return [one for one in psutil.process_iter(["status"]) if one.info["status"] != psutil.STATUS_ZOMBIE]
 
 
-def test_a_time_series(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
+@pytest.mark.slow
+def test_a_time_series(tmp_path: Path, model: Path, one_worker: LocalCluster) -> None:
     """Statistics of every frame are its own."""
     path = image(tmp_path, 3, 150, 230, axes="TYX")
-    (record,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(48, 64))
+    (record,) = on_cluster(one_worker.scheduler_address, model, job(path), tile=(48, 64))
     array = stored(record)
     assert array.shape == (3, 2, 150, 230)
     np.testing.assert_allclose(array, alone(model, path, tile=(48, 64)), atol=1e-6)
@@ -294,6 +306,7 @@ def test_blocks_of_several_tiles_are_shards(tmp_path: Path, model: Path, monkeyp
             assert shards[letter] % chunks[letter] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_shards_are_written(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers put tiles together where there are many, here from four tasks on."""
@@ -327,8 +340,9 @@ def test_of_several_images_each_is_a_task_and_a_broken_one_stops_no_other(
         assert tifffile.imread(record["outputs"][0]["tiff"]).shape[-2:] == tifffile.imread(path).shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["pooled", "up", "down", "valid", "3d"])
-def test_every_kind_of_geometry(tmp_path: Path, cluster: LocalCluster, network: str) -> None:
+def test_every_kind_of_geometry(tmp_path: Path, one_worker: LocalCluster, network: str) -> None:
     size: dict[str, Any] = {"min": 16, "step": 4}
     if network == "3d":
         inputs, outputs = models.simple_tensors("zyx", {"min": 4, "step": 1}, halo={"z": 1, "y": 2, "x": 3})
@@ -349,32 +363,32 @@ def test_every_kind_of_geometry(tmp_path: Path, cluster: LocalCluster, network: 
     path = models.write_model(tmp_path / "model", module, inputs, outputs)
     tile: dict[str, Any] = {"tile": (5, 12, 14) if network == "3d" else (24, 28)}
     volume = image(tmp_path, *((9, 33, 47) if network == "3d" else (61, 83)), axes="ZYX" if network == "3d" else "YX")
-    (record,) = on_cluster(cluster.scheduler_address, path, job(volume), **tile)
+    (record,) = on_cluster(one_worker.scheduler_address, path, job(volume), **tile)
     assert record["plan"]["tiles"] > 4
     np.testing.assert_allclose(stored(record), alone(path, volume, **tile)[0], atol=1e-3, rtol=1e-6)
 
 
-def test_a_step_that_needs_the_whole_output(tmp_path: Path, cluster: LocalCluster) -> None:
+def test_a_step_that_needs_the_whole_output(tmp_path: Path, one_worker: LocalCluster) -> None:
     """The frames of a series are shared out; a single image cannot be, and the user is told."""
     steps = [{"id": "scale_range", "kwargs": {"axes": ["channel", "y", "x"], "max_percentile": 99.0}}]
     inputs, outputs = models.simple_tensors(size={"min": 16, "step": 4}, halo=4, postprocessing=steps)
     path = models.write_model(tmp_path / "model", models.Blur((3, 3)), inputs, outputs)
     series = image(tmp_path, 3, 60, 70, axes="TYX", name="series.tif")
-    (record,) = on_cluster(cluster.scheduler_address, path, job(series), tile=(32, 32))
+    (record,) = on_cluster(one_worker.scheduler_address, path, job(series), tile=(32, 32))
     np.testing.assert_allclose(stored(record), alone(path, series, tile=(32, 32)), atol=1e-6)
     assert record["cluster"]["tasks"] == 3
     single = image(tmp_path, 60, 70)
-    (error,) = on_cluster(cluster.scheduler_address, path, job(single), tile=(32, 32))
+    (error,) = on_cluster(one_worker.scheduler_address, path, job(single), tile=(32, 32))
     assert isinstance(error, UsageError)
     assert "without --dask" in str(error)
 
 
-def test_an_image_that_turns_out_damaged(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
+def test_an_image_that_turns_out_damaged(tmp_path: Path, model: Path, one_worker: LocalCluster) -> None:
     path = tmp_path / "cells.zarr"
     array = zarr.create_array(path, shape=(128, 128), chunks=(32, 32), dtype="uint16")
     array[...] = 7
     (path / "c" / "3" / "3").write_bytes(b"no chunk")
-    (error,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(48, 48))
+    (error,) = on_cluster(one_worker.scheduler_address, model, job(path), tile=(48, 48))
     assert isinstance(error, ImageError)
     assert "cannot be read" in str(error)
     assert [file.name for file in tmp_path.iterdir()] == ["cells.zarr"]
@@ -395,17 +409,17 @@ def test_addresses_where_nobody_answers(tmp_path: Path, model: Path, address: st
     assert [file.name for file in tmp_path.iterdir()] == ["cells.tif"]
 
 
-def test_files_instead_of_a_folder_are_refused(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
+def test_files_instead_of_a_folder_are_refused(tmp_path: Path, model: Path, one_worker: LocalCluster) -> None:
     path = image(tmp_path, 40, 40)
     only_tiff = ImageJob(path, {}, {"out": Target(tmp_path / "a.tif", None)})
-    (error,) = on_cluster(cluster.scheduler_address, model, only_tiff)
+    (error,) = on_cluster(one_worker.scheduler_address, model, only_tiff)
     assert isinstance(error, UsageError)
     assert "-o" in str(error)
 
 
-def test_a_file_that_workers_do_not_see(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
+def test_a_file_that_workers_do_not_see(tmp_path: Path, model: Path, one_worker: LocalCluster) -> None:
     paths = [image(tmp_path, 40, 40), tmp_path / "elsewhere.tif"]
-    _, error = on_cluster(cluster.scheduler_address, model, *map(whole, paths))
+    _, error = on_cluster(one_worker.scheduler_address, model, *map(whole, paths))
     assert isinstance(error, UsageError)
     assert "sees no file" in str(error)
 
@@ -492,6 +506,7 @@ def predict_with(environment: Mapping[str, str], *arguments: object) -> subproce
     return subprocess.run(command, env=together, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
 
 
+@pytest.mark.slow
 def test_a_cluster_of_others_with_certificates(
     tmp_path: Path, model: Path, secured: tuple[str, Mapping[str, str]]
 ) -> None:
@@ -575,25 +590,25 @@ def test_chunks_cover_the_image_once_and_tiles_reach_a_halo_beyond(
             assert after.start - halo >= axis.starts[number + 1]
 
 
-def test_a_network_that_looks_at_the_whole_tile_is_said_to(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_a_network_that_looks_at_the_whole_tile_is_said_to(one_worker: LocalCluster, tmp_path: Path) -> None:
     network = torch.nn.InstanceNorm2d(1)
     model = models.write_model(tmp_path / "model", network, *models.simple_tensors(halo=4))
     path = image(tmp_path, 200, 180)
-    (record,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(96, 96))
+    (record,) = on_cluster(one_worker.scheduler_address, model, job(path), tile=(96, 96))
     assert sum("looks at the tile as a whole (instance_norm)" in note for note in record["notes"]) == 1
 
 
-def test_an_image_without_objects_gives_a_store_without_entries(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_an_image_without_objects_gives_a_store_without_entries(one_worker: LocalCluster, tmp_path: Path) -> None:
     path = tmp_path / "empty.tif"
     tifffile.imwrite(path, np.zeros((40, 50), np.float32))
     model = models.detector(tmp_path)
-    (record,) = on_cluster(cluster.scheduler_address, model, job(path, ("boxes", "scores")))
+    (record,) = on_cluster(one_worker.scheduler_address, model, job(path, ("boxes", "scores")))
     assert [one["shape"] for one in record["outputs"]] == [[0, 4], [0]]
     assert zarr.open_array(Path(record["outputs"][0]["zarr"]) / "0", mode="r").shape == (0, 4, 1, 1)
     assert sum("found nothing in this image" in note for note in record["notes"]) == 2
 
 
-def test_labels_are_not_put_together_from_blocks(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_labels_are_not_put_together_from_blocks(one_worker: LocalCluster, tmp_path: Path) -> None:
     class Labels(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return (x > 0).to(torch.int32)
@@ -601,6 +616,6 @@ def test_labels_are_not_put_together_from_blocks(cluster: LocalCluster, tmp_path
     inputs, outputs = models.simple_tensors(size={"y": 96, "x": 96}, halo=4)
     outputs[0]["data"] = {"type": "int32"}
     model = models.write_model(tmp_path / "model", Labels(), inputs, outputs)
-    (error,) = on_cluster(cluster.scheduler_address, model, job(image(tmp_path, 200, 180)))
+    (error,) = on_cluster(one_worker.scheduler_address, model, job(image(tmp_path, 200, 180)))
     assert isinstance(error, ImageError)
     assert "cannot be put together" in str(error)

@@ -1,9 +1,11 @@
-"""Draws the pictures of the documentation: what the program makes of its own demo image, and the tiles that it plans.
+"""Draws the pictures of the documentation: what the program makes of its demo image, its tiles, what doctor prints.
 
 python scripts/make_docs_pictures.py
 """
 
 import io
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,19 @@ def main() -> None:
         pixels = tifffile.imread(IMAGE)
         _draw_steps(model, pixels)
         _draw_tiles(_plan(model), pixels)
+    _draw_doctor()
+
+
+def _draw_doctor() -> None:
+    """Draw what ``doctor`` prints, as a terminal shows it. Folders get the names that they have in a container."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bioimage_inference", "doctor", "--offline"], capture_output=True, text=True, check=True
+    )
+    text = done.stdout.replace(sys.prefix, "/opt/bioimage-inference").replace(str(Path.home()), "/home/you")
+    lines = ["$ bioimage-inference doctor --offline", *text.rstrip().splitlines()]
+    figure = pyplot.figure(figsize=(0.076 * max(map(len, lines)) + 0.3, 0.17 * len(lines) + 0.2), facecolor="#1c2733")
+    figure.text(0.02, 0.97, "\n".join(lines), family="monospace", size=9, color="#e6ecf1", va="top", linespacing=1.35)
+    _save(figure, "doctor.png")
 
 
 def _panels(rows: int, columns: int, width: float = 3.6) -> tuple[Any, list[Any]]:

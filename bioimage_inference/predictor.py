@@ -180,7 +180,10 @@ class Predictor:
 
 def _network_options(options: Options) -> tuple[Any, ...]:
     """Return the options that a loaded network depends on."""
-    return options.device, options.engine, options.threads, options.precision, options.trust_model_code
+    return (
+        *(options.device, options.engine, options.weights, options.threads),
+        *(options.precision, options.trust_model_code),
+    )
 
 
 def _plan_key(prepared: PreparedImages, options: Options) -> tuple[Any, ...]:

@@ -132,9 +132,9 @@ def _needs(entry: "Entry", policy: "TrustPolicy") -> tuple[bool, list[str]]:
 
 def _weights_need(kind: str, weights: Mapping[str, Any], policy: "TrustPolicy") -> tuple[bool, str]:
     from ..model.architecture import missing_package
-    from ..report.describe_model import WEIGHTS_NAMES
+    from ..model.spec import WEIGHTS_TITLES
 
-    name, architecture = WEIGHTS_NAMES[kind], weights.get("architecture")
+    name, architecture = WEIGHTS_TITLES[kind], weights.get("architecture")
     if not policy.may_load_weights(weights.get("sha256", "not declared")).allowed:
         return False, f"{name} that the administrator of this installation does not allow"
     if kind == "torchscript":

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import BioimageInferenceError, ModelError, ReproductionError, TrustError
 from ..files.typed_path import input_path, user_path
+from ..options import WeightsName
 from ..terminal import progress_display, say, say_json
 from ..text import one_line
 from .shared_options import (
@@ -34,7 +35,7 @@ def add_parser(commands: Any) -> None:
     """Add the parser of the command."""
     own = option_parser()
     add = own.add_argument
-    add("--weights", choices=["torchscript", "pytorch_state_dict"], help="check only these weights (default: all)")
+    add("--weights", choices=get_args(WeightsName), help="check only these weights (default: all)")
     add("--halo", action="store_true", help="also measure the receptive field, and whether the halo covers it")
     add("--description", type=input_path, metavar="YAML", help="description (rdf.yaml) of a weights file")
     own.add_argument_group("outputs").add_argument(
@@ -88,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..provenance.record_builder import planned_model
     from ..reproduction.validation import validate
 
-    options = Options(device=arguments.device, threads=arguments.threads, trust_model_code=arguments.trust_model_code)
+    names = ("device", "threads", "weights", "trust_model_code")
+    options = Options(**{name: getattr(arguments, name) for name in names})
     with progress_display() as display:
         display.wait("reading the model")
         with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
@@ -97,9 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
                 output_folder(arguments.output, keep_empty=False) as folder,
                 restricted(model.opened.package.places, [folder], not arguments.no_sandbox),
             ):
-                findings = validate(
-                    model, options, folder, arguments.weights, arguments.halo, overwrite=arguments.overwrite
-                )
+                findings = validate(model, options, folder, arguments.halo, overwrite=arguments.overwrite)
             spec = model.spec
     if arguments.json:
         say_json({"model": to_json(planned_model(spec)), "weights": [_as_json(finding) for finding in findings]})
@@ -229,9 +229,9 @@ def _lines(spec: "ModelSpec", findings: Sequence["WeightsFinding"]) -> Iterator[
 
 
 def _names(findings: Sequence["WeightsFinding"]) -> str:
-    from ..report.describe_model import WEIGHTS_NAMES
+    from ..model.spec import WEIGHTS_TITLES
 
-    return " and ".join(WEIGHTS_NAMES[finding.entry.format] for finding in findings)
+    return " and ".join(WEIGHTS_TITLES[finding.entry.format] for finding in findings)
 
 
 def _comparison(output: "OutputFinding") -> str:

@@ -17,7 +17,7 @@ from ..file_kinds.file_kind import FileKind
 from ..file_kinds.networks import folder_kind, network_kind, pickled_weights_kind
 from .safe_yaml import MAX_BYTES, load_yaml
 from .safe_zip import ZIP_MAGIC, Archive, open_archive
-from .spec import PYTORCH_FORMATS
+from .spec import USABLE_FORMATS
 from .unusable_files import WHAT_IS_A_MODEL, image_in, no_model, refuse_other_files, swapped
 
 WeightsKind = Literal["torchscript", "state_dict"]
@@ -80,9 +80,10 @@ def open_package(source: Path, scratch: Path, description: Path | None = None, s
     """Open a model; a zip package is unpacked into a new folder below ``scratch``.
 
     ``description`` is the YAML file for bare weights, ``sha256`` the hash of the file, if known. A zip is unpacked
-    as far as PyTorch needs it: the files that the description names, without the weights for other frameworks. Raises
-    :class:`UsageError` where nothing readable is at ``source``, and :class:`ModelError` where it is no model, damaged,
-    ambiguous or hostile.
+    as far as this program needs it: the files that the description names, without the weights for other frameworks.
+
+    Raises :class:`UsageError` where nothing readable is at ``source``, and :class:`ModelError` where it is no model,
+    damaged, ambiguous or hostile.
     """
     try:
         if source.is_dir():
@@ -168,6 +169,13 @@ def weights_kind(path: Path) -> WeightsKind | None:
         return "state_dict" if head.startswith(_PICKLE_MAGIC) else None
     with open_archive(path) as archive:
         return _archive_kind(archive)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file begins as safetensors do: with the length of a JSON object, and the object."""
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    return head[8:] == b"{" and 1 < int.from_bytes(head[:8], "little") < path.stat().st_size
 
 
 def may_be_weights(path: Path) -> bool:
@@ -264,7 +272,7 @@ def _named_files(description: Mapping[str, Any]) -> set[str]:
     """Return every text of the description that may be a file name, except for weights of other frameworks."""
     weights = description.get("weights")
     if isinstance(weights, Mapping):
-        usable = {key: value for key, value in weights.items() if key in PYTORCH_FORMATS}
+        usable = {key: value for key, value in weights.items() if key in USABLE_FORMATS}
         description = {**description, "weights": usable}
     # "unet.py:UNet2d" and "conda:environment.yaml" of format 0.4 name a file before or after the colon
     parts = {part for text in _texts(description) for part in (text, text.rpartition(":")[0], text.partition(":")[2])}

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from ..model.spec import Axis, Citation, FixedSize, ModelSpec, ReferencedSize, StepSize, TensorSpec
+from ..model.spec import WEIGHTS_TITLES, Axis, Citation, FixedSize, ModelSpec, ReferencedSize, StepSize, TensorSpec
 from ..model.trust import TrustPolicy
 from ..text import one_line
 from ..zoo.resolving import OpenedModel
 from .describe_model import (
-    WEIGHTS_NAMES,
     image_axes,
     image_in_words,
     input_in_words,
@@ -100,7 +99,7 @@ def _verdict(spec: ModelSpec, entries: Sequence[WeightsFacts], used: WeightsFact
     if used is not None and not spec.inputs:
         return "Its weights can be loaded, but nothing is known of the image that they take."
     if used is not None:
-        return f"It runs here with its {WEIGHTS_NAMES[used.entry.format]} weights ({used.trust.reason})."
+        return f"It runs here with its {WEIGHTS_TITLES[used.entry.format]} weights ({used.trust.reason})."
     if entries:
         return " ".join(dict.fromkeys(one.problem or "" for one in entries))
     offered = f"only {', '.join(spec.other_weights)} weights" if spec.other_weights else "no weights"

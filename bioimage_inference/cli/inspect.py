@@ -149,7 +149,7 @@ def _labelled(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if entry["trust"]["reason"] not in entry["reason"]:
             yield "", entry["trust"]["in_words"]
     if facts["other_weights"]:
-        yield "weights", f"{', '.join(facts['other_weights'])}: PyTorch cannot load these."
+        yield "weights", f"{', '.join(facts['other_weights'])}: these do not run here."
     yield "runs here", f"{'yes' if facts['runs_here'] else 'no'}. {facts['verdict']}"
     yield from (("missing", package["advice"]) for package in facts["missing_packages"])
     yield from (("beware", trap) for trap in facts["traps"])

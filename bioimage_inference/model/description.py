@@ -69,7 +69,7 @@ def read_description(content: Content, root: Path, sha256: str | None = None) ->
         ),
         tags=tuple(str(tag) for tag in _list(content.get("tags"))),
         documentation=_source(content.get("documentation")),
-        other_weights=tuple(name for name in weights if name not in USABLE_FORMATS),
+        other_weights=tuple(name for name in weights if name not in USABLE_FORMATS or not weights[name]),
         sha256=sha256,
         notes=tensors.notes,
     )
@@ -106,7 +106,9 @@ def _checked_tensors(content: Content, read: Callable[[Content], Tensors]) -> Te
 def _read_weights(weights: Content, content: Content) -> Iterator[WeightsEntry]:
     for key, kind in USABLE_FORMATS.items():
         entry = weights.get(key)
-        if not isinstance(entry, Mapping):
+        if not isinstance(entry, Mapping) or (
+            key == "onnx" and not entry
+        ):  # a list of an older version of this program
             continue
         source = _source(entry)
         if source is None:

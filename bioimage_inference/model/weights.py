@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ModelError, TrustError, UsageError
@@ -90,14 +90,22 @@ def _check_torch() -> None:
         )
 
 
-def check_offered(model: ModelSpec, bare_weights: Path | None = None) -> None:
-    """Raise :class:`ModelError` where a model has weights for other frameworks only. Imports no torch."""
+def check_offered(model: ModelSpec, bare_weights: Path | None = None, twin: str = "") -> None:
+    """Raise :class:`ModelError` where a model has weights for other frameworks only. Imports no torch.
+
+    ``twin`` is the sentence that names another model of the zoo to use instead, if there is one.
+    """
     if bare_weights is None and not model.weights:
-        found = ", ".join(model.other_weights) or "no"
-        raise ModelError(
-            f"The model {model.name} has only {found} weights; this program runs torchscript, pytorch_state_dict and "
-            "onnx. Choose a model that offers one of these."
-        )
+        raise ModelError(f"The model {model.name} {no_weights_in_words(model, twin)}")
+
+
+def no_weights_in_words(model: ModelSpec, twin: str = "") -> str:
+    """Return the clause and the next step for a model without weights that run here: "has only keras_hdf5 …"."""
+    found = f"only {', '.join(model.other_weights)}" if model.other_weights else "no"
+    return (
+        f"has {found} weights; this program runs torchscript, pytorch_state_dict and onnx. "
+        f"{twin or 'Choose a model that offers one of these.'}"
+    )
 
 
 def entry_of(model: ModelSpec, bare_weights: Path) -> WeightsEntry:
@@ -107,13 +115,16 @@ def entry_of(model: ModelSpec, bare_weights: Path) -> WeightsEntry:
     where the description has no entry of this kind.
     """
     sha256 = file_sha256(bare_weights)
-    kind = "torchscript" if weights_kind(bare_weights) == "torchscript" else "pytorch_state_dict"
+    kinds = {"torchscript": "torchscript", "onnx": "onnx"}
+    kind = kinds.get(weights_kind(bare_weights) or "", "pytorch_state_dict")
     same_file = [entry for entry in model.weights if (entry.sha256 or "").lower() == sha256]
     same_kind = [entry for entry in model.weights if entry.format == kind]
     for entry in (*same_file, *same_kind):
         return entry
     if kind == "torchscript":
         return WeightsEntry("torchscript", bare_weights.name)
+    if kind == "onnx":
+        return WeightsEntry("onnx", bare_weights.name)
     raise ModelError(
         f"{bare_weights.name} holds the weights of a network, but the description of {model.name} names no "
         "architecture to put them into: it has no pytorch_state_dict entry. Use the TorchScript weights of the model."
@@ -143,7 +154,8 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
     if not verdict.allowed:
         raise TrustError(f"{path.name} is not loaded: {verdict.reason}.")
     if entry.format == "onnx":
-        return _load_onnx(entry, path, sha256, model, policy, before)
+        root = model.root if bare_weights is None else path.absolute().parent
+        return _load_onnx(entry, path, sha256, root, policy)
     notes: tuple[str, ...] = ()
     if kind == "torchscript":
         module = _load_torchscript(path, sha256, verdict.trusted)
@@ -163,18 +175,14 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
     return LoadedWeights(module, entry, sha256, notes)
 
 
-def _load_onnx(
-    entry: WeightsEntry, path: Path, sha256: str, model: ModelSpec, policy: TrustPolicy, before: tuple[int, ...]
-) -> LoadedWeights:
-    """Return the checked network of an ONNX file; ``before`` identifies the file whose hash is ``sha256``."""
-    folder = PurePosixPath(path.relative_to(model.root.resolve()).parent)
+def _load_onnx(entry: WeightsEntry, path: Path, sha256: str, root: Path, policy: TrustPolicy) -> LoadedWeights:
+    """Return the checked network of an ONNX file with the hash ``sha256``, whose package is in ``root``."""
     try:
-        network, data = read_onnx(path, model.root, folder)
-        _check_unchanged(path, before)
+        network, data = read_onnx(path, root, sha256)
         data_sha256 = None
         if data is not None:
             declared = entry.external_data
-            expected = declared.sha256 if declared is not None and _is_file(model, declared.source, data) else None
+            expected = declared.sha256 if declared is not None and _is_file(root, declared.source, data) else None
             data_sha256 = check_sha256(data, expected, data.name)
             verdict = policy.may_load_weights(data_sha256)
             if not verdict.allowed:
@@ -187,8 +195,8 @@ def _load_onnx(
     return LoadedWeights(network, entry, sha256, (), external_data_sha256=data_sha256)
 
 
-def _is_file(model: ModelSpec, source: str, path: Path) -> bool:
-    return package_file(model.root, source) == path
+def _is_file(root: Path, source: str, path: Path) -> bool:
+    return package_file(root, source) == path
 
 
 def _check_unchanged(path: Path, before: tuple[int, ...]) -> None:

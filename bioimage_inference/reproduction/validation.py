@@ -159,8 +159,7 @@ def validate(
     Raises :class:`ModelError` where the model has no weights that run here or no test tensors, :class:`UsageError` for
     weights or a device that do not exist, :class:`OutputError` where a picture cannot be written.
     """
-    if not model.spec.weights:
-        model.load(options)  # raises the error that names the weights of other formats
+    model.check_weights()
     entries = _entries(model, options.weights)
     if pictures is not None:
         named = [_picture(pictures, one.spec.weights[0], output) for one in entries for output in one.spec.outputs]

@@ -4,6 +4,7 @@ The checked content is written anew, and onnxruntime gets these bytes, never the
 the network names, and it reads the same network as these checks.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from ...array_types import Array
 from ...errors import ModelError
 from ...files.file_names import is_file_name
 from ...text import for_terminal
-from ..package import package_file
+from ..package import package_file, require_sha256
 from ..safe_zip import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -51,10 +52,17 @@ def onnx_installed() -> bool:
     return find_spec("onnx") is not None and find_spec("onnxruntime") is not None
 
 
-def read_onnx(path: Path, root: Path, folder: PurePosixPath) -> tuple[OnnxNetwork, Path | None]:
+def operators(network: OnnxNetwork) -> tuple[str, ...]:
+    """Return the operators of the outermost graph in the order of their first node."""
+    import onnx
+
+    return tuple(dict.fromkeys(node.op_type for node in onnx.load_model_from_string(network.content).graph.node))
+
+
+def read_onnx(path: Path, root: Path, sha256: str) -> tuple[OnnxNetwork, Path | None]:
     """Return the checked network of a file, and the file with its external data, if it has any.
 
-    ``folder`` is the folder of the file below ``root``, the folder of the package. Raises :class:`NotVettedOnnx` for a
+    ``root`` is the folder of the package, which the file lies in, and ``sha256`` the hash of the file. Raises :class:`NotVettedOnnx` for a
     network that is not loaded, and :class:`ModelError` for a damaged file or a missing library.
     """
     if not onnx_installed():
@@ -62,12 +70,12 @@ def read_onnx(path: Path, root: Path, folder: PurePosixPath) -> tuple[OnnxNetwor
             f"{path.name} is an ONNX network, and the libraries that run it (onnx, onnxruntime) are not installed. "
             f"Install them with: {INSTALL}"
         )
-    model = _parsed(path)
+    model = _parsed(path, sha256)
     functions = {(one.domain, one.name): one for one in model.functions}
     if len(functions) != len(model.functions):
         raise NotVettedOnnx("it has two functions of one name")
     _check_nodes(model, functions)
-    tensors, file = _external_tensors(model, root, folder)
+    tensors, file = _external_tensors(model, root, PurePosixPath(path.resolve().parent.relative_to(root.resolve())))
     if functions:
         from onnx.inliner import inline_local_functions
 
@@ -75,7 +83,7 @@ def read_onnx(path: Path, root: Path, folder: PurePosixPath) -> tuple[OnnxNetwor
     return OnnxNetwork(model.SerializeToString(deterministic=True), tensors), file
 
 
-def _parsed(path: Path) -> "onnx.ModelProto":
+def _parsed(path: Path, sha256: str) -> "onnx.ModelProto":
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -84,8 +92,10 @@ def _parsed(path: Path) -> "onnx.ModelProto":
             f"{path.name} takes {path.stat().st_size >> 20} MiB; an ONNX file has less than 2048. Save the network "
             "with its tensors in a file of external data."
         )
+    content = path.read_bytes()
+    require_sha256(hashlib.sha256(content).hexdigest(), sha256, path.name)
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(content)
     except (DecodeError, RecursionError, ValueError) as error:
         raise ModelError(f"{path.name} is damaged, or no ONNX file ({error}). Download it again.") from error
     if not model.graph.node or not model.graph.output:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import ModelError, TrustError, UsageError
 from ..text import counted
 from .architecture import build_network, check_code, refuse_for_memory, running_model_code
-from .package import check_sha256, file_sha256, is_safetensors, package_file, weights_kind
+from .package import check_sha256, file_sha256, is_safetensors, package_file, require_sha256, weights_kind
 from .safe_zip import MIB, check_content, open_archive
 from .spec import WEIGHTS_TITLES, ModelSpec, WeightsEntry
 from .trust import HASHES_VARIABLE, TrustPolicy
@@ -167,7 +167,9 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
         raise ModelError(f"{path.name} is listed as TorchScript, but is something else by its content.")
     else:
         module, notes = _load_state_dict(entry, path, model, policy)
-    _check_unchanged(path, before)
+    # The hash is that of the file before torch read it.
+    if _identity(path) != before:
+        raise ModelError(f"{path.name} was changed while it was read. Run again when nothing writes to it.")
     with running_model_code(f"Preparing the network of {path.name}"):
         module.eval()
         for parameter in module.parameters():
@@ -178,31 +180,20 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
 def _load_onnx(entry: WeightsEntry, path: Path, sha256: str, root: Path, policy: TrustPolicy) -> LoadedWeights:
     """Return the checked network of an ONNX file with the hash ``sha256``, whose package is in ``root``."""
     try:
-        network, data = read_onnx(path, root, sha256)
-        data_sha256 = None
-        if data is not None:
-            declared = entry.external_data
-            expected = declared.sha256 if declared is not None and _is_file(root, declared.source, data) else None
-            data_sha256 = check_sha256(data, expected, data.name)
-            verdict = policy.may_load_weights(data_sha256)
-            if not verdict.allowed:
-                raise TrustError(f"{data.name} is not loaded: {verdict.reason}.")
+        network = read_onnx(path, root, sha256)
     except NotVettedOnnx as error:
         raise TrustError(
             f"{path.name} is not loaded: {error}. ONNX networks may compute with tensors of their own package and do "
             "nothing else. Use other weights of the model, or ask its authors for a plain export."
         ) from error
-    return LoadedWeights(network, entry, sha256, (), external_data_sha256=data_sha256)
-
-
-def _is_file(root: Path, source: str, path: Path) -> bool:
-    return package_file(root, source) == path
-
-
-def _check_unchanged(path: Path, before: tuple[int, ...]) -> None:
-    """Raise :class:`ModelError` if the file was written since its hash was taken."""
-    if _identity(path) != before:
-        raise ModelError(f"{path.name} was changed while it was read. Run again when nothing writes to it.")
+    if network.data is not None and network.data_sha256 is not None:
+        declared = entry.external_data
+        if declared is not None and package_file(root, declared.source) == network.data:
+            require_sha256(network.data_sha256, declared.sha256, network.data.name)
+        verdict = policy.may_load_weights(network.data_sha256)
+        if not verdict.allowed:
+            raise TrustError(f"{network.data.name} is not loaded: {verdict.reason}.")
+    return LoadedWeights(network, entry, sha256, (), external_data_sha256=network.data_sha256)
 
 
 def _identity(path: Path) -> tuple[int, ...]:

@@ -92,7 +92,7 @@ def _onnx_facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -
             path = opened.package.bare_weights or package_file(opened.spec.root, entry.source)
             sha256 = check_sha256(path, entry.sha256, path.name)
             root = path.absolute().parent if opened.package.bare_weights is not None else opened.spec.root
-            operations = () if missing else operators(read_onnx(path, root, sha256)[0])
+            operations = () if missing else operators(read_onnx(path, root, sha256))
     except ModelError as error:
         problem = str(error)
     except NotVettedOnnx as error:

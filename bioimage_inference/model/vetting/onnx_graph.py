@@ -41,10 +41,15 @@ class NotVettedOnnx(Exception):
 
 @dataclass(frozen=True)
 class OnnxNetwork:
-    """A checked network: the ``content`` of an ONNX file, and the tensors of its external data by name."""
+    """A checked network: the ``content`` of an ONNX file, and the tensors of its external data by name.
+
+    ``data`` is the file of external data, ``None`` without one.
+    """
 
     content: bytes
     tensors: Mapping[str, Array] = field(default_factory=dict)
+    data: Path | None = None
+    data_sha256: str | None = None
 
 
 def onnx_installed() -> bool:
@@ -59,11 +64,12 @@ def operators(network: OnnxNetwork) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.op_type for node in onnx.load_model_from_string(network.content).graph.node))
 
 
-def read_onnx(path: Path, root: Path, sha256: str) -> tuple[OnnxNetwork, Path | None]:
-    """Return the checked network of a file, and the file with its external data, if it has any.
+def read_onnx(path: Path, root: Path, sha256: str) -> OnnxNetwork:
+    """Return the checked network of a file.
 
-    ``root`` is the folder of the package, which the file lies in, and ``sha256`` the hash of the file. Raises :class:`NotVettedOnnx` for a
-    network that is not loaded, and :class:`ModelError` for a damaged file or a missing library.
+    ``root`` is the folder of the package, which the file lies in, and ``sha256`` the hash of the file. Raises
+    :class:`NotVettedOnnx` for a network that is not loaded, and :class:`ModelError` for a damaged file or a missing
+    library.
     """
     if not onnx_installed():
         raise ModelError(
@@ -75,12 +81,13 @@ def read_onnx(path: Path, root: Path, sha256: str) -> tuple[OnnxNetwork, Path | 
     if len(functions) != len(model.functions):
         raise NotVettedOnnx("it has two functions of one name")
     _check_nodes(model, functions)
-    tensors, file = _external_tensors(model, root, PurePosixPath(path.resolve().parent.relative_to(root.resolve())))
+    folder = PurePosixPath(path.resolve().parent.relative_to(root.resolve()))
+    tensors, data, data_sha256 = _external_tensors(model, root, folder)
     if functions:
         from onnx.inliner import inline_local_functions
 
         model = inline_local_functions(model)
-    return OnnxNetwork(model.SerializeToString(deterministic=True), tensors), file
+    return OnnxNetwork(model.SerializeToString(deterministic=True), tensors, data, data_sha256)
 
 
 def _parsed(path: Path, sha256: str) -> "onnx.ModelProto":
@@ -163,18 +170,22 @@ def _check_graph_tensors(graph: Any, outermost: bool) -> None:
             raise NotVettedOnnx(f"the tensor {_shown(tensor.name)} has an impossible size")
 
 
-def _external_tensors(model: Any, root: Path, folder: PurePosixPath) -> tuple[dict[str, Array], Path | None]:
-    """Return the tensors of external data, mapped from their file, by name, and this file."""
+def _external_tensors(
+    model: Any, root: Path, folder: PurePosixPath
+) -> tuple[dict[str, Array], Path | None, str | None]:
+    """Return the tensors of external data by name, their file, and its hash."""
     outside = [tensor for tensor in model.graph.initializer if tensor.data_location]
     if not outside:
-        return {}, None
+        return {}, None, None
     facts = [{entry.key: entry.value for entry in tensor.external_data} for tensor in outside]
     files = {one.get("location", "") for one in facts}
     if len(files) > 1:
         raise NotVettedOnnx(f"its tensors lie in {len(files)} files; save them in one file (onnx.save)")
     path = _data_file(files.pop(), root, folder)
-    content = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-    return {tensor.name: _tensor(tensor, one, content) for tensor, one in zip(outside, facts, strict=True)}, path
+    content = path.read_bytes()  # as a whole, so that the hash is that of the values
+    values = np.frombuffer(content, np.uint8)
+    tensors = {tensor.name: _tensor(tensor, one, values) for tensor, one in zip(outside, facts, strict=True)}
+    return tensors, path, hashlib.sha256(content).hexdigest()
 
 
 def _data_file(location: str, root: Path, folder: PurePosixPath) -> Path:

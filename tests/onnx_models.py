@@ -21,9 +21,10 @@ def exported(
     names: tuple[Sequence[str], Sequence[str]] = (("raw",), ("out",)),
     free: str = "bcyx",
 ) -> bytes:
-    """A network as torch exports it; ``free`` are the letters of its axes, all of any size, empty for fixed sizes."""
+    """A network as torch exports it; ``free`` are the letters of its axes, of any size but c; empty for fixed sizes."""
     stream = io.BytesIO()
-    axes = {name: dict(enumerate(free)) for name in (*names[0], *names[1])} if free else None
+    sizes = {number: letter for number, letter in enumerate(free) if letter != "c"}
+    axes = {name: sizes for name in (*names[0], *names[1])} if free else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # this export is deprecated, and the other one needs one more library
         torch.onnx.export(

@@ -64,14 +64,14 @@ def load_weights(
     notes: list[str] = []
     offered = model if bare_weights is None else replace(model, weights=(entry_of(model, bare_weights),))
     candidates = choice.candidates(offered, policy)
-    for entry in candidates:
+    for place, entry in enumerate(one.entry for one in candidates):
         try:
             loaded = _load_entry(entry, model, policy, bare_weights)
         except (ModelError, TrustError) as error:
             failures.append(error)
             notes.append(f"The {WEIGHTS_TITLES[entry.format]} weights were not used: {error}")
         else:
-            return replace(loaded, notes=(*notes, *loaded.notes), reason=choice.reason(entry, candidates))
+            return replace(loaded, notes=(*notes, *loaded.notes), reason=choice.reason(place, candidates))
     if len(failures) == 1:
         raise failures[0]
     kind = TrustError if any(isinstance(failure, TrustError) for failure in failures) else ModelError

@@ -1,16 +1,18 @@
 """Which weights of a model are tried, in which order, and why: the user's choice, or the order of preference.
 
-The order is: a state dict whose network is known, TorchScript, ONNX, other state dicts. A state dict is what authors
-publish and PyTorch will load in future. TorchScript is deprecated upstream, but comes before ONNX: an ONNX file often
-takes one size only, and large images need slabs, which only PyTorch computes (docs/explanation/choices.md has figures).
+The order is: a state dict whose network is known, ONNX, TorchScript, other state dicts. TorchScript is deprecated
+upstream, and onnxruntime computes in half to three quarters of the time. But TorchScript comes before an ONNX network
+that takes fewer sizes than the description, or that may look at the tile as a whole, because only PyTorch computes
+large images in slabs (docs/explanation/choices.md has figures).
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import ModelError, TrustError, UsageError
 from .architecture import is_installed
+from .onnx_limits import onnx_limit
 from .package import file_sha256, package_file
 from .spec import WEIGHTS_TITLES, Architecture, ModelSpec, WeightsEntry, WeightsFormat
 from .trust import TrustPolicy
@@ -40,8 +42,8 @@ class WeightsChoice:
     def _titles(self) -> str:
         return " and ".join(WEIGHTS_TITLES[one] for one in self.excluded)
 
-    def candidates(self, model: ModelSpec, policy: TrustPolicy) -> list[WeightsEntry]:
-        """Return the entries that may be used, the first choice first. Raises :class:`UsageError` if there is none."""
+    def candidates(self, model: ModelSpec, policy: TrustPolicy) -> "list[RankedWeights]":
+        """Return the weights that may be used, the first choice first. Raises :class:`UsageError` if there are none."""
         if self.wanted is not None:
             found = [entry for entry in model.weights if entry.format == self.wanted]
             if not found:
@@ -50,7 +52,7 @@ class WeightsChoice:
                     f"The model has no {self.wanted} weights; it offers {offered or 'none that run here'}. Leave "
                     "--weights out."
                 )
-            return found
+            return [RankedWeights(entry) for entry in found]
         found = [entry for entry in model.weights if entry.format not in self.excluded]
         if model.weights and not found:
             raise UsageError(
@@ -59,9 +61,8 @@ class WeightsChoice:
             )
         return in_order(found, model, policy)
 
-    def reason(self, entry: WeightsEntry, candidates: Sequence[WeightsEntry]) -> str:
-        """Return in a few words why an entry of the candidates is used."""
-        place = candidates.index(entry)
+    def reason(self, place: int, candidates: "Sequence[RankedWeights]") -> str:
+        """Return in a few words why the candidate at a place is used."""
         if self.wanted is not None:
             return "as given with --weights"
         if place:
@@ -69,18 +70,33 @@ class WeightsChoice:
         return f"preferred to {_formats(candidates[1:])}" if len(candidates) > 1 else "the only weights"
 
 
-def _formats(entries: Sequence[WeightsEntry]) -> str:
-    return " and ".join(dict.fromkeys(entry.format for entry in entries))
+@dataclass(frozen=True)
+class RankedWeights:
+    """A weights entry. ``limit`` is a clause on why TorchScript comes before it, ``None`` where it does not."""
+
+    entry: WeightsEntry
+    limit: str | None = None
 
 
-def in_order(entries: Sequence[WeightsEntry], model: ModelSpec, policy: TrustPolicy) -> list[WeightsEntry]:
+def in_order(entries: Sequence[WeightsEntry], model: ModelSpec, policy: TrustPolicy) -> list[RankedWeights]:
     """Return the entries in the order of preference."""
-    ranks: dict[WeightsFormat, Callable[[WeightsEntry], int]] = {
-        "pytorch_state_dict": lambda entry: 0 if _is_known(entry, model, policy) else 3,
-        "torchscript": lambda _: 1,
-        "onnx": lambda _: 2,
-    }
-    return sorted(entries, key=lambda entry: ranks[entry.format](entry))
+    has_torchscript = any(entry.format == "torchscript" for entry in entries)
+
+    def rank(one: RankedWeights) -> int:
+        order = ("pytorch_state_dict", "onnx", "torchscript") if one.limit is None else ("", "", "", "onnx")
+        return order.index(one.entry.format) if one.entry.format in order else len(order)
+
+    def limit(entry: WeightsEntry) -> str | None:
+        if entry.format == "pytorch_state_dict":
+            return None if _is_known(entry, model, policy) else "whose network is not known"
+        return onnx_limit(entry, model) if entry.format == "onnx" and has_torchscript else None
+
+    return sorted((RankedWeights(entry, limit(entry)) for entry in entries), key=rank)
+
+
+def _formats(candidates: Sequence[RankedWeights]) -> str:
+    found = {one.entry.format: one.limit for one in candidates}
+    return " and ".join(f"{name}, {limit}" if limit else name for name, limit in found.items())
 
 
 def _is_known(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy) -> bool:

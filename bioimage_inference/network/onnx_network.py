@@ -142,7 +142,8 @@ def run_session(session: Any, feed: dict[str, Array], outputs: Sequence[str], in
     except Exception as error:  # onnxruntime's exceptions have no common base
         if memory_is_short(error):
             raise too_large(inputs, "not enough memory") from error
-        raise failed(inputs, RuntimeError(_text(error))) from error
+        message = failed(inputs, RuntimeError(_text(error)))
+        raise ModelError(f"{message} If the model has other weights, try them with --weights.") from error
     if not all(isinstance(array, np.ndarray) for array in found):
         raise ModelError("The ONNX network returns lists or maps; expected were tensors. It cannot run here.")
     return [array.astype(np.float32) if array.dtype == np.float16 else array for array in found]

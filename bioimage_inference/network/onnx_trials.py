@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..array_types import Array
+from ..model.onnx_limits import ALONG, FROM_AXIS_ON, OVER_IMAGE, PRODUCTS, SOFTMAX, may_read_tile
 from ..model.vetting.onnx_graph import OnnxNetwork
 from .device import Device
 from .network import Inputs
@@ -22,18 +23,6 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
-# Operators over all axes behind batch and channel.
-_OVER_IMAGE = frozenset(
-    (
-        *("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "InstanceNormalization", "GroupNormalization"),
-        *("MeanVarianceNormalization", "DynamicQuantizeLinear", "Attention", "LSTM", "GRU", "RNN", "DFT", "STFT"),
-        *("Det", "Unique", "NonMaxSuppression", "Loop", "Scan"),
-    )
-)
-# Operators along the axis of an attribute, with its default value.
-_ALONG = {"LpNormalization": -1, "TopK": -1, "ArgMax": 0, "ArgMin": 0}
-_SOFTMAX = frozenset(("Softmax", "LogSoftmax", "Hardmax"))
-_FROM_AXIS_ON = frozenset(("LayerNormalization", "RMSNormalization"))
 # Operators whose result has no values of their input.
 _UNREAD = frozenset(("Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike"))
 _NO_TENSORS = ("Sequence", "SplitToSequence", "Optional")
@@ -130,15 +119,15 @@ class _Call:
         if known is not None:
             return known
         if kind == "If":
-            return any(_may_read_tile(inner) for inner in _inner_nodes(self.node))
-        if kind in ("MatMul", "Gemm", "Einsum"):
+            return any(may_read_tile(inner.op_type) for inner in _inner_nodes(self.node))
+        if kind in PRODUCTS:
             return self._sums_over(cut)
         return all(self.small.get(name) == self.large.get(name) for name in self.node.output)
 
     def _by_rule(self, axes: frozenset[int], rank: int) -> bool | None:
         """Return the answer from the axes and the rank of the first input that differs; ``None`` without a rule."""
         kind = self.node.op_type
-        if kind in _OVER_IMAGE:
+        if kind in OVER_IMAGE:
             return True
         if kind == "BatchNormalization":
             return bool(self._attribute("training_mode", 0))
@@ -149,10 +138,10 @@ class _Call:
             return bool(axes & self._named_axes(rank))
         if kind == "CumSum":
             return bool(axes & self._axes_of_input(1, rank))
-        if kind in _ALONG or (kind in _SOFTMAX and self.version >= _SOFTMAX_ALONG_ONE_AXIS):
-            return self._attribute("axis", _ALONG.get(kind, -1)) % rank in axes
-        if kind in _SOFTMAX or kind in _FROM_AXIS_ON:
-            first = self._attribute("axis", 1 if kind in _SOFTMAX else -1) % rank
+        if kind in ALONG or (kind in SOFTMAX and self.version >= _SOFTMAX_ALONG_ONE_AXIS):
+            return self._attribute("axis", ALONG.get(kind, -1)) % rank in axes
+        if kind in SOFTMAX or kind in FROM_AXIS_ON:
+            first = self._attribute("axis", 1 if kind in SOFTMAX else -1) % rank
             return any(axis >= first for axis in axes)
         return None
 
@@ -214,12 +203,6 @@ def _inner_nodes(node: Any) -> "Iterator[onnx.NodeProto]":
             for inner in graph.node:
                 yield inner
                 yield from _inner_nodes(inner)
-
-
-def _may_read_tile(node: Any) -> bool:
-    """Return whether an operator of a branch, whose shapes are unknown, may depend on the whole tile."""
-    kinds = _OVER_IMAGE | _SOFTMAX | _FROM_AXIS_ON | _ALONG.keys() | {"MatMul", "Gemm", "Einsum", "CumSum"}
-    return node.op_type in kinds or node.op_type.startswith("Reduce")
 
 
 def _read_by(node: Any) -> Iterator[str]:

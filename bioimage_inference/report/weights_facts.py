@@ -39,7 +39,7 @@ def weights_facts(opened: OpenedModel, policy: TrustPolicy) -> list[WeightsFacts
     """Return all entries that run here, in the order in which they are tried."""
     weights, bare = opened.spec.weights, opened.package.bare_weights
     entries = weights if bare is None else (entry_of(opened.spec, bare),)
-    return [_facts(entry, opened, policy) for entry in in_order(entries, opened.spec, policy)]
+    return [_facts(one.entry, opened, policy) for one in in_order(entries, opened.spec, policy)]
 
 
 def processing_problem(spec: ModelSpec) -> str | None:

@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from safetensors.torch import save_file
 
-from bioimage_inference import predict
+from bioimage_inference import inspect, predict
 from bioimage_inference.errors import ModelError, UsageError
 from bioimage_inference.model.spec import Axis, FreeSize, ModelSpec, TensorSpec
+from bioimage_inference.model.trust import HASHES_VARIABLE
+from bioimage_inference.model.vetting import onnx_graph
 from bioimage_inference.model.vetting.onnx_graph import OnnxNetwork
 from bioimage_inference.network import onnx_network
 from bioimage_inference.network.device import Device
@@ -253,12 +257,10 @@ def test_the_same_run_gives_the_same_bytes(blurring: Any, threads: int) -> None:
     np.testing.assert_array_equal(first, again)
 
 
-def both(folder: Path, network: Any) -> Path:
+def both(folder: Path, network: Any, free: str = "bcyx") -> Path:
     """A model with TorchScript and ONNX weights of the same network."""
     rdf = write_model(folder, network, *simple_tensors(halo=2))
-    (folder / "weights.onnx").write_bytes(exported(network, [torch.zeros(1, 1, 16, 16)]))
-    import yaml
-
+    (folder / "weights.onnx").write_bytes(exported(network, [torch.zeros(1, 1, 16, 16)], free=free))
     weights = yaml.safe_load(rdf.read_text())["weights"]
     entry = {"source": "weights.onnx", "sha256": sha256(folder / "weights.onnx"), "opset_version": 18}
     edit_description(rdf, weights={**weights, "onnx": entry})
@@ -268,7 +270,7 @@ def both(folder: Path, network: Any) -> Path:
 @pytest.mark.parametrize(
     ("words", "format", "reason"),
     [
-        ({}, "torchscript", "preferred to onnx"),
+        ({}, "onnx", "preferred to torchscript"),
         ({"weights": "onnx"}, "onnx", "as given with --weights"),
         ({"weights": "torchscript"}, "torchscript", "as given with --weights"),
         ({"engine": "onnxruntime"}, "onnx", "the only weights"),
@@ -302,12 +304,66 @@ def test_options_that_onnx_weights_do_not_know(tmp_path: Path, words: Any) -> No
         predict(model, IMAGE[0, 0], axes="yx", **words)
 
 
-def test_torchscript_that_cannot_be_loaded_gives_way_to_onnx(tmp_path: Path, blurring: Any) -> None:
-    rdf = both(tmp_path, blurring)
-    (tmp_path / "weights.pt").unlink()
+def test_torchscript_comes_before_an_onnx_network_of_one_size(tmp_path: Path, blurring: Any) -> None:
+    rdf = both(tmp_path, blurring, free="")
     record = predict(rdf, IMAGE[0, 0], axes="yx").record
+    assert record["weights"]["reason"] == "preferred to onnx, which takes 1×1×16×16 only"
+    assert next(iter(inspect(rdf)["weights"]))["format"] == "torchscript"
+    (tmp_path / "weights.pt").unlink()
+    record = predict(rdf, np.zeros((16, 16), "float32"), axes="yx").record
     assert record["weights"]["reason"] == "because torchscript cannot be used (see the notes)"
     assert "The TorchScript weights were not used" in " ".join(record["notes"])
+
+
+def test_torchscript_comes_before_an_onnx_network_that_may_look_at_the_whole_tile(tmp_path: Path) -> None:
+    rdf = both(tmp_path, torch.nn.InstanceNorm2d(1))
+    record = predict(rdf, IMAGE[0, 0], axes="yx").record
+    reason = "preferred to onnx, which may look at the tile as a whole (InstanceNormalization)"
+    assert (record["weights"]["format"], record["weights"]["reason"]) == ("torchscript", reason)
+
+
+def test_torchscript_comes_before_onnx_without_onnxruntime(
+    tmp_path: Path, blurring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rdf = both(tmp_path, blurring)
+    monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None)
+    record = predict(rdf, IMAGE[0, 0], axes="yx").record
+    assert record["weights"]["reason"] == "preferred to onnx, which needs the extra onnx"
+    found = {one["format"]: one for one in inspect(rdf)["weights"]}
+    assert "bioimage_inference[onnx]" in found["onnx"]["reason"]
+    assert found["torchscript"]["used"]
+
+
+def test_a_state_dict_of_a_known_network_comes_first(
+    tmp_path: Path, blurring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rdf = with_state_dict(both(tmp_path, blurring), blurring)
+    record = predict(rdf, IMAGE[0, 0], axes="yx").record
+    reason = "preferred to torchscript and pytorch_state_dict, whose network is not known"
+    assert (record["weights"]["format"], record["weights"]["reason"]) == ("onnx", reason)
+    (tmp_path / "known.txt").write_text(sha256(tmp_path / "net.py") + "\n" + sha256(tmp_path / "weights.safetensors"))
+    monkeypatch.setenv(HASHES_VARIABLE, str(tmp_path / "known.txt"))
+    found = predict(rdf, IMAGE[0, 0], axes="yx")
+    reason = "preferred to onnx and torchscript"
+    assert (found.record["weights"]["format"], found.record["weights"]["reason"]) == ("pytorch_state_dict", reason)
+    expected = predict(rdf, IMAGE[0, 0], axes="yx", weights="onnx").outputs["out"].array
+    np.testing.assert_allclose(found.outputs["out"].array, expected, rtol=0, atol=1e-6)
+
+
+def with_state_dict(rdf: Path, network: Any) -> Path:
+    """Add a state dict in safetensors to a model, with code that nobody knows."""
+    folder = rdf.parent
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    (folder / "net.py").write_text(
+        "import torch\n\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.conv = torch.nn.Conv2d(1, 1, 5, padding=2)\n\n    def forward(self, x):\n"
+        "        return self.conv(x)\n"
+    )
+    architecture = {"callable": "Net", "source": "net.py", "sha256": sha256(folder / "net.py")}
+    entry = {"source": "weights.safetensors", "pytorch_version": "2.6", "architecture": architecture}
+    weights = yaml.safe_load(rdf.read_text())["weights"]
+    edit_description(rdf, weights={**weights, "pytorch_state_dict": entry})
+    return rdf
 
 
 def test_a_gpu_is_for_onnxruntime_with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,8 +400,6 @@ def test_external_data_in_the_package(tmp_path: Path) -> None:
 
 
 def test_without_onnxruntime_the_message_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bioimage_inference.model.vetting import onnx_graph
-
     model = write_onnx_model(tmp_path, identity(), *simple_tensors())
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r'pip install "bioimage_inference\[onnx\]"'):

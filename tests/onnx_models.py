@@ -24,7 +24,7 @@ def exported(
     """A network as torch exports it; ``free`` are the letters of its axes, of any size but c; empty for fixed sizes."""
     stream = io.BytesIO()
     sizes = {number: letter for number, letter in enumerate(free) if letter != "c"}
-    axes = {name: sizes for name in (*names[0], *names[1])} if free else None
+    axes = dict.fromkeys((*names[0], *names[1]), sizes) if free else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # this export is deprecated, and the other one needs one more library
         torch.onnx.export(

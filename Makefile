@@ -49,7 +49,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable ".[test,cluster,crate,docs,openvino]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,cluster,crate,docs,onnx,openvino]"
 	touch $@
 
 # Versions that are known to work together, for `pip install -c constraints.txt` and `pip-audit -r constraints.txt`; torch
@@ -57,4 +57,4 @@ $(VENV)/test-installed: $(VENV)/installed
 constraints.txt: pyproject.toml $(VENV)/test-installed
 	echo "torch; sys_platform == 'none'" > $(VENV)/overrides.txt
 	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --python-version 3.11 --overrides $(VENV)/overrides.txt \
-		--extra cluster --extra crate --extra microscopes --extra openvino --extra remote --output-file $@ pyproject.toml
+		--extra cluster --extra crate --extra microscopes --extra onnx --extra openvino --extra remote --output-file $@ pyproject.toml

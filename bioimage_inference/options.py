@@ -20,7 +20,8 @@ Fit = Literal["tile", "resize", "exact"]
 TiffLayout = Literal["labelled", "pages", "pyramid"]
 ZarrVersion = Literal["0.5", "0.4"]
 Precision = Literal["float32", "bfloat16", "float16"]
-EngineName = Literal["auto", "torch", "openvino"]
+EngineName = Literal["auto", "torch", "openvino", "onnxruntime"]
+WeightsName = Literal["torchscript", "pytorch_state_dict", "onnx"]
 Augment = Literal["none", "flips", "rotations"]
 
 FORMAT_TITLES: Mapping[str, str] = MappingProxyType({"tiff": "TIFF", "npy": ".npy", "zarr": "OME-Zarr"})
@@ -55,6 +56,7 @@ class OptionWords(TypedDict, total=False):
     threads: int | None
     precision: Precision
     engine: EngineName
+    weights: WeightsName | None
     pixel_size: str | float | Sequence[float] | None
     model_pixel_size: str | float | Sequence[float] | None
     rescale: bool
@@ -91,7 +93,9 @@ class Options:
     threads
         Number of threads; ``None`` takes the processors of this job.
     engine
-        Library that computes on a CPU.
+        Library that computes: ``onnxruntime`` for ONNX weights, ``torch`` or on a CPU ``openvino`` for others.
+    weights
+        Weights that compute: ``torchscript``, ``pytorch_state_dict`` or ``onnx``; ``None`` takes the first that run.
     pixel_size
         Pixel size of the image in µm, which overrides the file's: a number for y and x, or a text such as
         ``"1,0.1,0.1"`` (z, y, x) or ``"300nm"``.
@@ -127,6 +131,7 @@ class Options:
     threads: int | None = None
     precision: Precision = "float32"
     engine: EngineName = "auto"
+    weights: WeightsName | None = None
     pixel_size: str | None = None
     model_pixel_size: str | None = None
     rescale: bool = False
@@ -262,6 +267,12 @@ def _memory(value: Any) -> str:
     return str(int(value))
 
 
+def _weights(value: Any) -> str:
+    if value not in get_args(WeightsName):
+        raise ValueError
+    return str(value)
+
+
 def _unless_none(uniform: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else uniform(value)
 
@@ -275,6 +286,7 @@ _FORMS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "channels": (_unless_none(_channels), 'numbers from 0 or names, such as channels=0 or channels=["DAPI", "GFP"]'),
     "tile": (_unless_none(_tile), 'pixels above 0, such as tile=256 or tile=(16, 256, 256), or tile="auto" or "whole"'),
     "device": (_device, '"auto", "cpu", "cuda", "cuda:1" or "mps", or a torch.device'),
+    "weights": (_unless_none(_weights), " or ".join(map(repr, get_args(WeightsName)))),
     "threads": (_unless_none(_whole), "a whole number above 0, or None"),
     "pixel_size": (_unless_none(_sizes), 'µm, such as 0.1 or (1, 0.1, 0.1), or a text such as "300nm"'),
     "model_pixel_size": (_unless_none(_sizes), 'µm, such as 0.1 or (1, 0.1, 0.1), or a text such as "300nm"'),

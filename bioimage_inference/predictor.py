@@ -37,6 +37,7 @@ from .provenance.record_builder import now, run_plan, source_record, with_files
 from .provenance.record_parts import SourceRecord
 from .zoo.index import trust_policy
 from .zoo.resolving import OpenedModel, open_model_files
+from .zoo.twins import twin_in_words
 
 if TYPE_CHECKING:
     from .inference.calibration import Calibration
@@ -135,8 +136,10 @@ class Predictor:
         return _network_options(options) in self._loaded
 
     def check_weights(self) -> None:
-        """Raise :class:`ModelError` if the model has no PyTorch weights. Nothing is loaded."""
-        check_offered(self.spec, self.opened.package.bare_weights)
+        """Raise :class:`ModelError` if the model has no weights that run here. Nothing is loaded."""
+        bare = self.opened.package.bare_weights
+        if bare is None and not self.spec.weights:
+            check_offered(self.spec, bare, twin_in_words(self.spec))
 
     def load(self, options: Options) -> "LoadedNetwork":
         """Return the network for these options, loaded once.
@@ -180,7 +183,10 @@ class Predictor:
 
 def _network_options(options: Options) -> tuple[Any, ...]:
     """Return the options that a loaded network depends on."""
-    return options.device, options.engine, options.threads, options.precision, options.trust_model_code
+    return (
+        *(options.device, options.engine, options.weights, options.threads),
+        *(options.precision, options.trust_model_code),
+    )
 
 
 def _plan_key(prepared: PreparedImages, options: Options) -> tuple[Any, ...]:

@@ -232,7 +232,6 @@ def inspect(model: Predictor | Path | str) -> "Facts":
 def validate(
     model: Predictor | Path | str,
     *,
-    weights: str | None = None,
     halo: bool = False,
     advice: bool = False,
     pictures: Path | str | None = None,
@@ -246,8 +245,6 @@ def validate(
     ----------
     model
         An opened model, or a model as :func:`load_model` takes it.
-    weights
-        Check only the weights of this format: ``"torchscript"`` or ``"pytorch_state_dict"``.
     halo
         Also measure the receptive field, and whether the halo covers it.
     advice
@@ -257,7 +254,8 @@ def validate(
     overwrite
         Replace existing pictures.
     options, **words
-        As for :func:`predict`: ``device``, ``threads``, ``engine``, ``memory``, ``trust_model_code``.
+        As for :func:`predict`: ``device``, ``threads``, ``engine``, ``memory``, ``trust_model_code``. ``weights``
+        checks only the weights of this format: ``"torchscript"``, ``"pytorch_state_dict"`` or ``"onnx"``.
 
     Returns
     -------
@@ -280,7 +278,7 @@ def validate(
     chosen = options_of(options, words, signature(validate).parameters)
     folder = None if pictures is None else user_path(pictures)
     with _opened(model) as opened:
-        return findings_of(opened, chosen, folder, weights, halo, advice=advice, overwrite=overwrite)
+        return findings_of(opened, chosen, folder, halo, advice=advice, overwrite=overwrite)
 
 
 def segment(

@@ -64,6 +64,7 @@ Feature = tuple[str, Callable[[ModelSpec], bool], str]
 
 FEATURES: tuple[Feature, ...] = (
     ("TorchScript weights", lambda m: any(w.format == "torchscript" for w in m.weights), "test_zoo, test_weights"),
+    ("ONNX weights", lambda m: any(w.format == "onnx" for w in m.weights), "test_onnx"),
     (
         "state dict, code of its own",
         lambda m: any(w.architecture and w.architecture.source for w in m.weights),
@@ -162,6 +163,8 @@ def _how_it_runs(entry: Entry) -> tuple[str, str]:
     """Return whether a model runs, and the packages that its network needs beside this program."""
     if "torchscript" in entry.weights:
         return "yes", "—"
+    if "pytorch_state_dict" not in entry.weights:
+        return "yes, with ONNX weights", "onnxruntime: the extra `onnx`"
     architecture = entry.weights["pytorch_state_dict"]["architecture"]
     tags = [tag.lower() for tag in entry.description.get("tags", ())]
     library = architecture.get("import_from", "").partition(".")[0]
@@ -193,7 +196,7 @@ def _lines(entries: list[Entry], date: str) -> Iterator[str]:
     models = {entry.id: read_description(entry.description, Path()) for entry in entries}
     yield "# The models of the zoo\n"
     yield "`scripts/make_zoo_tables.py` makes this page from the list of the BioImage.IO zoo in this program. The list"
-    yield f"is of {date} and has {len(models)} models with PyTorch weights. `bioimage-inference models --update`"
+    yield f"is of {date} and has {len(models)} models with weights that run here. `bioimage-inference models --update`"
     yield "fetches the list of today. Only the list in the program vouches for code and weights.\n"
     yield "## The models of the Galaxy tutorial\n"
     yield "Run any of them with `bioimage-inference predict ID IMAGE -o results`, with the downloaded package instead"
@@ -205,7 +208,7 @@ def _lines(entries: list[Entry], date: str) -> Iterator[str]:
         yield f"| `{model_id}` | {model.name} | {input_in_words(model.inputs[0])} |"
     yield from _all_models(entries)
     yield "\n## Features of the zoo, and the tests that cover them\n"
-    yield f"Of the {len(models)} models with PyTorch weights in the index:\n"
+    yield f"Of the {len(models)} models in the index:\n"
     yield "| feature | models | covered by |"
     yield "| --- | --- | --- |"
     for name, found, tests in FEATURES:

@@ -50,6 +50,13 @@ def installed_openvino() -> None:
         missing("OpenVINO", 'pip install "bioimage_inference[openvino]"')
 
 
+@pytest.fixture
+def installed_onnx() -> None:
+    """End a test of ONNX weights where its libraries are not installed."""
+    if find_spec("onnx") is None or find_spec("onnxruntime") is None:
+        missing("onnxruntime", 'pip install "bioimage_inference[onnx]"')
+
+
 @pytest.fixture(autouse=True)
 def small_test_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Budgets are for the whole process: what tests have in memory must not make the tiles smaller."""

@@ -37,6 +37,8 @@ def predict_images(
     tables = options.folder if (len(samples) > 1 or sheets) and not options.names_files else None
     shares_tiles = options.dask is not None and tables is None
     files = _output_files(task, samples, options, shares_tiles=shares_tiles)
+    if task.earlier is not None:
+        task = replace(task, options=task.earlier.with_recorded_weights(task.options, files))
     if options.key_values is not None:
         files = _with_key_values(files, options.key_values)
     given: list[ImagePath] = [*(sample.image for sample in samples), *sheets, *task.others.values()]

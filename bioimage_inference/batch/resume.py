@@ -1,6 +1,7 @@
 """``--resume``: find the record of an image that is complete already, made by this model, these options and inputs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -19,8 +20,8 @@ from ..provenance.record_builder import given_options, planned_model, step_recor
 from ..provenance.record_parts import OutputRecord
 from .output_files import ImageFiles
 
-# Options that change the duration of a run, but no result.
-_SPEED_ONLY = {"threads", "memory"}
+# Options that change the duration of a run, but no result; and weights, which are compared with those that were used.
+_NOT_COMPARED = {"threads", "memory", "weights"}
 _OPTION_NAMES = {"border": "image-border"}  # options whose names differ from the keys of the record
 
 
@@ -52,6 +53,22 @@ class EarlierResults:
             return None, f"{error.filename} cannot be read ({error.strerror})"
         return (None, reason) if reason else (self._relocated(record, image, files), "")
 
+    def with_recorded_weights(self, options: Options, all_files: Iterable[ImageFiles]) -> Options:
+        """Return the options with the weights of the first record of this model, unless the user chose others.
+
+        Otherwise the order of preference could change from one image of a folder to the next.
+        """
+        formats = {entry.format: entry.format for entry in self.model.spec.weights}
+        if options.weights is not None:
+            return options
+        for files in all_files:
+            if files.record is not None and files.record.is_file():
+                with suppress(OSError, ValueError):
+                    record = read_record(files.record)
+                    if record.model.sha256 == self.model.spec.sha256 and record.weights.format in formats:
+                        return replace(options, weights=formats[record.weights.format])
+        return options
+
     def _differences(self, record: RunRecord, image: ImagePath, files: ImageFiles, options: Options) -> Iterator[str]:
         """Yield reasons to predict an image again, first the reasons that are found quickly."""
         if any(getattr(record.model, name) != value for name, value in self._model.items()):
@@ -60,8 +77,10 @@ class EarlierResults:
             yield "it was computed with other pre- or postprocessing"
         if record.weights.sha256 != self._weights_sha256(record.weights.file):
             yield "it was computed with other weights"
+        if options.weights not in (None, record.weights.format):
+            yield "it was computed with another --weights"
         before, now = record.options, given_options(options)
-        for name in sorted((before.keys() | now.keys()) - _SPEED_ONLY):
+        for name in sorted((before.keys() | now.keys()) - _NOT_COMPARED):
             if before.get(name) != now.get(name):
                 yield f"it was computed with another --{_OPTION_NAMES.get(name, name).replace('_', '-')}"
         for output in record.outputs:

@@ -130,7 +130,8 @@ def _said_by_authors(tensor: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _labelled(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    from ..report.describe_model import NO_LICENCE, WEIGHTS_NAMES
+    from ..model.spec import WEIGHTS_TITLES
+    from ..report.describe_model import NO_LICENCE
 
     yield "licence", facts["licence"] or NO_LICENCE
     if facts["authors"]:
@@ -144,11 +145,11 @@ def _labelled(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for tensor in facts["outputs"]:
         yield "output", f"{tensor['id']}: {tensor['in_words']}; {tensor['dtype']}"
     for entry in facts["weights"]:
-        yield "weights", f"{WEIGHTS_NAMES[entry['format']]} ({entry['file']}): {entry['reason']}"
+        yield "weights", f"{WEIGHTS_TITLES[entry['format']]} ({entry['file']}): {entry['reason']}"
         if entry["trust"]["reason"] not in entry["reason"]:
             yield "", entry["trust"]["in_words"]
     if facts["other_weights"]:
-        yield "weights", f"{', '.join(facts['other_weights'])}: PyTorch cannot load these."
+        yield "weights", f"{', '.join(facts['other_weights'])}: these do not run here."
     yield "runs here", f"{'yes' if facts['runs_here'] else 'no'}. {facts['verdict']}"
     yield from (("missing", package["advice"]) for package in facts["missing_packages"])
     yield from (("beware", trap) for trap in facts["traps"])

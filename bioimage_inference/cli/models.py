@@ -91,7 +91,7 @@ def _facts(entry: "Entry", policy: "TrustPolicy") -> dict[str, Any]:
     authors, tags       lists of texts; ``tasks`` are the tags that name a task
     dois                DOIs of the model and its versions, lower case
     inputs, outputs     lists of the axes of each tensor, such as ``bcyx``
-    weights             ``torchscript``, ``pytorch_state_dict``, in the order in which the program tries them
+    weights             ``torchscript``, ``pytorch_state_dict``, ``onnx``, in the order in which the program tries them
     ready               false if something is missing here
     needs               list of texts: what the weights need, or what is missing
     ==================  =============================================================================================
@@ -109,7 +109,7 @@ def _facts(entry: "Entry", policy: "TrustPolicy") -> dict[str, Any]:
         "dois": list(entry.dois),
         "inputs": list(entry.inputs),
         "outputs": list(entry.outputs),
-        "weights": list(entry.weights),
+        "weights": list(_judged(entry, policy)),
         "ready": ready,
         "needs": [one_line(need) for need in needs],
     }
@@ -120,7 +120,7 @@ def _needs(entry: "Entry", policy: "TrustPolicy") -> tuple[bool, list[str]]:
     from ..inference.operations.registry import check_packages
     from ..model.spec import Operation
 
-    judged = [_weights_need(kind, weights, policy) for kind, weights in entry.weights.items()]
+    judged = list(_judged(entry, policy).values())
     ready, need = next((one for one in judged if one[0]), judged[0])
     steps = [step for tensor in entry.description["outputs"] for step in tensor.get("postprocessing", ())]
     try:
@@ -130,15 +130,27 @@ def _needs(entry: "Entry", policy: "TrustPolicy") -> tuple[bool, list[str]]:
     return ready, [need]
 
 
+def _judged(entry: "Entry", policy: "TrustPolicy") -> dict[str, tuple[bool, str]]:
+    """Return by format whether weights can be used and their needs, in the order in which the program tries them."""
+    found = {kind: _weights_need(kind, weights, policy) for kind, weights in entry.weights.items()}
+    known = found.get("pytorch_state_dict", (False, ""))[0]
+    order = ("torchscript", "onnx")
+    kinds = ("pytorch_state_dict", *order) if known else (*order, "pytorch_state_dict")
+    return {kind: found[kind] for kind in kinds if kind in found}
+
+
 def _weights_need(kind: str, weights: Mapping[str, Any], policy: "TrustPolicy") -> tuple[bool, str]:
     from ..model.architecture import missing_package
-    from ..report.describe_model import WEIGHTS_NAMES
+    from ..model.spec import WEIGHTS_TITLES
+    from ..model.vetting.onnx_graph import INSTALL, onnx_installed
 
-    name, architecture = WEIGHTS_NAMES[kind], weights.get("architecture")
+    name, architecture = WEIGHTS_TITLES[kind], weights.get("architecture")
     if not policy.may_load_weights(weights.get("sha256", "not declared")).allowed:
         return False, f"{name} that the administrator of this installation does not allow"
     if kind == "torchscript":
         return True, f"{name}: needs nothing else"
+    if kind == "onnx":
+        return onnx_installed(), f"{name}: needs the extra onnx{'' if onnx_installed() else f': {INSTALL}'}"
     if architecture is None:
         return False, f"{name} without a network: cannot run"
     library, code = architecture.get("import_from"), architecture.get("source")

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import UsageError
 from ..files.typed_path import ImagePath, image_path, user_path
-from ..options import FORMAT_TITLES, USUAL_FORMATS, Augment, TiffLayout, ZarrVersion, parse_formats
+from ..options import (
+    FORMAT_TITLES,
+    USUAL_FORMATS,
+    Augment,
+    EngineName,
+    TiffLayout,
+    WeightsName,
+    ZarrVersion,
+    parse_formats,
+)
 from ..terminal import progress_display, say, say_json
 from .shared_options import (
     BARE_WEIGHTS,
@@ -136,8 +145,12 @@ def _options() -> argparse.ArgumentParser:
     add = parser.add_argument_group("computing").add_argument
     add("--precision", choices=["float32", "bfloat16", "float16"], default="float32",
         help="lower precision is faster; float16 needs a GPU (default: %(default)s)")  # fmt: skip
-    add("--engine", choices=["auto", "torch", "openvino"], default="auto",
-        help="library that computes on a CPU; auto is torch (default: %(default)s)")  # fmt: skip
+    add("--weights", choices=get_args(WeightsName),
+        help="weights that compute (default: the first that run: a state dict of a known network, TorchScript, ONNX)",
+    )  # fmt: skip
+    add("--engine", choices=get_args(EngineName), default="auto",
+        help="library that computes; auto is onnxruntime for ONNX weights, else torch (default: %(default)s)",
+    )  # fmt: skip
     add("--memory", type=_memory, metavar="SIZE",
         help="memory limit for the run, e.g. 4GiB (default: the memory available to this job)")  # fmt: skip
     add("--dask", type=_dask, metavar="ADDRESS",

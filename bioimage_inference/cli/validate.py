@@ -2,9 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..files.typed_path import input_path, user_path
+from ..options import WeightsName
 from ..terminal import progress_display, say, say_json
 from ..text import for_file_name, one_line
 from .shared_options import (
@@ -28,7 +29,7 @@ def add_parser(commands: Any) -> None:
     """Add the parser of the command."""
     own = option_parser()
     add = own.add_argument
-    add("--weights", choices=["torchscript", "pytorch_state_dict"], help="check only these weights (default: all)")
+    add("--weights", choices=get_args(WeightsName), help="check only these weights (default: all)")
     add("--halo", action="store_true", help="also measure the receptive field, and whether the halo covers it")
     add("--description", type=input_path, metavar="YAML", help="description (rdf.yaml) of a weights file")
     add = own.add_argument_group("outputs").add_argument
@@ -93,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..reproduction.validation_page import validation_page
     from ..reproduction.verdict import raise_verdict
 
-    options = Options(device=arguments.device, threads=arguments.threads, trust_model_code=arguments.trust_model_code)
+    names = ("device", "threads", "weights", "trust_model_code")
+    options = Options(**{name: getattr(arguments, name) for name in names})
     with progress_display() as display:
         display.wait("reading the model")
         with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
@@ -110,7 +112,6 @@ def run(arguments: argparse.Namespace) -> int:
                     model,
                     options,
                     folder,
-                    arguments.weights,
                     arguments.halo or arguments.report,
                     advice=arguments.report,
                     every_device=arguments.report and arguments.device == "auto",

@@ -22,11 +22,9 @@ STARDIST = _network(
 CELLPOSE = _network("a Cellpose model", "Run it with Cellpose: cellpose --pretrained_model FILE --dir FOLDER.")
 TENSORFLOW = _network("a TensorFlow model (SavedModel)", _CONVERT)
 PICKLE = FileKind("a Python pickle", "Save the array in Python with numpy.save or tifffile.imwrite.")
-_ONNX = _network("an ONNX model", f"PyTorch does not load ONNX. {_CONVERT}")
-_SAFETENSORS = _network(
-    "a safetensors file (weights without their network)",
-    "Save the network in Python as TorchScript (torch.jit.script or torch.jit.trace), and give that file.",
-)
+_DESCRIBED = "Give the model's package (zip or folder), or name its description with --description rdf.yaml."
+_ONNX = _network("an ONNX model", _DESCRIBED)
+_SAFETENSORS = _network("a safetensors file (weights without their network)", _DESCRIBED)
 _SKLEARN = _network(
     "a pickled scikit-learn model",
     "Run it in Python with the program that made it. A pickle can run any code, so open only your own.",
@@ -57,6 +55,11 @@ def is_pickle(start: bytes) -> bool:
     return _PICKLE_START.match(start) is not None
 
 
+def is_onnx_start(start: bytes) -> bool:
+    """Return whether a file begins as ONNX networks do, by its first bytes."""
+    return _ONNX_START.match(start) is not None
+
+
 def network_kind(path: Path, start: bytes) -> FileKind | None:
     """Return the kind of a file with a network or weights of another program, ``None`` for other files."""
     if start.startswith(b"\xac\xed\0\x05"):
@@ -65,10 +68,10 @@ def network_kind(path: Path, start: bytes) -> FileKind | None:
         return _TFLITE
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 100 << 20:
         return _SAFETENSORS
+    if is_onnx_start(start):
+        return _ONNX
     if is_pickle(start) and b"sklearn" in start:
         return _SKLEARN
-    if _ONNX_START.match(start):
-        return _ONNX
     return TENSORFLOW if path.name == "saved_model.pb" else None
 
 

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, inf
-from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..machine.memory import MemoryBudget
 from ..model.spec import FixedSize, ModelSpec
 from ..network.device import free_memory
 from ..network.loading import LoadedNetwork
-from ..network.network import Inputs
+from ..network.network import Dependence, Inputs, MeasuredNetwork
 from ..network.slabs import NotInSlabs
 from ..network.torch_network import TorchNetwork
 from ..text import byte_size, counted
@@ -23,9 +22,6 @@ from ..tiling.tile_size import BYTES_PER_PIXEL, Request, Tiling, dimensions_of, 
 from .planning import PreparedImages, beside_network, tiling_for, with_program, with_smaller_tiles, with_tiling
 from .postprocess import numbers_objects
 from .trial_inputs import blank, noise, part_of_image, trial_tile
-
-if TYPE_CHECKING:
-    from ..network.trials import Dependence
 
 # A network may take eight times the memory of a U-Net. If the budget allows that, nothing is measured.
 _PLENTY = 8
@@ -124,7 +120,7 @@ def calibrated(prepared: PreparedImages, loaded: LoadedNetwork) -> Calibration:
         program = ceil((loaded.resident + beside_network(loaded.spec)) / _ROUNDED) * _ROUNDED
         if program > prepared.program:
             prepared = with_program(loaded.spec, prepared, program)
-    trials = _Trials(loaded.spec, prepared, loaded, loaded.on_torch)
+    trials = _Trials(loaded.spec, prepared, loaded, loaded.for_trials)
     way = trials.best(prepared.request)
     notes: list[str] = []
     if len(way.tiling) > 1:
@@ -140,20 +136,20 @@ def calibrated(prepared: PreparedImages, loaded: LoadedNetwork) -> Calibration:
 def memory_per_pixel(prepared: PreparedImages, loaded: LoadedNetwork) -> float | None:
     """Return the bytes of the process for each pixel of a whole tile, measured with a small tile.
 
-    The result is ``None`` without a module on torch. Raises :class:`ModelError` if the network fails.
+    The result is ``None`` for a network of the caller. Raises :class:`ModelError` if the network fails.
     """
     request = replace(prepared.request, tile=None, whole=False, gpu=loaded.device.name != "cpu")
-    return _Trials(loaded.spec, prepared, loaded, loaded.on_torch).bytes_per_pixel(request)
+    return _Trials(loaded.spec, prepared, loaded, loaded.for_trials).bytes_per_pixel(request)
 
 
 @dataclass(frozen=True)
 class _Trials:
-    """Trials of a network; ``network`` is its module on torch, ``None`` if there is none."""
+    """Trials of a network; ``network`` is the one that can be measured, ``None`` for a network of the caller."""
 
     spec: ModelSpec
     prepared: PreparedImages
     loaded: LoadedNetwork
-    network: TorchNetwork | None
+    network: MeasuredNetwork | None
 
     def tiling(self, request: Request) -> Tiling:
         """Return the tiles for a request."""
@@ -184,7 +180,7 @@ class _Trials:
         return shortest != longest or request.whole
 
     def bytes_per_pixel(self, request: Request) -> float | None:
-        """Return the memory for each pixel of a whole tile, measured with a small one; ``None`` without a module."""
+        """Return the memory for each pixel of a whole tile, measured with a small one; ``None`` if it is the caller's."""
         if self.network is None:
             return None
         small = self.tiling(replace(request, whole=False, pixels=_TRIAL_PIXELS))
@@ -201,7 +197,8 @@ class _Trials:
 
     def _in_slabs(self, request: Request, whole: _Execution) -> _Execution | None:
         """Return the execution in slabs; ``None`` if the network does not allow slabs, or if whole tiles are better."""
-        slabs = self.network.slabs if self.network is self.loaded.network and self.network is not None else None
+        network = self.network if self.network is self.loaded.network else None
+        slabs = network.slabs if isinstance(network, TorchNetwork) else None
         accepted = whole.time * (_ACCEPTED_SLOWDOWN if whole.bytes > _MODEST else 1)
         if whole.bytes > request.room:
             accepted = inf
@@ -215,9 +212,9 @@ class _Trials:
             return _OVERHEAD_IN_SLABS * slabs.held(self._blank(tiling)) + self._bytes_beside_network() * tiling.pixels
 
         try:
-            assert self.network is not None
+            assert isinstance(network, TorchNetwork)
             small = self.tiling(replace(request, tile=None, whole=False, pixels=_TRIAL_PIXELS))
-            self.network.check_slabs(self._small_tiles(small))
+            network.check_slabs(self._small_tiles(small))
             request, tiling = self._shrunk(request, roomy, size)
             if slabs.normalises(self._blank(tiling)):
                 slowdown *= _SLOWDOWN_NORMALISED
@@ -275,13 +272,13 @@ def _undivided(tiles: _Execution, trials: _Trials) -> tuple[_Execution, Prepared
     return tiles, prepared, notes
 
 
-def tile_dependence(prepared: PreparedImages, loaded: LoadedNetwork, tiling: Tiling | None = None) -> "Dependence":
+def tile_dependence(prepared: PreparedImages, loaded: LoadedNetwork, tiling: Tiling | None = None) -> Dependence:
     """Return the operations whose result depends on the tile, found with noise in small tiles.
 
     A network that refuses these sizes computes a tile of the ``tiling`` (default: of the plan). Raises
     :class:`ModelError` if it fails.
     """
-    network, spec = loaded.on_torch, loaded.spec
+    network, spec = loaded.for_trials, loaded.spec
     assert network is not None
     small, large = (noise(spec, prepared, trial_tile(spec, prepared, times)) for times in (1, 2))
     try:
@@ -290,7 +287,7 @@ def tile_dependence(prepared: PreparedImages, loaded: LoadedNetwork, tiling: Til
         return network.dependence(noise(spec, prepared, (tiling or prepared.plan).tile_shape), None)
 
 
-def over_tile_in_words(found: "Dependence", tiling: Tiling) -> str:
+def over_tile_in_words(found: Dependence, tiling: Tiling) -> str:
     """Return for the user what it means that some operations depend on the whole tile."""
     return (
         f"The network looks at the tile as a whole ({', '.join(found.operations)}), so its result depends on the size "

@@ -209,7 +209,8 @@ def beside_network(spec: ModelSpec) -> int:
 
 def weights_size(spec: ModelSpec) -> int:
     """Return the size of the first weights file, which takes as much memory; 0 if it is not in the package."""
-    files = [spec.root / entry.source for entry in spec.weights[:1]]
+    data = [entry.external_data.source for entry in spec.weights[:1] if entry.external_data is not None]
+    files = [spec.root / name for name in (*(entry.source for entry in spec.weights[:1]), *data)]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 

@@ -14,11 +14,14 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "cluster": ("dask", "distributed", "cryptography"),
     "crate": ("rocrate",),
     "microscopes": ("nd2", "liffile", "czifile"),
+    "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino",),
     "remote": ("fsspec", "aiohttp", "s3fs"),
     "zoo": ("timm", "segment-anything", "cellpose", "careamics", "monai", "stardist"),
 }
 """Libraries of the extras for users, as ``pyproject.toml`` lists them."""
+
+_OTHER_BUILDS = {"onnxruntime": ("onnxruntime-gpu",)}
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ def installation() -> Installation:
 
 
 def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    for name in (package, *_OTHER_BUILDS.get(package, ())):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None

@@ -15,10 +15,11 @@ from ..text import counted
 from . import rdf_v0_4, rdf_v0_5
 from .newer_formats import is_newer, note_on_newer, version_of
 from .spec import (
-    PYTORCH_FORMATS,
+    USABLE_FORMATS,
     Architecture,
     Axis,
     Citation,
+    ExternalData,
     FixedSize,
     FreeSize,
     ModelSpec,
@@ -68,7 +69,7 @@ def read_description(content: Content, root: Path, sha256: str | None = None) ->
         ),
         tags=tuple(str(tag) for tag in _list(content.get("tags"))),
         documentation=_source(content.get("documentation")),
-        other_weights=tuple(name for name in weights if name not in PYTORCH_FORMATS),
+        other_weights=tuple(name for name in weights if name not in USABLE_FORMATS or not weights[name]),
         sha256=sha256,
         notes=tensors.notes,
     )
@@ -103,9 +104,11 @@ def _checked_tensors(content: Content, read: Callable[[Content], Tensors]) -> Te
 
 
 def _read_weights(weights: Content, content: Content) -> Iterator[WeightsEntry]:
-    for key, kind in PYTORCH_FORMATS.items():
+    for key, kind in USABLE_FORMATS.items():
         entry = weights.get(key)
-        if not isinstance(entry, Mapping):
+        if not isinstance(entry, Mapping) or (
+            key == "onnx" and not entry
+        ):  # a list of an older version of this program
             continue
         source = _source(entry)
         if source is None:
@@ -117,7 +120,16 @@ def _read_weights(weights: Content, content: Content) -> Iterator[WeightsEntry]:
             architecture=_architecture(entry, content) if kind == "pytorch_state_dict" else None,
             pytorch_version=_text(entry.get("pytorch_version")),
             strict=entry.get("strict") is not False,
+            external_data=_external_data(entry) if kind == "onnx" else None,
         )
+
+
+def _external_data(entry: Content) -> ExternalData | None:
+    described = entry.get("external_data")
+    source = _source(described)
+    if source is None:
+        return None
+    return ExternalData(source, _text(described.get("sha256")) if isinstance(described, Mapping) else None)
 
 
 def _architecture(entry: Content, content: Content) -> Architecture | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from .spec import PYTORCH_FORMATS
+from .spec import USABLE_FORMATS
 
 Content = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ def _unknown(content: Content) -> Iterator[str]:
                     yield from _extra(step, _STEP_KEYS, f"{where}{steps}.{place}.")
     weights = content.get("weights")
     for name, entry in weights.items() if isinstance(weights, Mapping) else ():
-        if name in PYTORCH_FORMATS:
+        if name in USABLE_FORMATS:
             yield from _extra(entry, _WEIGHTS_KEYS, f"weights.{name}.")
 
 

@@ -14,13 +14,13 @@ from typing import Any, Literal
 from ..errors import ModelError, UsageError
 from ..file_kinds.containers import zip_kind
 from ..file_kinds.file_kind import FileKind
-from ..file_kinds.networks import folder_kind, network_kind, pickled_weights_kind
+from ..file_kinds.networks import folder_kind, is_onnx_start, network_kind, pickled_weights_kind
 from .safe_yaml import MAX_BYTES, load_yaml
 from .safe_zip import ZIP_MAGIC, Archive, open_archive
-from .spec import PYTORCH_FORMATS
+from .spec import USABLE_FORMATS
 from .unusable_files import WHAT_IS_A_MODEL, image_in, no_model, refuse_other_files, swapped
 
-WeightsKind = Literal["torchscript", "state_dict"]
+WeightsKind = Literal["torchscript", "state_dict", "onnx"]
 
 PREFERRED_NAMES = ("rdf.yaml", "bioimageio.yaml")
 # Limits for the search among YAML files of other names; the longest description of the zoo has 17 KB.
@@ -80,9 +80,10 @@ def open_package(source: Path, scratch: Path, description: Path | None = None, s
     """Open a model; a zip package is unpacked into a new folder below ``scratch``.
 
     ``description`` is the YAML file for bare weights, ``sha256`` the hash of the file, if known. A zip is unpacked
-    as far as PyTorch needs it: the files that the description names, without the weights for other frameworks. Raises
-    :class:`UsageError` where nothing readable is at ``source``, and :class:`ModelError` where it is no model, damaged,
-    ambiguous or hostile.
+    as far as this program needs it: the files that the description names, without the weights for other frameworks.
+
+    Raises :class:`UsageError` where nothing readable is at ``source``, and :class:`ModelError` where it is no model,
+    damaged, ambiguous or hostile.
     """
     try:
         if source.is_dir():
@@ -165,15 +166,29 @@ def weights_kind(path: Path) -> WeightsKind | None:
     with path.open("rb") as stream:
         head = stream.read(4)
     if not head.startswith(ZIP_MAGIC):
-        return "state_dict" if head.startswith(_PICKLE_MAGIC) else None
+        return "state_dict" if head.startswith(_PICKLE_MAGIC) or is_safetensors(path) else None
     with open_archive(path) as archive:
         return _archive_kind(archive)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file begins as safetensors do: with the length of a JSON object, and the object."""
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    return head[8:] == b"{" and 1 < int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
+def is_onnx(path: Path) -> bool:
+    """Return whether a file begins as ONNX networks do."""
+    with path.open("rb") as stream:
+        return is_onnx_start(stream.read(16))
 
 
 def may_be_weights(path: Path) -> bool:
     """Return whether the first bytes of a file allow it to hold weights. A package in a zip begins like them."""
     with path.open("rb") as stream:
-        return stream.read(4).startswith((*ZIP_MAGIC, *_PICKLE_MAGIC))
+        known = stream.read(4).startswith((*ZIP_MAGIC, *_PICKLE_MAGIC))
+    return known or is_safetensors(path) or is_onnx(path)
 
 
 def _archive_kind(archive: Archive) -> WeightsKind | None:
@@ -195,12 +210,19 @@ def _open_file(source: Path, scratch: Path, description: Path | None, sha256: st
             kind = _archive_kind(archive)
             if kind is None:
                 return _open_zip(archive, scratch, sha256)
+    elif is_onnx(source):
+        kind = "onnx"
     else:
-        kind = "state_dict" if head.startswith(_PICKLE_MAGIC) else None
+        kind = "state_dict" if head.startswith(_PICKLE_MAGIC) or is_safetensors(source) else None
     if kind is not None and description is not None:
         described = _open_yaml(description)
         names = described.description, described.description_name
         return Package(described.root, *names, source, sha256 or file_sha256(source), source)
+    if kind == "onnx":
+        raise ModelError(
+            f"{source.name} is an ONNX model without a description. Give the model's package (zip or folder), or name "
+            "its description with --description rdf.yaml."
+        )
     if kind == "state_dict":
         other = _other_program(source, head)
         if other is not None:
@@ -264,7 +286,7 @@ def _named_files(description: Mapping[str, Any]) -> set[str]:
     """Return every text of the description that may be a file name, except for weights of other frameworks."""
     weights = description.get("weights")
     if isinstance(weights, Mapping):
-        usable = {key: value for key, value in weights.items() if key in PYTORCH_FORMATS}
+        usable = {key: value for key, value in weights.items() if key in USABLE_FORMATS}
         description = {**description, "weights": usable}
     # "unet.py:UNet2d" and "conda:environment.yaml" of format 0.4 name a file before or after the colon
     parts = {part for text in _texts(description) for part in (text, text.rpartition(":")[0], text.partition(":")[2])}

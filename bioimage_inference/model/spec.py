@@ -10,14 +10,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-WeightsFormat = Literal["torchscript", "pytorch_state_dict"]
+WeightsFormat = Literal["torchscript", "pytorch_state_dict", "onnx"]
 
-# Names of weights that PyTorch loads, in the order in which they are tried: TorchScript brings no code of its own.
-PYTORCH_FORMATS: Mapping[str, WeightsFormat] = {
+# Names of the weights that run here. weights_order.py has the order in which they are tried.
+USABLE_FORMATS: Mapping[str, WeightsFormat] = {
     "torchscript": "torchscript",
     "pytorch_script": "torchscript",  # the name up to format 0.3
     "pytorch_state_dict": "pytorch_state_dict",
+    "onnx": "onnx",
 }
+WEIGHTS_TITLES: Mapping[str, str] = {
+    "torchscript": "TorchScript",
+    "pytorch_state_dict": "PyTorch state dict",
+    "onnx": "ONNX",
+}
+"""The names of the formats in messages."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +168,16 @@ class Architecture:
 
 
 @dataclass(frozen=True)
+class ExternalData:
+    """The file with the tensors of an ONNX network, which the ONNX file names."""
+
+    source: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class WeightsEntry:
-    """One entry of the weights that PyTorch can load.
+    """One entry of the weights that run here.
 
     ``source`` is a path in the package or an address. ``strict`` is true where the names in a state dict must be
     exactly the names of the network.
@@ -174,6 +189,7 @@ class WeightsEntry:
     architecture: Architecture | None = None
     pytorch_version: str | None = None
     strict: bool = True
+    external_data: ExternalData | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +206,7 @@ class ModelSpec:
     """The facts of a model that inference needs, and those that users should know.
 
     ``root`` is the folder that file names of the description are relative to. ``other_weights`` names the entries
-    that PyTorch cannot load (onnx, tensorflow …). ``notes`` are remarks for the user on the description.
+    that do not run here (tensorflow, keras …). ``notes`` are remarks for the user on the description.
     """
 
     name: str

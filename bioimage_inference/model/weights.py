@@ -1,4 +1,4 @@
-"""Loads a model's network: TorchScript, or tensors that are put into the architecture of the description.
+"""Loads a model's network: TorchScript, ONNX, or tensors that are put into the architecture of the description.
 
 Weights are never unpickled, and the model's own Python file runs only where the trust policy allows it. Torch is
 imported only when a network is loaded.
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import ModelError, TrustError, UsageError
 from ..text import counted
 from .architecture import build_network, check_code, refuse_for_memory, running_model_code
-from .package import check_sha256, file_sha256, package_file, weights_kind
+from .package import check_sha256, file_sha256, is_safetensors, package_file, require_sha256, weights_kind
 from .safe_zip import MIB, check_content, open_archive
-from .spec import ModelSpec, WeightsEntry
+from .spec import WEIGHTS_TITLES, ModelSpec, WeightsEntry
 from .trust import HASHES_VARIABLE, TrustPolicy
+from .vetting.onnx_graph import NotVettedOnnx, OnnxNetwork, read_onnx
+from .weights_order import WeightsChoice
 
 if TYPE_CHECKING:
     import torch
 
 _OLDEST_TORCH = (2, 10)
-_LABELS = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
 _CODE = re.compile(r"[^/]+/code/.+\.py")
 _CALL = re.compile(r"\btorch\.(\w+)\(")
 _MOST_CODE = 16 * MIB  # the largest networks of the zoo have less than 1 MiB
@@ -33,36 +34,44 @@ _MOST_CODE = 16 * MIB  # the largest networks of the zoo have less than 1 MiB
 class LoadedWeights:
     """A network on the CPU, in evaluation mode and without gradients, and the weights that it comes from.
 
-    ``entry`` is the weights entry that was used and ``sha256`` the hash of its file. ``notes`` tell, one line each,
-    why earlier entries were not used and what is unusual about this entry.
+    ``entry`` is the weights entry that was used, ``reason`` tells why, and ``sha256`` is the hash of its file.
+    ``external_data_sha256`` is the hash of the tensors of an ONNX network in a file of their own. ``notes`` tell, one
+    line each, why earlier entries were not used and what is unusual about this entry.
     """
 
-    module: "torch.nn.Module"
+    module: "torch.nn.Module | OnnxNetwork"
     entry: WeightsEntry
     sha256: str
     notes: tuple[str, ...]
+    reason: str = ""
+    external_data_sha256: str | None = None
 
 
-def load_weights(model: ModelSpec, policy: TrustPolicy, bare_weights: Path | None = None) -> LoadedWeights:
-    """Load the first entry of ``model.weights`` that can be used here.
+def load_weights(
+    model: ModelSpec, policy: TrustPolicy, bare_weights: Path | None = None, choice: WeightsChoice | None = None
+) -> LoadedWeights:
+    """Load the first entry of ``model.weights`` that can be used here, in the order of the ``choice``.
 
     ``bare_weights`` is a file given without a package; see :func:`entry_of`. Raises :class:`TrustError` where the
     trust policy refuses an entry and no other can be used, :class:`ModelError` where none can be used for other
     reasons, :class:`OutOfMemoryError` where the network does not fit, and :class:`UsageError` for a version of PyTorch
-    that weights can harm.
+    that weights can harm, or a choice that the model does not offer.
     """
+    choice = choice or WeightsChoice()
     check_offered(model, bare_weights)
     _check_torch()
     failures: list[ModelError | TrustError] = []
     notes: list[str] = []
-    for entry in model.weights if bare_weights is None else (entry_of(model, bare_weights),):
+    offered = model if bare_weights is None else replace(model, weights=(entry_of(model, bare_weights),))
+    candidates = choice.candidates(offered, policy)
+    for place, entry in enumerate(one.entry for one in candidates):
         try:
             loaded = _load_entry(entry, model, policy, bare_weights)
         except (ModelError, TrustError) as error:
             failures.append(error)
-            notes.append(f"The {_LABELS[entry.format]} weights were not used: {error}")
+            notes.append(f"The {WEIGHTS_TITLES[entry.format]} weights were not used: {error}")
         else:
-            return replace(loaded, notes=(*notes, *loaded.notes))
+            return replace(loaded, notes=(*notes, *loaded.notes), reason=choice.reason(place, candidates))
     if len(failures) == 1:
         raise failures[0]
     kind = TrustError if any(isinstance(failure, TrustError) for failure in failures) else ModelError
@@ -81,14 +90,22 @@ def _check_torch() -> None:
         )
 
 
-def check_offered(model: ModelSpec, bare_weights: Path | None = None) -> None:
-    """Raise :class:`ModelError` where a model has weights for other frameworks only. Imports no torch."""
+def check_offered(model: ModelSpec, bare_weights: Path | None = None, twin: str = "") -> None:
+    """Raise :class:`ModelError` where a model has weights for other frameworks only. Imports no torch.
+
+    ``twin`` is the sentence that names another model of the zoo to use instead, if there is one.
+    """
     if bare_weights is None and not model.weights:
-        found = ", ".join(model.other_weights) or "no"
-        raise ModelError(
-            f"The model {model.name} has only {found} weights; this program runs PyTorch weights (torchscript or "
-            "pytorch_state_dict). Choose a model that offers those."
-        )
+        raise ModelError(f"The model {model.name} {no_weights_in_words(model, twin)}")
+
+
+def no_weights_in_words(model: ModelSpec, twin: str = "") -> str:
+    """Return the clause and the next step for a model without weights that run here: "has only keras_hdf5 …"."""
+    found = f"only {', '.join(model.other_weights)}" if model.other_weights else "no"
+    return (
+        f"has {found} weights; this program runs torchscript, pytorch_state_dict and onnx. "
+        f"{twin or 'Choose a model that offers one of these.'}"
+    )
 
 
 def entry_of(model: ModelSpec, bare_weights: Path) -> WeightsEntry:
@@ -98,13 +115,16 @@ def entry_of(model: ModelSpec, bare_weights: Path) -> WeightsEntry:
     where the description has no entry of this kind.
     """
     sha256 = file_sha256(bare_weights)
-    kind = "torchscript" if weights_kind(bare_weights) == "torchscript" else "pytorch_state_dict"
+    kinds = {"torchscript": "torchscript", "onnx": "onnx"}
+    kind = kinds.get(weights_kind(bare_weights) or "", "pytorch_state_dict")
     same_file = [entry for entry in model.weights if (entry.sha256 or "").lower() == sha256]
     same_kind = [entry for entry in model.weights if entry.format == kind]
     for entry in (*same_file, *same_kind):
         return entry
     if kind == "torchscript":
         return WeightsEntry("torchscript", bare_weights.name)
+    if kind == "onnx":
+        return WeightsEntry("onnx", bare_weights.name)
     raise ModelError(
         f"{bare_weights.name} holds the weights of a network, but the description of {model.name} names no "
         "architecture to put them into: it has no pytorch_state_dict entry. Use the TorchScript weights of the model."
@@ -133,11 +153,16 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
     verdict = policy.may_load_weights(sha256)
     if not verdict.allowed:
         raise TrustError(f"{path.name} is not loaded: {verdict.reason}.")
+    if entry.format == "onnx":
+        root = model.root if bare_weights is None else path.absolute().parent
+        return _load_onnx(entry, path, sha256, root, policy)
     notes: tuple[str, ...] = ()
     if kind == "torchscript":
         module = _load_torchscript(path, sha256, verdict.trusted)
         if entry.format != "torchscript":
-            notes = (f"{path.name} is listed as a {_LABELS[entry.format]}, but is TorchScript, and was run as such.",)
+            notes = (
+                f"{path.name} is listed as a {WEIGHTS_TITLES[entry.format]}, but is TorchScript, and was run as such.",
+            )
     elif entry.format == "torchscript":
         raise ModelError(f"{path.name} is listed as TorchScript, but is something else by its content.")
     else:
@@ -150,6 +175,25 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
         for parameter in module.parameters():
             parameter.requires_grad_(False)
     return LoadedWeights(module, entry, sha256, notes)
+
+
+def _load_onnx(entry: WeightsEntry, path: Path, sha256: str, root: Path, policy: TrustPolicy) -> LoadedWeights:
+    """Return the checked network of an ONNX file with the hash ``sha256``, whose package is in ``root``."""
+    try:
+        network = read_onnx(path, root, sha256)
+    except NotVettedOnnx as error:
+        raise TrustError(
+            f"{path.name} is not loaded: {error}. ONNX networks may compute with tensors of their own package and do "
+            "nothing else. Use other weights of the model, or ask its authors for a plain export."
+        ) from error
+    if network.data is not None and network.data_sha256 is not None:
+        declared = entry.external_data
+        if declared is not None and package_file(root, declared.source) == network.data:
+            require_sha256(network.data_sha256, declared.sha256, network.data.name)
+        verdict = policy.may_load_weights(network.data_sha256)
+        if not verdict.allowed:
+            raise TrustError(f"{network.data.name} is not loaded: {verdict.reason}.")
+    return LoadedWeights(network, entry, sha256, (), external_data_sha256=network.data_sha256)
 
 
 def _identity(path: Path) -> tuple[int, ...]:
@@ -229,7 +273,9 @@ def _load_state_dict(
 
 
 def _load_tensors(path: Path) -> Mapping[str, Any]:
-    """Return the content of a file of ``torch.save``; only tensors and plain containers are unpickled."""
+    """Return the content of a file of safetensors or ``torch.save``; only tensors and containers are unpickled."""
+    if is_safetensors(path):
+        return _load_safetensors(path)
     import torch
 
     with warnings.catch_warnings():
@@ -248,6 +294,17 @@ def _load_tensors(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ModelError(f"{path.name} holds a {type(content).__name__}, expected were named tensors (a state dict).")
     return content
+
+
+def _load_safetensors(path: Path) -> Mapping[str, Any]:
+    """Return the tensors of a safetensors file, which holds nothing but their names, shapes and values."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        _refuse_unreadable(path, error)
 
 
 def _refuse_unreadable(path: Path, error: Exception) -> NoReturn:

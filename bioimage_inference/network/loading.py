@@ -8,13 +8,16 @@ from ..errors import UsageError
 from ..machine.memory import resident_memory
 from ..machine.process_settings import give_back_buffers
 from ..machine.processors import available_processors
-from ..model.spec import ModelSpec, WeightsEntry
+from ..model.spec import ModelSpec, WeightsEntry, WeightsFormat
 from ..model.trust import TrustPolicy
+from ..model.vetting.onnx_graph import OnnxNetwork
 from ..model.weights import load_weights
+from ..model.weights_order import WeightsChoice
 from ..options import Options
 from .device import MPS, Device, choose_device
 from .mps_network import MPSNetwork
-from .network import Engine, Network
+from .network import Engine, MeasuredNetwork, Network
+from .onnx_network import ONNXNetwork, device_of_onnx
 from .openvino_network import OpenVINONetwork, openvino_installed
 from .torch_network import TorchNetwork
 
@@ -23,9 +26,10 @@ from .torch_network import TorchNetwork
 class LoadedNetwork:
     """A network that is ready to compute, and its facts for the record.
 
-    ``module`` is the PyTorch module, ``None`` if the caller brought a network of another kind. ``spec`` is the model's,
-    with the model's own functions loaded. ``entry`` is the weights entry in use and ``sha256`` the hash of its file.
-    ``threads`` is the number of CPU threads. ``resident`` is the memory of the process in bytes after loading.
+    ``module`` is the PyTorch module, ``None`` for ONNX and if the caller brought a network. ``spec`` is the model's,
+    with the model's own functions loaded. ``entry`` is the weights entry in use, ``reason`` why it is used, and
+    ``sha256`` the hash of its file. ``threads`` is the number of CPU threads. ``resident`` is the memory of the process
+    in bytes after loading.
     """
 
     network: Network
@@ -37,6 +41,8 @@ class LoadedNetwork:
     notes: tuple[str, ...]
     threads: int
     resident: int
+    reason: str = ""
+    external_data_sha256: str | None = None
 
     @property
     def engine(self) -> Engine:
@@ -44,8 +50,10 @@ class LoadedNetwork:
         return self.network.engine
 
     @property
-    def on_torch(self) -> TorchNetwork | None:
-        """The module on torch in float32, for trials; ``None`` without a module."""
+    def for_trials(self) -> MeasuredNetwork | None:
+        """The network on torch in float32 or on onnxruntime, for trials; ``None`` for a network of the caller."""
+        if isinstance(self.network, ONNXNetwork):
+            return self.network
         if isinstance(self.network, MPSNetwork):
             return self.network.on_cpu
         if isinstance(self.network, TorchNetwork) and self.network.precision == "float32":
@@ -67,13 +75,19 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
         )
     if options.precision != "float32" and device.name == MPS:
         raise UsageError(f"--precision {options.precision} is not offered on MPS. Use float32.")
-    loaded = load_weights(spec, policy, bare_weights)
+    loaded = load_weights(spec, policy, bare_weights, _choice(options))
     threads = options.threads or default_threads()
-    network = _on_engine(loaded.module, device, options, threads)
+    network: Network
+    if isinstance(loaded.module, OnnxNetwork):
+        device = device_of_onnx(device, options.device)
+        reason = "the engine of the weights" if options.engine == "auto" else "as asked"
+        network = ONNXNetwork(loaded.module, spec, device, threads, reason)
+    else:
+        network = _on_engine(loaded.module, device, options, threads)
     give_back_buffers()  # loading leaves free buffers, which would count as memory of the program
     return LoadedNetwork(
         network=network,
-        module=loaded.module,
+        module=None if isinstance(loaded.module, OnnxNetwork) else loaded.module,
         spec=spec,
         device=device,
         entry=loaded.entry,
@@ -81,7 +95,23 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
         notes=loaded.notes,
         threads=threads,
         resident=resident_memory(),
+        reason=loaded.reason,
+        external_data_sha256=loaded.external_data_sha256,
     )
+
+
+def _choice(options: Options) -> WeightsChoice:
+    """Return which weights the options allow: each engine has its own, and onnxruntime computes in float32 only."""
+    onnx: tuple[WeightsFormat, ...] = ("onnx",)
+    if options.engine == "onnxruntime":
+        return WeightsChoice(options.weights, ("torchscript", "pytorch_state_dict"), "--engine onnxruntime")
+    if options.engine != "auto":
+        return WeightsChoice(options.weights, onnx, f"--engine {options.engine}")
+    if options.precision != "float32":
+        return WeightsChoice(options.weights, onnx, f"--precision {options.precision}")
+    if options.device == MPS:
+        return WeightsChoice(options.weights, onnx, f"--device {MPS}")
+    return WeightsChoice(options.weights)
 
 
 def given_network(network: Network, spec: ModelSpec, options: Options) -> LoadedNetwork:

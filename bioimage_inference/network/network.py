@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -33,8 +33,16 @@ _OUT_OF_MEMORY = (
 class Engine:
     """The library that computes, and why it was chosen, in words for the user."""
 
-    name: Literal["torch", "openvino"]
+    name: Literal["torch", "openvino", "onnxruntime"]
     reason: str
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """``operations`` depend on the whole tile; ``dtypes`` are the dtypes of the outputs, any float as float32."""
+
+    operations: tuple[str, ...]
+    dtypes: tuple["np.dtype[Any]", ...]
 
 
 class Network(Protocol):
@@ -49,6 +57,21 @@ class Network(Protocol):
         """Compute one tile, or several along the batch axes. Arrays have the axes of the description.
 
         Raises :class:`OutOfMemoryError` if the tile does not fit into memory, :class:`ModelError` for other failures.
+        """
+        ...
+
+
+class MeasuredNetwork(Network, Protocol):
+    """A network that small trials can measure before tiles are chosen."""
+
+    def tensor_memory(self, inputs: Inputs) -> int:
+        """Return the peak memory of all tensors while a tile is computed, in bytes. Raises the errors of a call."""
+        ...
+
+    def dependence(self, small: Inputs, large: Inputs | None) -> Dependence:
+        """Return which operations depend on the tile as a whole, from a small tile and perhaps a larger one.
+
+        Raises the errors of a call.
         """
         ...
 

@@ -4,18 +4,15 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..array_types import Array
 from ..options import Precision
 from .device import Device, torch_settings
-from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
+from .network import Dependence, Engine, Inputs, difference, failed, memory_is_short, too_large
 from .slabs import NotInSlabs
-
-if TYPE_CHECKING:
-    from .trials import Dependence
 
 Result = TypeVar("Result")
 
@@ -89,14 +86,14 @@ class TorchNetwork:
             self(inputs)
         return int(memory.most)
 
-    def dependence(self, small: Inputs, large: Inputs | None) -> "Dependence":
+    def dependence(self, small: Inputs, large: Inputs | None) -> Dependence:
         """Return which operations depend on the tile as a whole, see :func:`.trials.dependence`.
 
         Raises the errors of a call.
         """
         from .trials import dependence
 
-        def compute() -> "Dependence":
+        def compute() -> Dependence:
             with self._settings():
                 tiles = [None if one is None else self._tensors(one, shared=False) for one in (small, large)]
                 assert tiles[0] is not None

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
+from .network import Dependence
 from .torch_operations import (
     Operation,
     OperationMode,
@@ -40,14 +40,6 @@ _FACTORS = ("mat1", "batch1", "mat", "self", "input")
 _MATRIX_PRODUCTS = frozenset(("mm", "bmm", "matmul", "addmm", "baddbmm", "linear", "mv", "dot"))
 # Operations that read no values of their arguments.
 _UNREAD = ("new_", "empty", "_like", "zeros", "ones", "full")
-
-
-@dataclass(frozen=True)
-class Dependence:
-    """``operations`` depend on the whole tile; ``dtypes`` are the dtypes of the outputs, any float as float32."""
-
-    operations: tuple[str, ...]
-    dtypes: tuple["np.dtype[Any]", ...]
 
 
 @dataclass(frozen=True)

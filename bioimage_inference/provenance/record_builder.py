@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -111,7 +111,10 @@ class ComputedRun:
 @cache
 def _installed(library: str) -> str:
     """Return the version of a library. It takes a millisecond to look up, and each of many images asks."""
-    return version(library)
+    try:
+        return version(library)
+    except PackageNotFoundError:  # onnxruntime for CUDA
+        return version(f"{library}-gpu")
 
 
 def run_plan(spec: ModelSpec, prepared: PreparedImages, options: Options) -> RunPlan:
@@ -182,7 +185,13 @@ def plan_record(plan: Plan) -> parts.PlanRecord:
 def network_record(loaded: "LoadedNetwork", precision: str) -> parts.NetworkRecord:
     """Return weights, device and engine as they were used."""
     return parts.NetworkRecord(
-        weights=parts.WeightsRecord(format=loaded.entry.format, file=loaded.entry.source, sha256=loaded.sha256),
+        weights=parts.WeightsRecord(
+            format=loaded.entry.format,
+            file=loaded.entry.source,
+            sha256=loaded.sha256,
+            reason=loaded.reason or None,
+            external_data_sha256=loaded.external_data_sha256,
+        ),
         device=parts.DeviceRecord(
             name=loaded.device.name,
             reason=loaded.device.reason,

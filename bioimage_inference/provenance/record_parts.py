@@ -211,11 +211,13 @@ class MemoryRecord(PlannedMemory):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsRecord:
-    """The weights entry that was loaded."""
+    """The weights entry that was loaded, and why. ``external_data_sha256`` belongs to the tensors of ONNX weights."""
 
     format: str
     file: str
     sha256: str
+    reason: str | None = None
+    external_data_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from ..inference.operations.registry import operation_of, step_in_words
 from ..model.spec import Axis, FixedSize, FreeSize, ReferencedSize, StepSize, TensorSpec
 from ..text import counted, times
 
-WEIGHTS_NAMES = {"torchscript": "TorchScript", "pytorch_state_dict": "PyTorch state dict"}
 NO_LICENCE = "none named: ask the authors before you publish results"
 FEW_NAMES = 8  # channels that a line lists by name
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..image.axes import AXES
 from ..image.writers.output_formats import FORMATS
-from ..model.spec import Operation, TensorSpec
+from ..model.spec import WEIGHTS_TITLES, Operation, TensorSpec
 from ..provenance.record_parts import OBJECT_FILES
 from ..text import byte_size, capitalised, counted, times
-from .describe_model import FEW_NAMES, WEIGHTS_NAMES, operations_in_words
+from .describe_model import FEW_NAMES, operations_in_words
 
 Record = Mapping[str, Any]
 Row = tuple[str, Sequence[str]]
@@ -80,7 +80,7 @@ def tiles_in_words(plan: Record) -> str:
 def result_lines(record: Record) -> Iterator[str]:
     """Yield weights, device, outputs with their files, times and notes."""
     if "weights" in record:
-        yield f"  weights {record['weights']['format']}"
+        yield f"  weights {_weights(record['weights'])}"
     if "device" in record:
         yield f"  device  {record['device']['reason']}"
         engine, precision = record["engine"], record["device"]["precision"]
@@ -245,7 +245,8 @@ def _computing_rows(record: Record) -> Iterator[Row]:
     """Yield tiles, weights, engine, device, memory and options."""
     yield "Tiles", list(_tiles(record["plan"]))
     weights, engine, device, memory = (record[name] for name in ("weights", "engine", "device", "memory"))
-    yield "Weights", [f"{WEIGHTS_NAMES.get(weights['format'], weights['format'])}, {weights['file']}"]
+    reason = f" ({weights['reason']})" if weights.get("reason") else ""
+    yield "Weights", [f"{WEIGHTS_TITLES.get(weights['format'], weights['format'])}, {weights['file']}{reason}"]
     yield "Engine", [f"{engine['name']}: {engine['reason']}"]
     yield (
         "Device",
@@ -306,6 +307,11 @@ def _files(one: Record, kinds: Iterable[str]) -> list[str]:
 
 def _hash(sha256: str | None) -> list[str]:
     return [f"SHA-256 {sha256}"] if sha256 else []
+
+
+def _weights(weights: Record) -> str:
+    """Return the format, and why these weights were used."""
+    return ", ".join(filter(None, (weights["format"], weights.get("reason"))))
 
 
 def _listed(values: Any) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 from ..errors import ModelError
 from ..model.package import package_file
+from ..model.spec import WEIGHTS_TITLES
 from ..zoo.resolving import OpenedModel
 from .colours import encoded
-from .describe_model import NO_LICENCE, WEIGHTS_NAMES, pixel_size_in_words
+from .describe_model import NO_LICENCE, pixel_size_in_words
 from .model_facts import Facts
 from .rendering import render
 
@@ -28,7 +29,7 @@ def model_card(facts: Facts, cover: bytes | None = None) -> str:
         cover=cover,
         known=" · ".join(part for part in (facts["id"], version, facts["licence"]) if part),
         no_licence=NO_LICENCE,
-        weights_names=WEIGHTS_NAMES,
+        weights_names=WEIGHTS_TITLES,
     )
 
 

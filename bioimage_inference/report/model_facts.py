@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from ..model.spec import Axis, Citation, FixedSize, ModelSpec, ReferencedSize, StepSize, TensorSpec
+from ..model.spec import WEIGHTS_TITLES, Axis, Citation, FixedSize, ModelSpec, ReferencedSize, StepSize, TensorSpec
 from ..model.trust import TrustPolicy
+from ..model.weights import no_weights_in_words
 from ..text import one_line
 from ..zoo.resolving import OpenedModel
+from ..zoo.twins import twin_in_words
 from .describe_model import (
-    WEIGHTS_NAMES,
     image_axes,
     image_in_words,
     input_in_words,
@@ -42,7 +43,7 @@ def model_facts(opened: OpenedModel, policy: TrustPolicy) -> dict[str, Any]:
     weights                list, in the order in which they are tried, of ``{format, file, sha256, pytorch_version,
                            architecture, usable, used, reason, trust, missing_packages}``; ``trust`` is
                            ``{allowed, trusted, reason, in_words}``
-    other_weights          formats that PyTorch cannot load
+    other_weights          formats that do not run here
     runs_here, verdict     whether ``predict`` would run here, and why (not)
     missing_packages       list of ``{package, advice}``
     traps, notes           lists of texts: traps of this model; remarks on its description
@@ -100,11 +101,10 @@ def _verdict(spec: ModelSpec, entries: Sequence[WeightsFacts], used: WeightsFact
     if used is not None and not spec.inputs:
         return "Its weights can be loaded, but nothing is known of the image that they take."
     if used is not None:
-        return f"It runs here with its {WEIGHTS_NAMES[used.entry.format]} weights ({used.trust.reason})."
+        return f"It runs here with its {WEIGHTS_TITLES[used.entry.format]} weights ({used.trust.reason})."
     if entries:
         return " ".join(dict.fromkeys(one.problem or "" for one in entries))
-    offered = f"only {', '.join(spec.other_weights)} weights" if spec.other_weights else "no weights"
-    return f"It has {offered}; this program runs PyTorch weights (torchscript or pytorch_state_dict)."
+    return f"It {no_weights_in_words(spec, twin_in_words(spec))}"
 
 
 def _weights(one: WeightsFacts, used: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from .describe_model import image_axes, sizes_in_words
 _TILE_WIDE = (
     *("group_norm", "instance_norm", "scaled_dot_product_attention"),
     *(f"adaptive_{kind}_pool{dimensions}d" for kind in ("avg", "max") for dimensions in (2, 3)),
+    *("GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "GroupNormalization", "Attention"),  # of ONNX
 )
 _LARGEST_SCALED = 10  # a declared range such as 0 … 1 or -1 … 1, which no camera writes, ends below this
 

@@ -14,7 +14,9 @@ from ..model.architecture import MAX_CODE_BYTES, is_installed, missing_package
 from ..model.package import check_sha256, package_file, require_sha256, weights_kind
 from ..model.spec import Architecture, ModelSpec, WeightsEntry
 from ..model.trust import TrustPolicy, Verdict
+from ..model.vetting.onnx_graph import INSTALL, NotVettedOnnx, onnx_installed, operators, read_onnx
 from ..model.weights import called_operations, entry_of
+from ..model.weights_order import in_order
 from ..zoo.resolving import OpenedModel
 
 
@@ -34,10 +36,10 @@ class WeightsFacts:
 
 
 def weights_facts(opened: OpenedModel, policy: TrustPolicy) -> list[WeightsFacts]:
-    """Return all entries that PyTorch can load, in the order in which they are tried."""
+    """Return all entries that run here, in the order in which they are tried."""
     weights, bare = opened.spec.weights, opened.package.bare_weights
     entries = weights if bare is None else (entry_of(opened.spec, bare),)
-    return [_facts(entry, opened, policy) for entry in entries]
+    return [_facts(one.entry, opened, policy) for one in in_order(entries, opened.spec, policy)]
 
 
 def processing_problem(spec: ModelSpec) -> str | None:
@@ -51,6 +53,8 @@ def processing_problem(spec: ModelSpec) -> str | None:
 
 
 def _facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -> WeightsFacts:
+    if entry.format == "onnx":
+        return _onnx_facts(entry, opened, policy)
     problem, sha256, is_torchscript = None, entry.sha256, entry.format == "torchscript"
     operations: tuple[str, ...] = ()
     try:
@@ -72,6 +76,29 @@ def _facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -> Wei
         problem = problem or code_problem or next(iter(missing.values()), None)
     elif not is_torchscript:
         problem = problem or f"The description names no architecture to put the weights of {entry.source} into."
+    if problem is None and not trust.allowed:
+        problem = f"They are not loaded: {trust.reason}."
+    return WeightsFacts(entry, trust, problem, missing, operations)
+
+
+def _onnx_facts(entry: WeightsEntry, opened: OpenedModel, policy: TrustPolicy) -> WeightsFacts:
+    problem, sha256 = None, entry.sha256
+    operations: tuple[str, ...] = ()
+    missing = (
+        {} if onnx_installed() else {"onnxruntime": f"ONNX weights need the extra onnx. Install it with: {INSTALL}"}
+    )
+    try:
+        if opened.downloaded:
+            path = opened.package.bare_weights or package_file(opened.spec.root, entry.source)
+            sha256 = check_sha256(path, entry.sha256, path.name)
+            root = path.absolute().parent if opened.package.bare_weights is not None else opened.spec.root
+            operations = () if missing else operators(read_onnx(path, root, sha256))
+    except ModelError as error:
+        problem = str(error)
+    except NotVettedOnnx as error:
+        problem = f"They are not loaded: {error}."
+    trust = policy.may_load_weights((sha256 or "not declared").lower())
+    problem = problem or next(iter(missing.values()), None)
     if problem is None and not trust.allowed:
         problem = f"They are not loaded: {trust.reason}."
     return WeightsFacts(entry, trust, problem, missing, operations)

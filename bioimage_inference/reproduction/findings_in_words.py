@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ..inference.receptive_field import TOLERANCE
-from ..report.describe_model import WEIGHTS_NAMES
+from ..model.spec import WEIGHTS_TITLES
 from ..text import byte_size, counted, one_line, times
 from .findings import HaloFinding, OutputFinding, TileFinding, WeightsFinding
 from .tile_advice import TileAdvice
@@ -11,7 +11,7 @@ from .tile_advice import TileAdvice
 
 def weights_names(findings: Sequence[WeightsFinding]) -> str:
     """Return the names of the weights of some findings, each once."""
-    return " and ".join(dict.fromkeys(WEIGHTS_NAMES[finding.entry.format] for finding in findings))
+    return " and ".join(dict.fromkeys(WEIGHTS_TITLES[finding.entry.format] for finding in findings))
 
 
 def facts(finding: WeightsFinding) -> Iterator[tuple[str, str]]:

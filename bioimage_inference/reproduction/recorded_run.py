@@ -195,6 +195,7 @@ def _options(run: RunRecord) -> Options:
         "threads": run.device.threads,
         "precision": run.device.precision,
         "engine": run.engine.name,
+        "weights": run.weights.format,
         "memory": str(run.memory.bytes),  # the same budget gives the same tiles
         "trust_model_code": False,
     }
@@ -280,8 +281,10 @@ def _check(recorded: _Recorded, model: Predictor, options: Options, problems: li
     model_problems, known = [], recorded.run.model
     if model.spec.sha256 != known.sha256:
         model_problems.append(_changed(f"the model {known.source}", model.spec.sha256, known.sha256))
-    elif (weights := model.load(options).sha256) != recorded.run.weights.sha256:
-        model_problems.append(_changed(f"the weights of {known.source}", weights, recorded.run.weights.sha256))
+    else:
+        loaded, weights = model.load(options), recorded.run.weights
+        pairs = ((loaded.sha256, weights.sha256), (loaded.external_data_sha256, weights.external_data_sha256))
+        model_problems += [_changed(f"the weights of {known.source}", *pair) for pair in pairs if pair[0] != pair[1]]
     found = [*model_problems, *problems]
     if found:
         kind = ModelError if model_problems else ImageError

@@ -31,7 +31,7 @@ class TileAdvice:
     over_tile
         Operations that look at the tile as a whole, so that the result depends on the size of the tiles.
     bytes_per_pixel
-        Memory of the process for a pixel of a whole tile; ``None`` for an engine without a module of torch.
+        Memory of the process for a pixel of a whole tile; ``None`` for a network of the caller.
     image, tile
         Pixels along the axes of the large image, and of the tile that is chosen for it.
     tiles
@@ -68,7 +68,7 @@ def tile_advice(model: Predictor, test_image: Image, options: Options) -> TileAd
         found = model.calibration(prepared, options)
         plan = found.prepared.plan
         return TileAdvice(
-            over_tile=tuple(tile_dependence(prepared, loaded).operations) if loaded.on_torch else (),
+            over_tile=tuple(tile_dependence(prepared, loaded).operations) if loaded.for_trials else (),
             bytes_per_pixel=memory_per_pixel(prepared, loaded),
             image={letter: prepared.matched[spec.inputs[0].id].sizes[letter] for letter in plan.tile_shape},
             tile=dict(plan.tile_shape),

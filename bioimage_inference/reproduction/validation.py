@@ -56,26 +56,24 @@ def validate(
     model: Predictor,
     options: Options,
     pictures: Path | None,
-    weights: str | None = None,
     halo: bool = False,
     *,
     advice: bool = False,
     every_device: bool = False,
     overwrite: bool = False,
 ) -> list[WeightsFinding]:
-    """Return the result of every weights entry, or of the entries of the format ``weights``.
+    """Return the result of every weights entry, or of the entries of the format ``options.weights``.
 
     Pictures of differences go into the folder ``pictures``, or are not made if it is ``None``. Only ``overwrite``
     replaces existing pictures. ``halo`` measures the receptive field too, and compares it with the halo between tiles.
     ``advice`` finds out how a large image is best cut into tiles. ``every_device`` repeats all on each device here.
 
-    Raises :class:`ModelError` where the model has no weights for PyTorch or no test tensors, :class:`UsageError` for
+    Raises :class:`ModelError` where the model has no weights that run here or no test tensors, :class:`UsageError` for
     weights or a device that do not exist, :class:`OutputError` where a picture cannot be written.
     """
-    if not model.spec.weights:
-        model.load(options)  # raises the error that names the weights of other formats
-    entries = _entries(model, weights)
-    if halo:  # engines round differently, so that a change of engine would look like a part of the receptive field
+    model.check_weights()
+    entries = _entries(model, options.weights)
+    if halo and options.engine == "openvino":  # a change of engine would look like a part of the receptive field
         options = replace(options, engine="torch")
     names = [one.name for one in devices()] if every_device else [options.device]
     runs = [
@@ -110,7 +108,7 @@ def _entries(model: Predictor, wanted: str | None) -> list[Predictor]:
     """Return a model for each weights entry, so that no other entry can be loaded in its place."""
     entries = [entry for entry in model.spec.weights if wanted in (None, entry.format)]
     if wanted is not None and not entries:
-        offered = ", ".join(dict.fromkeys(entry.format for entry in model.spec.weights)) or "none for PyTorch"
+        offered = ", ".join(dict.fromkeys(entry.format for entry in model.spec.weights)) or "none that run here"
         raise UsageError(f"The model has no {wanted} weights; it offers {offered}. Leave --weights out.")
     if model.opened.package.bare_weights is not None:  # the file is one of the entries
         return [model]

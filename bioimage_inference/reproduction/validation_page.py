@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from ..model.spec import ModelSpec
-from ..report.describe_model import NO_LICENCE, WEIGHTS_NAMES
+from ..model.spec import WEIGHTS_TITLES, ModelSpec
+from ..report.describe_model import NO_LICENCE
 from ..report.rendering import render
 from .findings import WeightsFinding
 from .findings_in_words import facts
@@ -27,7 +27,7 @@ def validation_page(spec: ModelSpec, findings: Sequence[WeightsFinding]) -> str:
         pictures=lambda finding: [
             (one.id, one.picture.read_bytes()) for one in finding.outputs if one.picture is not None
         ],
-        weights_names=WEIGHTS_NAMES,
+        weights_names=WEIGHTS_TITLES,
         no_licence=NO_LICENCE,
         where=f"{where}, {platform.system()} {platform.machine()}",
         date=f"{datetime.now(UTC):%Y-%m-%d}",

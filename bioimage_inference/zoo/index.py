@@ -45,9 +45,9 @@ class Entry:
 
     @property
     def weights(self) -> Mapping[str, Mapping[str, Any]]:
-        """Weights that PyTorch can load by format, in the order of preference."""
+        """Weights that run here by format. Lists of older versions of this program have empty entries for ONNX."""
         found: Mapping[str, Mapping[str, Any]] = self.description["weights"]
-        return {key: found[key] for key in ("torchscript", "pytorch_state_dict") if key in found}
+        return {key: found[key] for key in ("torchscript", "pytorch_state_dict", "onnx") if found.get(key)}
 
     def code_files(self) -> Iterator[Mapping[str, Any]]:
         """Yield the Python files of the model: mappings with ``source`` and, where declared, ``sha256``."""
@@ -100,8 +100,10 @@ class Index:
         return frozenset(file["sha256"] for entry in self.entries for file in entry.code_files() if file.get("sha256"))
 
     def weights_sha256(self) -> frozenset[str]:
-        """Return the SHA-256 of all published weights."""
-        return frozenset(one["sha256"] for entry in self.entries for one in entry.weights.values() if one.get("sha256"))
+        """Return the SHA-256 of all published weights, with the external data of ONNX networks."""
+        entries = [one for entry in self.entries for one in entry.weights.values()]
+        files = [*entries, *(one["external_data"] for one in entries if "external_data" in one)]
+        return frozenset(one["sha256"] for one in files if one.get("sha256"))
 
 
 def updated_list() -> Path:

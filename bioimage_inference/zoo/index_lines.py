@@ -76,7 +76,7 @@ def _hashes(data: Any) -> Iterator[str]:
 
 
 def _index_line(name: str, content: Content) -> Line | None:
-    """Return the facts of a description; ``None`` if PyTorch cannot load any of its weights.
+    """Return the facts of a description; ``None`` if none of its weights run here.
 
     Raises :class:`ModelError` where inference does not understand the description.
     """
@@ -151,6 +151,9 @@ def _weights(entry: WeightsEntry) -> Line:
     }
     if entry.architecture is not None:
         found["architecture"] = _architecture(entry.architecture)
+    if entry.external_data is not None:
+        data = {"source": file_name(entry.external_data.source), "sha256": _lower(entry.external_data.sha256)}
+        found["external_data"] = _without_nothing(data)
     return _without_nothing(found) | ({} if entry.strict else {"strict": False})
 
 

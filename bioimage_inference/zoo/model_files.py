@@ -33,7 +33,7 @@ class File:
 
 
 def package_files(description: Mapping[str, Any], spec: ModelSpec) -> list[File]:
-    """Return the files to run, check and show a model: PyTorch weights, code, test tensors, texts, pictures.
+    """Return the files to run, check and show a model: weights, code, test tensors, texts, pictures.
 
     Raises :class:`ModelError` where a file has no place inside the folder of the model.
     """
@@ -52,6 +52,8 @@ def package_files(description: Mapping[str, Any], spec: ModelSpec) -> list[File]
 def _needed(spec: ModelSpec) -> Iterator[tuple[str, str | None, bool]]:
     for entry in spec.weights:
         yield entry.source, entry.sha256, True
+        if entry.external_data is not None:
+            yield entry.external_data.source, entry.external_data.sha256, True
         if entry.architecture is not None and entry.architecture.source is not None:
             yield entry.architecture.source, entry.architecture.sha256, True
     for tensor in (*spec.inputs, *spec.outputs):

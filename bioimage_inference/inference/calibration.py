@@ -180,7 +180,7 @@ class _Trials:
         return shortest != longest or request.whole
 
     def bytes_per_pixel(self, request: Request) -> float | None:
-        """Return the memory for each pixel of a whole tile, measured with a small one; ``None`` if it is the caller's."""
+        """Return the memory for each pixel of a whole tile, measured with a small one, if the network allows it."""
         if self.network is None:
             return None
         small = self.tiling(replace(request, whole=False, pixels=_TRIAL_PIXELS))

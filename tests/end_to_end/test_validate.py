@@ -589,7 +589,7 @@ def test_what_the_user_got_wrong(tmp_path: Path, capsys: Output) -> None:
 
 
 def test_a_model_for_other_programs(tmp_path: Path, capsys: Output) -> None:
-    rdf = change(published_model(tmp_path, Blur((1, 1))), weights={"onnx": {"source": "weights.onnx"}})
+    rdf = change(published_model(tmp_path, Blur((1, 1))), weights={"keras_hdf5": {"source": "weights.h5"}})
     code, message = refused(capsys, rdf)
-    assert (code, "only onnx weights" in message) == (4, True)
-    assert yaml.safe_load(rdf.read_text())["weights"].keys() == {"onnx"}
+    assert (code, "only keras_hdf5 weights" in message) == (4, True)
+    assert yaml.safe_load(rdf.read_text())["weights"].keys() == {"keras_hdf5"}

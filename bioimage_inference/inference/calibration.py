@@ -15,6 +15,7 @@ from ..model.spec import FixedSize, ModelSpec
 from ..network.device import free_memory
 from ..network.loading import LoadedNetwork
 from ..network.network import Dependence, Inputs, MeasuredNetwork
+from ..network.onnx_network import ONNXNetwork
 from ..network.slabs import NotInSlabs
 from ..network.torch_network import TorchNetwork
 from ..text import byte_size, counted
@@ -31,6 +32,9 @@ _TRIAL_PIXELS = 1 << 15
 # 2.0 to 2.9 for the nuclei U-Net (tiles of 256² to 1024²), 3.7 for a network of 512 channels, 4.6 for the 3-D demo
 # U-Net (24×192×192), 1.2 for the nuclei U-Net in slabs (2048×512); 1 thread of an Intel Xeon, torch 2.13.
 _OVERHEAD, _OVERHEAD_IN_SLABS = 4.5, 2.5
+# The same for onnxruntime without its arena: 1.0 for a network of 512 channels, 1.0 to 1.1 for a 3-D U-Net, 1.3 to 1.7
+# for 2-D U-Nets, 1.1 to 2.0 with instance normalisation (512² and 1024²); 2 threads of an AMD EPYC, onnxruntime 1.32.
+_OVERHEAD_OF_ONNX = 2.5
 # torch's allocator on a GPU keeps buffers too; without a measurement at hand, half as much again is assumed.
 _OVERHEAD_ON_GPU = 1.5
 # Bytes for each pixel and channel besides the network: four float32 tiles are read, computed, returned and written.
@@ -187,7 +191,8 @@ class _Trials:
         tensors = self.network.tensor_memory(blank(self.spec, self.prepared, small.tile_shape)) / small.pixels
         if request.gpu:
             return _OVERHEAD_ON_GPU * tensors
-        return _OVERHEAD * tensors + self._bytes_beside_network()
+        overhead = _OVERHEAD_OF_ONNX if isinstance(self.network, ONNXNetwork) else _OVERHEAD
+        return overhead * tensors + self._bytes_beside_network()
 
     def _bytes_beside_network(self) -> int:
         tensors = (*self.spec.inputs, *self.spec.outputs)

@@ -164,7 +164,9 @@ def rerun(
                 overwrite=overwrite,
                 progress=progress,
             )
-    new = replace(prediction.provenance, sample=recorded.run.sample)
+    found = prediction.provenance
+    weights = replace(found.weights, reason=recorded.run.weights.reason)  # the choice of the recorded run
+    new = replace(found, sample=recorded.run.sample, weights=weights)
     write_record(new, folder / path.name)
     return Rerun(tuple(_findings(recorded, earlier, new)), tuple(_changes(recorded.run, new)))
 

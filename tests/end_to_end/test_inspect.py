@@ -321,10 +321,10 @@ def test_weights_that_are_missing_or_damaged_are_found(tmp_path: Path, capsys: O
 
 
 def test_a_model_for_other_programs_is_inspected_all_the_same(tmp_path: Path, capsys: Output) -> None:
-    rdf = change(small_model(tmp_path), weights={"onnx": {"source": "weights.onnx"}})
+    rdf = change(small_model(tmp_path), weights={"keras_hdf5": {"source": "weights.h5"}})
     found = facts(capsys, rdf)
-    assert (found["runs_here"], found["other_weights"], found["weights"]) == (False, ["onnx"], [])
-    assert "only onnx weights" in found["verdict"]
+    assert (found["runs_here"], found["other_weights"], found["weights"]) == (False, ["keras_hdf5"], [])
+    assert "only keras_hdf5 weights" in found["verdict"]
 
 
 # Whatever the model is given as
@@ -367,7 +367,7 @@ def test_every_published_description_is_inspected(shared: Path, capsys: Output) 
         assert found["licence"] is not None, rdf
         assert all(re.match(r"(one|\d+|any|as many|channels)\b", one["in_words"]) for one in found["inputs"]), rdf
         if rdf.parts[-3] == "zoo-other-weights":
-            assert "this program runs PyTorch weights" in found["verdict"]
+            assert "this program runs torchscript, pytorch_state_dict and onnx" in found["verdict"]
         else:
             assert found["weights"], rdf
 

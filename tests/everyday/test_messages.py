@@ -148,11 +148,11 @@ NO_IMAGES: tuple[tuple[str, Content, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 NO_MODELS: tuple[tuple[str, Content, tuple[str, ...]], ...] = (
-    ("net.onnx", ONNX, ("is an ONNX model", "TorchScript", "models` lists")),
+    ("net.onnx", ONNX, ("is an ONNX model", "--description rdf.yaml")),
     ("net.h5", hdf5(b"keras_version", b"model_weights"), ("is a Keras model (TensorFlow)", "TorchScript")),
     ("net.keras", zipped("config.json", "model.weights.h5"), ("net.keras is a Keras model (TensorFlow)",)),
     ("saved", beside("saved_model.pb", "variables/variables.index"), ("is a TensorFlow model (SavedModel)",)),
-    ("net.safetensors", SAFETENSORS, ("is a safetensors file (weights without", "TorchScript")),
+    ("net.safetensors", SAFETENSORS, ("is a safetensors file (weights without", "--description rdf.yaml")),
     ("forest.pkl", FOREST, ("a pickled scikit-learn model",)),
     ("cyto3", cellpose, ("cyto3 is a Cellpose model", "Run it with Cellpose", "--pretrained_model")),
     ("yolo.pt", yolo, ("yolo.pt is an Ultralytics YOLO model", "yolo predict")),

@@ -361,12 +361,16 @@ class TestValues:
 
 
 class TestWeights:
-    def test_come_torchscript_first_under_either_name(self) -> None:
-        weights = {"onnx": {"source": "a.onnx"}, "pytorch_state_dict": {"source": "a.pt"}}
+    def test_are_found_under_either_name_and_others_are_named(self) -> None:
+        weights = {
+            "keras_hdf5": {"source": "a.h5"},
+            "onnx": {"source": "a.onnx"},
+            "pytorch_state_dict": {"source": "a.pt"},
+        }
         for name in ("torchscript", "pytorch_script"):
             spec = read_v0_4(format_version="0.3.6", weights={**weights, name: {"source": "b.pt"}})
-            assert [entry.source for entry in spec.weights] == ["b.pt", "a.pt"]
-            assert spec.other_weights == ("onnx",)
+            assert [entry.source for entry in spec.weights] == ["b.pt", "a.pt", "a.onnx"]
+            assert spec.other_weights == ("keras_hdf5",)
 
     @pytest.mark.parametrize(
         ("entry", "expected"),

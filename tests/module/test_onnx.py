@@ -1,5 +1,6 @@
 """ONNX weights: onnxruntime gives what torch gives, tiles give what the whole gives, and trials see the whole tile."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from safetensors.torch import save_file
 
 from bioimage_inference import inspect, predict
+from bioimage_inference.cli import main
 from bioimage_inference.errors import ModelError, UsageError
 from bioimage_inference.model.spec import Axis, FreeSize, ModelSpec, TensorSpec
 from bioimage_inference.model.trust import HASHES_VARIABLE
@@ -348,6 +350,48 @@ def test_a_state_dict_of_a_known_network_comes_first(
     assert (found.record["weights"]["format"], found.record["weights"]["reason"]) == ("pytorch_state_dict", reason)
     expected = predict(rdf, IMAGE[0, 0], axes="yx", weights="onnx").outputs["out"].array
     np.testing.assert_allclose(found.outputs["out"].array, expected, rtol=0, atol=1e-6)
+
+
+def as_recorded_before(record: Path, **weights: str) -> None:
+    """Change a record to one of a program that knew no reasons."""
+    content = json.loads(record.read_text())
+    del content["weights"]["reason"]
+    record.write_text(json.dumps(content | {"weights": content["weights"] | weights}))
+
+
+def test_a_recorded_run_is_repeated_with_its_weights(tmp_path: Path, blurring: Any, capsys: Any) -> None:
+    rdf = both(tmp_path / "model", blurring)
+    np.save(tmp_path / "image.npy", IMAGE[0, 0])
+    command = ["predict", str(rdf), str(tmp_path / "image.npy"), "--axes", "yx", "-o", str(tmp_path / "out")]
+    assert main([*command, "--weights", "torchscript"]) == 0
+    record = tmp_path / "out" / "image_provenance.json"
+    as_recorded_before(record)
+    capsys.readouterr()
+    assert main(["rerun", str(record), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["identical"], found["changes"]) == (True, [])
+    assert main([*command, "--weights", "onnx"]) == 0
+    assert main(["rerun", str(record)]) == 0
+
+
+def test_a_folder_is_completed_with_the_weights_of_its_records(tmp_path: Path, blurring: Any, capsys: Any) -> None:
+    rdf = both(tmp_path / "model", blurring)
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        np.save(tmp_path / "images" / f"{name}.npy", IMAGE[0, 0])
+    images, out = tmp_path / "images", tmp_path / "out"
+    command = ["predict", str(rdf), str(images), "--axes", "yx", "-o", str(out)]
+    assert main(["predict", str(rdf), str(images / "a.npy"), *command[3:], "--weights", "torchscript"]) == 0
+    as_recorded_before(out / "a_provenance.json")
+    capsys.readouterr()
+    assert main([*command, "--resume"]) == 0
+    assert "[a.npy] is complete already" in capsys.readouterr().out
+    records = [json.loads((out / f"{name}_provenance.json").read_text()) for name in "ab"]
+    assert [one["weights"]["format"] for one in records] == ["torchscript", "torchscript"]
+    assert main([*command, "--resume", "--weights", "onnx"]) == 0
+    assert "it was computed with another --weights" in capsys.readouterr().out
+    records = [json.loads((out / f"{name}_provenance.json").read_text()) for name in "ab"]
+    assert [one["weights"]["format"] for one in records] == ["onnx", "onnx"]
 
 
 def with_state_dict(rdf: Path, network: Any) -> Path:

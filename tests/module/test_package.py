@@ -27,7 +27,7 @@ name: a model
 documentation: docs/README.md
 inputs: [{id: raw}]
 weights:
-  onnx: {source: weights.onnx}
+  keras_hdf5: {source: weights.h5}
   torchscript: {source: ./weights.pt}
   pytorch_state_dict: {source: state.pt, architecture: "unet.py:UNet"}
 """
@@ -78,8 +78,8 @@ def test_a_zip_package_is_opened_whatever_its_name(tmp_path: Path, scratch: Path
     assert scratch in package.root.parents
 
 
-def test_only_files_that_pytorch_needs_are_unpacked(tmp_path: Path, scratch: Path) -> None:
-    extra = {"weights.onnx": b"for another framework", "unrelated.bin": b"never named"}
+def test_only_files_that_the_weights_need_are_unpacked(tmp_path: Path, scratch: Path) -> None:
+    extra = {"weights.h5": b"for another framework", "unrelated.bin": b"never named"}
     package = open_package(write_zip(tmp_path / "m.zip", {"rdf.yaml": DESCRIPTION, **FILES, **extra}), scratch)
     assert names(package.root) == {"rdf.yaml", *FILES}
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from bioimage_inference.errors import BioimageInferenceError, ModelError, OutOfMemoryError, TrustError
 from bioimage_inference.model import architecture as architecture_module
@@ -309,20 +310,48 @@ def test_real_torchscript(shared: Path, example: str, file: str) -> None:
 
 def test_the_next_entry_is_tried_and_the_reason_kept(tmp_path: Path) -> None:
     (state,) = state_dict_model(tmp_path).weights
-    missing = WeightsEntry("torchscript", "weights.pt")
-    loaded = load_weights(model_of(tmp_path, missing, state), TRUSTING)
-    assert loaded.entry == state
+    torchscript = WeightsEntry("torchscript", save_torchscript(tmp_path / "weights.pt").name)
+    (tmp_path / state.source).unlink()
+    loaded = load_weights(model_of(tmp_path, torchscript, state), TRUSTING)
+    assert loaded.entry == torchscript
     assert loaded.notes == (
-        "The TorchScript weights were not used: The description names the file 'weights.pt', which is missing in the "
-        "package. Download the complete package.",
+        "The PyTorch state dict weights were not used: The description names the file 'state.pt', which is missing in "
+        "the package. Download the complete package.",
     )
+    assert loaded.reason == "because pytorch_state_dict cannot be used (see the notes)"
 
 
-def test_a_state_dict_posing_as_torchscript_is_passed_over(tmp_path: Path) -> None:
+def test_a_state_dict_posing_as_torchscript_is_no_torchscript(tmp_path: Path) -> None:
     (state,) = state_dict_model(tmp_path).weights
-    loaded = load_weights(model_of(tmp_path, WeightsEntry("torchscript", "state.pt"), state), TRUSTING)
-    assert loaded.entry == state
-    assert "listed as TorchScript, but is something else" in loaded.notes[0]
+    posing = WeightsEntry("torchscript", "state.pt")
+    assert load_weights(model_of(tmp_path, posing, state), TRUSTING).entry == state
+    with pytest.raises(ModelError, match="listed as TorchScript, but is something else"):
+        load_weights(model_of(tmp_path, posing), TRUSTING)
+
+
+def test_a_state_dict_in_safetensors_is_loaded(tmp_path: Path) -> None:
+    (state,) = state_dict_model(tmp_path).weights
+    save_file(torch.load(tmp_path / state.source, weights_only=True), tmp_path / "state.safetensors")
+    entry = replace(state, source="state.safetensors", sha256=None)
+    assert computes_like_the_reference(load_weights(model_of(tmp_path, entry), TRUSTING))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:8] + b"{" + bytes(len(content) - 9),
+        lambda content: (1 << 20).to_bytes(8, "little") + content[8:],
+        lambda content: content.replace(b'"F32"', b'"F16"'),
+    ],
+)
+def test_damaged_safetensors_are_refused(tmp_path: Path, damage: Any) -> None:
+    (state,) = state_dict_model(tmp_path).weights
+    file = tmp_path / "state.safetensors"
+    save_file(torch.load(tmp_path / state.source, weights_only=True), file)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ModelError):
+        load_weights(model_of(tmp_path, replace(state, source=file.name, sha256=None)), TRUSTING)
 
 
 def test_all_reasons_are_given_when_nothing_can_be_used(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from bioimage_inference import open_model, predict
 from bioimage_inference.cli import main
 from bioimage_inference.errors import ModelError
 from bioimage_inference.model.description import read_description
+from bioimage_inference.model.spec import ExternalData
 from bioimage_inference.model.trust import TRUST_VARIABLE
 from bioimage_inference.zoo.index import BUNDLED, INDEX_VARIABLE, Index, load_index, read_index
 
@@ -128,19 +129,19 @@ def test_the_index_keeps_what_inference_needs_and_no_more(tmp_path: Path, make_i
     rdf = write_model(tmp_path / "quiet-newt", Blur((1, 1)), inputs, outputs)
     edit(
         rdf,
-        weights={"pytorch_state_dict": state, "onnx": {"source": "w.onnx"}},
+        weights={"pytorch_state_dict": state, "keras_hdf5": {"source": "w.h5"}},
         covers=["a.png"],
         maintainers=[{"name": "M"}],
     )
     (entry,) = make_index(tmp_path, to=tmp_path / "index.jsonl").entries
     text = (tmp_path / "index.jsonl").read_text()
     assert entry.id == "quiet-newt"
-    for left_out in ("long text", "npy", "a.png", "README", "w.onnx", "maintainers", "Infinity"):
+    for left_out in ("long text", "npy", "a.png", "README", "w.h5", "maintainers", "Infinity"):
         assert left_out not in text
     assert entry.weights["pytorch_state_dict"]["architecture"]["kwargs"] == kwargs
     assert entry.weights["pytorch_state_dict"]["sha256"] == "ab" * 32
     spec = read_description(entry.description, Path())
-    assert spec.other_weights == ("onnx",)
+    assert spec.other_weights == ("keras_hdf5",)
     assert spec.licence == "MIT"
     assert spec.citations[0].doi == "10.1234/abc"
     assert [axis.halo for axis in spec.outputs[0].axes] == [0, 0, 3, 3]
@@ -323,11 +324,44 @@ def test_models_lists_the_zoo_for_a_narrow_terminal(monkeypatch: pytest.MonkeyPa
     assert lines[start + 1 : start + 4] == [
         "    instance-segmentation; bcyx → bcyx; CC-BY-4.0",
         "    fluorescence-light-microscopy, nuclei, unet, 2d",
-        "    TorchScript: needs nothing else",
+        "    PyTorch state dict: runs its code unet.py, which is trusted here",
     ]
     index = load_index({})
     assert lines[-3].startswith(f"{len(index.current())} models.")
     assert f"made on {index.date}" in lines[-2]
+
+
+def test_onnx_networks_and_their_external_data_are_listed(tmp_path: Path, make_index: Any) -> None:
+    data = {"source": "w.data", "sha256": "CD" * 32}
+    rdf = write_model(tmp_path / "quiet-newt", Blur((1, 1)), *simple_tensors())
+    edit(rdf, weights={"onnx": {"source": "w.onnx", "sha256": "AB" * 32, "external_data": data}})
+    index = make_index(tmp_path, to=tmp_path / "index.jsonl")
+    (entry,) = index.entries
+    assert entry.weights["onnx"]["external_data"] == {"source": "w.data", "sha256": "cd" * 32}
+    assert index.weights_sha256() == {"ab" * 32, "cd" * 32}
+    (weights,) = read_description(entry.description, Path()).weights
+    assert weights.external_data == ExternalData("w.data", "cd" * 32)
+
+
+@pytest.mark.parametrize(
+    ("facts", "twin"),
+    [
+        ({"name": "nucleisegmentationBoundaryModel "}, "affable-shark"),
+        ({"id": "affable-shark"}, "affable-shark"),
+        ({"id": "10.5281/zenodo.5764892"}, "affable-shark"),
+        ({"name": "Nuclei"}, None),
+    ],
+)
+def test_a_model_for_another_framework_names_its_twin(
+    tmp_path: Path, capsys: Output, facts: Any, twin: str | None
+) -> None:
+    rdf = write_model(tmp_path / "model", Blur((1, 1)), *simple_tensors())
+    edit(rdf, weights={"keras_hdf5": {"source": "w.h5"}}, **facts)
+    for command in (["predict", str(rdf), str(image(tmp_path))], ["validate", str(rdf)], ["inspect", str(rdf)]):
+        assert main(command) == (0 if command[0] == "inspect" else 4)
+        said = " ".join("".join(capsys.readouterr()).split())
+        assert "has only keras_hdf5 weights" in said
+        assert (f"The model {twin} of the BioImage.IO zoo has the same name" in said) == (twin is not None)
 
 
 def test_models_can_be_searched(capsys: Output) -> None:
@@ -349,7 +383,7 @@ def listed(capsys: Output, model: str) -> dict[str, Any]:
 def test_models_says_what_each_needs_here(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     facts = listed(capsys, "affable-shark")
     assert (
-        facts | {"authors": ["Constantin Pape"], "weights": ["torchscript", "pytorch_state_dict"], "ready": True}
+        facts | {"authors": ["Constantin Pape"], "weights": ["pytorch_state_dict", "torchscript"], "ready": True}
         == facts
     )
     assert (facts["version"], facts["licence"], facts["tasks"]) == ("1.2", "CC-BY-4.0", ["instance-segmentation"])

@@ -11,7 +11,7 @@ import numpy as np
 from ..array_types import Array
 from ..image.array_images import array_image
 from ..image.array_likes import image_like
-from ..image.axes import SCALED, letter_of
+from ..image.axes import SCALED, letter_of, parse_axes, with_user_axes
 from ..image.image import Image, PixelSize
 from ..image.units import pixel_size
 from ..prediction import Layer
@@ -84,8 +84,10 @@ def layer_image(state: LayerState, axes: str | None) -> Image:
 
     Raises :class:`UsageError` if the axes do not fit, :class:`ImageError` if the array does not hold real numbers.
     """
-    found = image_like(state.data, axes)
-    image = found if isinstance(found, Image) else array_image(np.asarray(found), axes)
+    found = image_like(state.data)
+    image = replace(found if isinstance(found, Image) else array_image(np.asarray(found)), name=state.name)
+    if axes is not None:
+        image = with_user_axes(replace(image, notes=()), parse_axes(axes))
     sizes = {
         letter: _pixel_size(letter, scale, unit, translate)
         for letter, scale, unit, translate in zip(image.axes, state.scale, state.units, state.translate, strict=False)
@@ -93,7 +95,7 @@ def layer_image(state: LayerState, axes: str | None) -> Image:
     }
     is_coloured = state.is_rgb and image.axes.endswith("c")
     names = _COLOURS[: image.shape[-1]] if is_coloured else image.channel_names
-    return replace(image, name=state.name, pixel_size=sizes, channel_names=names)
+    return replace(image, pixel_size=sizes, channel_names=names)
 
 
 def placed(layer: Layer, state: LayerState, image: Image, image_axes: str) -> Layer:

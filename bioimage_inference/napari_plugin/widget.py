@@ -148,6 +148,7 @@ class PredictionWidget(Container[Any]):
     def _show_bug(self, error: Exception) -> None:
         if not self._is_closed:
             self._say(_BUG.format(error=f"{type(error).__name__}: {error}"))
+        raise error  # napari shows it, with its traceback
 
     def _finish(self) -> None:
         was_stopped = self._worker is not None and self._worker.abort_requested

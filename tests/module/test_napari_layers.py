@@ -230,6 +230,24 @@ def test_a_cancelled_prediction_adds_nothing(demo: Path) -> None:
     kept.close()
 
 
+def test_the_model_stays_loaded_until_another_is_asked_for(
+    demo: Path, test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bioimage_inference.Model] = []
+
+    def watched(name: str) -> bioimage_inference.Model:
+        opened.append(bioimage_inference.load_model(name))
+        return opened[-1]
+
+    monkeypatch.setattr("bioimage_inference.napari_plugin.prediction_job.load_model", watched)
+    kept, layer = KeptModel(), state(PIXELS[0], 2)
+    for model in (demo, demo, test_data / "denoising-model.zip"):
+        assert answer(Request(str(model), layer, "yx"), kept, lambda *_: None, Event()).problem is None
+    assert [one.is_open for one in opened] == [False, True]
+    kept.close()
+    assert [one.is_open for one in opened] == [False, False]
+
+
 def test_a_model_that_is_used_is_closed_afterwards(demo: Path) -> None:
     kept = KeptModel()
     with kept.opened(str(demo)) as model:

@@ -30,7 +30,6 @@ def _take() -> None:
     import napari
     import tifffile
     from PIL import Image
-    from qtpy.QtTest import QTest
 
     viewer = napari.Viewer(show=False)
     viewer.add_image(
@@ -43,7 +42,7 @@ def _take() -> None:
     widget.find_objects.value = True
     widget.predict_button.native.click()
     for _ in range(_WAIT):
-        QTest.qWait(1000)
+        _wait_a_second()
         if widget.predict_button.enabled:
             break
     foreground, boundary, objects = viewer.layers[1:]
@@ -53,11 +52,20 @@ def _take() -> None:
     viewer.scale_bar.visible = True
     viewer.scale_bar.unit = "µm"
     viewer.reset_view()
-    QTest.qWait(1000)
+    _wait_a_second()
     picture = Image.fromarray(viewer.window.screenshot(canvas_only=False, flash=False)).convert("RGB")
     picture.quantize(_COLOURS).save(PICTURE, optimize=True)
     print(f"{PICTURE}: {picture.size[0]}×{picture.size[1]}, {PICTURE.stat().st_size / 1000:.0f} kB")
     viewer.close()
+
+
+def _wait_a_second() -> None:
+    """Let the viewer work for a second."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop = QEventLoop()
+    QTimer.singleShot(1000, loop.quit)
+    loop.exec()
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class PredictionWidget(Container[Any]):
         self._cancel = Event()
         self._worker: Any = None
         self._is_closed = False
+        self._guessed: Image | None = None
         self.model = FileEdit(
             label="Model",
             filter=_FILES,
@@ -119,8 +120,11 @@ class PredictionWidget(Container[Any]):
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
     def _guess_axes(self) -> None:
+        """Fill in the axes of another layer. What the user typed for the same layer stays."""
         layer = self.image.value
-        self.axes.value = "" if layer is None else likely_axes(layer_state(layer))
+        if layer is None or layer != self._guessed:
+            self._guessed = layer
+            self.axes.value = "" if layer is None else likely_axes(layer_state(layer))
 
     def _set_running(self, is_running: bool) -> None:
         self.predict_button.enabled = not is_running

@@ -73,8 +73,10 @@ def test_probabilities_and_objects_lie_on_the_image(
     viewer: Any, widget: Any, answered: Answered, opened: list[Any], test_data: Path
 ) -> None:
     assert (widget.image.value.name, widget.axes.value) == ("nuclei", "yx")
+    widget.axes.value = "YX"
     widget.find_objects.value = True
     assert answered(widget).startswith("Demo U-Net for nuclei: prediction, 72 objects.")
+    assert (widget.image.value.name, widget.axes.value) == ("nuclei", "YX")  # more layers change no field
     _, foreground, boundary, objects = viewer.layers
     assert [one.name for one in (foreground, boundary, objects)] == [
         "nuclei prediction: foreground",

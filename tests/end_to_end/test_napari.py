@@ -79,6 +79,6 @@ def test_the_widget_in_a_viewer(environment: dict[str, str]) -> None:
     options = ("--override-ini", "addopts=", *WARNINGS, "-p", "no:cacheprovider", "-p", "no:xdist")
     command = [sys.executable, "-m", "pytest", *options, "tests/end_to_end/napari_viewer.py"]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3 * HANG_SECONDS, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

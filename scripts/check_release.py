@@ -27,7 +27,7 @@ LARGEST_WHEEL = 2_000_000  # bytes
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # glibc 2.35 is that of Ubuntu 22.04; OpenVINO's wheels for Arm need it.
 SYSTEMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_35", "aarch64-apple-darwin", "x86_64-pc-windows-msvc")
-EXTRAS = ("cluster", "crate", "microscopes", "onnx", "openvino", "remote")
+EXTRAS = ("cluster", "crate", "microscopes", "napari", "onnx", "openvino", "remote")
 
 
 @dataclass(frozen=True)

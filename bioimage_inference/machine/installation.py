@@ -14,6 +14,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "cluster": ("dask", "distributed", "cryptography"),
     "crate": ("rocrate",),
     "microscopes": ("nd2", "liffile", "czifile"),
+    "napari": ("napari",),
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino",),
     "remote": ("fsspec", "aiohttp", "s3fs"),

@@ -24,9 +24,9 @@ NEWER = ("3.12", "3.13", "3.14")
 LOWEST_LEAVES_OUT = (
     *("everyday", "faults", "fuzz", "galaxy", "hostile"),
     *("test_distribution.py", "test_docs.py", "test_gallery.py", "test_galaxy_tool.py", "test_install_torch.py"),
-    *("test_notebook.py", "test_other_systems.py", "test_process.py", "test_run_tests.py", "test_site.py"),
-    *("test_start.py", "test_surroundings.py", "test_resume.py", "test_rerun.py", "test_model_names.py"),
-    *("test_inspect.py", "test_doctor.py"),
+    *("test_napari.py", "test_notebook.py", "test_other_systems.py", "test_process.py", "test_run_tests.py"),
+    *("test_site.py", "test_start.py", "test_surroundings.py", "test_resume.py", "test_rerun.py"),
+    *("test_inspect.py", "test_doctor.py", "test_model_names.py"),
     *("test_batches.py", "test_calibration.py", "test_cpu_kernels.py", "test_engine.py", "test_engines.py"),
     *("test_gpu.py", "test_memory.py", "test_receptive_field.py", "test_slabs.py", "test_steps_in_tiles.py"),
     *("test_tile_dependence.py", "test_tiled_equals_whole.py", "test_tiling.py"),

@@ -51,9 +51,11 @@ def package_files(description: Mapping[str, Any], spec: ModelSpec) -> list[File]
 
 def _needed(spec: ModelSpec) -> Iterator[tuple[str, str | None, bool]]:
     for entry in spec.weights:
-        yield entry.source, entry.sha256, True
+        # beside other weights, a missing or changed ONNX file must not spoil the model
+        needed = entry.format != "onnx" or all(one.format == "onnx" for one in spec.weights)
+        yield entry.source, entry.sha256, needed
         if entry.external_data is not None:
-            yield entry.external_data.source, entry.external_data.sha256, True
+            yield entry.external_data.source, entry.external_data.sha256, needed
         if entry.architecture is not None and entry.architecture.source is not None:
             yield entry.architecture.source, entry.architecture.sha256, True
     for tensor in (*spec.inputs, *spec.outputs):

@@ -20,7 +20,7 @@ from ..zoo_server import Zoo
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
     """A zoo with the model ``quiet-newt``, and an empty cache."""
     folder = tmp_path / "zoo"
-    weights = {"onnx": {"source": "weights.onnx", "sha256": "0" * 64}}
+    weights = {"keras_hdf5": {"source": "weights.h5", "sha256": "0" * 64}}
     inputs, outputs = simple_tensors(halo=3)
     rdf = write_model(folder / "quiet-newt", Blur((3, 3)), inputs, outputs, id="quiet-newt", version="1.2")
     content = yaml.safe_load(rdf.read_text())
@@ -28,7 +28,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
         tensor["sample_tensor"] = {"source": "sample.tif"}
         tensor["test_tensor"]["sha256"] = sha256(rdf.parent / tensor["test_tensor"]["source"])
     edit_description(rdf, weights=content["weights"] | weights, inputs=content["inputs"], outputs=content["outputs"])
-    for name in ("cover.png", "weights.onnx", "sample.tif", "attached.ijm"):
+    for name in ("cover.png", "weights.h5", "sample.tif", "attached.ijm"):
         (rdf.parent / name).write_bytes(b"\x89PNG")
     edit_description(rdf, covers=["cover.png"], attachments=[{"source": "attached.ijm"}])
     server = Zoo(folder)

@@ -61,7 +61,7 @@ def test_a_model_is_named_by_its_id_and_downloaded_once(
         *("rdf.yaml", "weights.pt", "test0.npy", "test1.npy", "README.md", "cover.png", ".sha256.json")
     }
     assert (folder / "rdf.yaml").read_bytes() == (zoo.folder / "quiet-newt" / "rdf.yaml").read_bytes()
-    for name in ("weights.onnx", "sample.tif", "attached.ijm"):  # of no use here
+    for name in ("weights.h5", "sample.tif", "attached.ijm"):  # of no use here
         assert zoo.times_asked(name) == 0
 
     forbidden()
@@ -340,3 +340,16 @@ def test_the_environment_of_bioimageio_counts(zoo: Zoo, tmp_path: Path) -> None:
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(finished.stdout)["id"] == "quiet-newt"
     assert len(list((tmp_path / "elsewhere" / "bioimage-inference" / "quiet-newt").glob("1.2-*"))) == 1
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_a_changed_onnx_file_spoils_a_model_without_other_weights_only(zoo: Zoo, only: bool) -> None:
+    rdf = zoo.folder / "quiet-newt" / "rdf.yaml"
+    (rdf.parent / "weights.onnx").write_bytes(b"changed")
+    weights = {} if only else yaml.safe_load(rdf.read_text())["weights"]
+    edit_description(rdf, weights={**weights, "onnx": {"source": "weights.onnx", "sha256": "0" * 64}})
+    if only:
+        with pytest.raises(ModelError, match=r"weights\.onnx"):
+            opened()
+    else:
+        assert (opened() / "weights.pt").is_file()

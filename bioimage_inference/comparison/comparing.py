@@ -73,7 +73,7 @@ def compare_models(candidates: Sequence[Candidate], task: Task, progress: Progre
             rows.append(_row(name, candidate, task, crops, truths))
     judged = [row for row in rows if row.is_judged]
     ranking = rank({row.name: row.trials for row in judged})
-    by_truth = rank({row.name: [[one] for one in row.truth] for row in judged}) if truths else None
+    by_truth = rank({row.name: [[one] for one in row.truth] for row in judged}, by_truth=True) if truths else None
     return Comparison(
         crops=crops,
         perturbations=[change.name for change in perturbations(crops[0].axes, _depth(crops[0]))],

@@ -22,6 +22,7 @@ SMALLEST_DIFFERENCE = 0.02
 """Smaller differences of scores are too close to call, however certain: users would not see them in the outlines."""
 _MOST_OF_CROP = 0.8  # an object this large is no object; the same holds for a foreground without background
 _INTERVAL = (2.5, 97.5)
+_CERTAIN = 50  # objects that stand for an image without objects: so many that no resampling misses all of them
 
 Trials = Sequence[Sequence[Agreement]]
 """For each image, the agreement under each perturbation; or one agreement with the true objects."""
@@ -68,14 +69,18 @@ def no_evidence(labels: Sequence[Array]) -> str | None:
     return None
 
 
-def rank(trials: Mapping[str, Trials], seed: int = 0) -> Ranking:
+def rank(trials: Mapping[str, Trials], *, by_truth: bool = False, seed: int = 0) -> Ranking:
     """Return the ranking of models by name. All models have the same images and perturbations.
 
-    Each resampling draws perturbations, the same for all models, and objects.
+    Each resampling draws perturbations, the same for all models, and objects. Unless the models are ranked
+    ``by_truth``, an image in which a model finds nothing counts 0 for the model, and an image in which no model finds
+    anything does not count.
     """
     names = list(trials)
     if not names:
         return Ranking((), {}, (), None)
+    if not by_truth:
+        trials = _with_evidence(trials)
     rng = np.random.default_rng(seed)
     draws = [rng.integers(len(one), size=(RESAMPLINGS, len(one))) for one in trials[names[0]]]
     values = {name: _value(trials[name]) for name in names}
@@ -92,6 +97,17 @@ def rank(trials: Mapping[str, Trials], seed: int = 0) -> Ranking:
     close = [best, *(one for one in order[1:] if _is_close(values, resampled, best, one))]
     certainty = float(np.mean(resampled[best] > resampled[order[1]])) if len(order) > 1 else None
     return Ranking(tuple(order), scores, tuple(close), certainty)
+
+
+def _with_evidence(trials: Mapping[str, Trials]) -> dict[str, Trials]:
+    """Return the trials of images in which a model finds objects; trials without objects become failures."""
+    count = len(next(iter(trials.values())))
+    kept = [image for image in range(count) if any(len(one[image][0].ious) for one in trials.values())]
+    lost = Agreement(np.zeros(_CERTAIN), 0, 0.0)
+    return {
+        name: [[trial if len(trial.ious) else lost for trial in one[image]] for image in kept]
+        for name, one in trials.items()
+    }
 
 
 def _is_close(values: Mapping[str, float], resampled: Mapping[str, NDArray[np.float64]], best: str, one: str) -> bool:

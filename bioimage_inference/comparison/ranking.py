@@ -41,7 +41,8 @@ class Score:
 class Ranking:
     """Names of models, the best first. ``scores`` has a score for each name.
 
-    ``close`` are the models whose scores cannot be told from the score of the best model, the best model included.
+    ``close`` are the models whose scores cannot be told from the score of the best model, the best model included: the
+    best model leads in fewer than 97.5 % of the resamplings, or by less than :data:`SMALLEST_DIFFERENCE`.
     ``certainty`` is the part of resamplings in which the first model is better than the second; ``None`` if there is no
     second model.
     """

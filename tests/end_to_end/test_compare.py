@@ -177,3 +177,15 @@ def test_earlier_results_are_not_replaced_unasked(
     assert (tmp_path / "comparison.html").read_text() == "mine"
     assert main([*arguments, "--overwrite", "--crop", "64", "--quiet"]) == 0
     assert "64×64 pixels" in (tmp_path / "comparison.html").read_text()
+
+
+def test_search_finds_models_in_the_cache(
+    models: list[str], small: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bioimage_inference.zoo.model_cache.is_cached", lambda name: name == "affable-shark")
+    search = ["--search", "Nuclei boundary", "--models", models[1], "--offline", "--crop", "64", "--json"]
+    assert main(["compare", str(small), *search, "-o", str(tmp_path)]) == 0
+    found = {one["source"]: one["problem"] for one in json.loads(capsys.readouterr().out)["models"]}
+    assert set(found) == {models[1], "affable-shark"}
+    assert found[models[1]] is None
+    assert found["affable-shark"]  # the cache of the tests is empty

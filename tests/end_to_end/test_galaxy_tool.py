@@ -113,7 +113,9 @@ def test_the_requirements_are_what_the_program_needs() -> None:
             assert versions.contains(required[CONDA_NAMES.get(name, name)]), name
 
 
-@pytest.mark.parametrize(("file", "subcommand"), [(FILES[0], "predict"), (FILES[1], "inspect"), (FILES[2], "segment"), (FILES[3], "compare")])
+@pytest.mark.parametrize(
+    ("file", "subcommand"), [(FILES[0], "predict"), (FILES[1], "inspect"), (FILES[2], "segment"), (FILES[3], "compare")]
+)
 def test_the_command_line_knows_the_options_of_the_tool(file: str, subcommand: str) -> None:
     """Also by old names, which help does not show."""
     (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))

@@ -141,13 +141,17 @@ def test_a_model_that_fails_stops_no_other(models: list[str], small: Path, tmp_p
     assert "did not run" in (tmp_path / "comparison.html").read_text()
 
 
-def test_if_no_model_runs_the_exit_code_is_the_first_failure(small: Path, tmp_path: Path, capsys: Output) -> None:
+def test_if_no_model_runs_the_exit_code_is_the_first_failure(
+    test_data: Path, small: Path, tmp_path: Path, capsys: Output
+) -> None:
     untouched = _model(tmp_path / "image", Identity())
     out = tmp_path / "out"
     assert main(["compare", str(small), "--models", untouched, str(tmp_path / "none.zip"), "-o", str(out)]) == 4
     assert "None of the 2 models ran." in capsys.readouterr().err
     assert not out.exists()
     assert main(["compare", str(small), "--models", str(tmp_path / "none.zip"), "-o", str(out)]) == 2
+    untrusted = test_data.parent / "tools" / "bioimage_inference" / "test-data" / "with_code.zip"
+    assert main(["compare", str(small), "--models", str(untrusted), "-o", str(out)]) == 3
 
 
 def test_models_are_needed(small: Path, tmp_path: Path, capsys: Output) -> None:

@@ -23,7 +23,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from bioimage_inference.api import Target, predict
+from bioimage_inference.api import Target, predict, segment
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "test-data"
@@ -34,6 +34,7 @@ LINKS = (
     "demo-model/rdf.yaml",
     "demo-model/sample_input.png",
     "demo-model/weights.pt",
+    "threshold-model.zip",
     "nuclei.tif",
     "nuclei.png",
     "nuclei_3d.tif",
@@ -256,9 +257,11 @@ def write_expected() -> None:
 
 
 def write_predictions() -> None:
-    """What the tool gives, for the tool that finds objects in it: a tensor, and a time series with axes and names."""
+    """What the tool gives, for the tools that follow: a tensor, its objects, and a time series with axes and names."""
     predicted = tifffile.imread(TARGET / "expected_sample.tiff")
     np.save(TARGET / "prediction.npy", predicted[np.newaxis])
+    objects = segment(predicted, axes="cyx").labels.astype("uint16")
+    tifffile.imwrite(TARGET / "sample_labels.tiff", objects, metadata={"axes": "YX"}, **COMPRESSED)
     series = {"prediction": Target(tiff=TARGET / "prediction_timeseries.tiff")}
     predict(
         SOURCE / "demo-model.zip",

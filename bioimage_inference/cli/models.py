@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         _update(arguments.offline)
     words = " ".join([*arguments.words, arguments.search or ""]).lower().split()
     index = load_index()
-    entries = [entry for _, entry in sorted(index.current().items()) if _matches(entry, words)]
+    entries = [entry for _, entry in sorted(index.current().items()) if has_words(entry, words)]
     models = [_facts(entry, policy) for entry in entries]
     if arguments.json:
         say_json(models)
@@ -69,7 +69,8 @@ def _update(offline: bool) -> None:
     say(f"The list of {index.date} has {counted(len(index.current()), 'model')}: {path}", error=True)
 
 
-def _matches(entry: "Entry", words: Sequence[str]) -> bool:
+def has_words(entry: "Entry", words: Sequence[str]) -> bool:
+    """Return whether a model has all words, in lower case, in its id, name, tags or authors."""
     text = " ".join((entry.id, entry.name, *_tags(entry), *_authors(entry))).lower()
     return all(word in text for word in words)
 

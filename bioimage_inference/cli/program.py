@@ -11,11 +11,11 @@ from .._version import __version__
 from ..errors import NO_CURRENT_FOLDER, UsageError, has_current_folder, in_our_words
 from ..files.partial_file import committed_files, forget_committed_files
 from ..terminal import be_quiet, check_output, own_output, say
-from . import completion, demo, doctor, download, inspect, models, predict, rerun, segment, validate
+from . import compare, completion, demo, doctor, download, inspect, models, predict, rerun, segment, validate
 from .shared_options import EPILOG
 from .typed_options import check_understood
 
-COMMANDS = (predict, segment, rerun, inspect, validate, models, download, demo, doctor, completion)
+COMMANDS = (predict, segment, compare, rerun, inspect, validate, models, download, demo, doctor, completion)
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 _MOST_NAMED = 4  # files in an error message

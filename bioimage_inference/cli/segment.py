@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from ..segmentation.segmenting import SegmentFiles, SegmentOptions
 
 
-_OBJECT_OPTIONS = (
+OBJECT_FIELDS = (
     *("foreground", "boundary", "threshold"),
     *("min_size", "max_size", "exclude_border", "fill_holes", "stitch"),
 )
+"""Options of the objects that are fields of ``SegmentOptions``."""
 
 
 def add_parser(commands: Any) -> None:
@@ -79,7 +80,7 @@ def object_options(arguments: argparse.Namespace, **more: Any) -> "SegmentOption
     """Return the options of segmentation: the parsed options of ``OBJECTS``, and ``more`` fields by name."""
     from ..segmentation.segmenting import SegmentOptions
 
-    parsed = {name: getattr(arguments, name) for name in _OBJECT_OPTIONS}
+    parsed = {name: getattr(arguments, name) for name in OBJECT_FIELDS}
     return SegmentOptions(**{name: value for name, value in parsed.items() if value is not None}, **more)
 
 

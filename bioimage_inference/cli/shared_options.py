@@ -134,18 +134,21 @@ _add = TRUST.add_argument_group("computing").add_argument
 _add("--trust-model-code", action="store_true", help="run the model's Python code, and load its weights unchecked")
 _add("--no-sandbox", action="store_true", help="let the model read and write all files, and use the internet")
 
-# Without a default value: an option that was typed for nothing is an error. The defaults are those of SegmentOptions.
-OBJECTS = option_parser()
 OBJECT_OPTIONS = (
     *("--rois", "--add-labels", "--object-foreground", "--object-boundary", "--object-threshold", "--object-min-size"),
     *("--object-max-size", "--object-exclude-border", "--object-fill-holes", "--object-stitch"),
 )
-_group = OBJECTS.add_argument_group("objects")
+_OBJECT_FILES = option_parser()
+_group = _OBJECT_FILES.add_argument_group("objects")
 _group.add_argument("--rois", action="store_true",
                     help="also write regions of interest: a ROI set for ImageJ (.zip), GeoJSON for QuPath, a table for "
                     "OMERO (.tsv)")  # fmt: skip
 _group.add_argument("--add-labels", metavar="NAME",
                     help="also add the label map as NAME to the OME-Zarr of the image")  # fmt: skip
+
+# Without a default value: an option that was typed for nothing is an error. The defaults are those of SegmentOptions.
+OBJECT_CHOICES = option_parser()
+_group = OBJECT_CHOICES.add_argument_group("objects")
 add_renamed(_group, "--object-foreground", "--foreground", metavar="CHANNEL",
             help="predicted channel that is high inside objects: its number from 0, or its name (default: 0)",
 )  # fmt: skip
@@ -165,3 +168,5 @@ add_renamed(_group, "--object-fill-holes", "--fill-holes", action="store_true",
 add_renamed(_group, "--object-stitch", "--stitch", type=_overlap, nargs="?", const=0.25, metavar="IOU",
             help="find objects in each plane of a stack, and join objects of neighbouring planes whose intersection "
             "over union is at least IOU (0.25 if no number follows)")  # fmt: skip
+
+OBJECTS = argparse.ArgumentParser(add_help=False, parents=[_OBJECT_FILES, OBJECT_CHOICES])

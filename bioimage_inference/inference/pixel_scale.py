@@ -76,6 +76,21 @@ def mismatch_notes(matched: AxisMapping, expected: Mapping[str, PixelSize]) -> I
         )
 
 
+def match_in_words(matched: AxisMapping, expected: Mapping[str, PixelSize]) -> str:
+    """Return how the pixel size of an image compares with the pixel size that the network expects.
+
+    For example ``0.325 µm, as in training``, ``0.1 µm, trained with 0.3 µm``, or ``unknown for the model``.
+    """
+    ratios = _ratios(matched, expected)
+    if not ratios:
+        missing = [name for name, known in (("model", expected), ("image", matched.image.pixel_size)) if not known]
+        return f"unknown for the {' and the '.join(missing)}" if missing else "unknown"
+    here = sizes_in_words(matched.image.pixel_size, ratios)
+    if all(max(ratio, 1 / ratio) <= _NOTED for ratio in ratios.values()):
+        return f"{here}, as in training"
+    return f"{here}, trained with {sizes_in_words(expected, ratios)}"
+
+
 def rescaled_sizes(matched: AxisMapping, tensor: TensorSpec, expected: Mapping[str, PixelSize]) -> dict[str, int]:
     """Return the pixels along the image axes at the pixel size that the network expects.
 

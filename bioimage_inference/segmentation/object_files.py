@@ -28,7 +28,7 @@ from .shape_measures import eccentricity, feret_diameters, perimeter
 # Length of the longer side of an overlay picture in pixels: at most, and at least for small images.
 LONGEST = 1600
 _SHORT = 800
-_OUTLINE = (255, 176, 0)  # amber: differs from every grey for every kind of colour vision
+OUTLINE = (255, 176, 0)  # amber: differs from every grey for every kind of colour vision
 # Percentiles of the plane that become black and white.
 _STRETCH = (0.5, 99.8)
 _EXACT = 2**53  # float64 holds every whole number below
@@ -276,13 +276,13 @@ def _write_overlay(stream: IO[bytes], objects: PredictionObjects) -> None:
         grey = plane(lambda region: maps.samples.read(first, maps.foreground, region))
     labels = plane(lambda region: objects.labels((*(slice(place, place + 1) for place in first), *region)))
     factor = max(1, _SHORT // max(grey.shape))
-    grey, labels = _enlarged(_stretched(grey), factor), _enlarged(labels, factor)
+    grey, labels = enlarged(stretched(grey), factor), enlarged(labels, factor)
     picture = np.stack([grey] * 3, axis=-1)
-    picture[find_boundaries(labels, mode="inner")] = _OUTLINE
+    picture[find_boundaries(labels, mode="inner")] = OUTLINE
     Image.fromarray(picture).save(stream, format="PNG")
 
 
-def _stretched(plane: NDArray[Any]) -> NDArray[np.uint8]:
+def stretched(plane: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the plane in grey values from 0 to 255, between two percentiles of its values."""
     values = np.nan_to_num(plane.astype(np.float32))
     low, high = np.percentile(values, _STRETCH)
@@ -290,7 +290,8 @@ def _stretched(plane: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(scaled, 0, 1) * 255, np.uint8)
 
 
-def _enlarged(plane: NDArray[Any], factor: int) -> NDArray[Any]:
+def enlarged(plane: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return the plane with every pixel as a square of ``factor`` pixels."""
     return plane.repeat(factor, axis=0).repeat(factor, axis=1)
 
 

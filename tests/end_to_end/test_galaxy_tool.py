@@ -23,7 +23,7 @@ from bioimage_inference.errors import BioimageInferenceError
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "bioimage_inference"
-FILES = ("bioimage_inference.xml", "bioimage_model_info.xml", "bioimage_segment.xml")
+FILES = ("bioimage_inference.xml", "bioimage_model_info.xml", "bioimage_segment.xml", "bioimage_compare.xml")
 # What the tools' jobs never import: bars on terminals, downloads of zoo models.
 # bioimageio.core brings platformdirs.
 NOT_IN_JOBS = {"rich", "httpx", "filelock", "shtab", "platformdirs"}
@@ -113,7 +113,9 @@ def test_the_requirements_are_what_the_program_needs() -> None:
             assert versions.contains(required[CONDA_NAMES.get(name, name)]), name
 
 
-@pytest.mark.parametrize(("file", "subcommand"), [(FILES[0], "predict"), (FILES[1], "inspect"), (FILES[2], "segment")])
+@pytest.mark.parametrize(
+    ("file", "subcommand"), [(FILES[0], "predict"), (FILES[1], "inspect"), (FILES[2], "segment"), (FILES[3], "compare")]
+)
 def test_the_command_line_knows_the_options_of_the_tool(file: str, subcommand: str) -> None:
     """Also by old names, which help does not show."""
     (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))

@@ -33,6 +33,7 @@ JOBS = [
     ("bioimage_inference", 0.5, "4 10 1"),
     ("bioimage_inference", 5, "4 16 1"),
     ("bioimage_model_info", 0.5, "1 4 0"),
+    ("bioimage_compare", 0.5, "4 5 0"),
     ("bioimage_segment", 0.5, "1 4 0"),
 ]
 # With the example of that page for a server without GPUs.

@@ -18,7 +18,7 @@ RUN case "$DEVICE" in \
 COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY bioimage_inference bioimage_inference
 COPY test-data/demo-model.zip test-data/nuclei.tif test-data/
-RUN pip install --constraint constraints.txt ".[cluster,crate,microscopes,remote]"
+RUN pip install --constraint constraints.txt ".[cluster,crate,microscopes,onnx,remote]"
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/bioimage-inference /opt/bioimage-inference

@@ -93,7 +93,20 @@ def _cautions(found: Comparison) -> Iterator[str]:
     if ranking.names:
         yield from _cautions_on(found, found.row(ranking.names[0]))
     if found.truth_ranking is None and ranking.names:
+        yield from _dissent(found)
         yield UNSEEN
+
+
+def _dissent(found: Comparison) -> Iterator[str]:
+    """Yield that the other models agree more with another model than with the most consistent model."""
+    best = found.ranking.names[0]
+    agreed = {name: value for name in found.ranking.names if (value := found.consensus(name)) is not None}
+    central = max(agreed, key=lambda name: agreed[name], default=best)
+    if central not in found.ranking.close:
+        yield (
+            f"The other models agree more with {central} (consensus {agreed[central]:.2f}) than with {best} "
+            f"({agreed[best]:.2f}). Compare the outlines of these two."
+        )
 
 
 def _cautions_on(found: Comparison, best: ModelRow) -> Iterator[str]:

@@ -155,22 +155,23 @@ def compare_on(kind: Kind, models: list[Path], images: int, folder: Path) -> Com
     return compare_models(candidates, task)
 
 
-def tau_of(found: Comparison, measure: Callable[[ModelRow], float]) -> float:
+def tau_of(found: Comparison, measure: Callable[[Comparison, ModelRow], float]) -> float:
     """Return Kendall's tau between a measure of consistency and the average precision by true objects."""
     assert found.truth_ranking is not None
     scores = found.truth_ranking.scores
     rows = [found.row(name) for name in scores]
-    return float(kendalltau([measure(row) for row in rows], [scores[row.name].value for row in rows]).statistic)
+    return float(kendalltau([measure(found, row) for row in rows], [scores[row.name].value for row in rows]).statistic)
 
 
 def _mean(row: ModelRow, value: Callable[[Any], float]) -> float:
     return float(np.mean([value(trial) for image in row.trials for trial in image]))
 
 
-MEASURES: dict[str, Callable[[ModelRow], float]] = {
-    "average precision": lambda row: _mean(row, lambda trial: trial.average_precision),
-    "F1 at 0.5": lambda row: _mean(row, lambda trial: trial.f1(0.5)),
-    "IoU of the foreground": lambda row: _mean(row, lambda trial: trial.foreground_iou),
+MEASURES: dict[str, Callable[[Comparison, ModelRow], float]] = {
+    "consistency": lambda _, row: _mean(row, lambda trial: trial.average_precision),
+    "consistency as F1 at 0.5": lambda _, row: _mean(row, lambda trial: trial.f1(0.5)),
+    "consistency of the foreground": lambda _, row: _mean(row, lambda trial: trial.foreground_iou),
+    "consensus": lambda found, row: found.consensus(row.name) or 0.0,
 }
 
 
@@ -194,10 +195,11 @@ def summary(kind: Kind, found: Comparison) -> str:
     scores = {name: score.value for name, score in found.truth_ranking.scores.items()}
     chosen, best = found.ranking.names[0], found.truth_ranking.names[0]
     taus = " | ".join(f"{tau_of(found, measure):.2f}" for measure in MEASURES.values())
+    central = max(found.ranking.names, key=lambda name: found.consensus(name) or 0.0)
     called = "yes" if len(found.ranking.close) == 1 else "too close to call"
     return (
         f"| {kind.name} | {taus} | {chosen.removeprefix('model for ')} | {called} | "
-        f"{scores[chosen]:.2f} | {scores[best]:.2f} |"
+        f"{scores[chosen]:.2f} | {scores[best]:.2f} | {central.removeprefix('model for ')} | {scores[central]:.2f} |"
     )
 
 
@@ -215,12 +217,12 @@ def main() -> None:
     for kind in KINDS:
         found[kind.name] = compare_on(kind, models, arguments.images, arguments.folder)
         print(*lines(kind, found[kind.name]), sep="\n", flush=True)
-    heads = "tau | tau with F1 at 0.5 | tau with foreground | first by consistency | called | its truth | best truth"
-    print(f"\n| images | {heads} |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    heads = [*MEASURES, "first by consistency", "called", "its truth", "best truth", "first by consensus", "its truth"]
+    print(f"\n| images | {' | '.join(heads)} |")
+    print(f"| {' | '.join(['---'] * (len(heads) + 1))} |")
     print(*(summary(kind, found[kind.name]) for kind in KINDS), sep="\n")
     for name, measure in MEASURES.items():
-        print(f"mean tau with {name}: {np.mean([tau_of(one, measure) for one in found.values()]):.2f}")
+        print(f"mean tau of {name}: {np.mean([tau_of(one, measure) for one in found.values()]):.2f}")
 
 
 if __name__ == "__main__":

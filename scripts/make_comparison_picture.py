@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "comparison.png"
 MODELS = ("demo-model.zip", "threshold-model.zip")
 """The models of the Galaxy tutorial."""
-_WINDOW = (1240, 1340)
+_WINDOW = (1240, 1370)
 
 
 def take(page: Path, picture: Path) -> None:

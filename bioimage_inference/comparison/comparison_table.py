@@ -60,7 +60,9 @@ def model_facts(found: Comparison, row: ModelRow) -> dict[str, Any]:
             f"f1_{threshold:g}": round(row.mean_f1(threshold), 4) if row.truth else None for threshold in THRESHOLDS
         }
         facts["iou"] = round(row.mean_iou, 4) if row.truth else None
+    consensus = found.consensus(row.name)
     return facts | {
+        "consensus": None if consensus is None else round(consensus, 4),
         "crop_seconds": None if cost is None else round(cost.crop_seconds, 3),
         "image_seconds": None if cost is None else round(cost.image_seconds, 1),
         "memory_bytes": None if cost is None else cost.memory_bytes,

@@ -21,8 +21,9 @@ def panel(crop: Crop, labels: Array | None) -> bytes:
     grey = enlarged(stretched(grey)[::step, ::step], factor)
     picture = np.stack([grey] * 3, axis=-1)
     if labels is not None:
+        lines = "thick" if factor > 1 else "inner"  # the page shows enlarged panels smaller again
         plane = labels[labels.shape[0] // 2] if labels.ndim == 3 else labels
-        picture[find_boundaries(enlarged(plane[::step, ::step], factor), mode="inner")] = OUTLINE
+        picture[find_boundaries(enlarged(plane[::step, ::step], factor), mode=lines)] = OUTLINE
     return colour_png(picture)
 
 

@@ -93,6 +93,14 @@ class Comparison:
         place = {name: number for number, name in enumerate(self.deciding.names)}
         return sorted(self.rows, key=lambda row: (place.get(row.name, len(place)), row.error is not None))
 
+    def consensus(self, name: str) -> float | None:
+        """Return the mean likeness of a model with the other models; ``None`` for fewer than three judged models.
+
+        Two models are always equally like each other.
+        """
+        values = [value for pair, value in self.likeness.items() if name in pair]
+        return mean(values) if len(values) > 1 else None
+
     def row(self, name: str) -> ModelRow:
         """Return the row of a model."""
         return next(row for row in self.rows if row.name == name)

@@ -8,7 +8,9 @@ import pytest
 from bioimage_inference.comparison.agreement import Agreement
 from bioimage_inference.comparison.crops import choose_crop, same_part
 from bioimage_inference.comparison.perturbations import perturbations
-from bioimage_inference.comparison.ranking import no_evidence, rank
+from bioimage_inference.comparison.ranking import Trials, no_evidence, rank
+from bioimage_inference.comparison.recommendation import recommendation
+from bioimage_inference.comparison.results import Comparison, ModelRow
 from bioimage_inference.errors import ImageError
 from bioimage_inference.image.array_images import array_image
 
@@ -112,3 +114,32 @@ def test_nothing_and_everything_are_no_evidence() -> None:
 def test_metadata_of_the_file_stay_with_the_crop() -> None:
     image = replace(array_image(np.ones((2, 40, 50)), "cyx"), channel_names=("DAPI", "GFP"))
     assert choose_crop(image, 32, deep=False).as_image().channel_names == ("DAPI", "GFP")
+
+
+def _comparison(likeness: dict[tuple[str, str], float], **trials: Trials) -> Comparison:
+    rows = [ModelRow(name, name, licence="MIT", trials=one) for name, one in trials.items()]
+    return Comparison([], [], rows, rank(trials), None, None, likeness)
+
+
+def test_a_model_that_the_others_contradict_is_named() -> None:
+    likeness = {("odd", "one"): 0.2, ("odd", "two"): 0.3, ("one", "two"): 0.9}
+    worse = [[_agreement(50, 50)] * 9]
+    found = _comparison(likeness, odd=[[_agreement(95, 5)] * 9], one=worse, two=worse)
+    assert found.consensus("odd") == pytest.approx(0.25)
+    advice = recommendation(found)
+    assert advice.verdict == "odd is recommended."
+    assert "The other models agree more with two (consensus 0.60) than with odd (0.25)." in " ".join(advice.cautions)
+
+
+def test_two_models_have_no_consensus() -> None:
+    one = [[_agreement(95, 5)] * 9]
+    found = _comparison({("one", "two"): 0.9}, one=one, two=one)
+    assert found.consensus("one") is None
+    assert recommendation(found).verdict == "Too close to call between one and two."
+
+
+def test_a_low_score_and_few_objects_are_told() -> None:
+    few = [[_agreement(1, 3)] * 9]
+    cautions = " ".join(recommendation(_comparison({}, few=few)).cautions)
+    assert "Even the best score is low (0.25)" in cautions
+    assert "The crop shows 4 objects only" in cautions

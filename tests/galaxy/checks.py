@@ -91,8 +91,9 @@ def linted(site: Site, name: str, command: Sequence[str]) -> str:
 
 
 def test(site: Site, arguments: Sequence[str]) -> int:
-    """planemo test on the running Galaxy, with planemo's own options and output."""
-    return planemo(site, [*connection(site), *arguments])
+    """planemo test on the running Galaxy, with planemo's own options and output; files are named from this folder."""
+    named = [str(Path(one).absolute()) if Path(one).exists() else one for one in arguments]
+    return planemo(site, [*connection(site), *named])
 
 
 def connection(site: Site) -> list[str]:

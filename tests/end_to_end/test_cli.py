@@ -153,7 +153,7 @@ def test_the_state_dict_runs_only_when_its_code_is_trusted(
     assert main(arguments) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["weights"]["format"] == "pytorch_state_dict"
-    assert any("were not used" in note for note in record["notes"])
+    assert record["weights"]["reason"] == "preferred to torchscript"
 
 
 # Failures

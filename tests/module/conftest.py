@@ -12,13 +12,15 @@ from bioimageio.spec import settings
 
 from bioimage_inference.zoo import file_download
 
-from ..models import Blur, edit_description, sha256, simple_tensors, write_model
 from ..zoo_server import Zoo
 
 
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
     """A zoo with the model ``quiet-newt``, and an empty cache."""
+    # here, because the tests on other Pythons have no torch
+    from ..models import Blur, edit_description, sha256, simple_tensors, write_model
+
     folder = tmp_path / "zoo"
     weights = {"keras_hdf5": {"source": "weights.h5", "sha256": "0" * 64}}
     inputs, outputs = simple_tensors(halo=3)

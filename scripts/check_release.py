@@ -32,7 +32,7 @@ EXTRAS = ("cluster", "crate", "microscopes", "napari", "onnx", "openvino", "remo
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: ``result`` is ok, FAILED or open."""
+    """The finding of a check: ``result`` is ok, FAILED or open."""
 
     result: str
     words: str

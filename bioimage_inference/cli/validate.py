@@ -51,7 +51,8 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the test tensors through every weights entry and print the findings.
 
-    ``--json`` prints ``model`` (as in the record of a prediction) and ``weights``, a list of
+    ``--json`` prints ``model`` (as in the record of a prediction), ``report`` (the page, or null) and ``weights``,
+    a list of
 
     ==================  =============================================================================================
     format, file        of the weights entry

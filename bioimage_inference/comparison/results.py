@@ -1,4 +1,4 @@
-"""What a comparison found: a row for each model, a crop for each image, the rankings and the recommendation."""
+"""The result of a comparison: a row for each model, a crop for each image, the rankings and the recommendation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class ModelCost:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """What the comparison knows of a model. ``name`` is unique among the rows.
+    """The facts of a model in a comparison. ``name`` is unique among the rows.
 
     ``error`` is why the model did not run, and ``unjudged`` why its objects are no evidence. ``labels`` has a label map
     for each image. ``trials`` and ``truth`` have the agreement with changed copies and with the true objects.

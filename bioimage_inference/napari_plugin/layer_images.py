@@ -26,7 +26,7 @@ _COLOURS = ("red", "green", "blue", "alpha")
 
 @dataclass(frozen=True)
 class LayerState:
-    """What a prediction needs of an image layer. Another thread may use it, whatever happens to the layer.
+    """The pixels and the metadata of an image layer for a prediction, also in another thread.
 
     ``data`` is the full resolution. The other entries have a value for each dimension of the layer; the colours of an
     rgb layer are no dimension. ``affine``, ``rotate`` and ``shear`` are napari's matrices, the last one as its upper

@@ -26,7 +26,7 @@ CANCELLED = "Cancelled. Nothing was added."
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``axes`` and ``channels`` are None where the program chooses."""
+    """The choices of the user for a prediction. ``axes`` and ``channels`` are None where the program chooses."""
 
     model: str
     state: LayerState

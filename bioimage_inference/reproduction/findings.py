@@ -1,4 +1,4 @@
-"""What a validation finds: for each weights entry its outputs, tiles and halo beside what the authors promise."""
+"""The findings of a validation: for each weights entry its outputs, tiles and halo beside what was promised."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -42,7 +42,7 @@ def facts(finding: WeightsFinding) -> Iterator[tuple[str, str]]:
 def _comparison(output: OutputFinding) -> str:
     comparison, tolerance = output.comparison, output.tolerance
     if comparison is None:
-        got, expected = ("×".join(map(str, shape)) for shape in (output.shape, output.expected_shape))
+        got, expected = map(times, (output.shape, output.expected_shape))
         return f"has the shape {got}, expected was {expected}"
     return (
         f"{output.verdict}; largest difference {comparison.largest:.2g}, mean {comparison.mean:.2g}; "

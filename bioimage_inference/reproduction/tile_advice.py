@@ -1,4 +1,4 @@
-"""What the authors of a model may tell its users about tiles: their size, their memory, whether they can be joined."""
+"""Advice on tiles for the users of a model: their size, their memory, and whether they can be joined."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What the findings of a validation amount to: nothing, or one error."""
+"""The verdict on the findings of a validation: no error, or one."""
 
 from collections.abc import Sequence
 

@@ -24,6 +24,11 @@ from .system_calls import SAFE_FLAGS, is_plain_folder
 MARK_BYTES = 61
 """Bytes of the longest mark."""
 _MARK = "[0-9a-f]{16}-[1-9][0-9]{0,9}-[0-9a-f]{1,16}-[0-9a-f]{16}"
+_MARKED = re.compile(_MARK)
+# A listing of a folder serves further calls, one for this many of its entries, so that the ten-thousandth image of a
+# folder takes no longer than the first. Listing 100 entries takes 0.2 to 0.5 ms, and a small image about 25 ms.
+_ENTRIES_PER_CALL = 100
+_LISTED_FOLDERS = 8  # outputs, label maps and temporary files may have a folder each
 # This host cannot see whether a process of another host lives. A run that writes nothing for a week counts as dead.
 _ABANDONED_SECONDS = 7 * 24 * 3600
 
@@ -108,11 +113,10 @@ def remove_left_behind(parent: Path, names: re.Pattern[str]) -> None:
     ``names`` comes from :func:`marked`. Raises :class:`OSError` where the folder does not exist.
     """
     try:
-        with os.scandir(parent) as entries:
-            matches = [match for entry in entries if (match := names.fullmatch(entry.name))]
+        found = _listings.names(parent)
     except PermissionError:  # the user may write to the folder, but not list it
         return
-    for match in matches:
+    for match in filter(None, map(names.fullmatch, found)):
         path = parent / match.string
         with contextlib.suppress(OSError):  # another run removes it at the same time, or its folder is read-only
             status = path.lstat()
@@ -122,6 +126,31 @@ def remove_left_behind(parent: Path, names: re.Pattern[str]) -> None:
                 remove_folder(path)
             elif stat.S_ISREG(status.st_mode):
                 path.unlink()
+
+
+class _Listings:
+    """The names with a mark in the folders that were listed last."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, tuple[int, list[str]]] = {}
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names that hold a mark in ``folder``. Raises :class:`OSError`."""
+        calls, found = self._kept.get(folder, (0, []))
+        if calls > 0:
+            self._kept[folder] = (calls - 1, found)
+            return found
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+        found = [name for name in names if _MARKED.search(name)]
+        self._kept.pop(folder, None)
+        self._kept[folder] = (len(names) // _ENTRIES_PER_CALL, found)
+        for other in list(self._kept)[:-_LISTED_FOLDERS]:
+            self._kept.pop(other, None)  # another thread may have removed it
+        return found
+
+
+_listings = _Listings()
 
 
 def is_own(status: os.stat_result) -> bool:

@@ -467,6 +467,21 @@ def test_what_another_user_left_stays(tmp_path: Path, monkeypatch: pytest.Monkey
     assert folder.exists()
 
 
+def test_a_folder_of_many_outputs_is_not_listed_for_each_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1000):
+        (tmp_path / f"output {number}").touch()
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
+    file = tmp_path / f".o.{mark()}.partial"
+    for _ in range(100):
+        file.touch()
+        temporary_names.remove_left_behind(tmp_path, marked(".o.", ".partial"))
+    assert 1 < len(listed) < 12
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("name", [".o.{}.partial", ".bioimage-inference-{}"])
 def test_what_only_has_the_name_of_something_left_behind_stays(tmp_path: Path, victim: Path, name: str) -> None:
     planted = tmp_path / name.format(mark())

@@ -8,15 +8,15 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .browser import install_browser
 from .layout import CHECKOUT, HERE, Failure, Site, Tool, environment, read_tools, say
 
-PIP = ["-m", "pip", "install", "--no-color", "--progress-bar", "off"]
-SECONDS_PER_LINE = 5  # between two lines of progress
-TORCH = [str(CHECKOUT / "scripts" / "install_torch.py"), "--version"]
+UV = [sys.executable, "-m", "uv", "pip", "install", "--color", "never"]  # Galaxy in 40 s; pip takes minutes
+TORCH = str(CHECKOUT / "scripts" / "install_torch.py")
+# Lines of uv and of install_torch.py that say what is being done.
+PROGRESS = re.compile(r"\s*(Resolved|Downloading|Building|Prepared|Installed|Installing PyTorch|ERROR)\b")
 
 
 def install(site: Site) -> None:
@@ -25,19 +25,25 @@ def install(site: Site) -> None:
     (site.state / ".gitignore").write_text("*\n")
     for venv in (site.galaxy, site.planemo, site.browser):
         packages = HERE / f"{venv.name}.txt"
-        make_venv(venv, [[*PIP, "--no-deps", "-r", str(packages)]], packages.read_text())
+        make_venv(venv, [[*UV, "--python", python(venv), "--no-deps", "-r", str(packages)]], packages.read_text())
     install_browser()
     wanted = pip_requirements(read_tools(site, site.tools))
-    torch = [[*TORCH, one.removeprefix("torch==")] for one in wanted if one.startswith("torch==")]
-    make_venv(site.tools_env, [*torch, [*PIP, *wanted]], "\n".join(wanted))
-    probe = [str(site.tools_env / "bin" / "python"), "-c", "import bioimage_inference"]
+    interpreter = python(site.tools_env)
+    versions = [one.removeprefix("torch==") for one in wanted if one.startswith("torch==")]
+    torch = [[interpreter, TORCH, "--version", version] for version in versions]
+    make_venv(site.tools_env, [*torch, [*UV, "--python", interpreter, *wanted]], "\n".join(wanted))
+    probe = [interpreter, "-c", "import bioimage_inference"]
     found = subprocess.run(probe, cwd=site.state, env=environment(site.tools_env), capture_output=True)
     if found.returncode == 0:
         raise Failure("the tools' environment contains bioimage_inference, which that of a Galaxy server would not.")
 
 
+def python(venv: Path) -> str:
+    return str(venv / "bin" / "python")
+
+
 def make_venv(venv: Path, commands: list[list[str]], contents: str) -> None:
-    """Make a virtual environment and run `commands`, arguments of its Python; keep it until `contents` change."""
+    """Make a virtual environment and run the commands that fill it; keep it until `contents` change."""
     stamp = venv / "contents.txt"
     wanted = f"python {sys.version}\n{contents}"
     if stamp.is_file() and stamp.read_text() == wanted:
@@ -47,37 +53,24 @@ def make_venv(venv: Path, commands: list[list[str]], contents: str) -> None:
     shutil.rmtree(venv, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     for command in commands:
-        run_pip(venv, command)
+        run_installer(venv, command)
     stamp.write_text(wanted)
     say(f"installed {venv.name} in {time.monotonic() - began:.0f} s")
 
 
-def run_pip(venv: Path, command: list[str]) -> None:
-    """Run a command of the environment's Python that ends in pip, and print its progress."""
-    program = [str(venv / "bin" / "python"), *command]
+def run_installer(venv: Path, command: list[str]) -> None:
+    """Run a command that installs into the environment, and print its progress."""
     with subprocess.Popen(
-        program, env=environment(venv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as pip:
-        assert pip.stdout is not None
-        lines = list(told(venv.name, pip.stdout))
-    if pip.returncode:
-        raise Failure(f"pip could not install {venv.name}:\n" + "".join(lines[-40:]))
-
-
-def told(name: str, lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of pip, and print every few seconds how many packages it has found, or what it does."""
-    packages, last = 0, time.monotonic()
-    for line in lines:
-        yield line
-        if collected := re.match(r"Collecting ([\w.-]+)", line):
-            packages += 1
-            if time.monotonic() - last >= SECONDS_PER_LINE:
-                last = time.monotonic()
-                say(f"{name}: {packages} found, {collected[1]} …")
-        elif installing := re.match(r"Installing collected packages: (.*)", line):
-            say(f"{name}: unpacking {installing[1].count(',') + 1} packages …")
-        elif re.match(r"Installing PyTorch|ERROR", line):
-            say(f"{name}: {line.strip()}")
+        command, env=environment(venv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as installer:
+        assert installer.stdout is not None
+        lines = []
+        for line in installer.stdout:
+            lines.append(line)
+            if PROGRESS.match(line):
+                say(f"{venv.name}: {line.strip()}")
+    if installer.returncode:
+        raise Failure(f"{venv.name} could not be installed:\n" + "".join(lines[-40:]))
 
 
 def pip_requirements(tools: list[Tool]) -> list[str]:

@@ -139,12 +139,15 @@ def test_tiles_of_one_image_are_shared_out_and_the_result_is_that_of_one_process
     ]
     assert mean == [[pytest.approx(tifffile.imread(path).mean())]]
     assert record["outputs"][0]["sha256"]["zarr"]
+    chunks = zarr.open_array(Path(record["outputs"][0]["zarr"]) / "0", mode="r").cdata_shape
+    assert chunks == (2, *record["plan"]["grid"].values()), "a chunk for what is kept of each tile"
     opened = open_image(Path(record["outputs"][0]["zarr"]))
     assert (opened.axes, opened.channel_names, opened.pixel_size["x"].value) == ("cyx", ("out0", "out1"), 0.1)
     opened.close()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cells.tif", "cells_out.ome.zarr"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
 def test_the_store_is_valid_has_levels_and_is_the_same_again(
     tmp_path: Path, model: Path, cluster: LocalCluster, version: Any
@@ -163,15 +166,6 @@ def test_the_store_is_valid_has_levels_and_is_the_same_again(
     ome = attributes.get("ome", attributes)
     assert ome["multiscales"][0]["name"] == store.name
     assert [one["window"]["start"] for one in ome["omero"]["channels"]] == full.min((1, 2)).tolist()
-
-
-@pytest.mark.slow
-def test_chunks_are_what_is_kept_of_tiles(tmp_path: Path, model: Path, cluster: LocalCluster) -> None:
-    path = image(tmp_path, 150, 230)
-    (record,) = on_cluster(cluster.scheduler_address, model, job(path), tile=(48, 64))
-    array = zarr.open_array(Path(record["outputs"][0]["zarr"]) / "0", mode="r")
-    rows, columns = record["plan"]["grid"].values()
-    assert array.cdata_shape == (2, rows, columns)
 
 
 @pytest.mark.slow
@@ -307,7 +301,6 @@ def test_blocks_of_several_tiles_are_shards(tmp_path: Path, model: Path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_shards_are_written(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers put tiles together where there are many, here from four tasks on."""
     path = image(tmp_path, 150, 230)
@@ -368,6 +361,7 @@ def test_every_kind_of_geometry(tmp_path: Path, one_worker: LocalCluster, networ
     np.testing.assert_allclose(stored(record), alone(path, volume, **tile)[0], atol=1e-3, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_that_needs_the_whole_output(tmp_path: Path, one_worker: LocalCluster) -> None:
     """The frames of a series are shared out; a single image cannot be, and the user is told."""
     steps = [{"id": "scale_range", "kwargs": {"axes": ["channel", "y", "x"], "max_percentile": 99.0}}]
@@ -534,6 +528,7 @@ def test_without_its_certificates_there_is_no_connection(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_with_certificates_of_another_cluster_there_is_no_connection(
     tmp_path: Path, model: Path, secured: tuple[str, Mapping[str, str]]
 ) -> None:
@@ -590,6 +585,7 @@ def test_chunks_cover_the_image_once_and_tiles_reach_a_halo_beyond(
             assert after.start - halo >= axis.starts[number + 1]
 
 
+@pytest.mark.slow
 def test_a_network_that_looks_at_the_whole_tile_is_said_to(one_worker: LocalCluster, tmp_path: Path) -> None:
     network = torch.nn.InstanceNorm2d(1)
     model = models.write_model(tmp_path / "model", network, *models.simple_tensors(halo=4))
@@ -598,6 +594,7 @@ def test_a_network_that_looks_at_the_whole_tile_is_said_to(one_worker: LocalClus
     assert sum("looks at the tile as a whole (instance_norm)" in note for note in record["notes"]) == 1
 
 
+@pytest.mark.slow
 def test_an_image_without_objects_gives_a_store_without_entries(one_worker: LocalCluster, tmp_path: Path) -> None:
     path = tmp_path / "empty.tif"
     tifffile.imwrite(path, np.zeros((40, 50), np.float32))
@@ -608,6 +605,7 @@ def test_an_image_without_objects_gives_a_store_without_entries(one_worker: Loca
     assert sum("found nothing in this image" in note for note in record["notes"]) == 2
 
 
+@pytest.mark.slow
 def test_labels_are_not_put_together_from_blocks(one_worker: LocalCluster, tmp_path: Path) -> None:
     class Labels(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

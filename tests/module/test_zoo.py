@@ -132,6 +132,7 @@ def test_it_runs(model: Path, content: dict[str, Any], folder: Path) -> None:
     _check(content, _predict(model, images, folder), tensors, images)
 
 
+@pytest.mark.slow
 def test_a_larger_image_is_tiled_or_refused_for_a_reason(
     name: str, model: Path, content: dict[str, Any], folder: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_larger_image_is_tiled_or_refused_for_a_reason(
     _check(content, _predict(model, images, folder), tensors, images)
 
 
+@pytest.mark.slow
 def test_a_smaller_image_is_padded_and_its_output_cropped(model: Path, content: dict[str, Any], folder: Path) -> None:
     tensors = stand_ins.declared(content)
     images = {tensor.name: _image(tensor, more=-1) for tensor in tensors.inputs if not tensor.optional}

@@ -170,6 +170,7 @@ def test_a_stack_in_a_crop(test_data: Path, tmp_path: Path, capsys: Output) -> N
     assert found["crops"][0]["size"] == {"z": 24, "y": 64, "x": 64}
     assert "flip along z" in found["perturbations"]
     assert all(one["objects"] for one in found["models"])
+    assert any("For stacks the ranking is weak" in one for one in found["cautions"])
 
 
 def test_earlier_results_are_not_replaced_unasked(

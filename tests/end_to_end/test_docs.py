@@ -22,6 +22,7 @@ _OF_OTHER_TOOLS = {
     "Extract dataset",
     "Select by index",
     "Axis to split along",
+    "Squeeze result images",
     "Manual",
     "Connected component analysis",
     "Segmentation contours over image",

@@ -118,7 +118,8 @@ def test_metadata_of_the_file_stay_with_the_crop() -> None:
 
 def _comparison(likeness: dict[tuple[str, str], float], **trials: Trials) -> Comparison:
     rows = [ModelRow(name, name, licence="MIT", trials=one) for name, one in trials.items()]
-    return Comparison([], [], rows, rank(trials), None, None, likeness)
+    crop = choose_crop(array_image(np.zeros((32, 32), np.uint8), "yx"), None, deep=False)
+    return Comparison([crop], [], rows, rank(trials), None, None, likeness)
 
 
 def test_a_model_that_the_others_contradict_is_named() -> None:

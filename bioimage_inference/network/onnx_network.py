@@ -1,6 +1,8 @@
 """The network on onnxruntime, the engine of ONNX weights (the extra ``onnx``), on a CPU or with CUDA."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -150,10 +152,29 @@ def run_session(session: Any, feed: dict[str, Array], outputs: Sequence[str], in
 
 
 def _onnxruntime() -> Any:
-    import onnxruntime
+    """Import onnxruntime without its reports to its makers.
 
-    onnxruntime.disable_telemetry_events()  # builds for Windows report to their makers
+    Version 1.32 begins to report on its import, and then writes a number of the device into the user's cache folder.
+    Older versions report on Windows alone, and obey the function only.
+    """
+    with _environment_variable("ORT_DISABLE_TELEMETRY", "1"):
+        import onnxruntime
+    onnxruntime.disable_telemetry_events()
     return onnxruntime
+
+
+@contextmanager
+def _environment_variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _in_order(nodes: Sequence[Any], ids: Sequence[str]) -> list[Any]:

@@ -1,6 +1,9 @@
 """ONNX weights: onnxruntime gives what torch gives, tiles give what the whole gives, and trials see the whole tile."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from tests.onnx_models import exported, graph, identity, node, write_onnx_model
 
 pytestmark = pytest.mark.usefixtures("installed_onnx")
 
+ROOT = Path(__file__).parents[2]
 IMAGE = np.random.default_rng(0).standard_normal((1, 1, 24, 32)).astype("float32")
 VOLUME = np.random.default_rng(1).standard_normal((1, 1, 12, 20, 16)).astype("float32")
 CPU = Device("cpu", "")
@@ -243,6 +247,23 @@ def test_tiles_give_what_the_whole_gives(tmp_path: Path, blurring: Any) -> None:
     assert whole.record["weights"]["format"] == "onnx"
     assert whole.record["weights"]["reason"] == "the only weights"
     assert whole.record["versions"]["onnxruntime"]
+
+
+@pytest.mark.parametrize("option", [[], ["--no-sandbox"]])
+def test_onnxruntime_does_not_report_to_its_makers(tmp_path: Path, option: list[str]) -> None:
+    """What it would report, it writes into the user's cache folder first."""
+    model = write_onnx_model(tmp_path / "model", identity(), *simple_tensors())
+    np.save(tmp_path / "image.npy", IMAGE[0, 0])
+    home = tmp_path / "home"
+    home.mkdir()
+    arguments = ["predict", str(model), str(tmp_path / "image.npy"), "-o", str(tmp_path / "out"), *option]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "bioimage_inference", *arguments],
+        cwd=ROOT, env=environment | {"HOME": str(home)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "telemetry" not in (done.stdout + done.stderr).lower()
+    assert not [path for path in home.rglob("*") if "onnxruntime" in path.name]
 
 
 def test_a_network_that_looks_at_the_whole_tile_gets_the_whole_image(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from ..pages import DOCS, ROOT, blocks, commands, open_page
 
 PAGES = sorted(DOCS.rglob("*.md"))
 SHOWING = [page for page in PAGES if any(blocks(page.read_text()))]
-_OF_OTHERS = {"--dashboard-address", "--gpus", "--gres", "--nv", "--protocol", "--replicas", "--torch-backend"}
+_OF_OTHERS = {
+    *("--dashboard-address", "--dimensions", "--gpus", "--gres", "--nv", "--protocol", "--replicas", "--torch-backend"),
+}
 """Options of other programs that the text names."""
 _OF_OTHER_TOOLS = {
     "Extract dataset",

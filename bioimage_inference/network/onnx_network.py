@@ -1,8 +1,6 @@
 """The network on onnxruntime, the engine of ONNX weights (the extra ``onnx``), on a CPU or with CUDA."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from ..model.vetting.onnx_graph import OnnxNetwork
 from ..text import counted, for_terminal
 from .device import Device
 from .network import Dependence, Engine, Inputs, failed, memory_is_short, too_large
+from .telemetry import import_onnxruntime
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _SILENT = 4  # onnxruntime's level "fatal": its other messages hold text of the model, and errors reach us as exceptions
@@ -30,7 +29,9 @@ def device_of_onnx(device: Device, wanted: str) -> Device:
 
     Raises :class:`UsageError` where the user ``wanted`` a GPU that onnxruntime does not compute on.
     """
-    if device.name == "cpu" or (device.name.startswith("cuda") and _CUDA in _onnxruntime().get_available_providers()):
+    if device.name == "cpu" or (
+        device.name.startswith("cuda") and _CUDA in import_onnxruntime().get_available_providers()
+    ):
         return device
     if wanted != "auto":
         raise UsageError(
@@ -102,7 +103,7 @@ class ONNXNetwork:
 
 def new_session(network: OnnxNetwork, device: Device, threads: int, optimised: bool = True) -> Any:
     """Return onnxruntime's session of a network. Raises :class:`ModelError` where onnxruntime does not take it."""
-    onnxruntime = _onnxruntime()
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _SILENT
@@ -133,7 +134,7 @@ def new_session(network: OnnxNetwork, device: Device, threads: int, optimised: b
 
 def run_session(session: Any, feed: dict[str, Array], outputs: Sequence[str], inputs: Inputs) -> list[Array]:
     """Return the outputs of these names; results in float16 become float32. ``inputs`` are those of the message."""
-    options = _onnxruntime().RunOptions()
+    options = import_onnxruntime().RunOptions()
     options.log_severity_level = _SILENT
     try:
         found = session.run(outputs, feed, options)
@@ -149,32 +150,6 @@ def run_session(session: Any, feed: dict[str, Array], outputs: Sequence[str], in
     if not all(isinstance(array, np.ndarray) for array in found):
         raise ModelError("The ONNX network returns lists or maps; expected were tensors. It cannot run here.")
     return [array.astype(np.float32) if array.dtype == np.float16 else array for array in found]
-
-
-def _onnxruntime() -> Any:
-    """Import onnxruntime without its reports to its makers.
-
-    Version 1.32 begins to report on its import, and then writes a number of the device into the user's cache folder.
-    Older versions report on Windows alone, and obey the function only.
-    """
-    with _environment_variable("ORT_DISABLE_TELEMETRY", "1"):
-        import onnxruntime
-    onnxruntime.disable_telemetry_events()
-    return onnxruntime
-
-
-@contextmanager
-def _environment_variable(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable for a block."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _in_order(nodes: Sequence[Any], ids: Sequence[str]) -> list[Any]:

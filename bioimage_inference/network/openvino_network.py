@@ -1,8 +1,5 @@
 """The network on OpenVINO, an engine for CPUs that users install on request (the extra ``openvino``)."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,9 +12,9 @@ from ..options import Precision
 from ..text import counted
 from .device import torch_settings
 from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
+from .telemetry import import_openvino
 from .tracing import trace
 
-_MISSING = object()
 # Compiled networks in memory, one for each combination of input shapes. Each has its own buffers; an image in tiles
 # has one shape, or two with optional inputs, so that eight serve images of several sizes by turns.
 _KEPT = 8
@@ -29,20 +26,6 @@ def openvino_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-@contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Hide OpenVINO's telemetry, which reports every import to its makers, during the import."""
-    before = sys.modules.get("openvino_telemetry", _MISSING)
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if before is _MISSING:
-            del sys.modules["openvino_telemetry"]
-        else:
-            sys.modules["openvino_telemetry"] = before  # type: ignore[assignment]
-
-
 class OpenVINONetwork:
     """A PyTorch module, converted to OpenVINO when an input shape first occurs.
 
@@ -51,9 +34,7 @@ class OpenVINONetwork:
     """
 
     def __init__(self, module: Any, precision: Precision, threads: int) -> None:
-        with _without_telemetry():
-            import openvino
-
+        openvino = import_openvino()
         self._openvino = openvino
         self._threads = threads
         self._core = openvino.Core()

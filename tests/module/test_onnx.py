@@ -251,7 +251,7 @@ def test_tiles_give_what_the_whole_gives(tmp_path: Path, blurring: Any) -> None:
 
 @pytest.mark.parametrize("option", [[], ["--no-sandbox"]])
 def test_onnxruntime_does_not_report_to_its_makers(tmp_path: Path, option: list[str]) -> None:
-    """What it would report, it writes into the user's cache folder first."""
+    """onnxruntime writes its reports into the user's cache folder before it sends them."""
     model = write_onnx_model(tmp_path / "model", identity(), *simple_tensors())
     np.save(tmp_path / "image.npy", IMAGE[0, 0])
     home = tmp_path / "home"
@@ -442,7 +442,7 @@ def test_a_gpu_is_for_onnxruntime_with_cuda(monkeypatch: pytest.MonkeyPatch) -> 
         def get_available_providers() -> list[str]:
             return ["CUDAExecutionProvider"]
 
-    monkeypatch.setattr(onnx_network, "_onnxruntime", WithCuda)
+    monkeypatch.setattr(onnx_network, "import_onnxruntime", WithCuda)
     assert device_of_onnx(gpu, "auto") is gpu
 
 

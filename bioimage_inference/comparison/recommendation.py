@@ -11,21 +11,19 @@ _LOW_SCORE = 0.5
 _SAME_OBJECTS = 0.9  # F1 from which the objects of two models are the same for most purposes
 _MANY_TIMES = 1.3  # ratio of times from which a model is called faster; runs of one model differ by up to 20 %
 _DISAGREE = 0.0  # Kendall's tau up to which two rankings contradict each other
-# The numbers are from scripts/evaluate_comparison.py; docs/explanation/comparison.md has all of them.
-_UNSEEN = (
+# The test results are from scripts/evaluate_comparison.py; docs/explanation/comparison.md has all of them.
+_CONSISTENTLY_WRONG = (
     "A consistent model can still be wrong: it can miss the same objects, or join the same neighbours, every time. "
-    "Look at the outlines before you decide. "
+    "Look at the outlines before you decide."
 )
-UNSEEN = {
-    "yx": _UNSEEN
-    + "In a test with six kinds of synthetic images, the most consistent of seven models was the best for "
-    "five kinds; the order of the other models was less reliable (mean Kendall's tau 0.34).",
-    "zyx": _UNSEEN
-    + "For stacks the ranking is weak: in a test with six kinds of synthetic stacks, the most consistent of "
-    "seven models was the best for two kinds only, and the order was hardly better than chance (mean Kendall's tau "
-    "0.05). If you can, compare with true objects.",
+_TEST_RESULTS = {
+    "yx": "In a test with six kinds of synthetic images, the most consistent of seven models was the best for five "
+    "kinds; the order of the other models was less reliable (mean Kendall's tau 0.34).",
+    "zyx": "For stacks the ranking is weak: in a test with six kinds of synthetic stacks, the most consistent of seven "
+    "models was the best for two kinds only, and the order was hardly better than chance (mean Kendall's tau 0.05). If "
+    "you can, compare with true objects.",
 }
-"""What no ranking by consistency reveals, for images and for stacks."""
+"""How well rankings by consistency agreed with rankings by true objects, by the spatial axes of the crop."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def _cautions(found: Comparison) -> Iterator[str]:
         yield from _cautions_on(found, found.row(ranking.names[0]))
     if found.truth_ranking is None and ranking.names:
         yield from _dissent(found)
-        yield UNSEEN[found.crops[0].spatial]
+        yield f"{_CONSISTENTLY_WRONG} {_TEST_RESULTS[found.crops[0].spatial]}"
 
 
 def _dissent(found: Comparison) -> Iterator[str]:

@@ -29,6 +29,8 @@ _MARKED = re.compile(_MARK)
 # folder takes no longer than the first. Listing 100 entries takes 0.2 to 0.5 ms, and a small image about 25 ms.
 _ENTRIES_PER_CALL = 100
 _LISTED_FOLDERS = 8  # outputs, label maps and temporary files may have a folder each
+_listings: dict[Path, tuple[int, list[str]]] = {}
+"""Of the folders that were listed last: how many calls the listing still serves, and the names that hold a mark."""
 # This host cannot see whether a process of another host lives. A run that writes nothing for a week counts as dead.
 _ABANDONED_SECONDS = 7 * 24 * 3600
 
@@ -113,7 +115,7 @@ def remove_left_behind(parent: Path, names: re.Pattern[str]) -> None:
     ``names`` comes from :func:`marked`. Raises :class:`OSError` where the folder does not exist.
     """
     try:
-        found = _listings.names(parent)
+        found = _marked_names(parent)
     except PermissionError:  # the user may write to the folder, but not list it
         return
     for match in filter(None, map(names.fullmatch, found)):
@@ -128,29 +130,17 @@ def remove_left_behind(parent: Path, names: re.Pattern[str]) -> None:
                 path.unlink()
 
 
-class _Listings:
-    """The names with a mark in the folders that were listed last."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Path, tuple[int, list[str]]] = {}
-
-    def names(self, folder: Path) -> list[str]:
-        """Return the names that hold a mark in ``folder``. Raises :class:`OSError`."""
-        calls, found = self._kept.get(folder, (0, []))
-        if calls > 0:
-            self._kept[folder] = (calls - 1, found)
-            return found
+def _marked_names(folder: Path) -> list[str]:
+    """Return the names with a mark in a folder, from its last listing while that serves. Raises :class:`OSError`."""
+    calls, marked_names = _listings.pop(folder, (0, []))
+    if calls == 0:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries]
-        found = [name for name in names if _MARKED.search(name)]
-        self._kept.pop(folder, None)
-        self._kept[folder] = (len(names) // _ENTRIES_PER_CALL, found)
-        for other in list(self._kept)[:-_LISTED_FOLDERS]:
-            self._kept.pop(other, None)  # another thread may have removed it
-        return found
-
-
-_listings = _Listings()
+        calls, marked_names = 1 + len(names) // _ENTRIES_PER_CALL, [name for name in names if _MARKED.search(name)]
+    _listings[folder] = (calls - 1, marked_names)
+    for other in list(_listings)[:-_LISTED_FOLDERS]:
+        _listings.pop(other, None)  # another thread may have removed it
+    return marked_names
 
 
 def is_own(status: os.stat_result) -> bool:

@@ -37,7 +37,7 @@ from synthetic_nuclei import (
     touching_mask,
 )
 from torch.nn import functional
-from train_demo_model import load_architecture
+from train_demo_model import load_architecture, random_window
 
 from bioimage_inference.comparison.comparing import Candidate, Task, compare_models
 from bioimage_inference.comparison.model_objects import ObjectRules
@@ -55,7 +55,7 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Setting:
-    """What differs between images (YX) and stacks (ZYX).
+    """The parameters of the test on images (YX) or on stacks (ZYX).
 
     pixel_size: in µm, of the kinds of ordinary size. shape, crop: of images and of training crops, in pixels.
     batch: crops in a step. package: the demo model whose description and network are taken. further: a model that
@@ -158,8 +158,7 @@ def train(kind: Kind, setting: Setting, steps: int) -> torch.nn.Module:
     for _ in range(steps):
         images, targets = [], []
         for index in rng.integers(len(specimens), size=setting.batch):
-            corner = [rng.integers(a - b + 1) for a, b in zip(setting.shape, setting.crop, strict=True)]
-            window = tuple(slice(a, a + b) for a, b in zip(corner, setting.crop, strict=True))
+            window = random_window(rng, setting.shape, setting.crop)
             part = np.rot90(specimens[index][:, *window], int(rng.integers(4)), (-2, -1))
             images.append((part[0] - part[0].mean()) / (part[0].std() + 1e-6))
             targets.append(part[1:])

@@ -104,13 +104,18 @@ def _batch(
     images, targets = [], []
     for index in rng.integers(len(specimens), size=recipe.batch):
         image, target = specimens[index]
-        corner = [rng.integers(a - b + 1) for a, b in zip(recipe.image_shape, recipe.crop_shape, strict=True)]
-        window = tuple(slice(a, a + b) for a, b in zip(corner, recipe.crop_shape, strict=True))
+        window = random_window(rng, recipe.image_shape, recipe.crop_shape)
         turns, flip = int(rng.integers(4)), int(rng.choice([-1, 1]))
         crop = np.rot90(image[window], turns, (-2, -1))[..., ::flip]
         images.append((crop - crop.mean()) / (crop.std() + 1e-6))
         targets.append(np.rot90(target[:, *window], turns, (-2, -1))[..., ::flip])
     return torch.from_numpy(np.stack(images)[:, None]), torch.from_numpy(np.stack(targets))
+
+
+def random_window(rng: np.random.Generator, shape: Sequence[int], crop: Sequence[int]) -> tuple[slice, ...]:
+    """Return the place of a random crop in an image. ``shape`` and ``crop`` are in pixels along the same axes."""
+    corner = [rng.integers(whole - part + 1) for whole, part in zip(shape, crop, strict=True)]
+    return tuple(slice(start, start + part) for start, part in zip(corner, crop, strict=True))
 
 
 def _loss(logits: torch.Tensor, target_and_weight: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .checks import Result
-from .layout import CHECKOUT, HERE, Failure, Site, environment, say
+from .layout import CHECKOUT, HERE, Failure, Site, environment, python, say
 from .server import USER, as_user
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -131,7 +131,7 @@ def run_visit(
         "pictures": str(pictures),
         **(more or {}),
     }
-    command = [str(site.browser / "bin" / "python"), str(HERE / script), json.dumps(fields)]
+    command = [python(site.browser), str(HERE / script), json.dumps(fields)]
     env = environment(site.browser)
     ran = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return (ran.stderr or f"the browser ended with {ran.returncode}") if ran.returncode else ""

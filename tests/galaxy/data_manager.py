@@ -17,7 +17,7 @@ from typing import Any
 
 from .browser import FILES, datasets, find_browser, run_visit, upload
 from .checks import Result
-from .layout import Failure, Site
+from .layout import Failure, Site, python
 from .server import ZOO_MODEL, as_user, call, log_of, publish
 
 DATA_MANAGER = "data_manager_bioimageio_models"
@@ -123,7 +123,7 @@ def takes_old_lists(site: Site, _history: str) -> Iterator[str]:
     for list_file, columns in ((old, FOUR), (new, SIX)):
         table = f'<table name="{TABLE}"><columns>{", ".join(columns)}</columns><file path="{list_file}"/></table>'
         (folder / "tables.xml").write_text(f"<tables>{table}</tables>")
-        command = [str(site.galaxy / "bin" / "python"), "-c", ADD_ROW, str(folder), TABLE, json.dumps(added)]
+        command = [python(site.galaxy), "-c", ADD_ROW, str(folder), TABLE, json.dumps(added)]
         found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         if found != [{name: one[name] for name in columns} for one in (row, added)]:
             yield f"Galaxy reads {found} in {list_file}"

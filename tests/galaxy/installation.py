@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 from .browser import install_browser
-from .layout import CHECKOUT, HERE, Failure, Site, Tool, environment, read_tools, say
+from .layout import CHECKOUT, HERE, Failure, Site, Tool, environment, python, read_tools, say
 
 UV = [sys.executable, "-m", "uv", "pip", "install", "--color", "never"]  # Galaxy in 40 s; pip takes minutes
 TORCH = str(CHECKOUT / "scripts" / "install_torch.py")
@@ -36,10 +36,6 @@ def install(site: Site) -> None:
     found = subprocess.run(probe, cwd=site.state, env=environment(site.tools_env), capture_output=True)
     if found.returncode == 0:
         raise Failure("the tools' environment contains bioimage_inference, which that of a Galaxy server would not.")
-
-
-def python(venv: Path) -> str:
-    return str(venv / "bin" / "python")
 
 
 def make_venv(venv: Path, commands: list[list[str]], contents: str) -> None:

@@ -143,6 +143,10 @@ def environment(venv: Path) -> dict[str, str]:
     }
 
 
+def python(venv: Path) -> str:
+    return str(venv / "bin" / "python")
+
+
 def say(text: str) -> None:
     print(f"galaxy: {text}", flush=True)
 

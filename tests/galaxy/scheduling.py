@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .checks import Result
-from .layout import HERE, Site, environment
+from .layout import HERE, Site, environment, python
 
 OWNER = "toolshed.g2.bx.psu.edu/repos/bgruening/bioimage_inference"
 # What the rules of a server bring: the defaults of TPV's shared database, and a cluster. What counts is what jobs ask.
@@ -57,7 +57,7 @@ def wrong_jobs(site: Site, config: Sequence[Path], jobs: Sequence[tuple[str, flo
     """Empty where every job gets what the page for administrators says."""
     tools = [(f"{OWNER}/{tool}/2.5.0+galaxy0", size) for tool, size, _ in jobs]
     wanted_jobs = json.dumps({"config": [str(file) for file in config], "jobs": tools})
-    command = [str(site.galaxy / "bin" / "python"), str(HERE / "dry_run.py"), wanted_jobs]
+    command = [python(site.galaxy), str(HERE / "dry_run.py"), wanted_jobs]
     asked = subprocess.run(command, env=environment(site.galaxy), capture_output=True, text=True)
     if asked.returncode:
         return asked.stderr

@@ -68,4 +68,5 @@ def _thumbnail(planes: Planes, channels: Any, title: str, kind: Kind | None = No
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     # Averages of labels would be labels of other objects.
     picture.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST if kind == "labels" else Image.Resampling.BOX)
-    return Thumbnail(title, encoded(picture, "WEBP", quality=60), picture.size)  # half the size of a similar JPEG
+    # Half the size of a similar JPEG. Method 2 takes half the time of the default, 4, for files 5 % larger.
+    return Thumbnail(title, encoded(picture, "WEBP", quality=60, method=2), picture.size)

@@ -7,7 +7,7 @@ depends on the tile. They run only if the plan depends on their outcome.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, inf
+from math import ceil, inf, prod
 
 from ..errors import ModelError
 from ..machine.memory import MemoryBudget
@@ -42,9 +42,13 @@ _BESIDE_NETWORK = 4 * 4
 # Bytes for each pixel and channel of an average over copies: mean, squares and a difference in float32, and a copy.
 _AVERAGE = 4 * 4
 # Upper bounds of the time for a pixel in slabs over the time in whole tiles. A 3-D U-Net took 0.96
-# (docs/benchmarks.md), the nuclei U-Net 0.9 to 1.0 of the processor time. Networks that
+# (docs/benchmarks.md). In 2-D, U-Nets of 16 to 64 channels took 0.94 to 1.10, a residual network 0.68, and one with
+# separable convolutions 0.6, since slabs stay in the cache (2 threads of an AMD EPYC, torch 2.13). Networks that
 # normalise over the tile pass through it several times.
-_SLOWDOWN_IN_SLABS, _SLOWDOWN_NORMALISED = {2: 1.3, 3: 1.1}, 1.4
+_SLOWDOWN_IN_SLABS, _SLOWDOWN_NORMALISED = 1.1, 1.4
+# Pixels that the comparison of slabs with whole tiles computes, over the pixels of the trial tile: two tiles, both
+# ways, and as much again for recording the network.
+_COST_OF_CHECK = 8
 # Slabs may take 1.3 times as long if a whole tile takes more than 1 GiB, and any time if it does not fit into memory.
 _MODEST, _ACCEPTED_SLOWDOWN = 1 << 30, 1.3
 # The memory of the program differs by some MiB from run to run. It is rounded up, so that tiles do not.
@@ -133,8 +137,9 @@ def calibrated(prepared: PreparedImages, loaded: LoadedNetwork) -> Calibration:
         notes += _advice(way, way.size, trials)
     if way.slabs and isinstance(loaded.network, TorchNetwork):
         loaded = replace(loaded, network=loaded.network.slabwise())
+        way = _side_by_side(way, loaded.threads)
     prepared = with_tiling(loaded.spec, prepared, way.request, way.tiling, notes)
-    return Calibration(prepared, loaded, prepared.program + way.bytes)
+    return Calibration(prepared, loaded, prepared.program + way.bytes * (way.tiling.batch if on_cpu else 1))
 
 
 def memory_per_pixel(prepared: PreparedImages, loaded: LoadedNetwork) -> float | None:
@@ -204,12 +209,16 @@ class _Trials:
         """Return the execution in slabs; ``None`` if the network does not allow slabs, or if whole tiles are better."""
         network = self.network if self.network is self.loaded.network else None
         slabs = network.slabs if isinstance(network, TorchNetwork) else None
-        accepted = whole.time * (_ACCEPTED_SLOWDOWN if whole.bytes > _MODEST else 1)
-        if whole.bytes > request.room:
-            accepted = inf
         request = replace(request, slabs=True)
         roomy = self.tiling(replace(request, room=_UNBOUNDED))
-        slowdown = _SLOWDOWN_IN_SLABS[dimensions_of(list(roomy.tile_shape.values()))]
+        small = self.tiling(replace(request, tile=None, whole=False, pixels=_TRIAL_PIXELS))
+        slowdown = _SLOWDOWN_IN_SLABS
+        if whole.bytes > request.room:
+            accepted = inf
+        elif whole.bytes > _MODEST:
+            accepted = whole.time * _ACCEPTED_SLOWDOWN
+        else:
+            accepted = whole.time - _COST_OF_CHECK * small.pixels / self._pixels_of_image(whole.tiling)
         if slabs is None or roomy.computed * slowdown >= accepted or not slabs.large(self._blank(roomy)):
             return None
 
@@ -218,7 +227,6 @@ class _Trials:
 
         try:
             assert isinstance(network, TorchNetwork)
-            small = self.tiling(replace(request, tile=None, whole=False, pixels=_TRIAL_PIXELS))
             network.check_slabs(self._small_tiles(small))
             request, tiling = self._shrunk(request, roomy, size)
             if slabs.normalises(self._blank(tiling)):
@@ -239,6 +247,10 @@ class _Trials:
             tiling = smaller
         return request, tiling
 
+    def _pixels_of_image(self, tiling: Tiling) -> int:
+        """Return the pixels of all samples of the image."""
+        return prod(self.prepared.leading.samples) * prod(axis.size for axis in tiling.axes)
+
     def _blank(self, tiling: Tiling) -> Inputs:
         return blank(self.spec, self.prepared, tiling.tile_shape)
 
@@ -248,6 +260,24 @@ class _Trials:
         part = part_of_image(self.spec, self.prepared, tiling)
         if part is not None:
             yield part
+
+
+def _side_by_side(way: _Execution, threads: int) -> _Execution:
+    """Return the same with several 2-D tiles at once: the more the better, if no thread is idle and memory allows.
+
+    Tiles of stacks take too much memory for that, and each of their operations is long enough for all threads.
+    """
+    tiling = way.tiling
+    if dimensions_of(list(tiling.tile_shape.values())) == 3:
+        return way
+
+    def time(at_once: int) -> float:
+        """Return the time for all tiles, over the time of one thread for a tile."""
+        rounds, left = divmod(len(tiling), at_once)
+        return rounds / (threads // at_once) + (1 / (threads // left) if left else 0)
+
+    most = max(1, min(threads, len(tiling), int(way.request.room / way.bytes)))
+    return replace(way, tiling=replace(tiling, batch=min(range(most, 0, -1), key=time)))
 
 
 def _undivided(tiles: _Execution, trials: _Trials) -> tuple[_Execution, PreparedImages, list[str]]:
@@ -280,12 +310,14 @@ def _undivided(tiles: _Execution, trials: _Trials) -> tuple[_Execution, Prepared
 def tile_dependence(prepared: PreparedImages, loaded: LoadedNetwork, tiling: Tiling | None = None) -> Dependence:
     """Return the operations whose result depends on the tile, found with noise in small tiles.
 
-    A network that refuses these sizes computes a tile of the ``tiling`` (default: of the plan). Raises
-    :class:`ModelError` if it fails.
+    If the network could run in slabs, its layers show it, and nothing is computed. A network that refuses these sizes
+    computes a tile of the ``tiling`` (default: of the plan). Raises :class:`ModelError` if it fails.
     """
     network, spec = loaded.for_trials, loaded.spec
     assert network is not None
     small, large = (noise(spec, prepared, trial_tile(spec, prepared, times)) for times in (1, 2))
+    if isinstance(network, TorchNetwork) and (found := network.independence(small, large)) is not None:
+        return found
     try:
         return network.dependence(small, large)
     except ModelError:  # the network takes other sizes

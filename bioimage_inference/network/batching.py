@@ -1,4 +1,4 @@
-"""Several tiles in one call of the network, which keeps a GPU busier than single tiles."""
+"""Several tiles at once: in one call of the network on a GPU, or side by side in threads on a CPU."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,15 @@ from ..errors import BioimageInferenceError, ModelError, OutOfMemoryError
 from ..model.spec import ModelSpec, TensorSpec
 from ..text import counted
 from .network import Inputs, Network, same
+from .torch_network import TorchNetwork
 
 
 class Batches:
-    """Computes up to ``most`` tiles at a time, along the batch axes of the model.
+    """Computes up to ``most`` tiles at a time. A batch that does not fit into memory is halved.
 
-    The first two tiles are also computed one by one. If the results differ, for instance because the network
-    normalises over the batch, all tiles are computed one by one. A batch that does not fit into memory is halved.
+    Tiles in slabs are computed side by side. All others are joined along the batch axes of the model. Then the first
+    two tiles are also computed one by one. If the results differ, for instance because the network normalises over the
+    batch, all tiles are computed one by one.
     """
 
     def __init__(self, network: Network, model: ModelSpec, most: int) -> None:
@@ -26,7 +28,7 @@ class Batches:
 
     def __call__(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
         """Return the outputs of every tile. Raises the network's errors for a single tile."""
-        if self._compared or min(self._most, len(tiles)) == 1:
+        if self._compared or min(self._most, len(tiles)) == 1 or self._in_slabs(tiles[0]) is not None:
             return self._compute(tiles)
         self._compared = True
         pair = [self._network(inputs) for inputs in tiles[:2]]
@@ -58,6 +60,8 @@ class Batches:
     def _at_once(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
         if len(tiles) == 1:
             return [self._network(tiles[0])]
+        if (network := self._in_slabs(tiles[0])) is not None:
+            return network.side_by_side(tiles)
         joined = [
             None if arrays[0] is None else np.concatenate(arrays, axis)
             for axis, arrays in zip(self._inputs, zip(*tiles, strict=True), strict=True)
@@ -68,6 +72,11 @@ class Batches:
             raise ModelError(f"The network does not return a result for each of {counted(len(tiles), 'tile')}.")
         parts = [np.split(array, len(tiles), axis) for axis, array in outputs]
         return [list(tile) for tile in zip(*parts, strict=True)]
+
+    def _in_slabs(self, inputs: Inputs) -> TorchNetwork | None:
+        """Return the network if it computes such a tile in slabs."""
+        network = self._network
+        return network if isinstance(network, TorchNetwork) and network.computes_in_slabs(inputs) else None
 
 
 def _batch_axes(tensors: Sequence[TensorSpec]) -> list[int]:

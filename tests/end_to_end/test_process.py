@@ -182,6 +182,32 @@ print(json.dumps(libc.mallinfo2().hblks == before))
     assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="torch has libgomp on Linux")
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "GOMP_SPINCOUNT = '3000'"),
+        ({"GOMP_SPINCOUNT": "7"}, "GOMP_SPINCOUNT = '7'"),
+        ({"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'"),
+    ],
+)
+def test_threads_soon_leave_the_processor_to_others(
+    test_data: Path, tmp_path: Path, given: dict[str, str], expected: str
+) -> None:
+    """libgomp prints its settings when torch loads it. The user's own settings come first."""
+    kept = {key: one for key, one in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    files = [str(test_data / name) for name in ("demo-model.zip", "nuclei.tif")]
+    done = subprocess.run(
+        [sys.executable, "-m", "bioimage_inference", "predict", *files, "-o", str(tmp_path)],
+        env={**kept, "OMP_DISPLAY_ENV": "VERBOSE", **given},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert expected in done.stderr
+
+
 def test_an_interruption_waits_for_the_tile_and_is_then_raised() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     done = []

@@ -95,9 +95,9 @@ class UNet(nn.Module):
 class Foreground(nn.Module):
     """The first output of a U-Net, upside down if asked for."""
 
-    def __init__(self, turned: bool = False) -> None:
+    def __init__(self, turned: bool = False, dimensions: int = 3) -> None:
         super().__init__()
-        self.unet, self.turned = unet(3), turned
+        self.unet, self.turned = unet(dimensions), turned
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         found = self.unet(x)[:, :1]
@@ -440,15 +440,34 @@ def test_less_memory_gives_smaller_tiles_still_in_slabs(words: Any, slabs: bool,
 
 def test_tiles_of_a_fixed_size_that_do_not_fit_are_computed_in_slabs(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(1, 100, 3, padding=1), nn.ReLU(), nn.Conv2d(100, 1, 1))
-    model = write_model(tmp_path, module, *simple_tensors(size={"y": 1024, "x": 1024}, halo=4))
-    image = np.random.default_rng(0).normal(size=(1100, 1024)).astype("float32")
+    model = write_model(tmp_path, module, *simple_tensors(size={"y": 640, "x": 640}, halo=4))
+    image = np.random.default_rng(0).normal(size=(700, 640)).astype("float32")
     with open_model(model) as opened:
         found = {memory: predict(opened, image, axes="yx", memory=memory) for memory in ("600MiB", "64GiB")}
     for memory, slabs in (("600MiB", True), ("64GiB", False)):
         assert ("slab by slab" in found[memory].record["engine"]["reason"]) == slabs
-        assert found[memory].record["plan"]["tile"] == {"y": 1024, "x": 1024}
+        assert found[memory].record["plan"]["tile"] == {"y": 640, "x": 640}
     little, much = (one.outputs["out"].array for one in found.values())
     np.testing.assert_allclose(little, much, atol=1e-5)
+
+
+@pytest.mark.parametrize(("memory", "at_once"), [("16GiB", [1, 2, 2]), ("450MiB", [1, 1, 1])])
+def test_threads_compute_tiles_of_a_large_plane_side_by_side(tmp_path: Path, memory: str, at_once: list[int]) -> None:
+    """As many tiles as memory allows. A tile of one thread has the same bytes alone and beside others."""
+    image = np.random.default_rng(0).normal(size=(2000, 2600)).astype("float32")
+    module = Foreground(dimensions=2)
+    model = write_model(tmp_path, module, *simple_tensors(size={"min": 32, "step": 4}, halo=64))
+    with open_model(model) as opened:
+        found = [predict(opened, image, axes="yx", memory=memory, threads=threads) for threads in (1, 2, 4)]
+    assert [one.record["plan"]["batch"] for one in found] == at_once
+    assert all("slab by slab" in one.record["engine"]["reason"] for one in found)
+    one, two, four = (each.outputs["out"].array for each in found)
+    if at_once[1] == 2:
+        np.testing.assert_array_equal(two, one)
+    np.testing.assert_allclose(four, one, atol=1e-6)
+    with torch.inference_mode():
+        whole = module(torch.from_numpy(image[None, None]))
+    np.testing.assert_allclose(one, whole, atol=1e-5)
 
 
 def test_small_images_and_other_networks_are_computed_whole(tmp_path: Path) -> None:

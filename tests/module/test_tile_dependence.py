@@ -14,6 +14,8 @@ from torch import nn
 import bioimage_inference
 from bioimage_inference.cli import main
 from bioimage_inference.machine.memory import PROGRAM_BYTES
+from bioimage_inference.network.device import Device
+from bioimage_inference.network.torch_network import TorchNetwork
 from bioimage_inference.network.trials import dependence
 from tests.models import simple_tensors, write_model
 
@@ -45,6 +47,7 @@ WHOLE: dict[str, Operation] = {
     "batch norm of the sample": lambda x: functional.batch_norm(x, None, None, training=True),
     "layer norm over space": lambda x: functional.layer_norm(x, x.shape[1:]),
     "squeeze and excite": lambda x: x * torch.sigmoid(functional.adaptive_avg_pool2d(x, 1)),
+    "mean by a pool": lambda x: x - functional.interpolate(functional.avg_pool2d(x, x.shape[2:]), x.shape[2:]),
     "its largest": lambda x: x * functional.adaptive_max_pool2d(x, 1),
     "mean": lambda x: x - x.mean((2, 3), keepdim=True),
     "mean of all": lambda x: x - x.mean(),
@@ -102,6 +105,18 @@ def test_operations_that_look_at_the_whole_tile_are_seen(name: str, traced: bool
         if name in ("layer norm over space", "new tensors", "attention", "attention by products"):
             return
     assert bool(dependence(module, small, large).operations) == (name in WHOLE)
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *PARTS])
+def test_layers_of_slabs_never_call_such_a_network_independent(name: str) -> None:
+    network = TorchNetwork(Network({**WHOLE, **PARTS}[name]), Device("cpu", ""))
+    found = network.independence(*([one.numpy() for one in tile] for tile in tiles(32, 64)))
+    if name in ("convolution", "batch norm", "softmax", "interpolation"):
+        assert found is not None
+        assert found.operations == ()
+        assert found.dtypes == (np.dtype("float32"),)
+    elif name in WHOLE:
+        assert found is None
 
 
 @pytest.mark.parametrize("name", ["group norm", "squeeze and excite", "mean", "convolution", "pooling", "classes"])

@@ -49,6 +49,11 @@ class Layer:
         """Whether computing rows again is better than keeping them."""
         return True
 
+    @property
+    def reach(self) -> tuple[Any, ...]:
+        """The settings that decide which pixels of its inputs a pixel of the result depends on."""
+        return ()
+
     def reads(self, span: Span) -> Span:
         """Return the rows of every input that these rows of the result depend on. They may lie beyond the edges."""
         return span
@@ -98,6 +103,11 @@ class Window(Layer):
     def cheap(self) -> bool:
         """No: a convolution takes long, and a pool has few rows to keep."""
         return False
+
+    @property
+    def reach(self) -> tuple[Any, ...]:
+        """Size, stride, padding and dilation of the window. A pool over the whole tile has another size in another."""
+        return self.size, self.stride, self.padding, self.dilation
 
     def reads(self, span: Span) -> Span:
         """Return the rows from the first row of the first window to the last row of the last window."""
@@ -200,15 +210,25 @@ class TransposedConvolution(Layer):
 
 @dataclass(frozen=True)
 class Upsampling(Layer):
-    """Nearest or linear interpolation to ``scale`` times the rows; ``length`` is the number of rows of the input.
+    """Nearest or linear interpolation; ``length`` is the number of rows of the input.
 
-    ``call`` takes a tensor and the spatial sizes of the result.
+    ``call`` takes a tensor and the spatial sizes of the result. ``scales`` has the scale along every spatial axis.
     """
 
     call: Callable[..., torch.Tensor]
     linear: bool
-    scale: int
+    scales: tuple[int, ...]
     length: int
+
+    @property
+    def scale(self) -> int:
+        """Scale along the rows."""
+        return self.scales[0]
+
+    @property
+    def reach(self) -> tuple[Any, ...]:
+        """The scales: a result of fixed size has another scale in another tile."""
+        return self.scales
 
     def reads(self, span: Span) -> Span:
         """Return the rows at the position of these rows, or on either side of it (without ``align_corners``)."""

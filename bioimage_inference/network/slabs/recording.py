@@ -25,6 +25,13 @@ class Recorded:
     outputs: tuple[int, ...]
 
     @property
+    def reaches(self) -> list[tuple[Any, ...]]:
+        """The kind of each layer, and which pixels its result depends on: equal for tiles of any size, or it looks at
+        the whole tile.
+        """
+        return [(type(layer), layer.reach) for layer in self.layers]
+
+    @property
     def outer_bytes(self) -> int:
         """Memory of all inputs and outputs in bytes."""
         inputs = [layer for layer in self.layers if not layer.inputs]

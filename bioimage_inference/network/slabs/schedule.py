@@ -115,7 +115,7 @@ def _slabs(
     done = dict.fromkeys(values, 0)
     coarsest = min(layers[value].rows for value in values)
     most = max(layers[value].pixels for value in values)
-    step = max(1, coarsest * pixels // most)
+    step = max(1, round(coarsest * pixels / most))
     for until in range(step, coarsest + step, step):
         wanted = {
             value: (done[value], layers[value].rows * min(until, coarsest) // coarsest) for value in targets & values

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from math import prod
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..cpu_kernels import FORMATS, ChannelMoments
-from ..network import Inputs, difference, same
+from ..network import Dependence, Inputs, difference, same
 from ..torch_operations import flat
 from . import NotInSlabs
 from .layers import Layer, Normalisation, Pointwise, Span
@@ -17,8 +18,9 @@ from .recording import Recorded, record
 from .schedule import Pass, Schedule, schedule
 
 # Pixels of a slab at full resolution, by the number of axes of the tensor. Larger slabs take more memory and no less
-# time: with these, a 3-D U-Net was as fast as in whole tiles (docs/benchmarks.md).
-_PIXELS = {4: 100_000, 5: 300_000}
+# time: with these, a 3-D U-Net was as fast as in whole tiles (docs/benchmarks.md). In 2-D, 100,000 pixels took as long
+# as 65,000 and 20 to 25 % more memory, and 50,000 took 2 to 5 % longer (U-Nets of 16 and 32 channels, AMD EPYC).
+_PIXELS = {4: 65_000, 5: 300_000}
 # Slabs save little memory in a tile of fewer than four. The comparison with the module computes a small tile in five.
 _FEWEST_SLABS, _SLABS_TRIED = 4, 5
 
@@ -27,12 +29,13 @@ class SlabNetwork:
     """Computes ``module`` in slabs of about ``pixels`` pixels, on the CPU.
 
     Values are equal, except for rounding if the network normalises by mean and variance of the tile. Inputs are arrays
-    with the axes b, c and two or three spatial axes.
+    with the axes b, c and two or three spatial axes. Threads may share it: the module runs only while it is recorded.
     """
 
     def __init__(self, module: Callable[..., Any], pixels: int | None = None) -> None:
         self._module, self._pixels = module, pixels
         self._known: dict[Any, tuple[Recorded, Schedule]] = {}
+        self._recording = Lock()
         self._checked = False
         self._refusal = ""
 
@@ -69,15 +72,27 @@ class SlabNetwork:
         """Return whether the network normalises by the values of the whole tile. Raises :class:`NotInSlabs`."""
         return len(self._planned(_tensors(inputs))[1].passes) > 1
 
+    def independence(self, small: Inputs, large: Inputs) -> Dependence | None:
+        """Return that no operation depends on the tile as a whole, ``None`` if one may.
+
+        ``large`` is a tile that is larger along all axes. Nothing is computed. Raises :class:`NotInSlabs`.
+        """
+        one, other = (self._planned(_tensors(inputs))[0] for inputs in (small, large))
+        if one.reaches != other.reaches or any(isinstance(layer, Normalisation) for layer in one.layers):
+            return None
+        dtypes = (torch.empty(0, dtype=one.layers[value].dtype).numpy().dtype for value in one.outputs)
+        return Dependence((), tuple(dtypes))
+
     def _slab(self, shape: Sequence[int]) -> int:
         return self._pixels or _PIXELS[len(shape)]
 
     def _planned(self, tensors: Sequence[torch.Tensor]) -> tuple[Recorded, Schedule]:
         key = tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
-        if key not in self._known:
-            recorded = record(self._module, tensors)
-            self._known[key] = recorded, schedule(recorded, self._slab(tensors[0].shape))
-        return self._known[key]
+        with self._recording:
+            if key not in self._known:
+                recorded = record(self._module, tensors)
+                self._known[key] = recorded, schedule(recorded, self._slab(tensors[0].shape))
+            return self._known[key]
 
     def _compare(self, tensors: Sequence[torch.Tensor]) -> None:
         tensors = [tensor.contiguous(memory_format=FORMATS[tensor.dim()]) for tensor in tensors]

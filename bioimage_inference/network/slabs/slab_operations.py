@@ -267,7 +267,7 @@ def _upsample(call: Call) -> Layer:
         call.tensor.dtype,
         lambda part, size: functional.interpolate(part, size, **how),
         linear,
-        sizes[0] // lengths[0],
+        tuple(size // length for size, length in zip(sizes, lengths, strict=True)),
         lengths[0],
     )
 

@@ -25,10 +25,17 @@ class Program:
 
 @dataclass(frozen=True)
 class Case:
-    """One model, and the programs that run on it; the first is what the others are compared with."""
+    """One model of 2 or 3 dimensions, and the programs that run on it; the others are compared with the first."""
 
     name: str
+    dimensions: int
+    model: Path
     programs: Mapping[str, Program]
+
+    @property
+    def weights(self) -> Path:
+        """The TorchScript weights of the model."""
+        return (self.model if self.model.is_dir() else self.model.parent) / "weights.pt"
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def two_d(setting: Setting) -> Case:
     programs |= {name: _peer(setting, name, model, image, tile) for name, package in _PEERS.items() if has(package)}
     if has("bioimageio.core"):
         programs["core, 288"] = _peer(setting, "core", model, image, block)
-    return Case("2-D 4096×4096", programs)
+    return Case("2-D 4096×4096", 2, model, programs)
 
 
 def three_d(setting: Setting) -> Case:
@@ -67,7 +74,7 @@ def three_d(setting: Setting) -> Case:
     tile = "40x48x48" if setting.small else "64x128x128"
     programs = {"ours": _ours(setting, "ours", model, image)}
     programs |= {name: _peer(setting, name, model, image, tile) for name, package in _PEERS.items() if has(package)}
-    return Case("3-D 64×256×256", programs)
+    return Case("3-D 64×256×256", 3, model, programs)
 
 
 def tiles(setting: Setting) -> Case:
@@ -77,7 +84,7 @@ def tiles(setting: Setting) -> Case:
     asked = ["40x48x48"] if setting.small else ["64x128x128", "96x192x192", "128x152x272", "128x272x272", "128x272x512"]
     programs = {"ours": _ours(setting, "ours", model, image)}
     programs |= {tile: _ours(setting, tile, model, image, "--tile", tile) for tile in asked}
-    return Case("3-D 128×512×512, tiles", programs)
+    return Case("3-D 128×512×512, tiles", 3, model, programs)
 
 
 def stack(setting: Setting) -> Case:
@@ -85,7 +92,7 @@ def stack(setting: Setting) -> Case:
     model = write_model(setting.folder / "stack", 3, halo=16)
     image = _image(setting, "stack", (40, 64, 64) if setting.small else (256, 1024, 1024))
     less = {name: _ours(setting, name, model, image, "--memory", name) for name in ("1200MiB", "800MiB")}
-    return Case("3-D 256×1024×1024", {"ours": _ours(setting, "stack", model, image), **less})
+    return Case("3-D 256×1024×1024", 3, model, {"ours": _ours(setting, "stack", model, image), **less})
 
 
 def sizes(setting: Setting) -> Case:
@@ -95,6 +102,8 @@ def sizes(setting: Setting) -> Case:
     image, larger = _image(setting, "small", small), _image(setting, "large", large)
     return Case(
         "2-D, 4096×4096 and 16384×16384",
+        2,
+        model,
         {
             "ours, 16384": _ours(setting, "16384", model, larger),
             "ours, 16384, 800 MiB": _ours(setting, "16384-800", model, larger, "--memory", "800MiB"),
@@ -110,21 +119,23 @@ def start(setting: Setting) -> Case:
     programs = {"ours": _ours(setting, "ours", model, image), "whole": _peer(setting, "whole", model, image, "512x512")}
     if has("bioimageio.core"):
         programs["bioimageio predict"] = _reference_command(setting, model, image)
-    return Case("512×512", programs)
+    return Case("512×512", 2, model, programs)
 
 
 def walls(setting: Setting) -> Case:
     """The cost of the checks of weights and of the sandbox."""
     model = _model_2d(setting)
     image = _image(setting, "walls", (128, 128) if setting.small else (512, 512))
-    return Case("512×512, checks and sandbox", _with_and_without_walls(setting, model, image))
+    return Case("512×512, checks and sandbox", 2, model, _with_and_without_walls(setting, model, image))
 
 
 def large_weights(setting: Setting) -> Case:
     """The same for weights of 500 MB, which take no longer to check than to read."""
     model = write_model(setting.folder / "large", 2, halo=32, features=16 if setting.small else 528)
     image = _image(setting, "large", (128, 128))
-    return Case("128×128, checks and sandbox, weights of 500 MB", _with_and_without_walls(setting, model, image))
+    return Case(
+        "128×128, checks and sandbox, weights of 500 MB", 2, model, _with_and_without_walls(setting, model, image)
+    )
 
 
 def _with_and_without_walls(setting: Setting, model: Path, image: Path) -> Mapping[str, Program]:

@@ -1,16 +1,20 @@
 """Measures this program and its peers on the same model and image: whole processes, in turn, medians and ratios.
 
-    python benchmarks/compare.py [CASE|all] [--runs 5] [--small] [--json FILE] [--model-2d RDF]
+    python benchmarks/compare.py [CASE|all] [--runs 5] [--small] [--json FILE] [--model-2d RDF] [--avx2]
 
 ``--small`` only checks that everything runs. Peers that are not installed (``pip install .[bench]``) are left out.
+``--avx2`` hides newer instructions of the processor. The column ``limit s`` has the time that the network's arithmetic
+takes at the rate of the machine's matrix product, if every pixel is computed once in float32.
 """
 
 import argparse
 import json
+import os
 import platform
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 from cases import CASES, HERE, Case, Program, Setting
+from limits import Limits, flop_per_pixel, measure_limits
+
+_AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,10 @@ def peak_kib(process: int) -> int:
     return int(found[1]) if found else 0
 
 
-def report(case: Case, runs: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
+def report(case: Case, runs: Mapping[str, Sequence[Run]], limits: Limits) -> list[dict[str, Any]]:
     """Medians and ratios of one case, printed as a table."""
-    heads = ("wall s", "ratio", "network s", "s/megapixel", "peak MiB", "computed", "differs")
+    heads = ("wall s", "ratio", "network s", "limit s", "s/megapixel", "peak MiB", "computed", "differs")
+    flop = flop_per_pixel(case.weights, case.dimensions)
     print(f"\n{case.name}\n{'program':22}" + "".join(f"{head:>12}" for head in heads))
     reference, *_ = case.programs.values()
     ours, *_ = runs.values()
@@ -78,6 +86,7 @@ def report(case: Case, runs: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]
             "wall": round(_median(run.wall for run in done), 2),
             "ours_to_it": round(_median(a.wall / b.wall for a, b in zip(ours, done, strict=True)), 3),
             "network": round(_median(run.network or 0.0 for run in done), 2),
+            "limit": round(limits.seconds(flop * program.pixels), 2),
             "seconds_per_megapixel": round(_median(run.wall for run in done) / program.pixels * 1e6, 3),
             "peak_mib": round(max(run.peak for run in done)),
             "computed": done[0].computed,
@@ -114,7 +123,14 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model-2d", type=Path, help="measure this model in 2-D instead of one with random weights")
+    parser.add_argument("--avx2", action="store_true")
     arguments = parser.parse_args()
+    if arguments.avx2 and not all(os.environ.get(name) == value for name, value in _AVX2.items()):
+        # torch reads these variables when it is imported, here and in the programs
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_AVX2})
+    with tempfile.TemporaryDirectory() as folder:
+        limits = measure_limits(Path(folder))
+    print(f"{_machine()}: {limits}")
     results = []
     for name in CASES if arguments.what == "all" else [arguments.what]:
         with tempfile.TemporaryDirectory() as folder:
@@ -123,9 +139,16 @@ def main() -> None:
             for _ in range(arguments.runs):
                 for program, facts in case.programs.items():
                     runs[program].append(measure(facts.command))
-            results.append({"case": case.name, "programs": report(case, runs)})
+            results.append({"case": case.name, "programs": report(case, runs, limits)})
     if arguments.json is not None:
-        about = {"date": time.strftime("%Y-%m-%d"), "machine": _machine(), "versions": _versions(), "results": results}
+        about = {
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": _machine(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "limits": vars(limits),
+            "versions": _versions(),
+            "results": results,
+        }
         arguments.json.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
 
 

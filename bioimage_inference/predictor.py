@@ -53,7 +53,7 @@ class Predictor:
 
     The network is loaded for the first prediction, and kept. So are the tiles for each image shape, as long as they fit
     into memory. Threads of a process may share a model; their predictions take turns. Networks of several models
-    compute one tile at a time, because torch's number of threads belongs to the process.
+    compute in turn, because torch's number of threads belongs to the process.
 
     ``files`` is closed with the model: it removes temporary files. ``network`` computes in place of the weights.
     """

@@ -13,7 +13,7 @@ from .interruptions import late_interruptions
 MPS = "mps"
 """Torch's name of the GPU of a Mac."""
 _MAC = "GPU of Apple silicon"
-# The number of threads and the settings of cuDNN belong to the process, so one of its threads computes at a time.
+# The number of threads and the settings of cuDNN belong to the process, so one network computes at a time.
 _COMPUTING = RLock()
 
 

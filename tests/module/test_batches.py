@@ -1,4 +1,4 @@
-"""Several tiles in one call of the network, as a GPU gets them."""
+"""Several tiles at once: in one call of the network, as a GPU gets them, or side by side in slabs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from bioimage_inference import open_model, predict
 from bioimage_inference.errors import ModelError, OutOfMemoryError
@@ -14,7 +16,9 @@ from bioimage_inference.inference.planning import prepare
 from bioimage_inference.machine.memory import PROGRAM_BYTES
 from bioimage_inference.model.spec import Axis, FreeSize, ModelSpec, TensorSpec
 from bioimage_inference.network.batching import Batches
+from bioimage_inference.network.device import Device
 from bioimage_inference.network.network import Inputs
+from bioimage_inference.network.torch_network import TorchNetwork
 from bioimage_inference.options import Options
 from tests.conftest import StandInGPU
 from tests.models import Blur, simple_tensors, write_model
@@ -70,6 +74,31 @@ def test_outputs_that_the_description_does_not_name_are_no_obstacle() -> None:
     found = Batches(network, model(), most=8)(TILES)
     check([blocks[0] for blocks in found], lambda tile: tile)
     assert sizes == [1, 1, 2, 6]
+
+
+class NarrowNetwork(TorchNetwork):
+    """A convolution in slabs, in memory for two tiles."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 1, 3, padding=1), Device("cpu", ""), threads=4)
+        self.sizes: list[int] = []
+
+    def side_by_side(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
+        self.sizes.append(len(tiles))
+        if len(tiles) > 2:
+            raise OutOfMemoryError("three do not fit")
+        return super().side_by_side(tiles)
+
+
+def test_tiles_side_by_side_that_do_not_fit_are_fewer() -> None:
+    """A failure leaves no setting behind either."""
+    network, threads = NarrowNetwork(), torch.get_num_threads()
+    tiles = [[np.random.default_rng(number).normal(size=(1, 1, 520, 520)).astype("float32")] for number in range(5)]
+    found = Batches(network.slabwise(), model(), 4)(tiles)
+    assert network.sizes == [4, 2, 2]
+    for (block,), tile in zip(found, tiles, strict=True):
+        np.testing.assert_allclose(block, network(tile)[0], atol=1e-6)
+    assert torch.get_num_threads() == threads
 
 
 def test_one_at_a_time_is_never_compared() -> None:

@@ -51,6 +51,9 @@ _SLOWDOWN_IN_SLABS, _SLOWDOWN_NORMALISED = 1.1, 1.4
 _COST_OF_CHECK = 8
 # Slabs may take 1.3 times as long if a whole tile takes more than 1 GiB, and any time if it does not fit into memory.
 _MODEST, _ACCEPTED_SLOWDOWN = 1 << 30, 1.3
+# Tiles side by side take at most 2 GiB, 5 to 7 of them: many cores should not mean much memory. Then several threads
+# compute each tile.
+_SIDE_BY_SIDE = 2 << 30
 # The memory of the program differs by some MiB from run to run. It is rounded up, so that tiles do not.
 _ROUNDED = 32 << 20
 # From so many times the computed pixels on, the user learns how much memory would save them.
@@ -276,7 +279,7 @@ def _side_by_side(way: _Execution, threads: int) -> _Execution:
         rounds, left = divmod(len(tiling), at_once)
         return rounds / (threads // at_once) + (1 / (threads // left) if left else 0)
 
-    most = max(1, min(threads, len(tiling), int(way.request.room / way.bytes)))
+    most = max(1, min(threads, len(tiling), int(min(way.request.room, _SIDE_BY_SIDE) / way.bytes)))
     return replace(way, tiling=replace(tiling, batch=min(range(most, 0, -1), key=time)))
 
 

@@ -454,7 +454,7 @@ def test_tiles_of_a_fixed_size_that_do_not_fit_are_computed_in_slabs(tmp_path: P
 @pytest.mark.parametrize(("memory", "at_once"), [("16GiB", [1, 2, 2]), ("450MiB", [1, 1, 1])])
 def test_threads_compute_tiles_of_a_large_plane_side_by_side(tmp_path: Path, memory: str, at_once: list[int]) -> None:
     """As many tiles as memory allows. A tile of one thread has the same bytes alone and beside others."""
-    image = np.random.default_rng(0).normal(size=(2000, 2600)).astype("float32")
+    image = np.random.default_rng(0).normal(size=(1300, 2600)).astype("float32")
     module = Foreground(dimensions=2)
     model = write_model(tmp_path, module, *simple_tensors(size={"min": 32, "step": 4}, halo=64))
     with open_model(model) as opened:
@@ -468,6 +468,16 @@ def test_threads_compute_tiles_of_a_large_plane_side_by_side(tmp_path: Path, mem
     with torch.inference_mode():
         whole = module(torch.from_numpy(image[None, None]))
     np.testing.assert_allclose(one, whole, atol=1e-5)
+
+
+def test_many_threads_do_not_take_much_memory(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 100, 3, padding=1), nn.ReLU(), nn.Conv2d(100, 1, 1))
+    image = np.zeros((20_000, 20_000), "uint8")
+    options = Options(axes="yx", memory="64GiB", threads=16)
+    with open_model(write_model(tmp_path, module, *simple_tensors(size={"min": 32, "step": 4}, halo=64))) as model:
+        found = calibrated(prepare(model.spec, image, {}, options), model.load(options))
+    assert 1 < found.prepared.plan.batch < 16
+    assert found.needed - found.prepared.program <= 2 << 30
 
 
 def test_small_images_and_other_networks_are_computed_whole(tmp_path: Path) -> None:

@@ -32,11 +32,6 @@ class Case:
     model: Path
     programs: Mapping[str, Program]
 
-    @property
-    def weights(self) -> Path:
-        """The TorchScript weights of the model."""
-        return (self.model if self.model.is_dir() else self.model.parent) / "weights.pt"
-
 
 @dataclass(frozen=True)
 class Setting:

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from cases import CASES, HERE, Case, Program, Setting
 from limits import Limits, flop_per_pixel, measure_limits
+from peers import weights_of
 
 _AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
@@ -74,7 +75,7 @@ def peak_kib(process: int) -> int:
 def report(case: Case, runs: Mapping[str, Sequence[Run]], limits: Limits) -> list[dict[str, Any]]:
     """Medians and ratios of one case, printed as a table."""
     heads = ("wall s", "ratio", "network s", "limit s", "s/megapixel", "peak MiB", "computed", "differs")
-    flop = flop_per_pixel(case.weights, case.dimensions)
+    flop = flop_per_pixel(weights_of(case.model), case.dimensions)
     print(f"\n{case.name}\n{'program':22}" + "".join(f"{head:>12}" for head in heads))
     reference, *_ = case.programs.values()
     ours, *_ = runs.values()

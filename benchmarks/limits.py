@@ -1,4 +1,4 @@
-"""What the machine can do at most: arithmetic, memory and disk. A figure tells more beside its limit."""
+"""Measures the limits of the machine: the rates of its arithmetic, of its memory and of its disk."""
 
 import os
 import time
@@ -35,7 +35,7 @@ class Limits:
 
 
 def measure_limits(folder: Path) -> Limits:
-    """Measure the limits; the disk is that of ``folder``. Takes about 3 s."""
+    """Measure the limits in about 3 s. The disk is the one that holds ``folder``."""
     one, other = torch.ones(_MATRIX, _MATRIX), torch.ones(_MATRIX, _MATRIX)
     source = torch.ones(_BYTES, dtype=torch.uint8)
     target = torch.empty_like(source)
@@ -57,7 +57,10 @@ def measure_limits(folder: Path) -> Limits:
 
 
 def flop_per_pixel(weights: Path, dimensions: int) -> float:
-    """Return the operations of a TorchScript network with one channel for each pixel of a tile of 128² or 64³."""
+    """Return the float32 operations for each pixel of a tile of 128² or 64³.
+
+    The TorchScript network takes one channel.
+    """
     network = torch.jit.load(str(weights)).eval()
     shape = (128,) * 2 if dimensions == 2 else (64,) * 3
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:

@@ -121,10 +121,11 @@ def _loaded(model: Path) -> tuple[Timed, str]:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Timed(torch.jit.load(str(_weights(model)), map_location=device).eval()), device
+    return Timed(torch.jit.load(str(weights_of(model)), map_location=device).eval()), device
 
 
-def _weights(model: Path) -> Path:
+def weights_of(model: Path) -> Path:
+    """Return the TorchScript weights that a description names."""
     return model.parent / str(yaml.safe_load(model.read_text())["weights"]["torchscript"]["source"])
 
 

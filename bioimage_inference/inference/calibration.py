@@ -139,8 +139,10 @@ def calibrated(prepared: PreparedImages, loaded: LoadedNetwork) -> Calibration:
     if on_cpu and way.size is not None:
         notes += _advice(way, way.size, trials)
     if way.slabs and isinstance(loaded.network, TorchNetwork):
-        loaded = replace(loaded, network=loaded.network.slabwise())
-        way = _side_by_side(way, loaded.threads)
+        network = loaded.network.slabwise()
+        loaded = replace(loaded, network=network)
+        if network.computes_in_slabs(blank(loaded.spec, prepared, way.tiling.tile_shape)):
+            way = _side_by_side(way, loaded.threads)
     prepared = with_tiling(loaded.spec, prepared, way.request, way.tiling, notes)
     return Calibration(prepared, loaded, prepared.program + way.bytes * (way.tiling.batch if on_cpu else 1))
 

@@ -79,6 +79,10 @@ class TorchNetwork:
         """
         return self._with_errors(inputs, lambda: self._computed(inputs))
 
+    def computes_in_slabs(self, inputs: Inputs) -> bool:
+        """Return whether this network computes a tile of these inputs slab by slab."""
+        return self._slabwise and self.slabs is not None and self.slabs.large(inputs)
+
     def side_by_side(self, tiles: Sequence[Inputs]) -> list[list[Array]]:
         """Compute several tiles in slabs at the same time. Each takes its part of the threads.
 
@@ -157,10 +161,6 @@ class TorchNetwork:
             with torch.inference_mode(), torch.autocast(self._on.type, dtype, enabled=reduced), self._kernels():
                 outputs = flat(self._module(*self._tensors(inputs, shared=False)))
                 return [self._array(tensor) for tensor in outputs]
-
-    def computes_in_slabs(self, inputs: Inputs) -> bool:
-        """Return whether this network computes a tile of these inputs slab by slab."""
-        return self._slabwise and self.slabs is not None and self.slabs.large(inputs)
 
     def _compute_in_slabs(self, inputs: Inputs) -> list[Array]:
         assert self.slabs is not None

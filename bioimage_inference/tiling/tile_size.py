@@ -25,8 +25,8 @@ to 850 bytes per pixel of tiles of 16×96×96 to 32×256×256 (3-D demo U-Net); 
 # Mpx/s with a halo of 32; tiles of 1536² gained a fifth of the network's time, and lost it again in the whole process
 # (caches, page faults; 2 cores of an Intel Xeon). In 2-D slabs, tiles of 1408×2080 computed a plane of 4096² with 1.05
 # times its pixels in 670 MiB, tiles of 1408² with 1.06 in 620, of 2080² with 1.03 in 720 (nuclei U-Net, 2 tiles at
-# once, AMD EPYC). In 3-D slabs the number counts the pixels in memory at once: tiles of
-# 128×272×272 were 6 % faster than the chosen 128×152x272, and took 1366 MiB in place of 860 (docs/benchmarks.md).
+# once, AMD EPYC). In 3-D slabs the number counts the pixels in memory at once: tiles of 128×272×272 were 6 % faster
+# than the chosen 128×152x272, and took 1366 MiB in place of 860 (docs/benchmarks.md).
 _ENOUGH_PIXELS = {
     "cpu": {2: 600 * 600, 3: 128 * 232 * 232},
     "slabs": {2: 2048 * 1472, 3: 64 * 206 * 206},

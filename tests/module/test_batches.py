@@ -91,7 +91,7 @@ class NarrowNetwork(TorchNetwork):
 
 
 def test_tiles_side_by_side_that_do_not_fit_are_fewer() -> None:
-    """A failure leaves no setting behind either."""
+    """After a failure, torch has its number of threads again."""
     network, threads = NarrowNetwork(), torch.get_num_threads()
     tiles = [[np.random.default_rng(number).normal(size=(1, 1, 520, 520)).astype("float32")] for number in range(5)]
     found = Batches(network.slabwise(), model(), 4)(tiles)

@@ -181,6 +181,11 @@ class TransposedConvolution(Layer):
         """No: a convolution takes long."""
         return False
 
+    @property
+    def reach(self) -> tuple[Any, ...]:
+        """Size of the weight, stride, padding and dilation."""
+        return tuple(self.weight.shape), self.stride, self.padding, self.dilation
+
     def reads(self, span: Span) -> Span:
         """Return all rows that contribute to these rows, and at least one row."""
         begin, end = span[0] + self.padding[0], span[1] - 1 + self.padding[0]

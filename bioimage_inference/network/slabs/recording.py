@@ -26,9 +26,7 @@ class Recorded:
 
     @property
     def reaches(self) -> list[tuple[Any, ...]]:
-        """The kind of each layer, and which pixels its result depends on: equal for tiles of any size, or it looks at
-        the whole tile.
-        """
+        """The kind and the reach of each layer. They differ from tile to tile if a layer looks at the whole tile."""
         return [(type(layer), layer.reach) for layer in self.layers]
 
     @property

@@ -17,9 +17,19 @@ from ..pages import DOCS, ROOT, blocks, commands, open_page
 PAGES = sorted(DOCS.rglob("*.md"))
 SHOWING = [page for page in PAGES if any(blocks(page.read_text()))]
 _OF_OTHERS = {
-    *("--dashboard-address", "--dimensions", "--gpus", "--gres", "--nv", "--protocol", "--replicas", "--torch-backend"),
+    *(
+        "--avx2",
+        "--dashboard-address",
+        "--dimensions",
+        "--gpus",
+        "--gres",
+        "--nv",
+        "--protocol",
+        "--replicas",
+        "--torch-backend",
+    ),
 }
-"""Options of other programs that the text names."""
+"""Options of other programs, and of the benchmarks, that the text names."""
 _OF_OTHER_TOOLS = {
     "Extract dataset",
     "Select by index",
@@ -52,13 +62,13 @@ def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--help"], *([name, "--help"] for name in _commands())):
         with pytest.raises(SystemExit):
             main(arguments)
-    known = set(re.findall(r"--[a-z]+[a-z-]*", capsys.readouterr().out))
+    known = set(re.findall(r"--[a-z][a-z0-9-]*", capsys.readouterr().out))
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         if page.parent.name == "coming-from":  # the first column has the words of another program
             text = re.sub(r"^\|[^|]*\|", "", text, flags=re.MULTILINE)
         for code in re.findall(r"`([^`]*)`", text):
-            unknown = set(re.findall(r"(?<![\w-])--[a-z]+[a-z-]*", code)) - known - _OF_OTHERS
+            unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", code)) - known - _OF_OTHERS
             assert not unknown, f"{_named(page)}: `{code}`"
 
 

@@ -9,6 +9,7 @@ import importlib.util
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -388,6 +389,22 @@ def test_a_lif_whose_pixels_are_missing_is_refused_and_closed(tmp_path: Path) ->
     failure(path)  # imports the library
     before = open_files()
     assert "damaged" in str(failure(path))
+    assert open_files() == before
+
+
+_CZI_UPDATE_PENDING = 32 + 68
+"""Place of the flag in the header of a CZI file (ZISRAW file format, file header segment)."""
+
+
+def test_a_czi_that_is_still_being_written_is_read_with_a_note(tmp_path: Path) -> None:
+    path = file_of("czi", tmp_path)
+    content = bytearray(path.read_bytes())
+    content[_CZI_UPDATE_PENDING] = 1
+    path.write_bytes(content)
+    before = open_files()
+    with closing(open_image(path)) as image:
+        np.testing.assert_array_equal(whole(image), CASES["czi"].right)
+        assert [note for note in image.notes if "unfinished" in note]
     assert open_files() == before
 
 

@@ -21,7 +21,7 @@ from ..axes import complete_names, fitting_names, named_axes, only_present
 from ..image import Image, Metadata, PixelSize, Region
 from ..series import Selection, Series, choose, note_on_series
 from ..units import finite_number, pixel_size, positive_number
-from .czi_tiles import KIND, Tile, read_tile, tiles_of
+from .czi_tiles import KIND, Tile, is_unfinished, read_tile, tiles_of
 from .file_bytes import FileBytes, check_plausible
 from .microscope_libraries import damaged_file, vendor_library
 
@@ -32,6 +32,10 @@ _OUTER = {
 }
 _COLOURS = ("red", "green", "blue", "alpha")
 _FILE_RATIO = 100_000
+_UNFINISHED = (
+    "The file is marked as unfinished: the program that wrote it was interrupted, or still writes, so images may be "
+    "missing."
+)
 # Relative tolerance between the steps of measured times.
 _EVEN = 1e-3
 
@@ -82,6 +86,7 @@ def open_czi(path: Path, selection: Selection) -> Image:
         scene = scenes[chosen.number]
         dtype = np.result_type(*{tile.dtype for tile in scene.tiles}).newbyteorder("=")
         check_plausible(path.name, math.prod(scene.shape) * dtype.itemsize, file.size, _FILE_RATIO)
+        unfinished = (_UNFINISHED,) if is_unfinished(file) else ()
         stack.pop_all()
     letters, renamed = scene.axes
     boxes = _boxes(scene)
@@ -101,7 +106,7 @@ def open_czi(path: Path, selection: Selection) -> Image:
             letters,
             scene.shape,
         ),
-        notes=(*note_on_series(path.name, series, chosen), *renamed, *metadata.notes, *_gaps(scene)),
+        notes=(*note_on_series(path.name, series, chosen), *unfinished, *renamed, *metadata.notes, *_gaps(scene)),
         series=chosen if len(series) > 1 else None,
         piece=max(tile.decoded_bytes for tile in scene.tiles),
     )

@@ -6,6 +6,7 @@ along each axis. czifile parses the directory, imagecodecs decodes the pixels.
 
 import math
 import struct
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,10 @@ from .file_bytes import FileBytes, check_plausible, read_region
 from .microscope_libraries import damaged_file
 
 KIND = "a Zeiss CZI file"
-# A segment: name, bytes allocated, bytes used. The header of the file holds the places of directory and XML.
+# A segment: name, bytes allocated, bytes used. The header of the file holds the number of the part, the places of
+# directory and XML, and a flag that is set while somebody writes.
 _SEGMENT = struct.Struct("<16sqq")
-_FILE_HEADER = struct.Struct("<iiii16s16siqq")
+_FILE_HEADER = struct.Struct("<iiii16s16siqqi")
 # The header of a tile: bytes of its XML, of its attachment and of its pixels. Its entry of the directory follows.
 _TILE_HEADER = struct.Struct("<iiq")
 _LEAST_TILE_HEADER = 256
@@ -70,7 +72,7 @@ class Tile:
 def tiles_of(library: Any, file: FileBytes) -> tuple[list[Tile], str]:
     """Return all tiles and the XML of a file; ``library`` is czifile. Raises ImageError for damaged files."""
     name = file.path.name
-    *_, part, directory, metadata = _FILE_HEADER.unpack(file.read(_SEGMENT.size, _FILE_HEADER.size))
+    part, directory, metadata, _ = _header(file)
     if part:
         raise ImageError(
             f"{name} is one part of an image that is spread over several files, which is not read here. Open the "
@@ -79,10 +81,24 @@ def tiles_of(library: Any, file: FileBytes) -> tuple[list[Tile], str]:
     # Without these segments czifile searches the whole file.
     if not _is_segment(file, directory, b"ZISRAWDIRECTORY"):
         raise damaged_file(name, KIND, "it has no directory of its pixels")
-    with library.CziFile(file.path) as opened:
+    # czifile 2019.7.2.3 leaves a file open that it cannot read, if it opened the file itself. It warns of unfinished
+    # files, of which the image has a note.
+    with file.path.open("rb") as stream, warnings.catch_warnings(action="ignore"), library.CziFile(stream) as opened:
         tiles = [_tile(name, entry) for entry in opened.subblock_directory]
         xml = opened.metadata() if _is_segment(file, metadata, b"ZISRAWMETADATA") else ""
     return tiles, xml
+
+
+def is_unfinished(file: FileBytes) -> bool:
+    """Return whether the program that wrote the file did not come to its end, or still writes."""
+    *_, unfinished = _header(file)
+    return bool(unfinished)
+
+
+def _header(file: FileBytes) -> tuple[int, int, int, int]:
+    """Return the number of the part, the places of the directory and the XML, and the flag of unfinished files."""
+    part, directory, metadata, unfinished = _FILE_HEADER.unpack(file.read(_SEGMENT.size, _FILE_HEADER.size))[-4:]
+    return part, directory, metadata, unfinished
 
 
 def _is_segment(file: FileBytes, position: int, name: bytes) -> bool:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 NEWER = ("3.12", "3.13", "3.14")
-# The unit tests, save what tests processes, documents and faults rather than libraries, and what torch alone computes:
-# its version is the one that all other tests have.
+# The unit tests, save what tests processes, documents and faults rather than libraries, what torch alone computes (its
+# version is the one that all other tests have), and what compares with the reference, which the program does not need.
 LOWEST_LEAVES_OUT = (
     *("everyday", "faults", "fuzz", "galaxy", "hostile"),
     *("test_distribution.py", "test_docs.py", "test_gallery.py", "test_galaxy_tool.py", "test_install_torch.py"),
@@ -29,6 +29,8 @@ LOWEST_LEAVES_OUT = (
     *("test_inspect.py", "test_doctor.py", "test_model_names.py"),
     *("test_batches.py", "test_calibration.py", "test_cpu_kernels.py", "test_engine.py", "test_engines.py"),
     *("test_gpu.py", "test_memory.py", "test_receptive_field.py", "test_slabs.py", "test_steps_in_tiles.py"),
+    *("test_against_reference.py", "test_augmentation.py", "test_cli.py", "test_demo_model.py", "test_overwriting.py"),
+    *("test_validate.py", "test_zoo.py"),
     *("test_tile_dependence.py", "test_tiled_equals_whole.py", "test_tiling.py"),
 )
 WITHOUT_TORCH = (

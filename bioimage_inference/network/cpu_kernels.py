@@ -24,6 +24,16 @@ _SUMMED = 256
 _aten: Any = torch.ops.aten
 
 
+def prepare_matrix_products() -> None:
+    """Let oneDNN generate the matrix products that some convolutions are made of, while there is memory.
+
+    It does so once in a process. If memory is short then, all these convolutions fail from that time on, also when
+    there is memory again (oneDNN 3.12). Takes 10–30 ms with AVX2, which runs convolutions of few channels so, and
+    less than 2 ms with AVX-512 (Intel Xeon, torch 2.13).
+    """
+    functional.conv2d(torch.zeros(1, 1, 9, 9), torch.zeros(8, 1, 9, 9), padding=4)
+
+
 class ChannelMoments:
     """Mean and variance of each channel of one sample, in float64, added up from some rows at a time.
 

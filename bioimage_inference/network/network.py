@@ -24,7 +24,8 @@ _ROUNDING = 4
 # Words in the errors of torch's CPU allocator, oneDNN, C++ and OpenVINO for a lack of memory (torch 2.13, OpenVINO
 # 2026.4). These errors have no type of their own.
 _OUT_OF_MEMORY = (
-    *("can't allocate memory", "could not create a primitive", "could not create a memory"),
+    *("can't allocate memory", "could not create a primitive", "could not execute a primitive"),
+    "could not create a memory",
     *("bad_alloc", "Failed to allocate", "MPS backend out of memory"),
 )
 

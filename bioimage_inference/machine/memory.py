@@ -156,6 +156,14 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak << 10
 
 
+def address_space_limit() -> int | None:
+    """Return the bytes of address space that this process may take (``ulimit -v``), ``None`` without a limit."""
+    if not hasattr(psutil, "RLIMIT_AS"):  # macOS, Windows
+        return None
+    limit, _ = psutil.Process().rlimit(psutil.RLIMIT_AS)
+    return None if limit == psutil.RLIM_INFINITY else int(limit)
+
+
 def _machine_limit(process: ProcessMemory) -> MemoryLimit:
     """Return the limit of the machine. Its available memory already includes the pages of files, mapped pages too."""
     machine = psutil.virtual_memory()
@@ -199,10 +207,8 @@ def _job_limit(source: str, size: int) -> MemoryLimit:
 
 def _address_limits(process: ProcessMemory) -> list[MemoryLimit]:
     """Return the limit of address space. Addresses that torch reserves, now or later, are no usable memory."""
-    if not hasattr(psutil, "RLIMIT_AS"):  # macOS, Windows
-        return []
-    limit, _ = psutil.Process().rlimit(psutil.RLIMIT_AS)
-    if limit == psutil.RLIM_INFINITY:
+    limit = address_space_limit()
+    if limit is None:
         return []
     reserved = max(_RESERVED, process.addresses - process.resident)
     return [MemoryLimit("ulimit -v (address space)", limit, max(0, limit - reserved))]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..machine.memory import resident_memory
+from ..machine.memory import address_space_limit, resident_memory
 from ..machine.process_settings import give_back_buffers
 from ..machine.processors import available_processors
 from ..model.spec import ModelSpec, WeightsEntry, WeightsFormat
@@ -14,7 +14,7 @@ from ..model.vetting.onnx_graph import OnnxNetwork
 from ..model.weights import load_weights
 from ..model.weights_order import WeightsChoice
 from ..options import Options
-from .device import MPS, Device, choose_device
+from .device import MPS, Device, choose_device, torch_settings
 from .mps_network import MPSNetwork
 from .network import Engine, MeasuredNetwork, Network
 from .onnx_network import ONNXNetwork, device_of_onnx
@@ -85,6 +85,9 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
     else:
         network = _on_engine(loaded.module, device, options, threads)
     give_back_buffers()  # loading leaves free buffers, which would count as memory of the program
+    resident = resident_memory()
+    if address_space_limit() is not None:  # otherwise the system ends a program rather than refuse it memory
+        _prepare_matrix_products(threads)
     return LoadedNetwork(
         network=network,
         module=None if isinstance(loaded.module, OnnxNetwork) else loaded.module,
@@ -94,10 +97,17 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
         sha256=loaded.sha256,
         notes=loaded.notes,
         threads=threads,
-        resident=resident_memory(),
+        resident=resident,
         reason=loaded.reason,
         external_data_sha256=loaded.external_data_sha256,
     )
+
+
+def _prepare_matrix_products(threads: int) -> None:
+    from .cpu_kernels import prepare_matrix_products
+
+    with torch_settings(threads):
+        prepare_matrix_products()
 
 
 def _choice(options: Options) -> WeightsChoice:

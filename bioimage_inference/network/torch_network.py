@@ -35,7 +35,7 @@ class TorchNetwork:
     ) -> None:
         import torch
 
-        from .cpu_kernels import FORMATS, SameForAnyThreads, prepare_matrix_products
+        from .cpu_kernels import FORMATS, SameForAnyThreads
         from .slabs.slab_network import SlabNetwork
 
         self.device, self.precision, self.threads = device, precision, threads
@@ -50,9 +50,6 @@ class TorchNetwork:
         self._formats = {} if self._on.type == "mps" else FORMATS
         self._module = module.to(self._on)
         self._use_channels_last()
-        if not self._on_gpu:
-            with self._settings():
-                prepare_matrix_products()
         self.slabs: SlabNetwork | None = None
         if not self._on_gpu and precision == "float32":
             self.slabs = SlabNetwork(self._module)

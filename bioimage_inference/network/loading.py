@@ -86,8 +86,12 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
         network = _on_engine(loaded.module, device, options, threads)
     give_back_buffers()  # loading leaves free buffers, which would count as memory of the program
     resident = resident_memory()
-    if address_space_limit() is not None:  # otherwise the system ends a program rather than refuse it memory
-        _prepare_matrix_products(threads)
+    # without such a limit, the system ends a program rather than refuse it memory
+    if isinstance(network, TorchNetwork) and address_space_limit() is not None:
+        from .cpu_kernels import prepare_matrix_products
+
+        with torch_settings(threads):
+            prepare_matrix_products()
     return LoadedNetwork(
         network=network,
         module=None if isinstance(loaded.module, OnnxNetwork) else loaded.module,
@@ -101,13 +105,6 @@ def load_network(spec: ModelSpec, bare_weights: Path | None, policy: TrustPolicy
         reason=loaded.reason,
         external_data_sha256=loaded.external_data_sha256,
     )
-
-
-def _prepare_matrix_products(threads: int) -> None:
-    from .cpu_kernels import prepare_matrix_products
-
-    with torch_settings(threads):
-        prepare_matrix_products()
 
 
 def _choice(options: Options) -> WeightsChoice:

@@ -17,17 +17,8 @@ from ..pages import DOCS, ROOT, blocks, commands, open_page
 PAGES = sorted(DOCS.rglob("*.md"))
 SHOWING = [page for page in PAGES if any(blocks(page.read_text()))]
 _OF_OTHERS = {
-    *(
-        "--avx2",
-        "--dashboard-address",
-        "--dimensions",
-        "--gpus",
-        "--gres",
-        "--nv",
-        "--protocol",
-        "--replicas",
-        "--torch-backend",
-    ),
+    *("--avx2", "--dashboard-address", "--dimensions", "--gpus", "--gres"),
+    *("--nv", "--protocol", "--replicas", "--torch-backend"),
 }
 """Options of other programs, and of the benchmarks, that the text names."""
 _OF_OTHER_TOOLS = {

@@ -265,22 +265,11 @@ def test_what_a_scripted_network_raises_arrives_as_it_was_raised() -> None:
 
 def test_the_memory_that_the_program_asks_for_is_enough(test_data: Path, tmp_path: Path) -> None:
     """It asks twice where the loaded network takes more than was foreseen on this machine."""
-    command = [
-        sys.executable,
-        "-m",
-        "bioimage_inference",
-        "predict",
-        "demo-model.zip",
-        "nuclei.tif",
-        "-o",
-        str(tmp_path),
-    ]
-    needed = "300"
-    for _ in range(2):
-        done = subprocess.run([*command, "--memory", f"{needed}MiB"], cwd=test_data, capture_output=True, text=True)
-        assert done.returncode == 6
-        (needed,) = re.findall(r"at least (\S+) MiB", done.stderr)
-        done = subprocess.run([*command, "--memory", f"{needed}MiB"], cwd=test_data, capture_output=True, text=True)
-        if done.returncode == 0:
-            break
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "bioimage_inference", "predict", "demo-model.zip", "nuclei.tif"]
+    needed, codes = "300", list[int]()
+    while len(codes) < 3 and 0 not in codes:
+        run = [*command, "-o", str(tmp_path), "--memory", f"{needed}MiB"]
+        done = subprocess.run(run, cwd=test_data, capture_output=True, text=True)
+        codes.append(done.returncode)
+        needed = "".join(re.findall(r"at least (\S+) MiB", done.stderr))
+    assert codes in ([6, 0], [6, 6, 0])

@@ -45,6 +45,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python scripts/install_torch.py --request "$$TORCH"
 	@echo "Installing bioimage_inference and the other libraries that it needs (about 150 MB to download)"
 	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m compileall -q bioimage_inference  # pip compiles all but editable packages
 	@printf '%s\n' "$$TORCH" > $(VENV)/torch-request
 	touch $@
 

@@ -29,6 +29,7 @@ from cases import CASES, HERE, Case, Program, Setting
 from limits import Limits, flop_per_pixel, measure_limits
 from peers import weights_of
 
+_PACKAGE = HERE.parent / "bioimage_inference"
 _AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
 
@@ -129,6 +130,7 @@ def main() -> None:
     if arguments.avx2 and not all(os.environ.get(name) == value for name, value in _AVX2.items()):
         # torch reads these variables when it is imported, here and in the programs
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_AVX2})
+    compileall.compile_dir(_PACKAGE, quiet=1)  # the peers are compiled, because pip compiles what it installs
     with tempfile.TemporaryDirectory() as folder:
         limits = measure_limits(Path(folder))
     print(f"{_machine()}: {limits}")

@@ -50,12 +50,20 @@ class PartialFile:
     The file replaces a symbolic or hard link at ``path``. The target of the link stays as it is. A new file removes
     what killed runs left of the same output, see :mod:`.temporary_names`. ``needed`` is the expected size in bytes, for
     error messages. :func:`committed_files` lists only ``noted`` files. ``place`` is the final path of a file that is
-    part of the output ``path``, which messages name.
+    part of the output ``path``, which messages name. The umask limits the access rights ``mode``.
 
     Every method raises :class:`OutputError` where the place cannot be written.
     """
 
-    def __init__(self, path: Path, needed: int | None = None, *, noted: bool = True, place: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        needed: int | None = None,
+        *,
+        noted: bool = True,
+        place: Path | None = None,
+        mode: int = 0o666,
+    ) -> None:
         self.path = path
         self.needed = needed
         self._noted = noted
@@ -65,7 +73,7 @@ class PartialFile:
         with self._explained():
             self._check_place()
             with beginning(path, self._final) as self._partial:
-                self._descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE_FLAGS, 0o666)
+                self._descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE_FLAGS, mode)
 
     def _check_place(self) -> None:
         """Raise :class:`OutputError` where a folder, a device or a write-protected file has the final name."""
@@ -239,12 +247,12 @@ def _hidden_name(final: Path) -> str:
     return f".{hashlib.sha256(name).hexdigest()}"
 
 
-def write_whole(path: Path, data: bytes, *, noted: bool = True) -> None:
+def write_whole(path: Path, data: bytes, *, noted: bool = True, mode: int = 0o666) -> None:
     """Write a small file, which gets its final name when it is complete.
 
-    :func:`committed_files` lists only ``noted`` files. Raises :class:`OutputError`.
+    ``noted`` and ``mode`` are as in :class:`PartialFile`. Raises :class:`OutputError`.
     """
-    file = PartialFile(path, len(data), noted=noted)
+    file = PartialFile(path, len(data), noted=noted, mode=mode)
     try:
         file.write(0, memoryview(data))
         file.flush()

@@ -78,5 +78,17 @@ def continued_file(path: Path, start: int) -> IO[bytes]:
     return os.fdopen(descriptor, "ab")
 
 
+def read_private(path: Path, most: int) -> bytes:
+    """Return a file of up to ``most`` bytes that this user alone can have written.
+
+    Raises :class:`OSError`, also for a link, a larger file, and a file that another user made or may change.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | WITHOUT_WAITING | SAFE_FLAGS), "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not _is_own_file(status) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_size > most:
+            raise PermissionError(errno.EPERM, "other users can have written it", str(path))
+        return stream.read()
+
+
 def _is_own_file(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and is_own(status)

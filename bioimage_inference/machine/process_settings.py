@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_NO_CACHE = "/nonexistent/.cache"
-"""A cache for users without a home folder. Debian gives this name to a home folder that must not exist."""
+from ..files.cache_folder import NO_CACHE
+
 # Parameters of mallopt (malloc.h).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -47,7 +47,7 @@ def set_up_process() -> None:
     try:
         Path.home()
     except RuntimeError:  # no HOME, and no entry in the list of users
-        os.environ.setdefault("XDG_CACHE_HOME", _NO_CACHE)  # bioimageio.spec cannot be imported without a cache
+        os.environ.setdefault("XDG_CACHE_HOME", NO_CACHE)  # bioimageio.spec cannot be imported without a cache
 
 
 def _open_standard_descriptors() -> None:

@@ -28,6 +28,7 @@ from .spec import (
     TensorSpec,
     WeightsEntry,
 )
+from .tensor_cache import cached_tensors
 from .tensor_rules import Tensors, check_tensors, relate_plain_sizes
 
 Content = Mapping[str, Any]
@@ -36,17 +37,18 @@ _NEWEST_READER = rdf_v0_5.read_tensors
 _READERS = {(0, 3): rdf_v0_4.read_tensors, (0, 4): rdf_v0_4.read_tensors, (0, 5): _NEWEST_READER}
 
 
-def read_description(content: Content, root: Path, sha256: str | None = None) -> ModelSpec:
+def read_description(content: Content, root: Path, sha256: str | None = None, cache: Path | None = None) -> ModelSpec:
     """Return the facts of a parsed description, whose file names are relative to ``root``.
 
-    Raises :class:`ModelError` where inputs, outputs, processing or weights are not valid.
+    ``cache`` is a folder that keeps validated tensors, so that the next run need not validate them. Raises
+    :class:`ModelError` where inputs, outputs, processing or weights are not valid.
     """
     if content.get("type", "model") != "model":
         raise ModelError(
             f"The description is of a {content['type']!r}, not of a model. Give the package of a model, "
             "as downloaded from bioimage.io."
         )
-    tensors = _read_tensors(content)
+    tensors = _read_tensors(content) if cache is None else cached_tensors(content, cache, _read_tensors)
     weights = content.get("weights")
     if not isinstance(weights, Mapping) or not weights:
         raise ModelError("The description lists no weights. Download the complete package of the model.")

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..files.cache_folder import own_cache_folder
 from ..model.trust import HASHES_VARIABLE, TRUST_VARIABLE, TrustPolicy, read_hashes
 
 INDEX_VARIABLE = "BIOIMAGE_INFERENCE_INDEX"
 BUNDLED = Path(__file__).with_name("index.jsonl")
-OWN_FOLDER = "bioimage-inference"
-"""Folder of this program in the cache folder of ``bioimageio.spec``."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +106,8 @@ class Index:
 
 
 def updated_list() -> Path:
-    """Return the place of the list that ``models --update`` fetches: in the cache folder of ``bioimageio.spec``.
-
-    The folder is determined without an import of bioimageio.spec, which takes a second.
-    """
-    import platformdirs
-
-    cache = os.environ.get("BIOIMAGEIO_CACHE_PATH") or platformdirs.user_cache_dir("bioimageio")
-    return Path(os.path.expanduser(cache), OWN_FOLDER, "index.jsonl")  # noqa: PTH111  (there may be no home)
+    """Return the place of the list that ``models --update`` fetches: in the cache folder."""
+    return own_cache_folder() / "index.jsonl"
 
 
 def load_index(environment: Mapping[str, str] = os.environ) -> Index:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from ..errors import ModelError, UsageError, cannot_write
+from ..files.cache_folder import own_cache_folder
 from ..files.partial_file import write_whole
 from ..files.shared_folders import exclusive_lock, make_folder
 from ..files.system_calls import give_name
@@ -28,7 +29,7 @@ from ..model.spec import ModelSpec
 from ..terminal import say
 from ..text import for_file_name
 from .file_download import Progress, download_progress, fetch_bytes, fetch_file, http_client
-from .index import OWN_FOLDER, Index
+from .index import Index
 from .model_files import (
     DESCRIPTION,
     File,
@@ -58,16 +59,14 @@ def zoo_model(name: ZooName, index: Index, offline: bool = False) -> Path:
     :class:`OutputError` where the cache cannot be written, :class:`ModelError` where the model is not understood or its
     files have other hashes than the description; with ``offline`` also where cached files are damaged.
     """
-    from bioimageio.spec import settings
-
     model_id = name.id or _id_of_doi(name, index)
-    home = settings.cache_path / OWN_FOLDER / model_id
-    address = settings.collection_http_pattern.format(bioimageio_id=model_id)
+    home = own_cache_folder() / model_id
     try:
         cached = _cached(home, name.version)
         damaged = None if cached is None else damaged_file(cached)
         if cached is not None and damaged is None:
             return cached
+        address = _address(model_id)
         if offline:
             raise _offline_error(name, model_id, index, address, cached or home, damaged)
         if damaged is not None:
@@ -93,12 +92,10 @@ def newest_version(name: ZooName, index: Index, offline: bool = False) -> tuple[
     Asks the zoo for its current version, unless ``name`` has a version that is in the cache. With ``offline``, the
     version that was downloaded last counts. Raises the errors of :func:`zoo_model`.
     """
-    from bioimageio.spec import settings
-
     model_id = name.id or _id_of_doi(name, index)
     version, content = name.version, None
     if not offline and (version is None or not is_cached(model_id, version)):
-        address = settings.collection_http_pattern.format(bioimageio_id=model_id)
+        address = _address(model_id)
         with http_client() as client, _in_our_words(name, model_id, index, address):
             content = fetch_bytes(client, address, MAX_BYTES)
         description, spec = _checked_description(content, model_id, version)
@@ -111,9 +108,14 @@ def newest_version(name: ZooName, index: Index, offline: bool = False) -> tuple[
 
 def is_cached(model_id: str, version: str | None = None) -> bool:
     """Return whether the files of a model, in this version or any, are in the cache."""
+    return _cached(own_cache_folder() / model_id, version) is not None
+
+
+def _address(model_id: str) -> str:
+    """Return where the zoo has the current description of a model."""
     from bioimageio.spec import settings
 
-    return _cached(settings.cache_path / OWN_FOLDER / model_id, version) is not None
+    return settings.collection_http_pattern.format(bioimageio_id=model_id)
 
 
 def _id_of_doi(name: ZooName, index: Index) -> str:
@@ -209,11 +211,9 @@ def _copied(file: File, path: Path) -> bool:
 
     The names of files in that cache are private to bioimageio.spec; tested with 0.5.12.0.
     """
-    from bioimageio.spec import settings
-
     if file.sha256 is None or not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
         return False
-    for found in filter(Path.is_file, settings.cache_path.glob(f"entry__url_*_contents_{file.sha256}")):
+    for found in filter(Path.is_file, own_cache_folder().parent.glob(f"entry__url_*_contents_{file.sha256}")):
         make_folder(path.parent)
         part = path.with_name(path.name + ".part")
         part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, UsageError
+from ..files.cache_folder import own_cache_folder
 from ..files.typed_path import is_address, user_path
 from ..model.description import bare_spec, read_description, sizes_from_text
 from ..model.package import Package, file_sha256, may_be_weights, open_package, weights_kind
@@ -81,7 +82,7 @@ def open_model_files(
     if package.description is None:
         assert package.bare_weights is not None
         return OpenedModel(replace(bare_spec(package.bare_weights, axes, size), sha256=package.sha256), package)
-    spec = read_description(package.description, package.root, package.sha256)
+    spec = read_description(package.description, package.root, package.sha256, own_cache_folder() / "descriptions")
     notes = [*notes, *spec.notes, *_contradictions(spec, axes, size)]
     return OpenedModel(replace(spec, notes=tuple(notes)), package, name)
 

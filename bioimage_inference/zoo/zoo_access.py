@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.cache_folder import own_cache_folder
 from .file_download import http_client
-from .index import OWN_FOLDER
 
 _PROBE = "affable-shark"
 """The model whose description is asked for: the nuclei model of the README."""
@@ -39,10 +39,8 @@ class Connection:
 
 def cache_folder() -> CacheFolder:
     """Return the facts of the cache. Makes no folder."""
-    from bioimageio.spec import settings
-
-    folder = Path(settings.cache_path)
-    home = folder / OWN_FOLDER
+    home = own_cache_folder()
+    folder = home.parent
     models, size = 0, 0
     for place, _, names in os.walk(home):
         models += "rdf.yaml" in names

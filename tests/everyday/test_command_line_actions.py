@@ -162,7 +162,7 @@ def test_models_are_found_by_words(capsys: Output) -> None:
 def test_a_model_of_the_zoo_is_described_before_it_is_downloaded(
     capsys: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bioimageio.spec.settings.cache_path", tmp_path / "empty")
+    monkeypatch.setenv("BIOIMAGEIO_CACHE_PATH", str(tmp_path / "empty"))
     code, out, _ = run(capsys, "inspect", "affable-shark", "--offline")
     assert code == 0
     assert "any size of at least 64×64 in steps of 16" in out

@@ -36,7 +36,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
     server = Zoo(folder)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    monkeypatch.setattr(settings, "cache_path", tmp_path / "cache")
+    monkeypatch.setenv("BIOIMAGEIO_CACHE_PATH", str(tmp_path / "cache"))
     monkeypatch.setattr(settings, "collection_http_pattern", server.pattern)
     monkeypatch.setattr(file_download, "PAUSE", 0.0)
     yield server

@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from bioimageio.spec import settings
 from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as testing
 from hypothesis import strategies as st
@@ -54,7 +53,7 @@ def _no_model_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder to work in, and an empty cache."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(settings, "cache_path", tmp_path / "cache")
+    monkeypatch.setenv("BIOIMAGEIO_CACHE_PATH", str(tmp_path / "cache"))
 
 
 def id_of(typed: str) -> str | None:

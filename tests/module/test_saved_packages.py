@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from bioimageio.spec import settings
 
 from bioimage_inference import open_model
 from bioimage_inference.cli import main
@@ -41,7 +40,7 @@ def test_a_package_holds_the_files_of_the_model(zoo: Zoo, tmp_path: Path, capsys
 
 def test_a_package_that_is_there_is_not_downloaded_again(zoo: Zoo, tmp_path: Path, capsys: Output) -> None:
     saved(capsys, tmp_path, "quiet-newt")
-    shutil.rmtree(settings.cache_path)  # another machine, or the cache was tidied up
+    shutil.rmtree(tmp_path / "cache")  # another machine, or the cache was tidied up
     zoo.asked.clear()
     assert main(["download", "quiet-newt", "-o", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"quiet-newt/1.2: {tmp_path / 'quiet-newt-1.2.zip'} is there already\n"

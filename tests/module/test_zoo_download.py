@@ -297,27 +297,27 @@ def test_a_description_that_cannot_be_used_is_refused_before_its_weights_come(zo
     assert zoo.times_asked("weights.pt") == 0
 
 
-def test_what_bioimageio_downloaded_before_is_taken_from_its_cache(zoo: Zoo) -> None:
-    settings.cache_path.mkdir()
+def test_what_bioimageio_downloaded_before_is_taken_from_its_cache(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     address = f"{zoo.address}/quiet-newt/weights.pt"
     program = f"from bioimageio.spec.utils import download; download({address!r}, progressbar=False)"
-    environment = os.environ | {"BIOIMAGEIO_CACHE_PATH": str(settings.cache_path)}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", program], check=True)
     assert zoo.times_asked("weights.pt") == 1
     assert (opened() / "weights.pt").read_bytes() == (zoo.folder / "quiet-newt" / "weights.pt").read_bytes()
     assert zoo.times_asked("weights.pt") == 1
 
 
-def test_a_damaged_file_in_that_cache_is_left_there(zoo: Zoo) -> None:
+def test_a_damaged_file_in_that_cache_is_left_there(zoo: Zoo, tmp_path: Path) -> None:
     expected = sha256(zoo.folder / "quiet-newt" / "weights.pt")
-    settings.cache_path.mkdir()
-    (settings.cache_path / f"entry__url_{hashlib.sha256(b'').hexdigest()}_contents_{expected}").write_bytes(b"broken")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / f"entry__url_{hashlib.sha256(b'').hexdigest()}_contents_{expected}").write_bytes(b"broken")
     assert sha256(opened() / "weights.pt") == expected
 
 
 def test_a_cache_that_cannot_be_written_is_named(zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(settings, "cache_path", tmp_path / "file")
+    monkeypatch.setenv("BIOIMAGEIO_CACHE_PATH", str(tmp_path / "file"))
     with pytest.raises(OutputError, match=r"cannot be put into the cache .*BIOIMAGEIO_CACHE_PATH"):
         opened()
 

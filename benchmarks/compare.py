@@ -8,6 +8,7 @@ takes at the rate of the machine's matrix product, if every pixel is computed on
 """
 
 import argparse
+import compileall
 import json
 import os
 import platform

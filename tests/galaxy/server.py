@@ -149,7 +149,11 @@ def settings(site: Site) -> dict[str, Any]:
         "job_runner_monitor_sleep": MONITOR_SLEEP,
         "workflow_monitor_sleep": MONITOR_SLEEP,
         "celery_conf": {
-            "task_routes": {"galaxy.fetch_data": "galaxy.external", "galaxy.set_job_metadata": "galaxy.external"}
+            "task_routes": {"galaxy.fetch_data": "galaxy.external", "galaxy.set_job_metadata": "galaxy.external"},
+            # Each thread that sends a task keeps a connection. By default there are 15 for a database, and on a busy
+            # machine they ran out. The database of the other messages has its limit already when Celery's options come.
+            "broker_url": f"sqlalchemy+sqlite:///{site.server}/tasks.sqlite?isolation_level=IMMEDIATE&timeout=60",
+            "broker_transport_options": {"max_overflow": -1},
         },
         "job_config": jobs(site, dependencies),
         "tool_data_table_config_path": ",".join(map(str, tables)) or None,

@@ -5,8 +5,6 @@ validated descriptions.
 import os
 from pathlib import Path
 
-import platformdirs
-
 NO_CACHE = "/nonexistent/.cache"
 """The cache of users without a home folder. Debian gives this name to a home folder that must not exist."""
 _OWN_FOLDER = "bioimage-inference"
@@ -17,6 +15,8 @@ def own_cache_folder() -> Path:
 
     An import of ``bioimageio.spec`` would take 0.9 s.
     """
+    import platformdirs
+
     named = os.environ.get("BIOIMAGEIO_CACHE_PATH") or platformdirs.user_cache_dir("bioimageio")
     expanded = os.path.expanduser(named)  # noqa: PTH111  (Path.expanduser raises where there is no home)
     return Path(NO_CACHE if expanded.startswith("~") else expanded, _OWN_FOLDER)

@@ -26,7 +26,7 @@ _MOST_BYTES = 1 << 20  # the largest of the zoo's 95 has 6 kB
 
 @dataclass(frozen=True)
 class _KeptTensors:
-    """What a file holds. ``key`` is also its name, so that nobody can pass the file of another description off."""
+    """The content of a file. ``key`` is also the name of the file, so a renamed file does not count."""
 
     key: str
     tensors: Tensors

@@ -28,6 +28,13 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes that have arrived, and the expected bytes where the server tells them."""
 
 
+def description_address(model_id: str) -> str:
+    """Return the address of the current description of a zoo model."""
+    from bioimageio.spec import settings
+
+    return settings.collection_http_pattern.format(bioimageio_id=model_id)
+
+
 @contextmanager
 def http_client() -> Iterator["httpx.Client"]:
     """Yield a client with the timeout and the name that ``bioimageio.spec`` is set to use."""

@@ -28,7 +28,7 @@ from ..model.safe_yaml import MAX_BYTES, load_yaml
 from ..model.spec import ModelSpec
 from ..terminal import say
 from ..text import for_file_name
-from .file_download import Progress, download_progress, fetch_bytes, fetch_file, http_client
+from .file_download import Progress, description_address, download_progress, fetch_bytes, fetch_file, http_client
 from .index import Index
 from .model_files import (
     DESCRIPTION,
@@ -66,7 +66,7 @@ def zoo_model(name: ZooName, index: Index, offline: bool = False) -> Path:
         damaged = None if cached is None else damaged_file(cached)
         if cached is not None and damaged is None:
             return cached
-        address = _address(model_id)
+        address = description_address(model_id)
         if offline:
             raise _offline_error(name, model_id, index, address, cached or home, damaged)
         if damaged is not None:
@@ -95,7 +95,7 @@ def newest_version(name: ZooName, index: Index, offline: bool = False) -> tuple[
     model_id = name.id or _id_of_doi(name, index)
     version, content = name.version, None
     if not offline and (version is None or not is_cached(model_id, version)):
-        address = _address(model_id)
+        address = description_address(model_id)
         with http_client() as client, _in_our_words(name, model_id, index, address):
             content = fetch_bytes(client, address, MAX_BYTES)
         description, spec = _checked_description(content, model_id, version)
@@ -109,13 +109,6 @@ def newest_version(name: ZooName, index: Index, offline: bool = False) -> tuple[
 def is_cached(model_id: str, version: str | None = None) -> bool:
     """Return whether the files of a model, in this version or any, are in the cache."""
     return _cached(own_cache_folder() / model_id, version) is not None
-
-
-def _address(model_id: str) -> str:
-    """Return where the zoo has the current description of a model."""
-    from bioimageio.spec import settings
-
-    return settings.collection_http_pattern.format(bioimageio_id=model_id)
 
 
 def _id_of_doi(name: ZooName, index: Index) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files.cache_folder import own_cache_folder
-from .file_download import http_client
+from .file_download import description_address, http_client
 
 _PROBE = "affable-shark"
 """The model whose description is asked for: the nuclei model of the README."""
@@ -57,9 +57,8 @@ def cache_folder() -> CacheFolder:
 def connection() -> Connection:
     """Ask the zoo for the description of a model, and return how that went."""
     import httpx
-    from bioimageio.spec import settings
 
-    address = settings.collection_http_pattern.format(bioimageio_id=_PROBE)
+    address = description_address(_PROBE)
     start = time.perf_counter()
     problem = ""
     try:

@@ -23,8 +23,8 @@ from galaxy.util.wait import wait_on
 
 # Tests that run at once. Most of a test is waiting for the steps of its job.
 AT_ONCE = 3
-# Seconds between two questions whether a job has ended. Galaxy needs a fiftieth of a second to answer one, and its own
-# program asks four times a second for each test.
+# Seconds between two requests for the state of a job. An answer takes Galaxy about 0.02 s of processor time, and
+# galaxy-tool-test sends four requests a second for each test.
 BETWEEN_QUESTIONS = 0.5
 
 
@@ -46,7 +46,7 @@ class Interactor(GalaxyInteractorApi):
 
     @property
     def uploads(self) -> dict[str, Any]:
-        """The files of the test in this thread; the tests of other threads have others."""
+        """The files of the test that runs in this thread."""
         return self._of_thread.uploads
 
     @uploads.setter
@@ -54,7 +54,7 @@ class Interactor(GalaxyInteractorApi):
         self._of_thread.uploads = files
 
     def remote_to_input(self, test_data: dict[str, Any], tool_id: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The dataset of a file, as an input that needs no upload."""
+        """Return the dataset of a file. The first test that needs the file uploads it."""
         name = str(sorted(test_data.items()))
         with self._locks[name]:
             if name not in self._datasets:
@@ -65,7 +65,7 @@ class Interactor(GalaxyInteractorApi):
         return {"class": "File", "galaxy_id": self._datasets[name]}
 
     def get_tool_tests(self, tool_id: str, tool_version: str | None = None) -> list[Any]:
-        """What Galaxy knows of the tests. It reads all of them for an answer, so it is asked once."""
+        """Return Galaxy's descriptions of all tests. Galaxy reads every test for an answer: one request serves all."""
         return copy.deepcopy(self._described(tool_id, tool_version))
 
     def wait_for(self, func: Any, what: str = "tool test run", **kwargs: Any) -> None:

@@ -106,7 +106,7 @@ def write_objects(outcomes: Sequence[Outcome], path: Path) -> None:
     try:
         for part in ([columns], *(_object_rows(sample, table, names, columns) for sample, table in tables)):
             data = _csv(part)
-            file.write(end, memoryview(data))
+            file.write([end], memoryview(data))
             end += len(data)
         file.flush()
         file.commit()

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -121,23 +121,25 @@ class PartialFile:
                 os.ftruncate(self._open, 0)  # so that the message counts the space of this file as free
                 raise
 
-    def write(self, position: int, data: memoryview) -> None:
-        """Write bytes at a position. Several threads may write at the same time."""
+    def write(self, positions: Sequence[int], data: memoryview) -> None:
+        """Write equal parts of ``data``, one to each position. Several threads may write at the same time."""
         with self._explained():
-            while data:
-                written = write_at(self._open, data, position)
-                position += written
-                data = data[written:]
+            for position, part in _parts(positions, data):
+                while part:
+                    written = write_at(self._open, part, position)
+                    position += written
+                    part = part[written:]
 
-    def read(self, position: int, data: memoryview) -> None:
-        """Fill ``data`` with bytes from a position. Raises :class:`OutputError` also where the file ends before."""
+    def read(self, positions: Sequence[int], data: memoryview) -> None:
+        """Fill equal parts of ``data``, one from each position. Raises :class:`OutputError` also at the file's end."""
         with self._explained():
-            while data:
-                count = read_at(self._open, data, position)
-                if not count:
-                    raise OSError(errno.EIO, "the unfinished file was shortened")
-                position += count
-                data = data[count:]
+            for position, part in _parts(positions, data):
+                while part:
+                    count = read_at(self._open, part, position)
+                    if not count:
+                        raise OSError(errno.EIO, "the unfinished file was shortened")
+                    position += count
+                    part = part[count:]
 
     def flush(self) -> None:
         """Wait until all data are on the disk."""
@@ -187,6 +189,12 @@ class PartialFile:
             yield
         except OSError as error:
             raise output_error(self.path, self._final.parent, self.needed, error) from error
+
+
+def _parts(positions: Sequence[int], data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield each position with its part of ``data``."""
+    size = len(data) // max(len(positions), 1)
+    return ((position, data[number * size : (number + 1) * size]) for number, position in enumerate(positions))
 
 
 def final_place(path: Path) -> Path:
@@ -254,7 +262,7 @@ def write_whole(path: Path, data: bytes, *, noted: bool = True, mode: int = 0o66
     """
     file = PartialFile(path, len(data), noted=noted, mode=mode)
     try:
-        file.write(0, memoryview(data))
+        file.write([0], memoryview(data))
         file.flush()
         file.commit()
     finally:

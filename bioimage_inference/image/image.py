@@ -102,13 +102,13 @@ def check_shape(name: str, shape: tuple[int, ...]) -> None:
         raise ImageError(f"{name} holds no pixels: its shape is {shape}. Check the program that wrote it.")
 
 
-def runs(shape: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> tuple[NDArray[np.int64], int]:
-    """Return the first element of each unbroken run of a region in a C-ordered array, and the length of a run.
+def runs(shape: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> NDArray[np.int64]:
+    """Return the first element of each unbroken run of a region in a C-ordered array. All runs have the same length.
 
     >>> runs((4, 10), (1, 2), (2, 3))
-    (array([12, 22]), 3)
+    array([12, 22])
     >>> runs((4, 10), (1, 0), (2, 10))
-    (array([10]), 20)
+    array([10])
     """
     inner = len(shape)
     while inner and sizes[inner - 1] == shape[inner - 1]:
@@ -118,4 +118,4 @@ def runs(shape: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> t
     positions = np.array([sum(start * stride for start, stride in zip(starts, strides, strict=True))], dtype=np.int64)
     for size, stride in zip(sizes[:outer], strides[:outer], strict=True):
         positions = np.add.outer(positions, np.arange(size, dtype=np.int64) * stride)
-    return positions.ravel(), math.prod(sizes[outer:])
+    return positions.ravel()

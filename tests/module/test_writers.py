@@ -398,13 +398,8 @@ def test_a_layout_agrees_with_itself(axes: str, shape: tuple[int, ...], dtype: s
 
 
 def test_a_region_is_written_in_as_few_pieces_as_possible() -> None:
-    assert [
-        (positions.tolist(), length)
-        for positions, length in (runs((4, 10), (1, 2), (2, 3)), runs((4, 10), (1, 0), (2, 10)))
-    ] == [
-        ([12, 22], 3),
-        ([10], 20),
-    ]
+    assert runs((4, 10), (1, 2), (2, 3)).tolist() == [12, 22]
+    assert runs((4, 10), (1, 0), (2, 10)).tolist() == [10]
 
 
 # Size.

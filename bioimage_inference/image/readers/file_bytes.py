@@ -103,7 +103,7 @@ def _fill(
         _fill(file, offset, shape, dtype, (*region[:long], first, *after), out[(*before, slice(half))])
         _fill(file, offset, shape, dtype, (*region[:long], second, *after), out[(*before, slice(half, None))])
         return
-    positions, _ = runs(shape, [*(part.start for part in region[:inner]), *(0 for _ in shape[inner:])], sizes)
+    positions = runs(shape, [*(part.start for part in region[:inner]), *(0 for _ in shape[inner:])], sizes)
     block = np.empty(sizes, dtype)
     file.read_runs((offset + positions * dtype.itemsize).tolist(), block.reshape(len(positions), -1).view(np.uint8))
     out[...] = block[(*(slice(None) for _ in range(inner)), *region[inner:])]

@@ -148,13 +148,9 @@ class ArrayWriter(Writer):
         if block.shape != shape or block.dtype != self.layout.dtype or any(step != 1 for _, _, step in spans):
             raise ValueError(f"a block {block.shape} {block.dtype} for the region {region} of {self.layout}")
         stored = np.ascontiguousarray(self._as_stored(block).transpose(self._permutation))
-        positions, length = runs(
-            self._shape, [starts[axis] for axis in self._permutation], [shape[axis] for axis in self._permutation]
-        )
-        data = stored.reshape(-1).view(np.uint8).data
-        step = length * self.dtype.itemsize
-        for number, position in enumerate((positions * self.dtype.itemsize + self._offset).tolist()):
-            self._file.write(position, data[number * step : (number + 1) * step])
+        positions = runs(self._shape, [starts[axis] for axis in self._permutation], stored.shape)
+        places = positions * self.dtype.itemsize + self._offset
+        self._file.write(places.tolist(), stored.reshape(-1).view(np.uint8).data)
 
     def _as_stored(self, block: Array) -> Array:
         if not np.can_cast(block.dtype, self.dtype):

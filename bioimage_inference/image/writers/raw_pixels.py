@@ -28,8 +28,6 @@ class RawPixels(ArrayWriter):
         """
         starts = [span.start for span in region]
         block = np.empty([span.stop - span.start for span in region], self.dtype)
-        positions, length = runs(shape or self._shape, starts, block.shape)
-        data, step = block.reshape(-1).view(np.uint8).data, length * self.dtype.itemsize
-        for number, position in enumerate((positions * self.dtype.itemsize).tolist()):
-            self._file.read(position, data[number * step : (number + 1) * step])
+        positions = runs(shape or self._shape, starts, block.shape) * self.dtype.itemsize
+        self._file.read(positions.tolist(), block.reshape(-1).view(np.uint8).data)
         return block

@@ -19,6 +19,10 @@ HANG_SECONDS = 300
 """Nothing that a test waits for takes this long, even on a machine that does something else besides."""
 
 
+OLDER_PROCESSOR = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+"""Environment in which torch uses the instructions of an x86-64 processor without AVX-512."""
+
+
 def missing(part: str, how_to_install: str) -> NoReturn:
     """End a test that needs an optional part: a failure in continuous integration (CI is set), else a skip."""
     reason = f"{part} is not installed here: {how_to_install}"

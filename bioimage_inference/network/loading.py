@@ -160,4 +160,10 @@ def _on_engine(module: Any, device: Device, options: Options, threads: int) -> N
     }
     if device.name == MPS:
         return MPSNetwork(module, device, reasons[options.engine], threads)
-    return TorchNetwork(module, device, options.precision, reasons[options.engine], threads)
+    precision, reason = options.precision, reasons[options.engine]
+    if precision == "bfloat16" and device.name == "cpu":
+        from .cpu_kernels import computes_bfloat16
+
+        if not computes_bfloat16():
+            precision, reason = "float32", f"{reason}; in float32, because this CPU computes no bfloat16"
+    return TorchNetwork(module, device, precision, reason, threads)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import OLDER_PROCESSOR
+
 from .zygote import experiment
 
-OLDER_PROCESSOR = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-"""oneDNN takes other routines then, which allocate at other times and report in other words."""
 
-
+# oneDNN takes other routines then, which allocate at other times and report in other words.
 @pytest.mark.parametrize("processor", [{}, OLDER_PROCESSOR], ids=["this processor", "AVX2 only"])
 @pytest.mark.parametrize(("room", "code"), [("40", 0), ("90", 0), ("2", 6)])
 def test_a_limit_of_address_space(tmp_path: Path, room: str, code: int, processor: dict[str, str]) -> None:

@@ -1,7 +1,9 @@
 """The engine for CPUs: OpenVINO gives what torch gives, and computes only where it is asked for."""
 
+import json
 import math
 import os
+import platform
 import subprocess
 import sys
 import warnings
@@ -22,6 +24,7 @@ from bioimage_inference.network.network import Network, difference, same
 from bioimage_inference.network.openvino_network import OpenVINONetwork
 from bioimage_inference.network.torch_network import TorchNetwork
 from tests.conftest import StandInGPU
+from tests.machine import OLDER_PROCESSOR
 from tests.models import Blur, simple_tensors, write_model
 
 with_openvino = pytest.mark.usefixtures("installed_openvino")
@@ -312,6 +315,26 @@ def test_torch_in_fewer_digits_says_how_far_it_is_from_float32(precision: Any) -
     assert on_both(module, [IMAGE], exact) < 1e-6
     assert 1e-6 < apart < 0.1
     assert f"differs from float32 by {apart:.1g} of the range" in rounded.engine.reason
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the variables restrict x86-64 processors")
+def test_a_processor_without_bfloat16_computes_in_float32_and_says_so(test_data: Path, tmp_path: Path) -> None:
+    engines = []
+    for precision in ("float32", "bfloat16"):
+        model, image, out = test_data / "demo-model", test_data / "nuclei.tif", tmp_path / precision
+        command = [sys.executable, "-m", "bioimage_inference", "predict", model, image, "-o", out, "--json"]
+        done = subprocess.run(
+            [*map(str, command), "--precision", precision, "--threads", "1"],
+            cwd=ROOT,
+            env=os.environ | OLDER_PROCESSOR,
+            capture_output=True,
+            check=True,
+        )
+        engines.append(json.loads(done.stdout)["engine"]["reason"])
+    assert "in float32, because this CPU computes no bfloat16" in engines[1]
+    assert engines[0] in engines[1].replace("; in float32, because this CPU computes no bfloat16", "")
+    arrays = [np.load(next((tmp_path / name).glob("*.npy"))) for name in ("float32", "bfloat16")]
+    np.testing.assert_array_equal(*arrays)
 
 
 def test_float16_is_for_gpus(test_data: Path) -> None:

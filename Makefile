@@ -11,6 +11,8 @@ export TORCH
 ifneq ($(TORCH),$(LAST_TORCH))
 .PHONY: $(VENV)/installed
 endif
+# The tests start Python thousands of times; without compiled modules each start would take seconds longer.
+unexport PYTHONDONTWRITEBYTECODE
 PARTS := check unit-test versions-test bench-test galaxy-test
 
 .PHONY: demo test $(PARTS) fuzz docs release-check

@@ -133,7 +133,7 @@ class Workflow:
 
 def environment(venv: Path) -> dict[str, str]:
     """The caller's environment with the virtual environment `venv` first, and nothing of the caller's Python."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return kept | {
         "VIRTUAL_ENV": str(venv),
         "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",

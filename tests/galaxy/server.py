@@ -182,6 +182,7 @@ def jobs(site: Site, dependencies: dict[str, Any]) -> dict[str, Any]:
         "env": [
             {"name": "GALAXY_MEMORY_MB", "value": "1536"},
             {"name": "BIOIMAGEIO_COLLECTION_HTTP_PATTERN", "value": site.zoo_url + PATTERN},
+            {"name": "BIOIMAGEIO_CACHE_PATH", "value": str(site.server / "cache")},
         ],
     }
     load = "galaxy.jobs.runners.pulsar:PulsarEmbeddedJobRunner"

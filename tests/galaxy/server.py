@@ -28,7 +28,7 @@ USER = {"username": "admin", "email": "admin@example.org", "password": "admin123
 ZOO_MODEL = "quiet-newt"
 START_TIMEOUT = 300
 STOP_TIMEOUT = 30
-MONITOR_SLEEP = 0.3
+MONITOR_SLEEP = 0.5
 # Galaxy's own tools that workflows over collections are made of.
 COLLECTION_TOOLS = ("build_list", "extract_dataset", "flatten_collection", "relabel_from_file", "apply_rules")
 

@@ -25,7 +25,7 @@ from galaxy.util.wait import wait_on
 AT_ONCE = 3
 # Seconds between two requests for the state of a job. An answer takes Galaxy about 0.02 s of processor time, and
 # galaxy-tool-test sends four requests a second for each test.
-BETWEEN_QUESTIONS = 0.5
+BETWEEN_QUESTIONS = 1.0
 
 
 class Interactor(GalaxyInteractorApi):

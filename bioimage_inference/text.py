@@ -91,6 +91,17 @@ def one_line(text: Any) -> Any:
     return None if text is None else for_xml(" ".join(str(text).split()))
 
 
+def reason_of(error: BaseException, last_line: bool = False) -> str:
+    """Return an error of a library as a part of a sentence: in one line of at most 300 characters, without full stop.
+
+    It is the type of an error without a message. Torch gives its own lines of code first, and the reason in the
+    ``last_line``.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = lines[-1] if last_line else " ".join(lines)
+    return " ".join(text.split())[:300].rstrip(". ")
+
+
 def capitalised(text: str) -> str:
     """Return the text with a capital as its first letter; unlike :meth:`str.capitalize`, the others stay."""
     return text[:1].upper() + text[1:]

@@ -14,6 +14,7 @@ from .._version import __version__
 from ..errors import UsageError
 from ..machine.memory import memory_budget, parse_size
 from ..machine.processors import available_processors
+from ..text import reason_of
 from . import worker
 
 _CONNECT_SECONDS = 8
@@ -106,7 +107,7 @@ def _remote(address: str, memory: str | None, threads: int | None, say: Callable
 
 def _no_connection(address: str, error: Exception) -> str:
     """Return the message for a scheduler that does not answer."""
-    reason = str(error).rstrip(".")
+    reason = reason_of(error)
     if address.startswith("tls://"):
         return (
             f"There is no TLS connection to a Dask scheduler at {address} ({reason}). Name the certificates of the "

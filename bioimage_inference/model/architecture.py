@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, OutOfMemoryError, TrustError
 from ..machine.sandbox import advice
+from ..text import reason_of
 from .package import package_file, require_sha256
 from .spec import Architecture, Operation
 from .trust import TrustPolicy
@@ -154,10 +155,9 @@ def running_model_code(doing: str) -> Iterator[None]:
         raise ModelError(missing_package(doing, error)) from error
     except (Exception, SystemExit) as error:
         refuse_for_memory("The network does not fit into memory.", error)
-        text = " ".join(str(error).split())
         raise ModelError(
-            f"{doing} failed ({type(error).__name__}: {text[:300]}). The model does not work with the versions of the "
-            f"packages here, or its description is wrong.{advice(error)}"
+            f"{doing} failed ({type(error).__name__}: {reason_of(error)}). The model does not work with the versions "
+            f"of the packages here, or its description is wrong.{advice(error)}"
         ) from error
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ModelError, TrustError, UsageError
-from ..text import counted
+from ..text import counted, reason_of
 from .architecture import build_network, check_code, refuse_for_memory, running_model_code
 from .package import check_sha256, file_sha256, is_safetensors, package_file, require_sha256, weights_kind
 from .safe_zip import MIB, check_content, open_archive
@@ -309,8 +309,7 @@ def _load_safetensors(path: Path) -> Mapping[str, Any]:
 
 def _refuse_unreadable(path: Path, error: Exception) -> NoReturn:
     refuse_for_memory(f"The weights {path.name} do not fit into memory.", error)
-    text = " ".join(str(error).split()) or type(error).__name__
     raise ModelError(
-        f"{path.name} is broken, or made for another version of PyTorch ({text[:200]}). Download it again, or use "
-        "other weights of the model."
+        f"{path.name} is broken, or made for another version of PyTorch ({reason_of(error)}). Download it again, or "
+        "use other weights of the model."
     ) from error

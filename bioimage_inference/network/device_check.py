@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BioimageInferenceError
+from ..text import reason_of
 from .device import Device, devices
 from .network import TOLERANCE, difference
 from .torch_network import TorchNetwork
@@ -34,7 +35,7 @@ def check_devices(threads: int) -> Iterator[DeviceCheck]:
         try:
             yield _checked(device, threads)
         except (BioimageInferenceError, RuntimeError) as error:  # a driver that does not fit to torch, for instance
-            yield DeviceCheck(device, np.inf, f"it fails ({str(error).splitlines()[0][:200]})")
+            yield DeviceCheck(device, np.inf, f"it fails ({reason_of(error)})")
 
 
 def _checked(device: Device, threads: int) -> DeviceCheck:

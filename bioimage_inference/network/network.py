@@ -9,6 +9,7 @@ import numpy as np
 from ..array_types import Array
 from ..errors import ModelError, OutOfMemoryError
 from ..machine.sandbox import advice
+from ..text import reason_of
 
 Inputs = Sequence[Array | None]
 """The input tensors of a tile in the order of the description; ``None`` for an optional input that is absent."""
@@ -85,18 +86,16 @@ def memory_is_short(error: Exception) -> bool:
 def too_large(inputs: Inputs, reason: str) -> OutOfMemoryError:
     """Return the error for a tile that does not fit into memory."""
     return OutOfMemoryError(
-        f"A tile of {_shapes(inputs)} does not fit into memory ({reason.splitlines()[0][:200]}). Give more memory, or "
+        f"A tile of {_shapes(inputs)} does not fit into memory ({reason}). Give more memory, or "
         "choose a smaller tile with --tile or --memory."
     )
 
 
 def failed(inputs: Inputs, error: Exception) -> ModelError:
     """Return the error for a network that fails on a tile."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1][:300] if lines else type(error).__name__
     return ModelError(
-        f"The network failed on an input of {_shapes(inputs)}: {last}. The description and the weights may not belong "
-        f"together, or the network does not take this size.{advice(error)}"
+        f"The network failed on an input of {_shapes(inputs)}: {reason_of(error, last_line=True)}. The description and "
+        f"the weights may not belong together, or the network does not take this size.{advice(error)}"
     )
 
 

@@ -9,7 +9,7 @@ from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError, UsageError
 from ..model.spec import ModelSpec
 from ..model.vetting.onnx_graph import OnnxNetwork
-from ..text import counted, for_terminal
+from ..text import counted, for_terminal, reason_of
 from .device import Device
 from .network import Dependence, Engine, Inputs, failed, memory_is_short, too_large
 from .telemetry import import_onnxruntime
@@ -171,5 +171,4 @@ def _converted(array: Array, node: Any) -> Array:
 
 def _text(error: Exception) -> str:
     """Return the error of onnxruntime as one line, without its prefix."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return for_terminal(text.removeprefix("[ONNXRuntimeError] : ")[:300])
+    return for_terminal(reason_of(error).removeprefix("[ONNXRuntimeError] : "))

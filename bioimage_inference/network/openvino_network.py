@@ -9,7 +9,7 @@ from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError
 from ..machine.process_settings import give_back_buffers
 from ..options import Precision
-from ..text import counted
+from ..text import counted, reason_of
 from .device import torch_settings
 from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
 from .telemetry import import_openvino
@@ -90,7 +90,7 @@ class OpenVINONetwork:
         except Exception as error:  # torch's tracer and OpenVINO's converter raise anything
             if memory_is_short(error):
                 raise
-            raise _not_convertible(str(error)) from error
+            raise _not_convertible(reason_of(error, last_line=True)) from error
         give_back_buffers()  # torch does not need its buffers from here on
         if model.is_dynamic():
             raise _not_convertible("the shapes of its results depend on the values of its inputs")
@@ -107,7 +107,7 @@ class OpenVINONetwork:
             if memory_is_short(error):
                 raise
             if self._settings[_PRECISION] == "f32":
-                raise _not_convertible(str(error)) from error
+                raise _not_convertible(reason_of(error, last_line=True)) from error
         self._settings[_PRECISION] = "f32"
         self._remark = "; in float32, because OpenVINO cannot compile this network in bfloat16 on this CPU"
         return self._compiled_for_cpu(model)
@@ -128,6 +128,4 @@ class _Compiled:
 
 
 def _not_convertible(reason: str) -> ModelError:
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    last = lines[-1][:300] if lines else "no reason given"
-    return ModelError(f"OpenVINO cannot run this network: {last}. Leave --engine out to compute with torch.")
+    return ModelError(f"OpenVINO cannot run this network: {reason}. Leave --engine out to compute with torch.")

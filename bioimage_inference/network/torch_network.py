@@ -11,6 +11,7 @@ import numpy as np
 from ..array_types import Array
 from ..machine.processors import thread_pool
 from ..options import Precision
+from ..text import reason_of
 from .device import Device, torch_settings
 from .network import Dependence, Engine, Inputs, difference, failed, memory_is_short, too_large
 from .slabs import NotInSlabs
@@ -173,7 +174,7 @@ class TorchNetwork:
         try:
             return compute()
         except torch.OutOfMemoryError as error:
-            raise too_large(inputs, str(error)) from error
+            raise too_large(inputs, reason_of(error)) from error
         except (RuntimeError, torch.jit.Error) as error:
             if memory_is_short(error):
                 raise too_large(inputs, "not enough memory") from error

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from bioimage_inference.cli import main
-from bioimage_inference.text import counted
+from bioimage_inference.text import counted, reason_of
 from tests import models
 
 Output = pytest.CaptureFixture[str]
@@ -233,6 +233,24 @@ def test_a_tiff_with_the_mark_of_dicom_is_read(tmp_path: Path, test_data: Path) 
 )
 def test_nouns_and_verbs_agree_with_their_number(count: int, noun: str, verb: str | None, words: str) -> None:
     assert counted(count, noun, verb) == words
+
+
+@pytest.mark.parametrize(
+    ("error", "last_line", "words"),
+    [
+        (ValueError("the shapes differ."), False, "the shapes differ"),
+        (
+            RuntimeError("Traceback of TorchScript\n  x = x @ y\n\nRuntimeError: the shapes differ."),
+            True,
+            "RuntimeError: the shapes differ",
+        ),
+        (OSError("one line,\n  and another"), False, "one line, and another"),
+        (KeyError(), True, "KeyError"),
+        (ValueError("x" * 1000), False, "x" * 300),
+    ],
+)
+def test_an_error_of_a_library_is_part_of_our_sentence(error: Exception, last_line: bool, words: str) -> None:
+    assert reason_of(error, last_line) == words
 
 
 @pytest.fixture

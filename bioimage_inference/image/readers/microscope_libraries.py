@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import BioimageInferenceError, ImageError
 from ...file_kinds.vendor_formats import EXPORT_ADVICE
+from ...text import reason_of
 
 _INSTALL = "pip install 'bioimage_inference[microscopes]'"
 
@@ -33,8 +34,7 @@ def vendor_library(name: str, path: Path, kind: str) -> Iterator[Any]:
     except (BioimageInferenceError, PermissionError):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise damaged_file(path.name, kind, reason) from error
+        raise damaged_file(path.name, kind, reason_of(error)) from error
 
 
 def damaged_file(name: str, kind: str, reason: str) -> ImageError:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...array_types import Array
 from ...errors import ImageError
+from ...text import reason_of
 from ..axes import complete_names, fitting_names, named_axes, only_present
 from ..image import Image, Metadata, PixelSize, Region
 from ..series import Selection, Series, choose, note_on_series
@@ -198,9 +199,8 @@ def _metadata(opened: Any) -> Metadata:
     try:
         channels = opened.metadata.channels or []
     except Exception as error:  # nd2 0.12.0 expects facts on lamps and filters that not every file has
-        reason = " ".join(str(error).split())
         return Metadata(
-            notes=(f"Its metadata cannot be read ({reason}), so pixel size and channel names are unknown.",)
+            notes=(f"Its metadata cannot be read ({reason_of(error)}), so pixel size and channel names are unknown.",)
         )
     sizes: dict[str, PixelSize | None] = {}
     if channels:

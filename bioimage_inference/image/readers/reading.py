@@ -17,6 +17,7 @@ from ...errors import BioimageInferenceError, ImageError, UsageError
 from ...file_kinds.general_formats import is_dicom
 from ...file_kinds.vendor_formats import EXPORT_ADVICE, slide_kind
 from ...files.typed_path import Address, ImagePath
+from ...text import reason_of
 from ..axes import parse_axes, with_user_axes
 from ..image import Image, Region
 from ..series import MAIN, Selection, Series, choose, is_plate, select
@@ -275,5 +276,6 @@ def _checked(image: Image) -> Callable[[Region], Array]:
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return ImageError(f"{name} cannot be read; it is damaged or of a kind not supported ({reason}). {EXPORT_ADVICE}")
+    return ImageError(
+        f"{name} cannot be read; it is damaged or of a kind not supported ({reason_of(error)}). {EXPORT_ADVICE}"
+    )

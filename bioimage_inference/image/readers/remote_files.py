@@ -17,6 +17,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from ...errors import ImageError, UsageError
 from ...files.typed_path import Address
+from ...text import reason_of
 from .zarr_files import check_metadata
 
 # Tiles of the network overlap and cross chunks, so the same chunks are soon needed again.
@@ -150,10 +151,9 @@ def _unreachable(address: str, error: Exception, status: int | None) -> ImageErr
             "and your access rights. For s3://, set the credentials as for other programs (AWS_PROFILE or "
             "AWS_ACCESS_KEY_ID)."
         )
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ImageError(
-        f"{address} cannot be read, after {len(_PAUSES) + 1} attempts ({reason}). Check the address and the network "
-        "connection, and try again, or download the image."
+        f"{address} cannot be read, after {len(_PAUSES) + 1} attempts ({reason_of(error)}). Check the address and the "
+        "network connection, and try again, or download the image."
         if status is None or status in _PASSING
         else f"{address} cannot be read: the server answers with an error ({status}). Check the address."
     )

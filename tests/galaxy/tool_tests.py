@@ -22,7 +22,7 @@ from galaxy.tool_util.verify.script import Results, build_case_references, test_
 from galaxy.util.wait import wait_on
 
 # Tests that run at once. Most of a test is waiting for the steps of its job.
-AT_ONCE = 3
+AT_ONCE = 5
 # Seconds between two requests for the state of a job. An answer takes Galaxy about 0.02 s of processor time, and
 # galaxy-tool-test sends four requests a second for each test.
 BETWEEN_QUESTIONS = 1.0

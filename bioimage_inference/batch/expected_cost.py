@@ -32,14 +32,14 @@ from .output_files import ImageFiles
 # times of U-Nets with 0.05 to 31 million parameters in 2-D, and with 0.01 to 6 million in 3-D (2 cores of an AMD EPYC,
 # torch 2.13), times the speed of matrix products there. Networks of other kinds differ by a factor of ten.
 _OPERATIONS = {2: (23_000, 0.0123), 3: (18_500, 0.037)}
-_PARAMETER_BYTES = 4
+_PARAMETER_BYTES = 4  # float32
 _START_SECONDS = 1.4
 """Import of torch, loading of the nuclei U-Net and its first tile (docs/benchmarks.md, Start)."""
 _BYTES_PER_SECOND = 145e6
 """Output bytes that are postprocessed and written in a second (docs/explanation/cost.md, 8 MB in 0.055 s)."""
-_LABEL_BYTES = 4
-_MATRIX = 512
-_MOST_RECORDS = 50
+_LABEL_BYTES = 4  # uint32
+_MATRIX = 512  # rows of the matrices whose product shows the speed of this machine
+_MOST_RECORDS = 50  # of earlier runs, which are read for their speed
 # Options that change the duration of the network.
 _SPEED_OPTIONS = ("device", "engine", "precision", "threads", "augment")
 

@@ -13,9 +13,8 @@ import numpy as np
 from ..array_types import Array
 from .image import Image, Region
 
-_PIECE_PIXELS = (
-    1 << 22
-)  # pixels of the source that are resampled at once: 16 MiB as float32, and as much while smoothed
+# Pixels of the source that are resampled at once: 16 MiB as float32, and as much while smoothed.
+_PIECE_PIXELS = 1 << 22
 _SIGMAS = 4  # width of the smoothing kernel, as in scipy.ndimage.gaussian_filter
 
 

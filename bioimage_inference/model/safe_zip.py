@@ -25,6 +25,8 @@ END_RECORD_BYTES = 22
 ZIP_MAGIC = (b"PK\x03\x04", END_MAGIC)
 
 MIB = 2**20
+# Limits for archives of strangers: members, bytes of the list of members, unpacked bytes, and unpacked bytes for each
+# packed one. A package has some ten members, and weights hardly shrink; deflate packs zeros to a thousandth.
 MAX_MEMBERS = 10_000
 MAX_DIRECTORY = 4 * MIB
 MAX_BYTES = 16 * 2**30

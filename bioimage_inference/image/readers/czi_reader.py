@@ -22,7 +22,7 @@ from ..image import Image, Metadata, PixelSize, Region
 from ..series import Selection, Series, choose, note_on_series
 from ..units import finite_number, pixel_size, positive_number
 from .czi_tiles import KIND, Tile, is_unfinished, read_tile, tiles_of
-from .file_bytes import FileBytes, check_plausible
+from .file_bytes import FILE_RATIO, FileBytes, check_plausible
 from .microscope_libraries import damaged_file, vendor_library
 
 # In the order of the image's axes; the words are for axes without a letter here.
@@ -31,7 +31,6 @@ _OUTER = {
     **{"T": "t", "C": "c", "Z": "z"},
 }
 _COLOURS = ("red", "green", "blue", "alpha")
-_FILE_RATIO = 100_000
 _UNFINISHED = (
     "The file is marked as unfinished: the program that wrote it was interrupted, or still writes, so images may be "
     "missing."
@@ -85,7 +84,7 @@ def open_czi(path: Path, selection: Selection) -> Image:
         chosen = choose(path.name, series, selection)
         scene = scenes[chosen.number]
         dtype = np.result_type(*{tile.dtype for tile in scene.tiles}).newbyteorder("=")
-        check_plausible(path.name, math.prod(scene.shape) * dtype.itemsize, file.size, _FILE_RATIO)
+        check_plausible(path.name, math.prod(scene.shape) * dtype.itemsize, file.size, FILE_RATIO)
         unfinished = (_UNFINISHED,) if is_unfinished(file) else ()
         stack.pop_all()
     letters, renamed = scene.axes

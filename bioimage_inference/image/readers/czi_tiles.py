@@ -16,7 +16,7 @@ import numpy as np
 from ...array_types import Array
 from ...errors import ImageError
 from ..image import check_numeric
-from .file_bytes import FileBytes, check_plausible, read_region
+from .file_bytes import FILE_RATIO, FileBytes, check_plausible, read_region
 from .microscope_libraries import damaged_file
 
 KIND = "a Zeiss CZI file"
@@ -29,8 +29,6 @@ _TILE_HEADER = struct.Struct("<iiq")
 _LEAST_TILE_HEADER = 256
 _RAW, _JPEG, _LZW, _JPEG_XR, _ZSTD, _ZSTD_WITH_HEADER = 0, 1, 2, 4, 5, 6
 _COMPRESSIONS = (_RAW, _JPEG, _LZW, _JPEG_XR, _ZSTD, _ZSTD_WITH_HEADER)
-# Zeros pack to less than a ten-thousandth in zstd.
-_MOST_RATIO = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +166,7 @@ def _place(file: FileBytes, tile: Tile) -> tuple[int, int]:
     needed = math.prod(tile.stored) * tile.dtype.itemsize
     if min(xml, count) < 0 or offset + count > file.size or (tile.compression == _RAW and count < needed):
         raise damaged_file(name, KIND, "a tile is shorter than its directory announces")
-    check_plausible(name, needed, count, _MOST_RATIO)
+    check_plausible(name, needed, count, FILE_RATIO)
     return offset, count
 
 

@@ -16,10 +16,18 @@ from ...array_types import Array
 from ...errors import ImageError
 from ..image import Region, runs
 
+LARGEST_PIECE = 1 << 31
+"""Most bytes of a part of a file that is unpacked as a whole: a strip, tile, chunk, picture or member of a zip."""
+PIECE_RATIO = 4000
+"""Most unpacked bytes for each stored byte of such a part. zlib packs zeros to a thousandth."""
+FILE_RATIO = 100_000
+"""The same for an image that need not store blank parts, and for zstd, which packs zeros to a ten-thousandth."""
+
 # A run of bytes also covers pixels outside the region if the run would be shorter than _SHORT_RUN bytes otherwise, or
 # if it is at most _WASTE times as long as needed: one long read is faster than many short ones.
 _SHORT_RUN = 512
 _WASTE = 4
+# Bytes that a read of several runs holds besides the result.
 _BUFFER = 8 << 20
 # Smaller claims of a header need no check: reading them takes little memory.
 _PLAUSIBLE = 1 << 28

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...array_types import Array
 from ...errors import ImageError
 from ..image import Image, Region
-from .file_bytes import check_plausible
+from .file_bytes import LARGEST_PIECE, PIECE_RATIO, check_plausible
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -28,9 +28,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_2000 = (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n")
 _MARKS = (_PNG, b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a", *_JPEG_2000)
-_MOST_PIXELS = 1 << 31
-_LARGEST_FILE = 1 << 31
-_PICTURE_RATIO = 4000
+_MOST_PIXELS = 1 << 31  # of a picture, which is decoded as a whole
 _PILLOW_LIMIT = threading.Lock()
 
 _GREY = {"1": "u1", "L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
@@ -66,7 +64,7 @@ def open_picture(path: Path) -> Image | None:
     """
     from PIL import UnidentifiedImageError
 
-    if path.stat().st_size > _LARGEST_FILE:
+    if path.stat().st_size > LARGEST_PIECE:
         raise ImageError(
             f"{path.name} takes {path.stat().st_size / 2**30:.1f} GiB, more than a picture may take here (2 GiB), "
             "because it is read as a whole. Save it as a tiled TIFF or OME-Zarr, which are read piece by piece."
@@ -132,7 +130,7 @@ def _read_header(name: str, data: bytes) -> _Header:
         if depth == 16 and colour_type in _DEEP_COLOURS:
             samples, dtype = _DEEP_COLOURS[colour_type], np.dtype("u2")
         shape = (height, width) if samples is None else (height, width, samples)
-        check_plausible(name, height * width * (samples or 1) * dtype.itemsize, len(data), _PICTURE_RATIO)
+        check_plausible(name, height * width * (samples or 1) * dtype.itemsize, len(data), PIECE_RATIO)
         return _Header(shape, dtype, picture.mode, depth, table, tuple(notes))
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from ...array_types import Array
 from ...errors import ImageError
 from ..image import Region
-from .file_bytes import FileBytes, check_plausible, read_region
+from .file_bytes import LARGEST_PIECE, PIECE_RATIO, FileBytes, check_plausible, read_region
 
 # Tiles of the network overlap and cross strips, so decoded strips are soon needed again.
 _CACHE_BYTES = 64 << 20
-_LARGEST_SEGMENT = 1 << 31
-_SEGMENT_RATIO = 4000
+# Far above every microscope's files; a damaged or crafted file may name any number.
 _MOST_PAGES = 1_000_000
 _MOST_TAGS = 4096
 # Tags are sorted by code: only NewSubfileType and SubfileType come before the width and the height.
@@ -163,8 +162,8 @@ class SegmentedPages:
             places = zip(page.dataoffsets, page.databytecounts, strict=False)
             if any(begin + count > file.size for begin, count in places):
                 raise truncated(file)
-            check_plausible(name, self.piece, max(page.databytecounts, default=0), _SEGMENT_RATIO)
-        if self.piece > _LARGEST_SEGMENT:
+            check_plausible(name, self.piece, max(page.databytecounts, default=0), PIECE_RATIO)
+        if self.piece > LARGEST_PIECE:
             raise ImageError(
                 f"{name} stores its pixels in pieces of {self.piece / 2**30:.1f} GiB that can only be "
                 "unpacked as a whole. Save it as a tiled TIFF, uncompressed TIFF or OME-Zarr."

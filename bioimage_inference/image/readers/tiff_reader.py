@@ -21,7 +21,7 @@ from ..axes import UNKNOWN, fitting_names, guess_axes, named_axes, only_present
 from ..image import AxesSource, Image, Metadata, PixelSize, Region, check_numeric, check_shape
 from ..series import MAIN, Selection, Series, choose, note_on_series
 from .dialect_facts import DialectFacts
-from .file_bytes import FileBytes, check_plausible
+from .file_bytes import FILE_RATIO, FileBytes, check_plausible
 from .imagej_text import correct_counts, imagej_metadata, text_metadata
 from .ome_set import OmePart, companion_tiffs, ome_part
 from .ome_xml import describe_image
@@ -35,7 +35,6 @@ from .tiff_pages import (
     truncated,
 )
 
-_FILE_RATIO = 100_000
 # Bits of NewSubfileType: a reduced image, and a transparency mask.
 _NO_IMAGE = 1 | 4
 # Names that tifffile gives to the small pictures in slides, and Bio-Formats when it writes a slide as OME-TIFF.
@@ -263,7 +262,7 @@ def _check(name: str, file: FileBytes, opened: _OpenTiff) -> None:
     check_numeric(name, series.dtype)
     check_shape(name, series.shape)
     stored = file.size + sum(member.stat().st_size for member in opened.members)
-    check_plausible(name, math.prod(series.shape) * series.dtype.itemsize, stored, _FILE_RATIO)
+    check_plausible(name, math.prod(series.shape) * series.dtype.itemsize, stored, FILE_RATIO)
 
 
 def _image(file: FileBytes, opened: _OpenTiff, level: int) -> Image:

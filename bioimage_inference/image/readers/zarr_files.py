@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import ImageError
 from ...files.typed_path import Address, ImagePath
-from .file_bytes import check_plausible
+from .file_bytes import LARGEST_PIECE, PIECE_RATIO, check_plausible
 
 if TYPE_CHECKING:
     from .remote_files import RemoteFiles
 
-_LARGEST_METADATA = 64 << 20
-_LARGEST_MEMBER = 1 << 31
-_MEMBER_RATIO = 4000
+_LARGEST_METADATA = 64 << 20  # of a group or array; far above every image's, and read as a whole
 
 
 class ZarrFiles(Protocol):
@@ -126,8 +124,8 @@ def _checked_members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.Z
     for member in members:
         if member.filename.startswith("/") or ".." in member.filename.split("/"):
             raise ImageError(f"{name} is refused: its member {member.filename!r} lies outside the archive.")
-        check_plausible(name, member.file_size, member.compress_size, _MEMBER_RATIO)
-        if member.file_size > _LARGEST_MEMBER:
+        check_plausible(name, member.file_size, member.compress_size, PIECE_RATIO)
+        if member.file_size > LARGEST_PIECE:
             raise ImageError(
                 f"{name} holds a chunk of {member.file_size / 2**30:.1f} GiB, which can only be read as a whole. "
                 "Write it again with smaller chunks."

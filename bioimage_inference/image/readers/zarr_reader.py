@@ -23,12 +23,12 @@ from ..axes import UNKNOWN, complete_names, fitting_names, guess_axes, named_axe
 from ..image import AxesSource, Image, PixelSize, Region, check_numeric, check_shape
 from ..series import MAIN, Selection, Series, check_level, choose, is_plate, note_on_series
 from ..units import finite_number, pixel_size, positive_number
+from .file_bytes import LARGEST_PIECE
 from .unreadable_files import SUPPORTED, no_image
 from .zarr_files import open_files
 from .zarr_series import ZarrSeries, axis_letter, axis_letters, joined, series_around, series_of, with_levels
 from .zarr_tree import METADATA, Node, ZarrTree, find_zarr
 
-_LARGEST_CHUNK = 1 << 31
 # The path of a dataset may have several parts, so its description may be several folders above an array.
 _PARENTS = 3
 # Codecs that only compute pixels. numcodecs also has a codec that unpickles.
@@ -216,7 +216,7 @@ def _image(tree: ZarrTree, node: Node, described: _Description) -> Image:
     dtype: np.dtype[np.generic] = np.dtype(array.dtype).newbyteorder("=")
     check_numeric(tree.name, dtype)
     chunk = math.prod(array.chunks) * dtype.itemsize
-    if chunk > _LARGEST_CHUNK:
+    if chunk > LARGEST_PIECE:
         raise ImageError(
             f"{tree.name} stores its pixels in chunks of {chunk / 2**30:,.1f} GiB, which can only be read as a whole. "
             "Write it again with smaller chunks."

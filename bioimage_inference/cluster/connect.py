@@ -17,7 +17,7 @@ from ..machine.processors import available_processors
 from ..text import reason_of
 from . import worker
 
-_CONNECT_SECONDS = 8  # a scheduler that is there answers in a second
+_CONNECT_SECONDS = 8  # time for a busy scheduler; a wrong address is told soon enough
 _LOCAL = r"local:([1-9]\d*)"
 
 

@@ -16,7 +16,7 @@ from ..model.weights_order import WeightsChoice
 from ..options import Options
 from .device import MPS, Device, choose_device, torch_settings
 from .mps_network import MPSNetwork
-from .network import Engine, MeasuredNetwork, Network
+from .network import NO_BFLOAT16, Engine, MeasuredNetwork, Network
 from .onnx_network import ONNXNetwork, device_of_onnx
 from .openvino_network import OpenVINONetwork, openvino_installed
 from .torch_network import TorchNetwork
@@ -165,5 +165,5 @@ def _on_engine(module: Any, device: Device, options: Options, threads: int) -> N
         from .cpu_kernels import computes_bfloat16
 
         if not computes_bfloat16():
-            precision, reason = "float32", f"{reason}; in float32, because this CPU computes no bfloat16"
+            precision, reason = "float32", f"{reason}{NO_BFLOAT16}"
     return TorchNetwork(module, device, precision, reason, threads)

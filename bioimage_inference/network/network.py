@@ -20,6 +20,9 @@ TOLERANCE = 1e-4
 float32 sums in another order differ by 1e-6 of the range; a wrong operation differs by far more than 1e-4.
 """
 
+NO_BFLOAT16 = "; in float32, because this CPU computes no bfloat16"
+"""End of an engine's reason, where bfloat16 was asked for in vain."""
+
 # Differences of up to four units in the last place of an output's largest value are rounding.
 _ROUNDING = 4
 # Words in the errors of torch's CPU allocator, oneDNN, C++ and OpenVINO for a lack of memory (torch 2.13, OpenVINO

@@ -11,7 +11,7 @@ from ..machine.process_settings import give_back_buffers
 from ..options import Precision
 from ..text import counted, reason_of
 from .device import torch_settings
-from .network import Engine, Inputs, difference, failed, memory_is_short, too_large
+from .network import NO_BFLOAT16, Engine, Inputs, difference, failed, memory_is_short, too_large
 from .telemetry import import_openvino
 from .tracing import trace
 
@@ -51,7 +51,7 @@ class OpenVINONetwork:
         self.engine = Engine("openvino", "as asked")
         self._remark = ""
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            self._remark = "; in float32, because this CPU computes no bfloat16"
+            self._remark = NO_BFLOAT16
 
     def __call__(self, inputs: Inputs) -> list[Array]:
         """Compute one tile. Outputs have the dtypes that torch gives them."""

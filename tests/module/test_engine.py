@@ -1,5 +1,7 @@
 """The engine with networks of our own in the place of a real one."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,36 @@ def test_tiles_shrink_where_they_do_not_fit_and_the_result_is_the_same(model: Pa
     np.testing.assert_array_equal(prediction.outputs["out"].array[0, 0], IMAGE)  # type: ignore[index]
     assert np.prod(fake.shapes[-1]) <= 2000
     assert any("did not fit into memory" in note for note in prediction.record["notes"])
+
+
+class Unwritable(np.ndarray[Any, np.dtype[np.float32]]):
+    """An array of which no part can be taken: the thread that writes has no memory left."""
+
+    def __getitem__(self, part: Any) -> Any:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("place", ["network", "writer"])
+def test_a_tile_that_did_not_fit_holds_no_memory_any_more(model: Path, place: str) -> None:
+    held: list[weakref.ref[Array]] = []
+
+    def limited(array: Array) -> Array:
+        if array.size <= 2000:
+            assert [one for one in held if one() is not None] == []
+            return array
+        if place == "network" and held:
+            raise OutOfMemoryError("too large")
+        computed = array.copy()
+        held.append(weakref.ref(computed))
+        return computed.view(Unwritable) if place == "writer" else computed
+
+    gc.disable()  # it would free the arrays now and then
+    try:
+        prediction = predict_with(Fake(limited), model, tile=(64, 64))
+    finally:
+        gc.enable()
+    assert held
+    np.testing.assert_array_equal(prediction.outputs["out"].array[0, 0], IMAGE)  # type: ignore[index]
 
 
 def test_where_not_even_the_smallest_tile_fits(model: Path) -> None:

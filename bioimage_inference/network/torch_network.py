@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from copy import copy
 from functools import partial
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 import numpy as np
@@ -169,14 +170,20 @@ class TorchNetwork:
             return [self._array(tensor) for tensor in self.slabs(*self._tensors(inputs, shared=True))]
 
     def _with_errors(self, inputs: Inputs, compute: Callable[[], Result]) -> Result:
-        """Return the result of a computation. Torch's errors become errors for the user."""
+        """Return the result of a computation. Torch's errors become errors for the user.
+
+        Torch puts an error that passes a module into a reference cycle, which would hold the tensors of a tile that did
+        not fit until the garbage collector runs. Therefore its frames are cleared.
+        """
         torch = self._torch
         try:
             return compute()
         except torch.OutOfMemoryError as error:
+            clear_frames(error.__traceback__)
             raise too_large(inputs, reason_of(error)) from error
         except (RuntimeError, torch.jit.Error) as error:
             if memory_is_short(error):
+                clear_frames(error.__traceback__)
                 raise too_large(inputs, "not enough memory") from error
             raise failed(inputs, error) from error
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:

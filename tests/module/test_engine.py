@@ -12,7 +12,9 @@ import torch
 
 import bioimage_inference
 from bioimage_inference.errors import ModelError, OutOfMemoryError
+from bioimage_inference.network.device import Device
 from bioimage_inference.network.network import Engine
+from bioimage_inference.network.torch_network import TorchNetwork
 from tests import models
 
 Array = np.ndarray[Any, Any]
@@ -96,6 +98,24 @@ def test_a_tile_that_did_not_fit_holds_no_memory_any_more(model: Path, place: st
         gc.enable()
     assert held
     np.testing.assert_array_equal(prediction.outputs["out"].array[0, 0], IMAGE)  # type: ignore[index]
+
+
+def test_a_network_that_ran_out_of_memory_holds_no_tensor_any_more() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    class TooLarge(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            inner = x + 1
+            held.append(weakref.ref(inner))
+            return inner + torch.empty(1 << 60)
+
+    gc.disable()
+    try:
+        with pytest.raises(OutOfMemoryError):
+            TorchNetwork(TooLarge(), Device("cpu", ""))([np.zeros((1, 1, 8, 8), "float32")])
+        assert [one() for one in held] == [None]
+    finally:
+        gc.enable()
 
 
 def test_where_not_even_the_smallest_tile_fits(model: Path) -> None:

@@ -137,7 +137,7 @@ class Prediction:
         """Return the view of the prediction in a notebook: the facts of the run, and pictures of its outputs."""
         from .report.notebook_view import run_facts, view
 
-        facts = [*run_facts(self.record), *((f"Output {one.id}", one.in_words) for one in self.outputs.values())]
+        facts = [*run_facts(self.provenance), *((f"Output {one.id}", one.in_words) for one in self.outputs.values())]
         return view(self.provenance.model.name, facts, _shown(self.outputs.values()), self.provenance.notes)
 
     @property

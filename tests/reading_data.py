@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 from bioimage_inference.errors import BioimageInferenceError
 from bioimage_inference.image.image import Image
 from bioimage_inference.image.readers.reading import open_image
-from bioimage_inference.provenance.record import to_json
 from bioimage_inference.provenance.record_builder import pixel_sizes
 from bioimage_inference.report.describe_run import image_line
+from tests.records import input_record
 
 Array = NDArray[Any]
 MINISBLACK = {"photometric": "minisblack"}
@@ -45,9 +45,8 @@ def opened(path: Path, axes: str | None = None) -> tuple[Image, Array]:
 
 def described(image: Image) -> str:
     """The line that users see first."""
-    sizes = {"pixel_size": to_json(pixel_sizes(image.pixel_size))}
-    facts = {"name": image.name, "axes": image.axes, "shape": image.shape, "dtype": image.dtype.name}
-    return image_line(facts | sizes)
+    facts = {"name": image.name, "dtype": image.dtype.name, "pixel_size": pixel_sizes(image.pixel_size)}
+    return image_line(input_record(image.axes, image.shape, **facts))
 
 
 def tiff(folder: Path, array: Array, **options: Any) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import in_our_words
 from ..image.writers.output_formats import OutputPaths
 from ..provenance.key_values import write_key_values
-from ..provenance.record import RunPlan, RunRecord, to_json
+from ..provenance.record import RunPlan, RunRecord
 from ..terminal import Display, say
 from ..text import counted
 from .expected_cost import Rehearsal
@@ -175,7 +175,7 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
             summary.completed(record, files)
         else:
             batch.say(f"[{name}] is complete already: {files.record}")
-        pictures = () if batch.tables is None else thumbnails(to_json(record), sample.image)
+        pictures = () if batch.tables is None else thumbnails(record, sample.image)
     except Exception as error:
         if summary.begun and task.cluster is None and not task.model.is_loaded(task.options):
             raise  # the network cannot be loaded, so all other images would fail as well

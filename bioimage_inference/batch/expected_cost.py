@@ -20,7 +20,7 @@ from ..inference.planning import weights_size
 from ..machine.processors import available_processors
 from ..model.spec import ModelSpec
 from ..options import Options
-from ..provenance.record import RunPlan, RunRecord, read_record, to_json
+from ..provenance.record import RunPlan, RunRecord, read_record
 from ..provenance.record_builder import given_options
 from ..provenance.record_parts import ExpectedCost, PlanRecord
 from ..report.describe_run import cost_lines
@@ -85,7 +85,7 @@ class Rehearsal:
         """Yield the cost of all images together, where there are several."""
         if self._speed is not None and len(self._costs) > 1:
             yield f"[{len(self._costs)} images] together"
-            yield from cost_lines(to_json(total_cost(self._costs, self._speed)))
+            yield from cost_lines(total_cost(self._costs, self._speed))
 
 
 def expected_cost(plan: RunPlan, disk: int, folder: Path, speed: Speed, copies: int = 1) -> ExpectedCost:

@@ -15,7 +15,7 @@ from ..provenance.hashing import path_hash
 from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
 from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
-from ..report.describe_run import plan_lines, result_lines, tiles_in_words, work_lines
+from ..report.describe_run import objects_lines, plan_lines, result_lines, tiles_in_words, work_lines
 from ..terminal import Display, TileProgress
 from .output_files import ImageFiles
 from .resume import EarlierResults, change
@@ -188,28 +188,25 @@ class Summary:
         """
         if not self.begun:
             self._display.wait("loading the network")
-        self._say_plan(record)
+        self._say_plan(from_json(RunPlan, record))
 
-    def completed(self, complete: RunRecord | RunPlan, files: ImageFiles | None = None) -> None:
+    def completed(self, run: RunRecord | RunPlan, files: ImageFiles | None = None) -> None:
         """Print the remaining lines, among them the paths of record and report."""
-        record = to_json(complete)
-        self._say_plan(record)
-        lines = [*result_lines(record)]
-        if self._verbose and isinstance(complete, RunRecord):
-            lines += work_lines(record)
-        if "objects" in record:
-            from ..segmentation.segmenting import objects_lines
-
-            lines += objects_lines(record["objects"])
+        self._say_plan(run)
+        lines = [*result_lines(run)]
+        if self._verbose and isinstance(run, RunRecord):
+            lines += work_lines(run)
+        if isinstance(run, RunRecord) and run.objects is not None:
+            lines += objects_lines(run.objects)
         if files is not None:
             named = {"report": files.report, "record": files.record, "values": files.key_values}
             lines += [f"  {name}  {path}" for name, path in named.items() if path is not None]
         self._say(*lines)
 
-    def _say_plan(self, record: Mapping[str, Any]) -> None:
-        tiles = tiles_in_words(record["plan"])
+    def _say_plan(self, run: RunRecord | RunPlan) -> None:
+        tiles = tiles_in_words(run.plan)
         if not self.begun:
-            self._say(*plan_lines(record))
+            self._say(*plan_lines(run))
         elif tiles != self._tiles:
             self._say(f"  tiles   changed to {tiles}")
         self._tiles = tiles

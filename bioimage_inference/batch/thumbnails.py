@@ -1,6 +1,6 @@
 """Small pictures of an image, of its prediction and of its objects, read a few rows at a time whatever the size."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ImageError, UsageError
 from ..files.typed_path import ImagePath
+from ..provenance.record import RunRecord
 from ..report.colours import Kind, contrast, encoded, kind_of, palette, shades
 from ..report.pictures import channel_title, middle
 from ..report.planes import Planes, open_input, open_output, open_planes
@@ -29,27 +30,27 @@ class Thumbnail:
     size: tuple[int, int] = (0, 0)
 
 
-def thumbnails(record: Mapping[str, Any], image: ImagePath) -> tuple[Thumbnail, ...]:
+def thumbnails(run: RunRecord, image: ImagePath) -> tuple[Thumbnail, ...]:
     """Return thumbnails of the image, of the first channels of the first output, and of the objects found in it.
 
     They show the middle plane of a stack, and the first image of a series.
     """
-    return tuple(_thumbnails(record, image))
+    return tuple(_thumbnails(run, image))
 
 
-def _thumbnails(record: Mapping[str, Any], image: ImagePath) -> Iterator[Thumbnail]:
-    facts, output = record["inputs"][0], record["outputs"][0]
+def _thumbnails(run: RunRecord, image: ImagePath) -> Iterator[Thumbnail]:
+    given, output = run.inputs[0], run.outputs[0]
     try:
-        with closing(open_input(image, facts)) as planes:
-            channels = facts["channels"] or range(planes.channels)
+        with closing(open_input(image, given)) as planes:
+            channels = given.channels or range(planes.channels)
             is_colour = len(channels) == 3 and planes.image.dtype == np.uint8
             yield _thumbnail(planes, channels if is_colour else channels[:1], "image", "image")
-        with closing(open_output(output, record["inputs"], Path())) as planes:
+        with closing(open_output(output, run.inputs, Path())) as planes:
             for channel in range(min(planes.channels, _MOST_CHANNELS)):
                 yield _thumbnail(planes, [channel], channel_title(planes, channel))
-        if "objects" in record:
-            with closing(open_planes(Path(record["objects"]["labels"]))) as planes:
-                yield _thumbnail(planes, [0], counted(record["objects"]["count"], "object"), "labels")
+        if run.objects is not None and run.objects.labels is not None:
+            with closing(open_planes(Path(run.objects.labels))) as planes:
+                yield _thumbnail(planes, [0], counted(run.objects.count, "object"), "labels")
     except (ImageError, UsageError) as error:
         yield Thumbnail(f"No picture: {error}")
 

@@ -58,7 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ..batch.output_files import output_folder
     from ..image.series import Selection
     from ..image.writers.zarr_additions import LABELS, addition_place
-    from ..segmentation.segmenting import objects_lines, segment_file
+    from ..provenance.record import from_json
+    from ..provenance.record_parts import ObjectsRecord
+    from ..report.describe_run import objects_lines
+    from ..segmentation.segmenting import segment_file
 
     prediction: Path = arguments.prediction
     files, options = _files(arguments), object_options(arguments, axes=arguments.axes)
@@ -72,7 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
         say_json(objects)
     else:
         shape = ",".join(map(str, objects["shape"]))
-        say(f"[{prediction.name}] axes {objects['axes'].upper()} ({shape})", *objects_lines(objects))
+        say(
+            f"[{prediction.name}] axes {objects['axes'].upper()} ({shape})",
+            *objects_lines(from_json(ObjectsRecord, objects)),
+        )
     return 0
 
 

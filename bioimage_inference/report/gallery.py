@@ -1,14 +1,15 @@
 """All that a report shows of a run: opens the image and the outputs that the record names, and makes the pictures."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..errors import ImageError, UsageError
 from ..files.typed_path import Address, known_path
+from ..provenance.record import RunRecord
+from ..provenance.record_parts import InputRecord
 from .charts import histogram
 from .colours import number as number_in_words
 from .pictures import (
@@ -23,8 +24,6 @@ from .pictures import (
     views,
 )
 from .planes import Planes, find_file, open_input, open_output, open_planes
-
-Record = Mapping[str, Any]
 
 # All pictures of a report together, a picture among few, and a picture among many of an image. A pixel takes at most
 # about a byte in a PNG, and four thirds of that in the page, which stays below 3 MB.
@@ -76,14 +75,13 @@ class Gallery:
         yield from (*self.overlays, *self.tiles, *self.objects)
 
 
-def make_gallery(record: Record, folder: Path) -> Gallery:
+def make_gallery(run: RunRecord, folder: Path) -> Gallery:
     """Return the pictures of a run. Files that are not where the record says are looked for in ``folder``.
 
     An image that cannot be read leaves a remark.
     """
-    given = record["inputs"]
-    inputs = [ImageSection(str(one["tensor"]), channels=one["channels"]) for one in given]
-    outputs = [ImageSection(str(one["id"])) for one in record["outputs"]]
+    inputs = [ImageSection(one.tensor, channels=one.channels) for one in run.inputs]
+    outputs = [ImageSection(one.id) for one in run.outputs]
     gallery = Gallery(inputs, outputs)
     with ExitStack() as files:
 
@@ -91,12 +89,12 @@ def make_gallery(record: Record, folder: Path) -> Gallery:
             files.callback(planes.close)
             return planes
 
-        for section, one in zip(inputs, given, strict=True):
+        for section, one in zip(inputs, run.inputs, strict=True):
             with _remark_on_errors(section):
                 section.planes = opened(_open_input(one, folder))
-        for section, one in zip(outputs, record["outputs"], strict=True):
+        for section, output in zip(outputs, run.outputs, strict=True):
             with _remark_on_errors(section):
-                section.planes = opened(open_output(one, given, folder))
+                section.planes = opened(open_output(output, run.inputs, folder))
         large, small = _share_pixels([section.count for section in (*inputs, *outputs)])
         for number, section in enumerate(inputs, 1):
             size = large if section.count <= FEW else small
@@ -107,15 +105,16 @@ def make_gallery(record: Record, folder: Path) -> Gallery:
             if section.planes is not None and section.pictures and number <= _MOST_HISTOGRAMS:
                 with _remark_on_errors(section):
                     section.histograms.append(histogram(section.planes, f"output{number}_histogram"))
-        image, channel = inputs[0].planes, (given[0]["channels"] or [0])[0]
+        image, channel = inputs[0].planes, (run.inputs[0].channels or [0])[0]
         if image is None or not inputs[0].pictures:
             return gallery
         for number, section in enumerate(outputs, 1):
             if section.planes is not None and section.pictures:
                 gallery.overlays.extend(overlay(image, channel, section.planes, f"overlay{number}", large))
-        if not given[0]["resized"]:  # the tiles of a resized image do not lie in the pixels of the given image
-            gallery.tiles.extend(tile_grid(image, channel, record["plan"], "tiles", large))
-        labels = find_file(str((record.get("objects") or {}).get("labels") or ""), folder)
+        if not run.inputs[0].resized:  # the tiles of a resized image do not lie in the pixels of the given image
+            gallery.tiles.extend(tile_grid(image, channel, run.plan, "tiles", large))
+        written = run.objects.labels if run.objects is not None else None
+        labels = find_file(Path(written), folder) if written is not None else None
         if labels is not None:
             objects = replace(opened(open_planes(labels)), name="objects")
             gallery.objects.extend(overlay(image, channel, objects, "objects", large))
@@ -131,13 +130,13 @@ def _remark_on_errors(section: ImageSection) -> Iterator[None]:
         section.remarks.append(f"No picture: {error}")
 
 
-def _open_input(one: Record, folder: Path) -> Planes:
-    if not one["file"]:
+def _open_input(one: InputRecord, folder: Path) -> Planes:
+    if one.file is None:
         raise ImageError("the image was an array in memory.")
-    place = known_path(one["file"])
-    path = place if isinstance(place, Address) else find_file(one["file"], folder)
+    place = known_path(one.file)
+    path = place if isinstance(place, Address) else find_file(place, folder)
     if path is None:
-        raise ImageError(f"there is no file {one['file']} any more.")
+        raise ImageError(f"there is no file {one.file} any more.")
     return open_input(path, one)
 
 

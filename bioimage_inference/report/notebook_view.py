@@ -1,9 +1,9 @@
 """The view of a prediction in a notebook: a piece of HTML with facts and pictures, which loads nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ..image.image import Image
+from ..provenance.record import RunRecord
 from ..text import one_line
 from .describe_run import image_line, tiles_in_words
 from .pictures import Picture, output_pictures
@@ -24,13 +24,13 @@ def view(title: str, facts: Sequence[tuple[str, str]], outputs: Sequence[Image],
     return render("notebook_view", title=title, facts=facts, pictures=pictures[:_MOST_PICTURES], notes=notes)
 
 
-def run_facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a reader of a notebook wants to know of a run, from its record: images, tiles, device, time."""
-    for one in record["inputs"]:
-        yield f"Image ({one['tensor']})", one_line(image_line(one))
-    yield "Tiles", tiles_in_words(record["plan"])
-    yield "Device", record["device"]["reason"]
-    yield "Time", f"{record['seconds']['total']:.2f} s"
+def run_facts(run: RunRecord) -> Iterator[tuple[str, str]]:
+    """Yield what a reader of a notebook wants to know of a run: images, tiles, device, time."""
+    for one in run.inputs:
+        yield f"Image ({one.tensor})", one_line(image_line(one))
+    yield "Tiles", tiles_in_words(run.plan)
+    yield "Device", run.device.reason
+    yield "Time", f"{run.seconds['total']:.2f} s"
 
 
 def _pictures(output: Image) -> Iterator[Picture]:

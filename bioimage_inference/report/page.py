@@ -6,7 +6,7 @@ from ..errors import UsageError, cannot_write
 from ..files.partial_file import write_whole
 from ..files.shared_folders import make_folder
 from ..provenance import citation
-from ..provenance.record import RunRecord, to_json
+from ..provenance.record import RunRecord
 from ..text import for_address
 from . import describe_run
 from .gallery import Gallery, make_gallery
@@ -26,7 +26,7 @@ def write_report(run: RunRecord, path: Path) -> None:
     folder = path.with_suffix("")
     if folder == path:
         raise UsageError(f"The report {path} needs a name that ends in .html; without it, its pictures have no folder.")
-    gallery = make_gallery(to_json(run), path.parent)
+    gallery = make_gallery(run, path.parent)
     page = report_page(run, gallery, path)
     try:
         make_folder(folder)
@@ -52,7 +52,6 @@ def report_page(run: RunRecord, gallery: Gallery, path: Path) -> str:
 
     return render(
         "report",
-        record=to_json(run),
         run=run,
         gallery=gallery,
         few=FEW,

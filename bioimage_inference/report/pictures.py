@@ -1,14 +1,14 @@
 """Pictures of images and outputs: their channels, outlines of outputs over the image, the grid of tiles."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..array_types import Array
+from ..provenance.record_parts import PlanRecord
 from ..text import capitalised
 from .colours import (
     LINES,
@@ -168,11 +168,11 @@ def overlay(image: Planes, channel: int, output: Planes, name: str, pixels: int)
     )
 
 
-def tile_grid(image: Planes, channel: int, plan: Mapping[str, Any], name: str, pixels: int) -> Iterator[Picture]:
+def tile_grid(image: Planes, channel: int, plan: PlanRecord, name: str, pixels: int) -> Iterator[Picture]:
     """Yield the image with lines where tiles meet, and with one tile as the network sees it; nothing for one tile."""
     from PIL import Image, ImageDraw
 
-    if plan["tiles"] < 2:
+    if plan.tiles < 2:
         return
     base = _grey(image, channel, pixels)
     scale = base.shape[1] / image.sizes["x"]
@@ -195,7 +195,7 @@ def tile_grid(image: Planes, channel: int, plan: Mapping[str, Any], name: str, p
         np.asarray(canvas),
         name,
         "Tiles",
-        f"{plan['tiles']} tiles: {grid_in_words(plan)}.",
+        f"{plan.tiles} tiles: {grid_in_words(plan)}.",
         f"The image with the grid of tiles: {grid_in_words(plan)}",
         ("where tiles meet", "one tile as the network sees it, with its halo"),
     )
@@ -298,10 +298,10 @@ def _neighbours(plane: Array) -> tuple[Array, ...]:
     return wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]
 
 
-def _tile_spans(plan: Mapping[str, Any], letter: str, size: int) -> list[tuple[int, int]]:
+def _tile_spans(plan: PlanRecord, letter: str, size: int) -> list[tuple[int, int]]:
     """Return start and stop of the tiles along an axis, in pixels of the image."""
-    tile = plan["tile"].get(letter, size)
-    return [(start, start + tile) for start in plan["starts"].get(letter, [0])]
+    tile = plan.tile.get(letter, size)
+    return [(start, start + tile) for start in plan.starts.get(letter, (0,))]
 
 
 def _joined(*words: str) -> str:

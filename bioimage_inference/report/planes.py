@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod, sqrt
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from ..image.image import Image
 from ..image.readers.reading import open_image
 from ..image.series import MAIN, Selection
 from ..image.writers.output_formats import FORMATS
+from ..provenance.record_parts import InputRecord, OutputRecord, PlannedInput
 
 Where = Mapping[str, int]
 
@@ -126,13 +126,12 @@ def spread_evenly(count: int, most: int) -> Sequence[int]:
     return range(count) if count <= most else [round(number * (count - 1) / (most - 1)) for number in range(most)]
 
 
-def open_input(path: ImagePath, one: Mapping[str, Any]) -> Planes:
+def open_input(path: ImagePath, one: PlannedInput) -> Planes:
     """Open the image of an input of the record, which names its axes and which image of the file it is.
 
     Raises :class:`ImageError` or :class:`UsageError` where it cannot be read.
     """
-    series = one.get("series")
-    return open_planes(path, one["axes"], Selection(series["number"], series["level"]) if series else MAIN)
+    return open_planes(path, one.axes, one.series.selection if one.series is not None else MAIN)
 
 
 def open_planes(path: ImagePath, axes: str | None = None, selection: Selection = MAIN) -> Planes:
@@ -150,8 +149,8 @@ def open_planes(path: ImagePath, axes: str | None = None, selection: Selection =
     return Planes(opened.name, sizes, image, {}, coloured=coloured, channel_names=opened.channel_names)
 
 
-def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], folder: Path) -> Planes:
-    """Open the file of an output that is there: ``.npy``, OME-Zarr or TIFF. Both arguments are as in the record.
+def open_output(output: OutputRecord, inputs: Sequence[InputRecord], folder: Path) -> Planes:
+    """Open the file of an output that is there: ``.npy``, OME-Zarr or TIFF.
 
     The axes are those of the image that the model iterates, then the output's own without the batch axis. A file that
     has moved is looked for in ``folder``. Raises :class:`ImageError` where there is no file, or the output has no
@@ -160,32 +159,34 @@ def open_output(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], 
     sizes, samples = _output_sizes(output, inputs)
     if 0 in sizes.values():
         raise ImageError("It has no entries, because the network found nothing in the image.")
-    named = {kind: str(output[kind]) for kind in reversed([*FORMATS]) if output.get(kind)}
-    for kind, name in named.items():
-        path = find_file(name, folder)
+    named = {kind: path for kind, path, _ in reversed([*output.files()])}
+    for kind, written in named.items():
+        path = find_file(written, folder)
         by_tensor = FORMATS[kind].axes == "tensor"
         if path is not None:
-            image = open_image(path, output["axes"] if by_tensor else None)
+            image = open_image(path, output.axes if by_tensor else None)
             folds = {"b": samples} if by_tensor else _folds(image, sizes)
-            names = tuple(output.get("channel_names") or ())
-            return Planes(output["id"], sizes, image, folds, sparse=not FORMATS[kind].chunked, channel_names=names)
-    raise ImageError(f"None of its files is here any more ({', '.join(named.values()) or 'none was written'}).")
+            sparse, names = not FORMATS[kind].chunked, output.channel_names
+            return Planes(output.id, sizes, image, folds, sparse=sparse, channel_names=names)
+    raise ImageError(
+        f"None of its files is here any more ({', '.join(map(str, named.values())) or 'none was written'})."
+    )
 
 
-def find_file(name: str, folder: Path) -> Path | None:
+def find_file(path: Path, folder: Path) -> Path | None:
     """Return the file in its own place or, moved together with its report, in ``folder``; ``None`` without a file."""
-    return next((path for path in (Path(name), folder / Path(name).name) if name and path.exists()), None)
+    return next((one for one in (path, folder / path.name) if one.exists()), None)
 
 
-def _output_sizes(output: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], str]:
+def _output_sizes(output: OutputRecord, inputs: Sequence[InputRecord]) -> tuple[dict[str, int], str]:
     """Return the extent of an output along each axis of its files, and which of these axes count samples."""
-    own = dict(zip(output["axes"], output["shape"], strict=True))
-    leading = next((one for one in inputs if one["samples"] > 1), None)
+    own = dict(zip(output.axes, output.shape, strict=True))
+    leading = next((one for one in inputs if one.samples > 1), None)
     if own.pop("b", None) is None or leading is None:
         return own, ""
-    extents = dict(zip(leading["axes"], leading["shape"], strict=True))
-    spare = [letter for letter in SERIES if letter not in own and letter not in leading["iterated_axes"]]
-    samples = {(spare.pop(0) if one in own else one): extents[one] for one in leading["iterated_axes"]}
+    extents = dict(zip(leading.axes, leading.shape, strict=True))
+    spare = [letter for letter in SERIES if letter not in own and letter not in leading.iterated_axes]
+    samples = {(spare.pop(0) if one in own else one): extents[one] for one in leading.iterated_axes}
     return {**samples, **own}, "".join(samples)
 
 

@@ -1,6 +1,6 @@
 """Segments a prediction into objects, and writes a label map, a table and an overlay picture."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -348,35 +348,3 @@ def segmentation_notes(found: PredictionObjects, grid: Grid, options: SegmentOpt
             f"{counted(large, 'object', 'are')} longer than the overlap, so outlines may differ from a segmentation in "
             "one piece."
         )
-
-
-def _limits(objects: Mapping[str, Any]) -> str:
-    """Return sizes and further conditions of objects, for the summary."""
-    words = f"at least {objects['min_size']} px"
-    if "max_size" in objects:
-        words += f" and at most {objects['max_size']} px"
-    if "stitch" in objects:
-        words += f", planes joined from IoU {objects['stitch']:g}"
-    return words + (", holes filled" if "fill_holes" in objects else "")
-
-
-def objects_lines(objects: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of the summary for the entry ``objects`` of a record."""
-    size = objects["median_size"]
-    line = f"  objects {objects['count']}"
-    if objects["samples"] > 1:
-        line += f" in {objects['samples']} samples"
-    if size["px"] is not None:
-        solid = "z" in objects["spatial"]
-        line += f", median {'volume' if solid else 'area'} {size['px']:g} px"
-        line += f" ({size['um']:.4g} µm{'³' if solid else '²'})" if size["um"] is not None else ""
-    yield line
-    maps = f"foreground {objects['foreground']}"
-    if objects["boundary"] != "none":
-        maps += f" - boundary {objects['boundary']}"
-    yield f"  seeds   {maps} > {objects['threshold']:g}, objects of {_limits(objects)}"
-    for kind in OBJECT_FILES:
-        if objects.get(kind) is not None:
-            yield f"  {kind.partition('_')[0]:<7} {objects[kind]}"
-    for note in objects["notes"]:
-        yield f"  note    {note}"

@@ -15,7 +15,7 @@ from bioimage_inference import Target, UsageError, predict
 from bioimage_inference.batch.expected_cost import Speed, expected_cost, total_cost
 from bioimage_inference.batch.output_name import OutputName
 from bioimage_inference.cli import main
-from bioimage_inference.provenance.record import RunPlan, from_json, to_json
+from bioimage_inference.provenance.record import RunPlan, from_json
 from bioimage_inference.report.describe_run import cost_lines, duration_in_words
 from tests.machine import missing
 from tests.models import Blur, simple_tensors, write_model
@@ -219,7 +219,7 @@ def test_a_disk_without_room_is_told_before_the_run(model: str, capsys: Output) 
     plan = from_json(RunPlan, content)
     cost = expected_cost(plan, 39936, Path("out"), Speed(2.0, 1e-3, "measured"))
     assert cost.seconds == 4.5
-    full = to_json(replace(cost, free_bytes=1000))
+    full = replace(cost, free_bytes=1000)
     assert "which has 1000 bytes free: TOO LITTLE. Free some space" in " ".join(cost_lines(full))
     both = total_cost([cost, cost], Speed(2.0, 1e-3, "measured"))
     assert (both.computed_pixels, both.seconds, both.disk_bytes) == (4992, 7.0, 79872)

@@ -18,6 +18,7 @@ from bioimage_inference.batch.sample_sheet import Sample
 from bioimage_inference.batch.tables import Facts, Outcome
 from bioimage_inference.batch.thumbnails import SIDE, Thumbnail, thumbnails
 from bioimage_inference.cli import main
+from tests.records import input_record, output_record, run_record
 
 
 class Page(HTMLParser):
@@ -105,10 +106,9 @@ def test_the_contrast_follows_the_values_of_any_type(tmp_path: Path) -> None:
 
 
 def first_picture(path: Path) -> tuple[Thumbnail, ...]:
-    shape = list(np.load(path, mmap_mode="r").shape)
-    facts = {"axes": "yx", "channels": None, "shape": shape, "samples": 1, "iterated_axes": ""}
-    output = {"id": "prediction", "axes": "bcyx", "shape": [1, 1, *shape], "npy": str(path), "tiff": None}
-    return thumbnails({"inputs": [facts], "outputs": [output]}, path)[:1]
+    shape = np.load(path, mmap_mode="r").shape
+    output = output_record("bcyx", (1, 1, *shape), npy=str(path))
+    return thumbnails(run_record(input_record("yx", shape), output), path)[:1]
 
 
 def test_a_large_image_is_not_loaded(tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ def test_a_large_image_is_not_loaded(tmp_path: Path) -> None:
 
 
 def test_an_image_that_cannot_be_read_has_a_title_with_the_reason(tmp_path: Path) -> None:
-    record = {"inputs": [{"axes": "yx", "channels": None}], "outputs": [{}]}
-    (picture,) = thumbnails(record, tmp_path / "gone.tif")
+    run = run_record(input_record("yx", (4, 4)), output_record("bcyx", (1, 1, 4, 4)))
+    (picture,) = thumbnails(run, tmp_path / "gone.tif")
     assert picture.webp is None
     assert picture.title.startswith("No picture: There is no file")
 

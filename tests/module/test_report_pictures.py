@@ -1,9 +1,9 @@
 """Pictures of images and outputs show the right plane in the right colours, and are read in bounded memory."""
 
 import io
-import json
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from PIL import Image
 from bioimage_inference.cli import main
 from bioimage_inference.image.writers.base import Layout
 from bioimage_inference.image.writers.zarr_writer import create_store
+from bioimage_inference.provenance.record import read_record
 from bioimage_inference.report.charts import histogram
 from bioimage_inference.report.colours import NO_NUMBER, ORANGE, SKY, contrast, kind_of, number, palette, shades
 from bioimage_inference.report.pictures import Picture, image_pictures, output_pictures, overlay, tile_grid
 from bioimage_inference.report.planes import Planes, open_output, open_planes, spread_evenly
+from tests.records import input_record, output_record, plan_record
 
 Array = NDArray[Any]
 _OPEN: list[Planes] = []
@@ -53,8 +55,7 @@ def saved(array: Array, path: Path, axes: str) -> Planes:
 def output_of(array: Array, axes: str, path: Path, **more: Any) -> Planes:
     """Open an array as the output of a record, from a ``.npy`` file."""
     np.save(path, array)
-    described = {"id": "out", "axes": axes, "shape": list(array.shape), "npy": str(path), "tiff": None, **more}
-    return kept(open_output(described, [], path.parent))
+    return kept(open_output(output_record(axes, array.shape, npy=str(path), **more), [], path.parent))
 
 
 def ramp(*shape: int, dtype: str = "uint16") -> Array:
@@ -82,7 +83,7 @@ def test_a_huge_plane_is_not_loaded(tmp_path: Path) -> None:
     huge[0, 0, 16::32, ::2048] = 1
     size = huge.nbytes
     del huge
-    described = {"id": "a", "axes": "bcyx", "shape": [1, 1, 8192, 16384], "npy": str(tmp_path / "a.npy")}
+    described = output_record("bcyx", (1, 1, 8192, 16384), npy=str(tmp_path / "a.npy"))
     tracemalloc.start()
     for planes in (open_planes(tmp_path / "a.npy", "bcyx"), open_output(described, [], tmp_path)):
         assert planes.plane({}, 150_000).shape == (274, 547)
@@ -98,11 +99,12 @@ def test_every_file_of_an_output_shows_the_same_planes(test_data: Path, tmp_path
     tifffile.imwrite(image, ramp(2, 3, 32, 48), imagej=True, metadata={"axes": "TZYX"})
     command = ["predict", str(test_data / "demo-model.zip"), str(image), "-o", str(tmp_path), "--tiff-layout", layout]
     assert main(command) == 0
-    record = json.loads((tmp_path / "series_provenance.json").read_text())
-    (output,) = record["outputs"]
-    array = np.load(output["npy"]).reshape(2, 3, 2, 32, 48)
-    for kind in ("npy", "tiff"):
-        planes = open_output({**output, "npy": None, "tiff": None, kind: output[kind]}, record["inputs"], tmp_path)
+    run = read_record(tmp_path / "series_provenance.json")
+    (output,) = run.outputs
+    assert output.npy is not None
+    array = np.load(output.npy).reshape(2, 3, 2, 32, 48)
+    for other in ("tiff", "npy"):
+        planes = open_output(replace(output, **{other: None}), run.inputs, tmp_path)
         assert dict(planes.sizes) == {"t": 2, "z": 3, "c": 2, "y": 32, "x": 48}
         for t, z, c in ((0, 1, 0), (1, 0, 1), (1, 2, 1)):
             np.testing.assert_array_equal(planes.plane({"t": t, "z": z, "c": c}, 10**6), array[t, z, c])
@@ -121,7 +123,7 @@ def test_every_file_of_an_output_shows_the_same_planes(test_data: Path, tmp_path
 
 def test_output_that_moved_with_its_report(tmp_path: Path) -> None:
     np.save(tmp_path / "out.npy", np.ones((1, 1, 4, 4), np.float32))
-    described = {"id": "out", "axes": "bcyx", "shape": [1, 1, 4, 4], "npy": "/gone/out.npy", "tiff": None}
+    described = output_record("bcyx", (1, 1, 4, 4), npy="/gone/out.npy")
     (picture,) = output_pictures(kept(open_output(described, [], tmp_path)), "output1", 10**6)
     assert picture.size == (4, 4)
 
@@ -236,13 +238,13 @@ def test_labels_and_values_over_a_coarser_image(tmp_path: Path) -> None:
 
 def test_the_grid_of_tiles(tmp_path: Path) -> None:
     image = saved(ramp(100, 200), tmp_path / "a.npy", "yx")
-    plan = {
-        "tiles": 6,
-        "grid": {"y": 2, "x": 3},
-        "starts": {"y": [0, 40], "x": [0, 56, 112]},
-        "tile": {"y": 64, "x": 96},
-        "padding": {"y": [0, 4], "x": [0, 8]},
-    }
+    plan = plan_record(
+        tiles=6,
+        grid={"y": 2, "x": 3},
+        starts={"y": [0, 40], "x": [0, 56, 112]},
+        tile={"y": 64, "x": 96},
+        padding={"y": [0, 4], "x": [0, 8]},
+    )
     (picture,) = tile_grid(image, 0, plan, "tiles", 10**6)
     assert picture.size == (208, 104)
     shown = pixels(picture)
@@ -250,7 +252,7 @@ def test_the_grid_of_tiles(tmp_path: Path) -> None:
     np.testing.assert_array_equal(lines, [76, 132])  # tiles 0-96, 56-152, 112-208 meet in the middle of what they share
     assert tuple(shown[80, 56]) == SKY  # the middle tile, with its halo
     assert picture.caption == "6 tiles: 2 along y, 3 along x."
-    assert list(tile_grid(image, 0, {**plan, "tiles": 1}, "tiles", 10**6)) == []
+    assert list(tile_grid(image, 0, replace(plan, tiles=1), "tiles", 10**6)) == []
 
 
 def test_spread_evenly() -> None:
@@ -264,7 +266,7 @@ def test_outputs_in_ome_zarr(tmp_path: Path, axes: str) -> None:
     stored = array if "t" in axes else array.reshape(6, 2, 16, 20)
     create_store(tmp_path / "a.zarr", Layout(axes, stored.shape, stored.dtype), {"y": 16, "x": 20})
     zarr.open_group(tmp_path / "a.zarr")["0"][...] = stored
-    inputs = [{"axes": "tpyx", "shape": [2, 3, 16, 20], "samples": 6, "iterated_axes": "tp"}]
-    described = {"id": "out", "axes": "bcyx", "shape": [6, 2, 16, 20], "zarr": str(tmp_path / "a.zarr")}
+    inputs = [input_record("tpyx", (2, 3, 16, 20), samples=6, iterated_axes="tp")]
+    described = output_record("bcyx", (6, 2, 16, 20), zarr=str(tmp_path / "a.zarr"))
     planes = kept(open_output(described, inputs, tmp_path))
     np.testing.assert_array_equal(planes.plane({"t": 1, "p": 2, "c": 1}, 10**6), array[1, 2, 1])

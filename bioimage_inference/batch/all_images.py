@@ -20,7 +20,7 @@ from .output_files import INDEX, OBJECTS, SUMMARY, ImageFiles
 from .output_name import OutputName
 from .sample_sheet import Sample
 from .tables import Outcome, Status, facts_of, write_objects, write_summary
-from .thumbnails import thumbnails
+from .thumbnails import MOST_PICTURED, thumbnails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,8 @@ def _turn(batch: Batch, sample: Sample, files: ImageFiles, result: Result) -> No
             summary.completed(record, files)
         else:
             batch.say(f"[{name}] is complete already: {files.record}")
-        pictures = () if batch.tables is None else thumbnails(record, sample.image)
+        pictured = batch.tables is not None and len(result.outcomes) < MOST_PICTURED
+        pictures = thumbnails(record, sample.image) if pictured else ()
     except Exception as error:
         if summary.begun and task.cluster is None and not task.model.is_loaded(task.options):
             raise  # the network cannot be loaded, so all other images would fail as well

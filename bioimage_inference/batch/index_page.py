@@ -9,6 +9,7 @@ from ..report.rendering import render
 from ..text import counted, for_address, times
 from .output_files import OBJECTS, SUMMARY, relative
 from .tables import Facts, Outcome, Status
+from .thumbnails import MOST_PICTURED
 
 _WORDS: dict[Status, str] = {"done": "done", "skipped": "complete already", "failed": "failed"}
 
@@ -27,6 +28,7 @@ def write_index(outcomes: Sequence[Outcome], model: str, images: int, path: Path
         model=model,
         images=images,
         counts=", ".join(counts),
+        pictured=MOST_PICTURED if len(outcomes) > MOST_PICTURED else None,
         tables=[SUMMARY, OBJECTS] if any(one.files.objects for one in outcomes) else [SUMMARY],
         failed=[(number, one) for number, one in enumerate(outcomes, 1) if one.status == "failed"],
         outcomes=outcomes,

@@ -17,6 +17,11 @@ from ..report.planes import Planes, open_input, open_output, open_planes
 from ..text import counted
 
 SIDE = 160
+MOST_PICTURED = 1000
+"""Images of a run that have thumbnails. They make an index page of about 20 MB, which browsers open at once.
+
+With pictures of 10,000 images the page had 187 MB, and writing it took 850 MiB of memory.
+"""
 _READ_PIXELS = (4 * SIDE) ** 2  # a plane is read thinned out to this size, then averaged
 _MOST_CHANNELS = 2
 

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from bioimage_inference.batch import all_images, index_page
 from bioimage_inference.batch.index_page import write_index
 from bioimage_inference.batch.output_files import ImageFiles, name_files
 from bioimage_inference.batch.sample_sheet import Sample
@@ -148,6 +149,22 @@ def test_a_thousand_images(tmp_path: Path) -> None:
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert text.count("<article") == 1000
     assert len(text) < 1000 * (4000 + 1000)
+
+
+def test_more_than_a_thousand_images_are_listed_but_the_others_have_no_picture(
+    test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of a hundred thousand images would fill the memory, and no browser would open the page."""
+    monkeypatch.setattr(all_images, "MOST_PICTURED", 2)
+    monkeypatch.setattr(index_page, "MOST_PICTURED", 2)
+    images = [str(tmp_path / f"{number}.npy") for number in range(4)]
+    for image in images:
+        np.save(image, tifffile.imread(test_data / "nuclei.tif")[:128, :128])
+    assert main(["predict", str(test_data / "demo-model.zip"), *images, "-o", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert text.count("<article") == 4
+    assert [part.count("<img") for part in text.split("<article")[1:]] == [3, 3, 0, 0]
+    assert "Pictures are of the first 2 images only." in text
 
 
 def outcome(sample: Sample, files: ImageFiles, picture: Thumbnail) -> Outcome:

@@ -38,7 +38,7 @@ _ABANDONED_SECONDS = 7 * 24 * 3600
 def new_mark() -> str:
     """Return a mark of this process that nobody can predict: host, process, start, random digits."""
     process = os.getpid()
-    return f"{_host()}-{process}-{_start(process) or 0:x}-{secrets.token_hex(8)}"
+    return f"{_host()}-{process}-{_own_start(process):x}-{secrets.token_hex(8)}"
 
 
 def marked(before: str, after: str = "") -> re.Pattern[str]:
@@ -184,6 +184,12 @@ def _host() -> str:
         with contextlib.suppress(OSError):  # a system without namespaces, or without this one
             parts.append(str(Path(f"/proc/self/ns/{name}").readlink()))
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+@functools.cache
+def _own_start(process: int) -> int:
+    """Return the start of this process, which has this number until it forks."""
+    return _start(process) or 0
 
 
 def _start(process: int) -> int | None:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
@@ -52,14 +53,16 @@ class Package:
     sha256: str
     source: Path
 
-    @property
+    @cached_property
     def files(self) -> list[Path]:
-        """Return the files that the model is read from: the zip, or all files that its description names."""
+        """The files that the model is read from: the zip, or the files that its description names."""
         found = [self.source]
         if self.bare_weights is not None:
             found.append(self.bare_weights)
         if self.description is not None and self.description_name is not None:
-            found += [self.root / name for name in (self.description_name, *_named_files(self.description))]
+            named = (self.root / name for name in (self.description_name, *_named_files(self.description)))
+            # for a text that no file can have as its name, os.path returns False where Path raises an error
+            found += [path for path in named if os.path.exists(path)]  # noqa: PTH110
         return found
 
     @property
@@ -72,7 +75,6 @@ class Package:
         if self.description is not None and self.description_name is not None:
             return [self.source, self.root, *([] if self.bare_weights is None else [self.bare_weights])]
         named = [] if self.description is None else [self.root / name for name in _named_files(self.description)]
-        # for a text that no file can have as its name, os.path returns False where Path raises an error
         return [self.source, *(path for path in named if os.path.isfile(path))]  # noqa: PTH113
 
 

@@ -1,6 +1,5 @@
 """Predicts images with an opened model: loads its network once, keeps its plans, and runs one image at a time."""
 
-import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError
@@ -329,10 +328,7 @@ def _predict(
             if smaller is None:
                 raise
             calibration = smaller
-        # An error that passed from one thread to another is part of a reference cycle, which holds all arrays of the
-        # larger tile until the garbage collector runs. They would leave no room for the smaller one.
-        gc.collect()
-        give_back_buffers()
+        give_back_buffers()  # the buffers of the larger tile would leave less room for the smaller one
     loaded = calibration.loaded
     with found.timed("hashing"):
         files = with_files((described(output), vars(output.target)) for output in outputs)

@@ -1,6 +1,7 @@
 """The pipeline of one image: statistics, then tile by tile read, preprocess, compute, crop, postprocess, write."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -174,17 +175,19 @@ class Stages:
         ``tiles`` must be all tiles of the sample if a postprocessing step needs the whole output.
         """
         sample = _Sample(self, index, statistics)
-        written: Future[None] | None = None
+        # In a queue, not in a variable: the frames of an error that a future raises would refer to the future again.
+        # This cycle would hold the arrays of a tile without room in memory until the garbage collector runs.
+        written: deque[Future[None]] = deque()
         with thread_pool() as reader, thread_pool() as writer:
             for batch, arrays in _ahead(reader, sample.read, _batches(tiles, self.job.plan.batch)):
                 blocks = sample.compute(batch, arrays)
-                if written is not None:
-                    written.result()
-                written = writer.submit(sample.write, batch, blocks)
+                while written:
+                    written.popleft().result()
+                written.append(writer.submit(sample.write, batch, blocks))
                 for _ in batch:
                     done()
-            if written is not None:
-                written.result()
+            while written:
+                written.popleft().result()
         sample.finish()
 
 
@@ -197,14 +200,13 @@ def _batches(tiles: Iterable[Tile], size: int) -> Iterator[Sequence[Tile]]:
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield the results of ``work``. Each begins while the previous result is in use."""
-    begun: Future[Result] | None = None
+    begun: deque[Future[Result]] = deque()
     for item in items:
-        following = pool.submit(work, item)
-        if begun is not None:
-            yield begun.result()
-        begun = following
-    if begun is not None:
-        yield begun.result()
+        begun.append(pool.submit(work, item))
+        if len(begun) > 1:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 @dataclass(frozen=True)

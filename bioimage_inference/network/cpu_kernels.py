@@ -110,8 +110,9 @@ class SameForAnyThreads(OperationMode):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """Raise the operation's own error: TorchScript wraps it into another one."""
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
-        if self._raised is not None and isinstance(error, RuntimeError) and error is not self._raised:
-            raise self._raised from None
+        raised, self._raised = self._raised, None  # an error holds the tensors of all functions that it passed
+        if raised is not None and isinstance(error, RuntimeError) and error is not raised:
+            raise raised from None
 
 
 def _convolution(

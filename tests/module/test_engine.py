@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,21 @@ class Unwritable(np.ndarray[Any, np.dtype[np.float32]]):
         raise MemoryError
 
 
-@pytest.mark.parametrize("place", ["network", "writer"])
+class OnDisk:
+    """An image that is read by region; there is no memory for a large region once ``full`` returns true."""
+
+    shape, dtype, ndim = (100, 120), np.dtype("float32"), 2
+
+    def __init__(self, full: Callable[[], bool]) -> None:
+        self.full = full
+
+    def __getitem__(self, region: Any) -> Array:
+        if self.full() and IMAGE[region].size > 2000:
+            raise MemoryError
+        return IMAGE[region]
+
+
+@pytest.mark.parametrize("place", ["reader", "network", "writer"])
 def test_a_tile_that_did_not_fit_holds_no_memory_any_more(model: Path, place: str) -> None:
     held: list[weakref.ref[Array]] = []
 
@@ -91,29 +105,38 @@ def test_a_tile_that_did_not_fit_holds_no_memory_any_more(model: Path, place: st
         held.append(weakref.ref(computed))
         return computed.view(Unwritable) if place == "writer" else computed
 
+    image = OnDisk(lambda: place == "reader" and bool(held))
     gc.disable()  # it would free the arrays now and then
     try:
-        prediction = predict_with(Fake(limited), model, tile=(64, 64))
+        with bioimage_inference.open_model(model, network=Fake(limited)) as opened:
+            prediction = opened.predict(image, axes="yx", tile=(64, 64))
     finally:
         gc.enable()
     assert held
     np.testing.assert_array_equal(prediction.outputs["out"].array[0, 0], IMAGE)  # type: ignore[index]
 
 
-def test_a_network_that_ran_out_of_memory_holds_no_tensor_any_more() -> None:
-    held: list[weakref.ref[torch.Tensor]] = []
+class TooLarge(torch.nn.Module):
+    """There is no memory for its result."""
 
-    class TooLarge(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            inner = x + 1
-            held.append(weakref.ref(inner))
-            return inner + torch.empty(1 << 60)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.empty(1 << 60)
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_a_network_that_ran_out_of_memory_holds_no_array_any_more(scripted: bool) -> None:
+    """Not even those of the functions that called it."""
+    network = TorchNetwork(torch.jit.script(TooLarge()) if scripted else TooLarge(), Device("cpu", ""))
+
+    def call() -> "weakref.ref[Array]":
+        before = np.zeros((1, 1, 8, 8), "float32")
+        with pytest.raises(OutOfMemoryError):
+            network([before])
+        return weakref.ref(before)
 
     gc.disable()
     try:
-        with pytest.raises(OutOfMemoryError):
-            TorchNetwork(TooLarge(), Device("cpu", ""))([np.zeros((1, 1, 8, 8), "float32")])
-        assert [one() for one in held] == [None]
+        assert call()() is None
     finally:
         gc.enable()
 

@@ -1,6 +1,6 @@
 """The Python interface: open a model once, and predict, inspect, validate and segment with it.
 
-The command line and Galaxy use nothing else to predict.
+The command line and Galaxy predict with the same models, by the same steps.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from .inference.outputs import Target as Target
 from .options import Options
 from .prediction import Prediction
-from .predictor import Planned as Planned
 from .predictor import Predictor
 from .python_functions import (
     IterationArguments,
+    Planned,
     PredictionArguments,
     inspect,
     predict,

@@ -32,7 +32,7 @@ from .options import Options
 from .prediction import Output, Prediction
 from .prediction_run import compute, described, result
 from .provenance.hashing import InputHashes
-from .provenance.record import RunRecord, to_json, write_record
+from .provenance.record import RunPlan, RunRecord, write_record
 from .provenance.record_builder import now, run_plan, source_record, with_files
 from .provenance.record_parts import SourceRecord
 from .zoo.index import trust_policy
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from .network.loading import LoadedNetwork
     from .network.network import Network
 
-Planned = Callable[[Mapping[str, Any]], None]
-"""A function that is called with the record so far when tiles are chosen."""
+PlanCallback = Callable[[RunPlan], None]
+"""A function that is called with the plan of a run when tiles are chosen."""
 
 
 class Predictor:
@@ -205,10 +205,13 @@ def predict_image(
     record: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-    planned: Planned | None = None,
+    planned: PlanCallback | None = None,
     cancel: Event | None = None,
 ) -> Prediction:
-    """Predict one image. Parameters and errors are those of :func:`~bioimage_inference.predict`."""
+    """Predict one image. Parameters and errors are those of :func:`~bioimage_inference.predict`.
+
+    ``planned`` is called with the plan itself, not with its JSON.
+    """
     started = now()
     model.check_open()
     model.check_weights()
@@ -305,20 +308,20 @@ def _predict(
     targets: Mapping[str, Target] | None,
     hashes: InputHashes,
     progress: Progress,
-    planned: Planned,
+    planned: PlanCallback,
     started: str,
 ) -> tuple[dict[str, Output], RunRecord]:
     """Return the outputs and the record. Tiles become smaller as long as a tile does not fit into memory."""
     from .machine.process_settings import give_back_buffers
 
     start = time.perf_counter()
-    planned(to_json(run_plan(model.spec, prepared, options)))
+    planned(run_plan(model.spec, prepared, options))
     model.load(options)
     loading, shown = time.perf_counter() - start, prepared.plan
     calibration = model.calibration(prepared, options)
     while True:
         if calibration.prepared.plan != shown:
-            planned(to_json(run_plan(calibration.loaded.spec, calibration.prepared, options)))
+            planned(run_plan(calibration.loaded.spec, calibration.prepared, options))
             shown = calibration.prepared.plan
         try:
             computed, found, outputs, notes = compute(calibration, options, targets, hashes, progress)

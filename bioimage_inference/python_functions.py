@@ -3,7 +3,7 @@
 The module stands above the rooms that do the work: ``report``, ``reproduction`` and ``segmentation``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from pathlib import Path
@@ -16,7 +16,8 @@ from .inference.outputs import Target
 from .inference.pipeline import Progress
 from .options import Options, OptionWords, options_of
 from .prediction import Output, Prediction
-from .predictor import Planned, Predictor, predict_image
+from .predictor import Predictor, predict_image
+from .provenance.record import to_json
 from .zoo.index import trust_policy
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
     AnyImage = Image | NDArray[np.generic] | Path | str | DataArray | Output | Sequence[Any] | Any
     """A file, an array of one of many libraries, nested lists of numbers, or an output of another prediction."""
+
+
+Planned = Callable[[Mapping[str, Any]], None]
+"""A function that is called with the record so far when tiles are chosen."""
 
 
 class IterationArguments(OptionWords, total=False):
@@ -137,7 +142,7 @@ def predict(
             record=record,
             overwrite=overwrite,
             progress=progress,
-            planned=planned,
+            planned=None if planned is None else lambda plan: planned(to_json(plan)),
             cancel=cancel,
         )
 

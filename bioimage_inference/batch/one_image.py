@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..api import Model, Planned, Target, predict
+from ..api import Model, Target
 from ..errors import ImageError
 from ..files.typed_path import ImagePath
 from ..image.writers.output_formats import FORMATS
 from ..inference.planning import close, prepare
 from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
+from ..predictor import PlanCallback, predict_image
 from ..provenance.hashing import path_hash
 from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
 from ..provenance.record_builder import run_plan
@@ -79,12 +80,12 @@ def process(
     files: ImageFiles,
     earlier: RunRecord | None,
     progress: TileProgress | None,
-    planned: Planned,
+    planned: PlanCallback,
 ) -> tuple[RunRecord, bool]:
     """Do the steps for an image. The record of an ``earlier`` run replaces the prediction.
 
-    ``progress`` and ``planned`` are parameters of :func:`~bioimage_inference.api.predict`. A cluster does not call
-    ``planned``. Returns the complete record, and whether there was anything to do. Raises the errors of
+    ``progress`` and ``planned`` are those of :func:`~bioimage_inference.predictor.predict_image`. A cluster does not
+    call ``planned``. Returns the complete record, and whether there was anything to do. Raises the errors of
     :mod:`bioimage_inference.errors`.
     """
     predicted = earlier or _predict(task, sample, files.targets, progress, planned)
@@ -114,21 +115,21 @@ def process(
 
 
 def _predict(
-    task: Task, sample: Sample, targets: Mapping[str, Target], progress: TileProgress | None, planned: Planned
+    task: Task, sample: Sample, targets: Mapping[str, Target], progress: TileProgress | None, planned: PlanCallback
 ) -> RunRecord:
     """Write the outputs of an image and return the record, which is not written."""
     sample.check()
     if task.cluster is not None:
         return task.cluster.record(targets, progress)
-    prediction = predict(
+    prediction = predict_image(
         task.model,
         sample.image,
+        task.options_of(sample),
         inputs=task.others,
         targets=targets,
         overwrite=True,
         progress=progress,
         planned=planned,
-        options=task.options_of(sample),
     )
     return prediction.provenance
 
@@ -181,14 +182,14 @@ class Summary:
         """Whether the first lines, on model and image, are printed."""
         return bool(self._tiles)
 
-    def planned(self, record: Mapping[str, Any]) -> None:
+    def planned(self, plan: RunPlan) -> None:
         """Print model, image and tiles before the network is loaded. Print the tiles again whenever they change.
 
-        This is the parameter ``planned`` of :func:`~bioimage_inference.api.predict`.
+        This is the parameter ``planned`` of :func:`~bioimage_inference.predictor.predict_image`.
         """
         if not self.begun:
             self._display.wait("loading the network")
-        self._say_plan(from_json(RunPlan, record))
+        self._say_plan(plan)
 
     def completed(self, run: RunRecord | RunPlan, files: ImageFiles | None = None) -> None:
         """Print the remaining lines, among them the paths of record and report."""

@@ -38,10 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict the image, draw the picture, and print where the outputs are and what they show."""
     import numpy as np
 
-    from ..api import Target, predict
+    from ..api import Target, open_model
     from ..batch.one_image import Summary
     from ..batch.output_files import make_output_folder
     from ..files.overwriting import check_writable
+    from ..options import Options
+    from ..predictor import predict_image
 
     model, image = _bundled("demo-model.zip"), _bundled("nuclei.tif")
     folder: Path = arguments.output
@@ -55,15 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
         progress = display.image(image.name)
         display.wait("reading the model")
         summary = Summary(say, display)
-        prediction = predict(
-            model,
-            image,
-            targets={"prediction": target},
-            record=folder / "nuclei_provenance.json",
-            overwrite=arguments.overwrite,
-            progress=progress,
-            planned=summary.planned,
-        )
+        with open_model(model) as opened:
+            prediction = predict_image(
+                opened,
+                image,
+                Options(),
+                targets={"prediction": target},
+                record=folder / "nuclei_provenance.json",
+                overwrite=arguments.overwrite,
+                progress=progress,
+                planned=summary.planned,
+            )
         display.wait("drawing the picture")
         _draw(image, np.asarray(prediction.outputs["prediction"].array)[0], picture)
         summary.completed(prediction.provenance)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import bioimage_inference
 from bioimage_inference.batch.one_image import Summary
 from bioimage_inference.options import Options
+from bioimage_inference.provenance.record import RunPlan, from_json
 from bioimage_inference.terminal import Display
 from tests.machine import on_terminal
 
@@ -155,12 +157,13 @@ def test_tiles_that_change_are_said_once_more_and_nothing_else(test_data: Path) 
     seen: list[dict[str, Any]] = []
     bioimage_inference.predict(test_data / "demo-model.zip", test_data / "nuclei.tif", planned=seen.append)
     (record,) = seen
+    plan = from_json(RunPlan, record)
     said: list[tuple[str, ...]] = []
     summary = Summary(lambda *lines: said.append(lines), Display())
-    summary.planned(record)
-    summary.planned(record)
+    summary.planned(plan)
+    summary.planned(plan)
     first = said.copy()
-    summary.planned(record | {"plan": record["plan"] | {"tiles": 4}})
+    summary.planned(replace(plan, plan=replace(plan.plan, tiles=4)))
     assert len(first) == 1
     ((correction,),) = said[1:]
     assert correction.startswith("  tiles   changed to 4 of ")

@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..batch.output_files import output_folder
     from ..image.series import Selection
     from ..image.writers.zarr_additions import LABELS, addition_place
-    from ..provenance.record import from_json
-    from ..provenance.record_parts import ObjectsRecord
+    from ..provenance.record_parts import MedianSizeRecord, ObjectsRecord
     from ..report.describe_run import objects_lines
     from ..segmentation.segmenting import segment_file
 
@@ -75,10 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
         say_json(objects)
     else:
         shape = ",".join(map(str, objects["shape"]))
-        say(
-            f"[{prediction.name}] axes {objects['axes'].upper()} ({shape})",
-            *objects_lines(from_json(ObjectsRecord, objects)),
-        )
+        # not by from_json: pydantic would take an eighth of the time of this command
+        record = ObjectsRecord(**{**objects, "median_size": MedianSizeRecord(**objects["median_size"])})
+        say(f"[{prediction.name}] axes {objects['axes'].upper()} ({shape})", *objects_lines(record))
     return 0
 
 

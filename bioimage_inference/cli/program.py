@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 from .._version import __version__
 from ..errors import NO_CURRENT_FOLDER, UsageError, has_current_folder, in_our_words
 from ..files.partial_file import committed_files, forget_committed_files
+from ..machine.interruptions import EXIT_INTERRUPTED, interrupt_for_certain
 from ..terminal import be_quiet, check_output, own_output, say
 from . import compare, completion, demo, doctor, download, inspect, models, predict, rerun, segment, validate
 from .shared_options import EPILOG
 from .typed_options import check_understood
 
 COMMANDS = (predict, segment, compare, rerun, inspect, validate, models, download, demo, doctor, completion)
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 _MOST_NAMED = 4  # files in an error message
 
@@ -79,7 +79,6 @@ def run() -> NoReturn:
     """Run the installed program: set up the process, run one command, and exit."""
     from ..machine.process_settings import set_up_process
     from ..machine.sandbox import may_be_restricted
-    from ..network.interruptions import interrupt_for_certain
 
     interrupt_for_certain()
     set_up_process()

@@ -288,7 +288,7 @@ def remove_unfinished() -> None:
     """Remove all unfinished outputs of this process, which ends after an interruption. No output begins afterwards."""
     with _process.lock:
         _process.ended = True
-        for partial in _process.unfinished:
+        for partial in tuple(_process.unfinished):  # other threads still finish outputs
             with contextlib.suppress(OSError):  # the next run removes it
                 if partial.is_dir():
                     remove_folder(partial)

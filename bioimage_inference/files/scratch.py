@@ -62,7 +62,7 @@ def folders_in_use() -> tuple[Path, ...]:
 def leave_nothing() -> None:
     """Remove temporary folders and unfinished outputs of this process, which ends after an interruption."""
     remove_unfinished()
-    for folder in _in_use:
+    for folder in tuple(_in_use):
         with contextlib.suppress(OSError):  # the next run removes it
             remove_folder(folder)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, islice, product
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..array_types import Array, Index
 from ..errors import ImageError, ModelError, UsageError
+from ..machine.interruptions import late_interruptions
 from ..machine.processors import thread_pool
 from ..model.spec import ModelSpec, TensorSpec
 from ..network.batching import Batches
@@ -175,19 +177,17 @@ class Stages:
         ``tiles`` must be all tiles of the sample if a postprocessing step needs the whole output.
         """
         sample = _Sample(self, index, statistics)
-        # In a queue, not in a variable: the frames of an error that a future raises would refer to the future again.
-        # This cycle would hold the arrays of a tile without room in memory until the garbage collector runs.
         written: deque[Future[None]] = deque()
         with thread_pool() as reader, thread_pool() as writer:
             for batch, arrays in _ahead(reader, sample.read, _batches(tiles, self.job.plan.batch)):
                 blocks = sample.compute(batch, arrays)
                 while written:
-                    written.popleft().result()
-                written.append(writer.submit(sample.write, batch, blocks))
+                    _next_result(written)
+                _begin(written, writer, partial(sample.write, batch, blocks))
                 for _ in batch:
                     done()
             while written:
-                written.popleft().result()
+                _next_result(written)
         sample.finish()
 
 
@@ -202,11 +202,27 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iter
     """Yield the results of ``work``. Each begins while the previous result is in use."""
     begun: deque[Future[Result]] = deque()
     for item in items:
-        begun.append(pool.submit(work, item))
+        _begin(begun, pool, partial(work, item))
         if len(begun) > 1:
-            yield begun.popleft().result()
+            yield _next_result(begun)
     while begun:
-        yield begun.popleft().result()
+        yield _next_result(begun)
+
+
+def _begin(begun: deque[Future[Result]], pool: ThreadPoolExecutor, work: Callable[[], Result]) -> None:
+    """Begin work in a thread. An interruption waits, because it could leave a lock of the pool taken forever."""
+    with late_interruptions():
+        begun.append(pool.submit(work))
+
+
+def _next_result(begun: deque[Future[Result]]) -> Result:
+    """Wait for the oldest work and return its result, or raise its error. An interruption waits, see above.
+
+    The future is in no variable: the frames of its error would refer to it, and this cycle would hold the arrays of a
+    tile without room in memory until the garbage collector runs.
+    """
+    with late_interruptions():
+        return begun.popleft().result()
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from threading import RLock
 from typing import Any
 
 from ..errors import UsageError
+from ..machine.interruptions import late_interruptions
 from ..text import counted
-from .interruptions import late_interruptions
 
 MPS = "mps"
 """Torch's name of the GPU of a Mac."""

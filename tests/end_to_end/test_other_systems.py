@@ -46,7 +46,7 @@ for command in commands:
 """
 LATE = """
 import sys, time
-from bioimage_inference.network import interruptions
+from bioimage_inference.machine import interruptions
 interruptions.interrupt_for_certain()
 class Dropping:
     def __del__(self):

@@ -22,9 +22,9 @@ from PIL import Image
 
 from bioimage_inference import open_model, predict
 from bioimage_inference.cli import main
+from bioimage_inference.machine.interruptions import late_interruptions
 from bioimage_inference.network import loading
 from bioimage_inference.network.cpu_kernels import SameForAnyThreads
-from bioimage_inference.network.interruptions import late_interruptions
 from tests.models import Identity, simple_tensors, write_model
 
 ROOT = Path(__file__).parents[2]
@@ -247,6 +247,39 @@ program.run()
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == "Interrupted. Nothing was written.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_process_ends_although_a_lock_stays_taken(tmp_path: Path, number: signal.Signals) -> None:
+    """An exception raised when a function of Python has just taken a lock leaves it taken, and a thread waits."""
+    program = f"""
+import os, signal, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from bioimage_inference.cli import program
+from bioimage_inference.files.scratch import scratch_folder
+
+def interrupt(frame, event, argument):
+    if event == "return" and frame.f_code is threading.Condition.__enter__.__code__:
+        sys.setprofile(None)
+        os.kill(os.getpid(), {number.value})
+
+def command(arguments):
+    with scratch_folder() as folder, ThreadPoolExecutor(1) as pool:
+        (folder / "file").touch()
+        pool.submit(time.sleep, 0.1)
+        sys.setprofile(interrupt)
+        pool.submit(print)
+    return 0
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+program._run_command = command
+program.run()
+"""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.startswith("Interrupted. The run did not end by itself")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_scripted_network_raises_arrives_as_it_was_raised() -> None:

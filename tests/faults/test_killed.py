@@ -28,6 +28,15 @@ def test_asked_to_stop_at_many_moments(tmp_path: Path, name: str) -> None:
     assert "Traceback" not in found["log"]
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_asked_to_stop_when_a_lock_has_just_been_taken(tmp_path: Path, name: str) -> None:
+    found = experiment("with_lock", tmp_path, name, "12")
+    assert found["wrong"] == []
+    assert found["codes"] == {"130": 12}, found["log"]
+    assert found["left"] == []
+    assert "did not end by itself" not in found["log"]
+
+
 def test_killed_again_and_again_and_resumed(tmp_path: Path) -> None:
     found = experiment("resumed", tmp_path, "4")
     assert found["codes"] == [-9, -9, -9, -9, 0], found["log"]

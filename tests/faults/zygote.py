@@ -15,6 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from threading import Condition
 from types import FrameType
 from typing import Any
 
@@ -67,6 +68,19 @@ class EndAt(Watch):
             os.kill(os.getpid(), self.number)
 
 
+class EndWithLock(EndAt):
+    """Sends its own process a signal when a function of Python has taken a lock so many times.
+
+    An exception at that moment leaves the lock taken, and threads that need it wait forever.
+    """
+
+    def __call__(self, frame: FrameType, event: str, function: object) -> None:
+        """What ``sys.setprofile`` takes."""
+        if event == "return" and frame.f_code is Condition.__enter__.__code__:
+            self.steps += 1
+            self.step(function)
+
+
 class EndAfterRecords(EndAt):
     """Kills its own process so many steps after more than ``count`` images of a folder have their record."""
 
@@ -86,7 +100,8 @@ def fork(*arguments: object, log: Path | None = None, watch: Watch | None = None
 
     A child that is watched to its end writes the number of its steps into the log.
     """
-    from bioimage_inference.cli.program import EXIT_INTERRUPTED, run
+    from bioimage_inference.cli.program import run
+    from bioimage_inference.machine.interruptions import EXIT_INTERRUPTED
 
     child = os.fork()
     if child:
@@ -150,19 +165,28 @@ def wrong_outputs(folder: Path, expected: Path) -> list[str]:
 
 def killed(folder: Path, signal_name: str, moments: str) -> dict[str, Any]:
     """Runs that end by a signal at moments spread over a run, and a last one that is left alone."""
+    return _killed(folder, int(moments), EndAt, signal.Signals[signal_name])
+
+
+def with_lock(folder: Path, signal_name: str, moments: str) -> dict[str, Any]:
+    """Runs that end by a signal when they have just taken a lock, and a last one that is left alone."""
+    return _killed(folder, int(moments), EndWithLock, signal.Signals[signal_name])
+
+
+def _killed(folder: Path, moments: int, end_at: type[EndAt], number: signal.Signals) -> dict[str, Any]:
     command = prepare(folder)
     output, expected = folder / "out", folder / "expected"
-    steps = _steps_of(folder, *command, output)
+    steps = _steps_of(folder, end_at(0, number), *command, output)
     codes: Counter[int] = Counter()
     wrong, partial, left = [], 0, []
-    for moment in range(int(moments)):
+    for moment in range(moments):
         for name in FINAL:
             (output / name).unlink(missing_ok=True)
-        watch = EndAt(steps * (2 * moment + 1) // (2 * int(moments)), signal.Signals[signal_name])
+        watch = end_at(steps * (2 * moment + 1) // (2 * moments), number)
         codes[ended(fork(*command, output, log=folder / "log", watch=watch))] += 1
         wrong += wrong_outputs(output, expected)
         partial += any(name.endswith(".partial") for name in names(output))
-        if signal_name != "SIGKILL":
+        if number != signal.SIGKILL:
             left += [name for name in names(output) if name not in FINAL] + names(folder / "scratch")
     # the last one may have ended when outputs had their names and the record had not, so that nothing claims these
     assert ended(fork(*command, output, "--overwrite")) == 0
@@ -183,8 +207,8 @@ def resumed(folder: Path, kills: str) -> dict[str, Any]:
     for number in range(6):
         np.save(folder / f"image{number}.npy", np.load(folder / "image.npy")[number:])
     images = [folder / f"image{number}.npy" for number in range(6)]
-    of_two = _steps_of(folder, *command[:2], *images[:2], *command[3:], folder / "two")
-    of_six = _steps_of(folder, *command[:2], *images, *command[3:], folder / "expected")
+    of_two = _steps_of(folder, Watch(), *command[:2], *images[:2], *command[3:], folder / "two")
+    of_six = _steps_of(folder, Watch(), *command[:2], *images, *command[3:], folder / "expected")
     again = [*command[:2], *images, *command[3:-1], "--resume", "-o", folder / "out"]
     codes, wrong, complete = [], [], [0]
     for kill in range(int(kills)):
@@ -215,11 +239,11 @@ def _different(folder: Path, expected: Path) -> list[str]:
     return [name for name in found if (folder / name).read_bytes() != (expected / name).read_bytes()]
 
 
-def _steps_of(folder: Path, *command: object) -> int:
+def _steps_of(folder: Path, watch: Watch, *command: object) -> int:
     """Number of steps of a run that is left alone; each run takes about as many."""
     log = folder / "steps"
     log.unlink(missing_ok=True)
-    assert ended(fork(*command, log=log, watch=Watch())) == 0
+    assert ended(fork(*command, log=log, watch=watch)) == 0
     return int(log.read_text().split()[-2])
 
 
@@ -299,6 +323,7 @@ def _address_space() -> int:
 
 EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "killed": killed,
+    "with_lock": with_lock,
     "resumed": resumed,
     "at_once": at_once,
     "one_cache": one_cache,

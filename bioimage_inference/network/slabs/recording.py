@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..interruptions import late_interruptions
+from ...machine.interruptions import late_interruptions
 from ..torch_operations import Operation, OperationMode, arguments_of, flat, schema_of, tensors_of
 from . import NotInSlabs
 from .layers import Layer

@@ -1,30 +1,40 @@
-"""Interruptions by Ctrl-C and SIGTERM: none is lost, and they take effect after a network has computed its tile.
+"""Interruptions by Ctrl-C and SIGTERM: each ends the process, after a network has computed its tile.
 
 On Windows Ctrl-Break (SIGBREAK) does the same as SIGTERM.
 """
 
+import os
 import signal
 import sys
-from _thread import interrupt_main
+from _thread import interrupt_main, start_new_thread
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Thread, current_thread, main_thread
-from time import sleep
+from contextlib import contextmanager, suppress
+from threading import Lock, current_thread, main_thread
+from time import process_time, sleep
 from types import FrameType
 from typing import Any
 
+EXIT_INTERRUPTED = 130
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name))
 _SIGNALS = (signal.SIGINT, *_ENDING)
 _SECONDS_BETWEEN = 0.001  # mostly enough for Python to leave the finalizer
+_SECONDS_AT_REST = 5.0  # some schedulers kill 10 s after SIGTERM
+_WORK = 0.01  # of a processor; a process that uses less is at rest
+
+_watched = Lock()
 
 
 def interrupt_for_certain() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, and raise an interruption again where Python drops it.
+    """Let SIGTERM end this process as Ctrl-C does, and let neither be lost.
 
-    Python calls handlers of signals at any moment, in a finalizer too, and an exception there has nobody to go to.
+    Python calls handlers of signals at any moment. In a finalizer, it drops the exception: it is raised again. In a
+    function of :mod:`threading` or :mod:`concurrent.futures` that has just taken a lock, nobody gives the lock back,
+    and a thread may wait for it forever: the process is ended when it does nothing any more.
     """
     for number in _ENDING:
         signal.signal(number, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # some shells have their children ignore it
+        signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _raise_again
 
 
@@ -35,7 +45,28 @@ def _terminate(number: int, frame: FrameType | None) -> None:
             return
         frame = frame.f_back
     signal.signal(number, signal.SIG_IGN)
+    _interrupt()
+
+
+def _interrupt(*_: object) -> None:
+    if _watched.acquire(blocking=False):
+        with suppress(RuntimeError):  # where there is no memory for a thread, the process most likely ends all the same
+            # not threading.Thread, for whose lock the interrupted function may have come
+            start_new_thread(_end_when_at_rest, ())
     raise KeyboardInterrupt
+
+
+def _end_when_at_rest() -> None:
+    """End the process, which was interrupted, as soon as it rests."""
+    used, before = process_time(), -1.0
+    while used - before > _WORK * _SECONDS_AT_REST:
+        sleep(_SECONDS_AT_REST)
+        used, before = process_time(), used
+    from ..files.scratch import leave_nothing  # imports numpy, which must not be imported before the process is set up
+
+    leave_nothing()
+    os.write(2, b"Interrupted. The run did not end by itself; what it had not completed was removed.\n")
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
@@ -43,7 +74,7 @@ def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(dropped)
         return
     signal.signal(signal.SIGTERM, _terminate)
-    Thread(target=_terminate_main_thread, daemon=True).start()
+    start_new_thread(_terminate_main_thread, ())
 
 
 def _terminate_main_thread() -> None:

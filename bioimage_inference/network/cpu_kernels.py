@@ -8,6 +8,7 @@ batch normalisation by the values of the batch: 2e-4 of 16×64×128×128.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -22,6 +23,21 @@ FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 # the result's own rounding: tests/unit/test_cpu_kernels.py compares with float64.
 _SUMMED = 256
 _aten: Any = torch.ops.aten
+
+
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of the axes b, c and two or three spatial axes with the channels of a pixel together.
+
+    All layouts of a single channel are the same, and torch takes it for one in planes. Then the first convolution of a
+    grey image returns planes, which the second one copies: together they took twice as long, 5 % of a U-Net's time (AMD
+    EPYC, torch 2.13). Strides of channels that lie together decide it.
+    """
+    tensor = tensor.contiguous(memory_format=FORMATS[tensor.dim()])
+    if tensor.shape[1] > 1:
+        return tensor
+    spatial = tensor.shape[2:]
+    steps = [prod(spatial[axis + 1 :]) for axis in range(len(spatial))]
+    return tensor.as_strided(tensor.shape, (prod(spatial), 1, *steps))
 
 
 def prepare_matrix_products() -> None:

@@ -37,7 +37,7 @@ class TorchNetwork:
     ) -> None:
         import torch
 
-        from .cpu_kernels import FORMATS, SameForAnyThreads
+        from .cpu_kernels import FORMATS, SameForAnyThreads, channels_last
         from .slabs.slab_network import SlabNetwork
 
         self.device, self.precision, self.threads = device, precision, threads
@@ -50,6 +50,7 @@ class TorchNetwork:
         self._kernels = nullcontext if self._on_gpu else SameForAnyThreads
         # the documentation of MPS promises no memory format
         self._formats = {} if self._on.type == "mps" else FORMATS
+        self._channels_last = channels_last
         self._module = module.to(self._on)
         self._use_channels_last()
         self.slabs: SlabNetwork | None = None
@@ -198,7 +199,7 @@ class TorchNetwork:
         with self._torch.no_grad():
             for parameter in self._module.parameters():
                 if parameter.dim() in self._formats:
-                    parameter.data = parameter.data.contiguous(memory_format=self._formats[parameter.dim()])
+                    parameter.data = self._channels_last(parameter.data)
 
     def _tensors(self, inputs: Inputs, shared: bool) -> list[Any]:
         """Return the inputs on the device. Absent optional inputs at the end keep their defaults."""
@@ -216,7 +217,7 @@ class TorchNetwork:
             tensor = tensor.pin_memory()
         tensor = tensor.to(self._on, non_blocking=self._is_cuda)
         if tensor.dim() in self._formats and tensor.is_floating_point():
-            tensor = tensor.contiguous(memory_format=self._formats[tensor.dim()])
+            tensor = self._channels_last(tensor)
         return tensor
 
     def _array(self, tensor: Any) -> Array:

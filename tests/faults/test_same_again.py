@@ -11,7 +11,7 @@ from torch import nn
 
 from bioimage_inference.array_types import Array
 from bioimage_inference.cli import main
-from bioimage_inference.network.cpu_kernels import FORMATS, SameForAnyThreads
+from bioimage_inference.network.cpu_kernels import FORMATS, SameForAnyThreads, channels_last
 from bioimage_inference.network.device import Device
 from bioimage_inference.network.torch_network import TorchNetwork
 
@@ -139,3 +139,19 @@ def test_convolutions_of_every_kind(kind: str, last: bool) -> None:
 def test_an_empty_tile_stays_empty() -> None:
     with torch.inference_mode(), SameForAnyThreads():
         assert nn.Conv2d(3, 4, 3, padding=1)(torch.zeros(0, 3, 8, 8)).shape == (0, 4, 8, 8)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 40, 48), (1, 1, 12, 20, 16)])
+def test_the_first_convolution_of_a_grey_image_keeps_channels_together(shape: tuple[int, ...]) -> None:
+    """Otherwise the second one copies its input."""
+    torch.manual_seed(0)
+    tensor, weight = torch.rand(shape), torch.rand(8, 1, *[3] * (len(shape) - 2))
+    convolve = torch.nn.functional.conv2d if len(shape) == 4 else torch.nn.functional.conv3d
+    with torch.inference_mode(), SameForAnyThreads():
+        for given in ((channels_last(tensor), weight), (tensor, channels_last(weight))):
+            found = convolve(*given, padding=1)
+            assert found.is_contiguous(memory_format=FORMATS[len(shape)])
+            assert not found.is_contiguous()
+            exact = convolve(tensor.double(), weight.double(), padding=1)
+            assert (found - exact).abs().max() < 1e-6 * exact.max()
+    assert torch.equal(channels_last(tensor), tensor)

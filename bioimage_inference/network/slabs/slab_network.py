@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..cpu_kernels import FORMATS, ChannelMoments
+from ..cpu_kernels import FORMATS, ChannelMoments, channels_last
 from ..network import Dependence, Inputs, difference, same
 from ..torch_operations import flat
 from . import NotInSlabs
@@ -95,7 +95,7 @@ class SlabNetwork:
             return self._known[key]
 
     def _compare(self, tensors: Sequence[torch.Tensor]) -> None:
-        tensors = [tensor.contiguous(memory_format=FORMATS[tensor.dim()]) for tensor in tensors]
+        tensors = [channels_last(tensor) for tensor in tensors]
         slab = max(prod(tensor.shape[2:]) for tensor in tensors) // _SLABS_TRIED
         networks: tuple[Callable[..., Any], ...] = SlabNetwork(self._module, slab), self._module
         try:

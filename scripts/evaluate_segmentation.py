@@ -80,7 +80,7 @@ def evaluate(case: Case, images: Iterable[NucleiImage], folder: Path) -> Scores:
                 folder / "prediction.tif", files, SegmentOptions(boundary=case.boundary), overwrite=True
             )
             labels = tifffile.imread(folder / "labels.tif").astype(np.int32)
-            found += objects["count"]
+            found += objects.count
             true += int(nuclei.labels.max())
             matched += matched_nuclei(labels, nuclei.labels)
     return Scores(found, true, matched)

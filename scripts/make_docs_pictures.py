@@ -92,7 +92,7 @@ def _draw_steps(model: Model, pixels: Array) -> None:
         foreground, boundary = np.array(array[0])
         options = SegmentOptions()
         files = SegmentFiles(labels, Path(folder, "objects.csv"), Path(folder, "overlay.png"))
-        count = segment_file(prediction, files, options, IMAGE)["count"]
+        count = segment_file(prediction, files, options, IMAGE).count
         objects = tifffile.imread(labels)
     figure, axes = _panels(2, 3)
     probability = {"cmap": "viridis", "vmin": 0, "vmax": 1}

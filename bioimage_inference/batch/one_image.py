@@ -13,7 +13,7 @@ from ..model.spec import FixedSize, TensorSpec
 from ..options import Options
 from ..predictor import PlanCallback, predict_image
 from ..provenance.hashing import path_hash
-from ..provenance.record import RunPlan, RunRecord, from_json, to_json, write_record
+from ..provenance.record import RunPlan, RunRecord, to_json, write_record
 from ..provenance.record_builder import run_plan
 from ..provenance.record_parts import InputRecord, NamedOutput, ObjectsRecord, OutputRecord
 from ..report.describe_run import objects_lines, plan_lines, result_lines, tiles_in_words, work_lines
@@ -158,10 +158,9 @@ def _find_objects(
     same_size = _size(record.inputs[0]) == _size(output)
     image = sample.image if same_size else None
     found = segment_file(prediction, object_files, options, image, selection=sample.selection, overwrite=True)
-    if not same_size:
-        found["notes"] = [*found["notes"], OTHER_SIZE]
     hashes = {name: path_hash(path).sha256 for name, path in vars(object_files).items() if path is not None}
-    return from_json(ObjectsRecord, {**found, "asked": vars(options), "sha256": hashes})
+    notes = found.notes if same_size else (*found.notes, OTHER_SIZE)
+    return replace(found, notes=notes, asked=vars(options), sha256=hashes)
 
 
 def _size(described: InputRecord | OutputRecord) -> tuple[int, ...]:

@@ -124,7 +124,7 @@ def objects_lines(objects: ObjectsRecord) -> Iterator[str]:
     if objects.samples is not None and objects.samples > 1:
         line += f" in {objects.samples} samples"
     if size is not None and size.px is not None:
-        solid = "z" in (objects.spatial or "")
+        solid = _are_solid(objects)
         line += f", median {'volume' if solid else 'area'} {size.px:g} px"
         line += f" ({size.um:.4g} µm{'³' if solid else '²'})" if size.um is not None else ""
     yield line
@@ -136,6 +136,11 @@ def objects_lines(objects: ObjectsRecord) -> Iterator[str]:
         yield f"  {kind.partition('_')[0]:<7} {path}"
     for note in objects.notes:
         yield f"  note    {note}"
+
+
+def _are_solid(objects: ObjectsRecord) -> bool:
+    """Return whether the objects are volumes, not areas."""
+    return "z" in (objects.spatial or "")
 
 
 def _limits(objects: ObjectsRecord) -> str:
@@ -219,7 +224,7 @@ def objects_in_words(objects: ObjectsRecord) -> str:
     )
     median = objects.median_size
     if median is not None and median.px is not None:
-        power = "³" if len(objects.spatial or "yx") == 3 else "²"
+        power = "³" if _are_solid(objects) else "²"
         extent = f" ({median.um:.4g} µm{power})" if median.um is not None else ""
         words += f" Their median size is {median.px:,g} pixels{extent}."
     return words

@@ -16,7 +16,7 @@ from ..files.typed_path import ImagePath
 from ..image.image import Image
 from ..image.series import MAIN, Selection
 from ..image.writers.zarr_additions import check_new_labels
-from ..provenance.record_parts import OBJECT_FILES
+from ..provenance.record_parts import OBJECT_FILES, MedianSizeRecord, ObjectsRecord
 from ..text import counted
 from .hole_filling import fill_holes
 from .intensity import Intensities, open_intensities, pixel_sizes
@@ -114,7 +114,7 @@ def segment_file(
     *,
     selection: Selection = MAIN,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> ObjectsRecord:
     """Find the objects of a prediction and write ``files``. Each sample (time, position, …) is segmented separately.
 
     Parameters
@@ -128,10 +128,8 @@ def segment_file(
 
     Returns
     -------
-    The entry ``objects`` of the record: the files by their kinds (paths as text, or None), ``count``,
-    ``foreground``, ``boundary``, ``threshold``, ``min_size``; of the prediction ``axes``, ``shape``, ``spatial`` (axes
-    of a sample) and ``samples`` (their number); ``median_size`` (``{px, um}``: pixels, and µm² or µm³, None if unknown)
-    and ``notes``. Labels continue from one sample to the next.
+    The entry ``objects`` of the record, without what was asked and the hashes. Labels continue from one sample to the
+    next.
 
     Raises
     ------
@@ -143,9 +141,8 @@ def segment_file(
         check_new_labels(files.zarr)
     with segmented(prediction, options, image, selection, files.paths[0]) as (objects, grid, min_size):
         write_files(files.named, objects)
-        entry = _entry(prediction, files, options, objects, grid, min_size)
-    entry["notes"] += [REPLACED] if replaced else []
-    return entry
+        record = _record(prediction, files, options, objects, grid, min_size)
+    return replace(record, notes=(*record.notes, REPLACED)) if replaced else record
 
 
 @contextmanager
@@ -178,32 +175,33 @@ def segmented(
         yield PredictionObjects(maps, light, regions, numbered, sizes, shown), grid, min_size
 
 
-def _entry(
+def _record(
     prediction: Path,
     files: SegmentFiles,
     options: SegmentOptions,
     found: PredictionObjects,
     grid: Grid,
     min_size: int,
-) -> dict[str, Any]:
-    """Return the entry of the record."""
+) -> ObjectsRecord:
     samples = found.maps.samples
-    return {
-        **{kind: None if (path := getattr(files, kind)) is None else str(path) for kind in OBJECT_FILES},
-        "count": len(found.numbered.objects),
-        "foreground": options.foreground,
-        "boundary": options.boundary,
-        "threshold": options.threshold,
-        "min_size": min_size,
-        **{name: value for name in ADDED_OPTIONS if (value := getattr(options, name)) not in (None, False)},
-        "prediction": str(prediction),
-        "axes": samples.image.axes,
-        "shape": list(samples.image.shape),
-        "spatial": samples.spatial,
-        "samples": samples.total,
-        "median_size": _median_size(found),
-        "notes": list(segmentation_notes(found, grid, options, min_size)),
-    }
+    paths: dict[str, Any] = {kind: None if path is None else str(path) for kind, path in vars(files).items()}
+    added: dict[str, Any] = {name: getattr(options, name) or None for name in ADDED_OPTIONS}
+    return ObjectsRecord(
+        **paths,
+        count=len(found.numbered.objects),
+        foreground=options.foreground,
+        boundary=options.boundary,
+        threshold=options.threshold,
+        min_size=min_size,
+        **added,
+        prediction=str(prediction),
+        axes=samples.image.axes,
+        shape=samples.image.shape,
+        spatial=samples.spatial,
+        samples=samples.total,
+        median_size=_median_size(found),
+        notes=tuple(segmentation_notes(found, grid, options, min_size)),
+    )
 
 
 def _samples_to_grow(samples: Samples, stitch: float | None) -> Samples:
@@ -299,13 +297,12 @@ def _opened(
         yield light
 
 
-def _median_size(found: PredictionObjects) -> dict[str, float | None]:
-    """Return the median size of the objects in pixels, and in µm² or µm³."""
+def _median_size(found: PredictionObjects) -> MedianSizeRecord:
     objects, scale = found.numbered.objects, found.columns.micrometres
     if not len(objects):
-        return {"px": None, "um": None}
+        return MedianSizeRecord(px=None, um=None)
     median = float(np.median(objects.size))
-    return {"px": median, "um": None if scale is None else float(f"{median * prod(scale):.6g}")}
+    return MedianSizeRecord(px=median, um=None if scale is None else float(f"{median * prod(scale):.6g}"))
 
 
 def segmentation_notes(found: PredictionObjects, grid: Grid, options: SegmentOptions, min_size: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ from bioimage_inference.cli import main
 from bioimage_inference.errors import ImageError, OutputError, UsageError
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.readers.reading import open_image
+from bioimage_inference.provenance.record_parts import MedianSizeRecord
 from bioimage_inference.segmentation.segmenting import SegmentFiles, SegmentOptions, segment_file
 
 ROOT = Path(__file__).parents[2]
@@ -87,13 +88,13 @@ def test_boundary_separates_what_touches_and_labels_come_in_scan_order(squares, 
     labels = labels_of(tmp_path / "out")
     np.testing.assert_array_equal(labels, expected)
     assert labels.dtype == np.uint16
-    assert objects["count"] == 3
-    assert objects["median_size"] == {"px": 80.0, "um": None}
-    assert any("1 region has fewer than 10 pixels" in note for note in objects["notes"])
+    assert objects.count == 3
+    assert objects.median_size == MedianSizeRecord(px=80.0, um=None)
+    assert any("1 region has fewer than 10 pixels" in note for note in objects.notes)
 
 
 def test_without_the_boundary_they_are_one(squares, tmp_path):
-    assert segment(squares, tmp_path / "out", boundary="none")["count"] == 2
+    assert segment(squares, tmp_path / "out", boundary="none").count == 2
 
 
 def test_the_table_holds_sizes_places_and_intensities(squares, tmp_path):
@@ -139,7 +140,7 @@ def test_the_table_holds_sizes_places_and_intensities(squares, tmp_path):
             "feret_um": pytest.approx(136**0.5 / 2),
         }
     )
-    assert any("The pixel size is from image.tif" in note for note in objects["notes"])
+    assert any("The pixel size is from image.tif" in note for note in objects.notes)
 
 
 def test_an_object_at_any_border_of_the_image_is_marked(tmp_path):
@@ -182,7 +183,7 @@ def test_label_maps_have_colours_that_imagej_shows(squares, tmp_path):
 def test_columns_in_micrometres_are_left_out_where_the_pixel_size_is_unknown(squares, tmp_path):
     objects = segment(squares, tmp_path / "out")
     assert not [name for name in rows(tmp_path / "out/objects.csv")[0] if name.endswith(("um", "um2"))]
-    assert any("no columns in µm" in note for note in objects["notes"])
+    assert any("no columns in µm" in note for note in objects.notes)
 
 
 def test_a_tsv_has_tabs(squares, tmp_path):
@@ -215,7 +216,7 @@ def test_every_file_of_a_prediction_gives_the_same_objects(nuclei, tmp_path):
     alone.write_bytes(nuclei.npy.read_bytes())
     counts = {}
     for name, path in {"pages": nuclei.tiff, "npy": nuclei.npy, "labelled": labelled, "alone": alone}.items():
-        counts[name] = segment(path, tmp_path / name, TEST_DATA / "nuclei.tif")["count"]
+        counts[name] = segment(path, tmp_path / name, TEST_DATA / "nuclei.tif").count
         np.testing.assert_array_equal(labels_of(tmp_path / name), labels_of(tmp_path / "pages"))
     assert set(counts.values()) == {72}
     table = (tmp_path / "pages/objects.csv").read_text()
@@ -242,11 +243,11 @@ def test_time_points_are_segmented_by_themselves_and_labels_run_on(layout, tmp_p
     target = predicted(tmp_path, "nuclei_timeseries.tif", layout)
     image = TEST_DATA / "nuclei_timeseries.tif"
     objects = segment(target.tiff, tmp_path / "tiff", image)
-    assert objects["samples"] == 3
+    assert objects.samples == 3
     labels = labels_of(tmp_path / "tiff")
     assert labels.shape == (3, 112, 136)
     table = rows(tmp_path / "tiff/objects.csv")
-    assert [int(row["label"]) for row in table] == list(range(1, objects["count"] + 1))
+    assert [int(row["label"]) for row in table] == list(range(1, objects.count + 1))
     for time in range(3):
         own = [int(row["label"]) for row in table if row["t"] == str(time)]
         assert own == np.unique(labels[time])[1:].tolist()
@@ -254,7 +255,7 @@ def test_time_points_are_segmented_by_themselves_and_labels_run_on(layout, tmp_p
         row = table[own[0] - 1]
         assert float(row["mean_intensity"]) == pytest.approx(frame[labels[time] == own[0]].mean(), rel=1e-6)
     objects = segment(target.npy, tmp_path / "npy", image)  # its axes are those of the record beside it
-    assert objects["notes"] == []
+    assert objects.notes == ()
     np.testing.assert_array_equal(labels_of(tmp_path / "npy"), labels)
 
 
@@ -262,15 +263,15 @@ def test_planes_of_a_stack_that_a_2d_model_saw_are_one_stack(tmp_path):
     target = predicted(tmp_path, "nuclei_3d.tif")
     for name, path in {"tiff": target.tiff, "npy": target.npy}.items():
         objects = segment(path, tmp_path / name)
-        assert objects["spatial"] == "zyx"
-        assert any("computed each plane of the stack separately" in note for note in objects["notes"])
+        assert objects.spatial == "zyx"
+        assert any("computed each plane of the stack separately" in note for note in objects.notes)
     np.testing.assert_array_equal(labels_of(tmp_path / "tiff"), labels_of(tmp_path / "npy"))
 
 
 def test_channels_have_names_and_axes_can_be_given(nuclei, tmp_path):
     by_name = segment(nuclei.tiff, tmp_path / "a", foreground="Foreground", boundary="boundary")
-    assert by_name["count"] == 72
-    assert segment(nuclei.npy, tmp_path / "b", axes="bcyx")["count"] == 72
+    assert by_name.count == 72
+    assert segment(nuclei.npy, tmp_path / "b", axes="bcyx").count == 72
 
 
 def test_a_number_type_that_holds_all_labels_is_chosen(tmp_path):
@@ -280,7 +281,7 @@ def test_a_number_type_that_holds_all_labels_is_chosen(tmp_path):
     only_labels = SegmentFiles(tmp_path / "labels.tif")
     objects = segment_file(tmp_path / "dots.npy", only_labels, SegmentOptions(min_size=1))
     labels = labels_of(tmp_path)
-    assert objects["count"] == 260 * 260 == labels.max()
+    assert objects.count == 260 * 260 == labels.max()
     assert labels.dtype == np.uint32
 
 
@@ -292,9 +293,9 @@ def test_a_large_image_is_worked_on_in_blocks(tmp_path):
     channels[0, 100:110, 10:2900] = 0.9  # longer than the overlap of blocks
     np.save(tmp_path / "large.npy", channels)
     objects = segment(tmp_path / "large.npy", tmp_path / "out")
-    assert objects["count"] == len(corners) + 1
+    assert objects.count == len(corners) + 1
     assert sorted(set(np.bincount(labels_of(tmp_path / "out").ravel())[1:])) == [3600, 28900]
-    assert any("1 object is longer" in note for note in objects["notes"])
+    assert any("1 object is longer" in note for note in objects.notes)
     assert overlay_of(tmp_path / "out").shape == (1450, 1500, 3)
 
 
@@ -310,7 +311,7 @@ def test_nothing_found_is_a_result(tmp_path, capsys):
 def test_values_that_are_no_probabilities_are_said(tmp_path):
     np.save(tmp_path / "logits.npy", np.linspace(-7, 9, 2 * 30 * 40, dtype=np.float32).reshape(2, 30, 40))
     objects = segment(tmp_path / "logits.npy", tmp_path / "out")
-    assert any("values from -7 to 9, which are no probabilities" in note for note in objects["notes"])
+    assert any("values from -7 to 9, which are no probabilities" in note for note in objects.notes)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -341,7 +342,7 @@ def test_pages_that_may_be_samples_or_channels_are_not_guessed(tmp_path):
     tifffile.imwrite(tmp_path / "pages.tif", np.zeros((6, 20, 30), np.float32), metadata=None)
     with pytest.raises(ImageError, match=r"6 pages .* --axes cyx"):
         segment(tmp_path / "pages.tif", tmp_path / "out")
-    assert segment(tmp_path / "pages.tif", tmp_path / "out", axes="cyx")["count"] == 0
+    assert segment(tmp_path / "pages.tif", tmp_path / "out", axes="cyx").count == 0
 
 
 def test_a_damaged_record_is_no_reason_to_guess(nuclei, tmp_path):
@@ -350,7 +351,7 @@ def test_a_damaged_record_is_no_reason_to_guess(nuclei, tmp_path):
     (tmp_path / "nuclei_provenance.json").write_text("{")
     with pytest.raises(ImageError, match=r"record nuclei_provenance.json .* cannot be read"):
         segment(prediction, tmp_path / "out")
-    assert segment(prediction, tmp_path / "out", axes="bcyx")["count"] == 72
+    assert segment(prediction, tmp_path / "out", axes="bcyx").count == 72
 
 
 def test_a_file_that_is_not_what_its_record_says_is_refused(nuclei, tmp_path):
@@ -365,8 +366,8 @@ def test_a_file_that_is_not_what_its_record_says_is_refused(nuclei, tmp_path):
 def test_pages_of_another_program_are_channels_where_they_are_as_many(squares, tmp_path):
     tifffile.imwrite(tmp_path / "two.tif", np.load(squares), metadata=None)
     objects = segment(tmp_path / "two.tif", tmp_path / "out")
-    assert objects["count"] == 3
-    assert any("Its pages were read as channels" in note for note in objects["notes"])
+    assert objects.count == 3
+    assert any("Its pages were read as channels" in note for note in objects.notes)
 
 
 def test_an_image_of_another_size_is_refused(squares, tmp_path):
@@ -411,7 +412,7 @@ def test_an_intensity_that_is_no_number_is_said(squares, tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", image)
     objects = segment(squares, tmp_path / "out", tmp_path / "image.tif")
     assert [row["mean_intensity"] for row in rows(tmp_path / "out/objects.csv")] == ["nan", "1", "1"]
-    assert any("1 object has no mean or integrated intensity" in note for note in objects["notes"])
+    assert any("1 object has no mean or integrated intensity" in note for note in objects.notes)
 
 
 def test_the_overlay_outlines_the_objects(squares, tmp_path):
@@ -477,8 +478,8 @@ def test_the_published_prediction_gives_the_nuclei_of_the_tutorial(shared, tmp_p
     """The tutorial's chain of Galaxy tools finds 51 regions; one of them has 3 pixels."""
     folder = shared / "galaxy-test-data"
     prediction, image = folder / "output_nucleisegboundarymodel.tiff", folder / "input_nucleisegboundarymodel.png"
-    assert segment(prediction, tmp_path / "all", image, min_size=1)["count"] == 51
-    assert segment(prediction, tmp_path / "large", image)["count"] == 50
+    assert segment(prediction, tmp_path / "all", image, min_size=1).count == 51
+    assert segment(prediction, tmp_path / "large", image).count == 50
 
 
 @pytest.mark.slow

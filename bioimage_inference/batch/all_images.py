@@ -28,8 +28,10 @@ class RunOptions(OutputPaths):
     """Options of a run as a whole, with the names of the command line.
 
     The files of :class:`OutputPaths` exclude ``output``. ``format`` are the keys of formats, ``None`` for the usual.
+    ``single`` refuses several images.
     """
 
+    single: bool
     output: Path | None
     output_name: OutputName | None
     format: tuple[str, ...] | None

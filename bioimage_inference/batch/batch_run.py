@@ -32,6 +32,7 @@ def predict_images(
 ) -> Result:
     """Predict images, which ``sheets`` may have listed. Raises the errors of :mod:`bioimage_inference.errors`."""
     samples = selected_samples(samples, selection_of(task.options), offline=options.offline)
+    _check_single(samples, options)
     for place in task.others.values():
         check_online(place, offline=options.offline)
     tables = options.folder if (len(samples) > 1 or sheets) and not options.names_files else None
@@ -69,6 +70,21 @@ def predict_images(
     return result
 
 
+def _check_single(samples: Sequence[Sample], options: RunOptions) -> None:
+    """Raise :class:`UsageError` if there are several images beside an option that is for a single one."""
+    named = ["single"] if options.single else [*options.files]
+    named += ["key-values"] if options.key_values is not None else []
+    if len(samples) == 1 or not named:
+        return
+    found, advice = f"{len(samples)} are given", "Predict them one by one, or leave the option out."
+    first = samples[0].given
+    if first is not None and all(sample.given == first for sample in samples):
+        found = f"{first.name} holds {len(samples)}"
+        advice = "Choose one with --series, or with --well and --field."
+    are = "is" if len(named) == 1 else "are"
+    raise UsageError(f"{' and '.join(f'--{name}' for name in named)} {are} for a single image, but {found}. {advice}")
+
+
 def _output_files(
     task: Task, samples: Sequence[Sample], options: RunOptions, *, shares_tiles: bool
 ) -> list[ImageFiles]:
@@ -99,16 +115,11 @@ def _output_files(
         )
     if task.options.uncertainty:
         raise UsageError("--uncertainty adds an output, whose file goes into the folder of -o. Give -o DIR instead.")
-    if len(samples) > 1:
-        named = " and ".join(f"--{key}" for key in options.files)
-        raise UsageError(f"{named} are for a single image, but {len(samples)} are given. Use -o DIR.")
     return [ImageFiles(dict.fromkeys(ids, Target()) | {ids[0]: Target(**options.files)})]
 
 
 def _with_key_values(files: Sequence[ImageFiles], table: Path) -> list[ImageFiles]:
-    """Add the table of ``--key-values`` to the output files of an image. Raises :class:`UsageError` for several."""
-    if len(files) > 1:
-        raise UsageError(f"--key-values is for a single image, but {len(files)} are given. Predict them one by one.")
+    """Add the table of ``--key-values`` to the output files of the image. Raises :class:`UsageError`."""
     (one,) = files
     if table in one.all():
         raise UsageError(f"{table} is another output of this run. Give --key-values another name.")

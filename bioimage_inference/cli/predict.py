@@ -79,6 +79,7 @@ def _options() -> argparse.ArgumentParser:
         "such as 'day1/*.tif', or a sample sheet (.csv, .tsv) that lists images",
     )  # fmt: skip
     add("--recursive", action="store_true", help="take also the images in the folders inside of a folder")
+    add("--single", action="store_true", help="refuse more than one image, for instance all images of a plate")
     add("--dry-run", action="store_true",
         help="print axes, tiles, outputs, and the memory, disk space and time that they may take; compute nothing",
     )  # fmt: skip

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 import bioimage_inference
 from bioimage_inference.cli.program import make_parser
 from bioimage_inference.errors import BioimageInferenceError
+from tests.reading_plates import write_plate
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "bioimage_inference"
@@ -224,11 +225,15 @@ def test_several_images_of_a_file_are_told_apart_by_their_series(tmp_path: Path)
 
 
 def test_several_images_do_not_fit_into_the_outputs_of_one(tmp_path: Path) -> None:
-    for series in ("_left", "_right"):
-        outputs_of(tmp_path, "images/image/slide.czi", ["prediction"], series)
-    files, printed = collect(tmp_path, "0", code=2)
-    assert not files
-    assert 'Choose one under "Files with several images".' in printed
+    """Of a plate with hundreds of fields, this is known before the first is computed."""
+    write_plate(tmp_path / "plate.zarr", {"A/1": ["0"], "A/2": ["0"]})
+    program = [sys.executable, str(TOOL / "form_messages.py"), "bioimage_inference.xml", "predict"]
+    given = [str(TOOL / "test-data" / "demo-model.zip"), str(tmp_path / "plate.zarr"), "--single", "-o", "outputs"]
+    ran = subprocess.run([*program, *given], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith('"Image" ')
+    assert 'plate.zarr holds 2. Choose one with "Series" (under "Files with several images")' in ran.stderr
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_report_that_was_not_asked_for_is_not_collected(tmp_path: Path) -> None:

@@ -158,6 +158,33 @@ def test_python_predicts_the_series_and_level_that_it_is_given(
         predict(model, images[0], axes="yx", series=1)
 
 
+@pytest.mark.parametrize(
+    "options", [["--single", "-o", "out"], ["--npy", "a.npy"], ["-o", "out", "--key-values", "a.tsv"]]
+)
+def test_what_is_for_a_single_image_refuses_a_plate_before_computing(
+    model: str, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_plate(tmp_path / "plate.zarr", {"A/1": ["0"], "A/2": ["0"]})
+    before = set(tmp_path.rglob("*"))
+    assert main(["predict", model, "plate.zarr", *options]) == 2
+    error = capsys.readouterr().err
+    option = next(one for one in options if one in ("--single", "--npy", "--key-values"))
+    assert f"{option} is for a single image, but plate.zarr holds 2." in error
+    assert "--well" in error
+    assert set(tmp_path.rglob("*")) == before
+    assert main(["predict", model, "plate.zarr", *options, "--well", "A2"]) == 0
+
+
+def test_several_files_are_refused_where_one_is_asked_for(model: str, tmp_path: Path, capsys: Output) -> None:
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, np.zeros((32, 32), np.float32))
+    files = [str(tmp_path / name) for name in ("a.npy", "b.npy")]
+    assert main(["predict", model, *files, "--single", "-o", str(tmp_path / "out")]) == 2
+    assert "--single is for a single image, but 2 are given." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_sheet_names_plates_and_keeps_its_columns(model: str, tmp_path: Path, capsys: Output) -> None:
     write_plate(tmp_path / "plate.zarr", {"A/1": ["0"], "A/2": ["0"]})
     sheet, out = tmp_path / "sheet.csv", tmp_path / "out"

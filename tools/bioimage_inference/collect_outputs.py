@@ -177,17 +177,9 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true")
     arguments = parser.parse_args()
     code: int = arguments.exit_code
-    records = len(list(OUTPUTS.glob(f"*{RECORD}")))
-    complete = (OUTPUTS / "summary.csv").exists() and records > 0
+    complete = (OUTPUTS / "summary.csv").exists() and any(OUTPUTS.glob(f"*{RECORD}"))
     if code and not (arguments.keep_going and complete):
         return code
-    if (IMAGES / "image").exists() and records > 1:
-        print(
-            f"The file holds {records} images, and this job can give the results of one. Choose one under "
-            '"Files with several images". Or choose the file under "Many images in a single job", which gives lists.',
-            file=sys.stderr,
-        )
-        return 2
     collect(arguments.all)
     return 0
 

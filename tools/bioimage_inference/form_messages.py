@@ -15,8 +15,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 OPTION = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
-# What a user of Galaxy cannot set in the form.
+# What a user of Galaxy cannot set in the form, or sets by choosing an image there.
 WITHOUT_FIELD = {
+    "--single": '"Image" (not "Images" under "Many images in a single job")',
     "--memory": "the memory of the job (set by the administrators of this server)",
     "--trust-model-code": "the option --trust-model-code, which only the administrators of this server can give,",
 }

@@ -81,6 +81,8 @@ def _check_single(samples: Sequence[Sample], options: RunOptions) -> None:
     if first is not None and all(sample.given == first for sample in samples):
         found = f"{first.name} holds {len(samples)}"
         advice = "Choose one with --series, or with --well and --field."
+    if options.files:
+        advice += " Give -o DIR in place of names of files for all images."
     are = "is" if len(named) == 1 else "are"
     raise UsageError(f"{' and '.join(f'--{name}' for name in named)} {are} for a single image, but {found}. {advice}")
 

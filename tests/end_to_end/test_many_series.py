@@ -172,6 +172,7 @@ def test_what_is_for_a_single_image_refuses_a_plate_before_computing(
     option = next(one for one in options if one in ("--single", "--npy", "--key-values"))
     assert f"{option} is for a single image, but plate.zarr holds 2." in error
     assert "--well" in error
+    assert ("-o DIR" in error) == (option == "--npy")
     assert set(tmp_path.rglob("*")) == before
     assert main(["predict", model, "plate.zarr", *options, "--well", "A2"]) == 0
 

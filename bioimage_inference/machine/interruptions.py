@@ -58,10 +58,11 @@ def _interrupt(*_: object) -> None:
 
 def _end_when_at_rest() -> None:
     """End the process, which was interrupted, as soon as it rests."""
-    used, before = process_time(), -1.0
-    while used - before > _WORK * _SECONDS_AT_REST:
+    is_working = True
+    while is_working:
+        before = process_time()
         sleep(_SECONDS_AT_REST)
-        used, before = process_time(), used
+        is_working = process_time() - before > _WORK * _SECONDS_AT_REST
     from ..files.scratch import leave_nothing  # imports numpy, which must not be imported before the process is set up
 
     leave_nothing()

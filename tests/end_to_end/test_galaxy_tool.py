@@ -225,7 +225,7 @@ def test_several_images_of_a_file_are_told_apart_by_their_series(tmp_path: Path)
 
 
 def test_several_images_do_not_fit_into_the_outputs_of_one(tmp_path: Path) -> None:
-    """Of a plate with hundreds of fields, this is known before the first is computed."""
+    """The program refuses a plate before it computes the first field."""
     write_plate(tmp_path / "plate.zarr", {"A/1": ["0"], "A/2": ["0"]})
     program = [sys.executable, str(TOOL / "form_messages.py"), "bioimage_inference.xml", "predict"]
     given = [str(TOOL / "test-data" / "demo-model.zip"), str(tmp_path / "plate.zarr"), "--single", "-o", "outputs"]

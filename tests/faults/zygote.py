@@ -46,10 +46,14 @@ class Watch:
         self.steps = 0
 
     def __call__(self, frame: FrameType, event: str, function: object) -> None:
-        """What ``sys.setprofile`` takes."""
-        if event in ("call", "c_return"):
+        """Count a step, as a function for ``sys.setprofile``."""
+        if self.is_step(frame, event):
             self.steps += 1
             self.step(function)
+
+    def is_step(self, frame: FrameType, event: str) -> bool:
+        """Return whether this event of ``sys.setprofile`` is a step."""
+        return event in ("call", "c_return")
 
     def step(self, function: object) -> None:
         """Look at what has just returned, where it is a function of C."""
@@ -74,11 +78,9 @@ class EndWithLock(EndAt):
     An exception at that moment leaves the lock taken, and threads that need it wait forever.
     """
 
-    def __call__(self, frame: FrameType, event: str, function: object) -> None:
-        """What ``sys.setprofile`` takes."""
-        if event == "return" and frame.f_code is Condition.__enter__.__code__:
-            self.steps += 1
-            self.step(function)
+    def is_step(self, frame: FrameType, event: str) -> bool:
+        """Return whether a lock has just been taken."""
+        return event == "return" and frame.f_code is Condition.__enter__.__code__
 
 
 class EndAfterRecords(EndAt):

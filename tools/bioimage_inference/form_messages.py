@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 OPTION = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
-# What a user of Galaxy cannot set in the form, or sets by choosing an image there.
+# Words for options that no field of the form sets.
 WITHOUT_FIELD = {
     "--single": '"Image" (not "Images" under "Many images in a single job")',
     "--memory": "the memory of the job (set by the administrators of this server)",

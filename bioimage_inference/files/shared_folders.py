@@ -1,12 +1,12 @@
 """Folders and files in places where other users can write, such as the model cache of a group: nothing follows a link
-that another user planted there, and several runs share one download.
+that another user planted there, several runs share one download, and files that another run removes are no error.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +26,16 @@ def make_folder(folder: Path) -> None:
     link, around = folder.lstat(), Path(os.path.abspath(folder)).parent.stat()  # noqa: PTH100
     if not is_own(link) and link.st_uid not in (0, around.st_uid):
         raise PermissionError(errno.EPERM, "it is a link that another user made", str(folder))
+
+
+def with_status(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield paths with their status; a link has its own. Other runs may remove files that were listed a moment ago.
+
+    Raises :class:`OSError` for other reasons.
+    """
+    for path in paths:
+        with suppress(FileNotFoundError):
+            yield path, path.lstat()
 
 
 @contextmanager

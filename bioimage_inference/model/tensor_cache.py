@@ -16,7 +16,7 @@ from typing import Any
 from .._version import __version__
 from ..errors import OutputError
 from ..files.partial_file import write_whole
-from ..files.shared_folders import make_folder, read_private
+from ..files.shared_folders import make_folder, read_private, with_status
 from ..image import axes
 from .tensor_rules import Tensors
 
@@ -58,8 +58,8 @@ def _keep(path: Path, kept: _KeptTensors) -> None:
         return
     make_folder(path.parent)
     write_whole(path, data, noted=False, mode=0o600)
-    files = sorted(path.parent.glob("*.json"), key=lambda file: file.lstat().st_mtime)
-    for file in files[:-_MOST_FILES]:
+    written = {file: status.st_mtime for file, status in with_status(path.parent.glob("*.json"))}
+    for file in sorted(written, key=written.__getitem__)[:-_MOST_FILES]:
         file.unlink(missing_ok=True)
 
 

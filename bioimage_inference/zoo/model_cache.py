@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from ..errors import ModelError, UsageError, cannot_write
 from ..files.cache_folder import own_cache_folder
 from ..files.partial_file import write_whole
-from ..files.shared_folders import exclusive_lock, make_folder
+from ..files.shared_folders import exclusive_lock, make_folder, with_status
 from ..files.system_calls import give_name
 from ..files.temporary_names import new_mark
 from ..files.typed_path import is_address
@@ -124,7 +124,8 @@ def _id_of_doi(name: ZooName, index: Index) -> str:
 def _cached(home: Path, version: str | None) -> Path | None:
     """Return the folder of this version; without a version, the folder of the latest download."""
     found = [path for path in home.glob(f"{version or '*'}-*") if path.suffix not in (_UNFINISHED, _DAMAGED)]
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+    downloaded = {path: status.st_mtime_ns for path, status in with_status(found)}
+    return max(downloaded, key=downloaded.__getitem__, default=None)
 
 
 def _download(name: ZooName, model_id: str, index: Index, home: Path, address: str) -> Path:

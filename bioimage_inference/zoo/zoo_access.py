@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files.cache_folder import own_cache_folder
+from ..files.shared_folders import with_status
 from .file_download import description_address, http_client
 
 _PROBE = "affable-shark"
@@ -44,7 +45,7 @@ def cache_folder() -> CacheFolder:
     models, size = 0, 0
     for place, _, names in os.walk(home):
         models += "rdf.yaml" in names
-        size += sum(os.lstat(os.path.join(place, name)).st_size for name in names)  # noqa: PTH118 (os.walk gives texts)
+        size += sum(status.st_size for _, status in with_status(Path(place, name) for name in names))
     existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):

@@ -23,10 +23,24 @@ from bioimage_inference.machine import installation
 from bioimage_inference.network import device_check
 from bioimage_inference.network.device import Device
 from bioimage_inference.network.torch_network import TorchNetwork
+from bioimage_inference.zoo.zoo_access import cache_folder
 
 from .test_start import before_torch
 
 ROOT = Path(__file__).parents[2]
+CHANGES = """
+import sys
+from pathlib import Path
+paths = [Path(sys.argv[1], f"{number}.json") for number in range(100)]
+while True:
+    for path in paths:
+        path.write_bytes(b"12345")
+    for path in paths:
+        path.unlink()
+    if sys.stdout:
+        print("begun", flush=True)
+        sys.stdout = None
+"""
 SUBJECTS = ("program", "python", "system", "libraries", "extras", "memory", "processors", "cache", "torch", "devices")
 
 
@@ -82,6 +96,20 @@ def test_json_has_the_same_facts(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert found["processors"]["count"] == min(limit["count"] for limit in found["processors"]["limits"])
     assert found["devices"]["checked"][0]["name"] == "cpu"
     assert "zoo" not in found
+
+
+def test_the_size_of_a_cache_that_other_runs_change(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "bioimage-inference" / "descriptions"
+    folder.mkdir(parents=True)
+    changing = subprocess.Popen([sys.executable, "-c", CHANGES, str(folder)], stdout=subprocess.PIPE)
+    try:
+        assert changing.stdout is not None
+        assert changing.stdout.readline() == b"begun\n"
+        assert all(cache_folder().size % 5 == 0 for _ in range(200))
+        assert changing.poll() is None
+    finally:
+        changing.kill()
+        changing.communicate()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -100,13 +100,18 @@ def palette(kind: Kind) -> tuple[Colour, ...]:
     return (*((int(red), int(green), int(blue)) for red, green, blue in rows), NO_NUMBER)
 
 
-def palette_png(indices: NDArray[np.uint8], colours: Sequence[Colour]) -> bytes:
-    """Return a PNG of indices (axes yx) into at most 256 colours."""
+def palette_picture(indices: NDArray[np.uint8], colours: Sequence[Colour]) -> "PIL.Image.Image":
+    """Return a picture of indices (axes yx) into at most 256 colours."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(indices))
     picture.putpalette([part for colour in colours for part in colour])
-    return encoded(picture, "PNG", optimize=True)
+    return picture
+
+
+def palette_png(indices: NDArray[np.uint8], colours: Sequence[Colour]) -> bytes:
+    """Return a PNG of indices (axes yx) into at most 256 colours."""
+    return encoded(palette_picture(indices, colours), "PNG", optimize=True)
 
 
 def colour_png(pixels: NDArray[np.uint8]) -> bytes:

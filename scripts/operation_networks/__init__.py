@@ -1,7 +1,7 @@
 """Small networks that use the operators of PyTorch as networks for images do, for ``scripts/list_operations.py``.
 
-Each network is built with random weights from PyTorch alone. The functions hold one group of operators each. Their
-names are the names of the networks.
+Each is built with random weights from PyTorch alone. The functions hold one group of operators each. Their names are
+the names of the networks. ``libraries.py`` has larger networks of other libraries.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import torch
 
 from . import computations, older_names, python_forms, values
 from .layers import layer_networks
+from .libraries import LIBRARIES, installed, library_networks
 from .modules import (
     AttributeNetwork,
     ContainerNetwork,
@@ -22,11 +23,11 @@ from .modules import (
 from .network import Computation, Network, random, same
 from .unets import unet_networks
 
-__all__ = ["Network", "networks", "same"]
+__all__ = ["LIBRARIES", "Network", "installed", "library_networks", "networks", "same"]
 
 
 def networks() -> Iterator[Network]:
-    """All networks of this folder."""
+    """All networks of this folder but those of libraries."""
     yield from layer_networks()
     yield from unet_networks()
     image = random(2, 4, 12, 16)

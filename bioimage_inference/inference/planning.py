@@ -120,7 +120,7 @@ def prepare(spec: ModelSpec, image: ImageLike, others: Mapping[str, ImageLike], 
 def tiling_for(spec: ModelSpec, prepared: PreparedImages, request: Request) -> Tiling:
     """Return the tiles for another request. Raises the errors of :func:`~bioimage_inference.tiling.plan.make_plan`."""
     leading = spec.tensor(prepared.plan.leading)
-    return choose_tiles(spec, leading, links(spec, leading), prepared.leading.sizes, request)
+    return choose_tiles(spec, leading, links(spec, leading, prepared.matched), prepared.leading.sizes, request)
 
 
 def with_tiling(

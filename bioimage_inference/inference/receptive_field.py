@@ -77,7 +77,7 @@ def receptive_field(model: ModelSpec, network: Network, inputs: Inputs) -> tuple
     """
     given = {tensor.id: array for tensor, array in zip(model.inputs, inputs, strict=True) if array is not None}
     leading = leading_input(model, given)
-    linked = links(model, leading)
+    linked = links(model, leading, given)
     axes = [axis for axis in leading.axes if axis.letter in TILED and _is_cut(axis, model, linked)]
     return tuple(
         _Probe(model, network, given, leading, linked, axis.letter).measure(_SECONDS / len(axes)) for axis in axes

@@ -110,7 +110,7 @@ def _size_traps(model: ModelSpec) -> Iterator[str]:
 
 def _is_tileable(letter: str, model: ModelSpec, leading: TensorSpec) -> bool:
     """Return whether every output has an axis that follows this axis of the image."""
-    linked = links(model, leading)
+    linked = links(model, leading, [tensor.id for tensor in model.inputs])
     return all(
         any((link := linked.get((output.id, axis.letter))) and link.letter == letter for axis in output.axes)
         for output in model.outputs

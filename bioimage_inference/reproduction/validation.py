@@ -267,7 +267,7 @@ def _halo(model: Predictor, tests: _Tests, options: Options) -> tuple[HaloFindin
     fields = receptive_field(loaded.spec, loaded.network, inputs)
     given = [tensor.id for tensor, array in zip(loaded.spec.inputs, inputs, strict=True) if array is not None]
     leading = leading_input(loaded.spec, given)
-    linked = links(loaded.spec, leading)
+    linked = links(loaded.spec, leading, given)
     used = choose_tiles(loaded.spec, leading, linked, prepared.matched[leading.id].sizes, Request()).halo
     return tuple(
         HaloFinding(declared_halo(loaded.spec, linked, field.letter), used[field.letter], field) for field in fields

@@ -3,10 +3,12 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
+from math import floor, lcm
 
+from ..errors import ModelError
 from ..image.axes import SCALED
-from ..model.spec import Axis, FixedSize, ModelSpec, ReferencedSize, TensorSpec
+from ..model.spec import Axis, FixedSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
+from .axis_tiling import legal_size
 
 TILED = SCALED
 """Axes along which an image may be cut into tiles."""
@@ -40,15 +42,47 @@ def leading_input(model: ModelSpec, given: Collection[str]) -> TensorSpec:
     return present[0]
 
 
-def links(model: ModelSpec, leading: TensorSpec) -> Mapping[tuple[str, str], Link]:
-    """Return the link of every tileable axis that has one, by (tensor id, axis letter)."""
+def links(model: ModelSpec, leading: TensorSpec, given: Collection[str]) -> Mapping[tuple[str, str], Link]:
+    """Return the link of every tileable axis of the ``given`` inputs and of all outputs that has one.
+
+    The keys are (tensor id, axis letter).
+    """
     found: dict[tuple[str, str], Link] = {}
-    for tensor in (*model.inputs, *model.outputs):
+    for tensor in (*(one for one in model.inputs if one.id in given), *model.outputs):
         for axis in tensor.axes:
             link = _link(model, leading, tensor, axis)
             if link is not None and axis.letter in TILED and link.letter in TILED:
                 found[tensor.id, axis.letter] = link
     return found
+
+
+def common_size(model: ModelSpec, linked: Mapping[tuple[str, str], Link], letter: str, size: Size) -> Size:
+    """Return the legal ones of ``size``, along an axis of the leading input, for all inputs that are as large there.
+
+    Raises :class:`ModelError` if there are none.
+    """
+    for tensor in model.inputs:
+        for axis in tensor.axes:
+            if linked.get((tensor.id, axis.letter)) == Link(letter) and isinstance(axis.size, StepSize):
+                found = _common(size, axis.size)
+                if found is None:
+                    raise ModelError(
+                        f"The inputs of the model show the same place, but take no common size along {letter}: "
+                        f"{size.describe()}, and {axis.size.describe()} for {tensor.id!r}. Its authors have to correct "
+                        "the description."
+                    )
+                size = found
+    return size
+
+
+def _common(size: Size, other: StepSize) -> Size | None:
+    least = legal_size(size, other.minimum)
+    step = size.step if isinstance(size, StepSize) else 1
+    tried = (least,) if isinstance(size, FixedSize) else range(least, least + step * other.step, step)
+    first = next((one for one in tried if legal_size(other, one) == one), None)
+    if first is None or isinstance(size, FixedSize):
+        return None if first is None else size
+    return StepSize(first, lcm(step, other.step))
 
 
 def _link(model: ModelSpec, leading: TensorSpec, tensor: TensorSpec, axis: Axis, depth: int = 0) -> Link | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from math import ceil, floor
+from math import ceil, floor, lcm
 from typing import Any, Literal
 
 import numpy as np
@@ -72,20 +72,21 @@ def legal_size(size: Size, pixels: int) -> int:
             raise TypeError(f"{size} depends on another axis")
 
 
-def stride_of(size: Size, overlap: int) -> int:
-    """Return the step of tile starts with which the pooling grids of all tiles agree.
+def stride_of(size: Size, overlap: int, coarsest: int = 1) -> int:
+    """Return the step of tile starts with which the pooling grids of all tiles agree, a multiple of ``coarsest``.
 
     It is the step of the legal sizes. A fixed size has no step: networks halve it up to five times, so the largest
-    power of two up to 32 that divides it is taken, if tiles then still advance beyond their ``overlap``.
+    power of two up to 32 that divides it is taken, if tiles then still advance beyond their ``overlap``. Tiles that
+    start on multiples of ``coarsest`` never start between two pixels of a coarser tensor.
     """
     match size:
         case StepSize(_, step):
-            return step
+            return lcm(step, coarsest)
         case FixedSize(fixed):
-            powers = (1, 2, 4, 8, 16, 32)
-            return max(power for power in powers if fixed % power == 0 and power <= max(1, fixed - overlap))
+            strides = [lcm(power, coarsest) for power in (1, 2, 4, 8, 16, 32) if fixed % power == 0]
+            return max(stride for stride in strides if stride <= max(coarsest, fixed - overlap))
         case _:
-            return 1
+            return coarsest
 
 
 def spread(extent: int, tile: int, overlap: int, stride: int) -> tuple[int, ...]:

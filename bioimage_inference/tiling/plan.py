@@ -83,7 +83,7 @@ def make_plan(model: ModelSpec, sizes: Mapping[str, Sizes], request: Request, ti
     cannot be used.
     """
     leading = leading_input(model, sizes)
-    linked = links(model, leading)
+    linked = links(model, leading, sizes)
     tiling = tiling or choose_tiles(model, leading, linked, sizes[leading.id], request)
     inputs = {
         tensor.id: {

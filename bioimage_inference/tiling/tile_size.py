@@ -10,7 +10,7 @@ from ..errors import ImageError, UsageError
 from ..model.spec import Axis, FixedSize, FreeSize, ModelSpec, ReferencedSize, Size, StepSize, TensorSpec
 from ..options import Border
 from ..text import counted
-from .axis_relations import TILED, Link
+from .axis_relations import TILED, Link, common_size
 from .axis_tiling import AxisTiling, candidates, legal_size, spread, stride_of
 
 Sizes = Mapping[str, int]
@@ -99,10 +99,14 @@ class Tiling:
 
 @dataclass(frozen=True)
 class _Line:
-    """One axis of the leading input before its tile is chosen; ``tileable`` means that every output follows it."""
+    """One axis of the leading input before its tile is chosen; ``tileable`` means that every output follows it.
+
+    ``size`` are the legal lengths of a single tile, ``tile_size`` those of one of several.
+    """
 
     letter: str
     size: Size
+    tile_size: Size
     pixels: int
     extent: int
     start: int
@@ -118,13 +122,17 @@ def choose_tiles(
 ) -> Tiling:
     """Choose the tiles of an image of ``sizes`` pixels along each axis of the leading input.
 
-    Raises :class:`ImageError` if the image cannot have a legal size, :class:`UsageError` for an impossible tile.
+    Raises :class:`ImageError` if the image cannot have a legal size, :class:`UsageError` for an impossible tile,
+    :class:`ModelError` for inputs without a common size.
     """
     notes: list[str] = []
     axes = [axis for axis in leading.axes if axis.letter in TILED]
     _check_request(request, "".join(axis.letter for axis in axes))
     free = [axis for axis in axes if not isinstance(axis.size, ReferencedSize)]
-    lines = [_line(model, linked, axis.letter, axis.size, sizes[axis.letter], request, notes) for axis in free]
+    lines = []
+    for axis in free:
+        size = common_size(model, linked, axis.letter, axis.size)
+        lines.append(_line(model, linked, axis.letter, size, sizes[axis.letter], request, notes))
     tiles = _best(lines, request, notes)
     for axis in axes:
         if isinstance(axis.size, ReferencedSize):  # to another axis of this tensor
@@ -170,27 +178,29 @@ def _line(
 ) -> _Line:
     followers = _followers(model, linked, letter)
     declared = declared_halo(model, linked, letter)
-    coarsest = _coarsest(followers)
-    if isinstance(size, StepSize):
-        size = StepSize(size.minimum, lcm(size.step, coarsest))
-    halo = declared or _default_halo(letter, size, (request.tile or {}).get(letter), followers)
-    if isinstance(size, FixedSize) and 2 * halo >= size.size:
-        halo = size.size // 4
+    # with this step of tile starts, no tile starts between two pixels of a coarser tensor
+    coarsest = lcm(*(link.scale.denominator for link in linked.values() if link.letter == letter))
+    halo = declared or _default_halo(letter, size, (request.tile or {}).get(letter), followers, coarsest)
+    if isinstance(size, FixedSize) and _overlap(halo, followers) + coarsest > size.size:
+        halo = max(0, min(size.size // 4, (size.size - coarsest) // 2))
         notes.append(
             f"The declared halo along {letter} leaves nothing of a tile of {counted(size.size, 'pixel')}; {halo} is "
             "used."
         )
-    mirrored = declared if request.border == "mirror" else 0
-    overlap = max((max(0, ceil(2 * halo - link.offset / link.scale)) for _, link in followers), default=0)
+    overlap = _overlap(halo, followers)
+    mirrored = ceil(declared / coarsest) * coarsest if request.border == "mirror" else 0
+    extent = _extent(letter, size, pixels, mirrored, coarsest, request)
+    stride = stride_of(size, overlap, coarsest)
     return _Line(
         letter=letter,
         size=size,
+        tile_size=_size_of_tiles(size, extent, stride),
         pixels=pixels,
-        extent=_extent(letter, size, pixels, mirrored, coarsest, request),
+        extent=extent,
         start=-mirrored,
         halo=halo,
         overlap=overlap,
-        stride=lcm(stride_of(size, overlap), coarsest),
+        stride=stride,
         tileable=all(
             any(other.letter == letter for other in _links_of(output, linked)) and not _is_list(output)
             for output in model.outputs
@@ -209,7 +219,22 @@ def _followers(model: ModelSpec, linked: Mapping[tuple[str, str], Link], letter:
     ]
 
 
-def _default_halo(letter: str, size: Size, wanted: int | None, followers: Sequence[tuple[Axis, Link]]) -> int:
+def _overlap(halo: int, followers: Sequence[tuple[Axis, Link]]) -> int:
+    """Return the pixels that neighbouring tiles share at least: the halo on both sides, and what the network crops."""
+    return max((max(0, ceil(2 * halo - link.offset / link.scale)) for _, link in followers), default=0)
+
+
+def _size_of_tiles(size: Size, extent: int, stride: int) -> Size:
+    """Return the legal lengths of tiles with which the last tile also starts on a multiple of ``stride``."""
+    if isinstance(size, FixedSize):
+        return size
+    least = legal_size(size, 1)
+    return StepSize(least + (extent - least) % stride, stride)
+
+
+def _default_halo(
+    letter: str, size: Size, wanted: int | None, followers: Sequence[tuple[Axis, Link]], coarsest: int
+) -> int:
     """Return a halo for a description without one: smaller for a short tile, so that tiles can advance.
 
     Pixels that the network itself crops are not cropped again.
@@ -218,14 +243,9 @@ def _default_halo(letter: str, size: Size, wanted: int | None, followers: Sequen
     halo = _DEFAULT_HALO[letter]
     if isinstance(size, FixedSize) or wanted is not None:
         tile = legal_size(size, wanted or 1)
-        stride = _coarsest(followers) if isinstance(size, FixedSize) else stride_of(size, 0)
+        stride = coarsest if isinstance(size, FixedSize) else stride_of(size, 0, coarsest)
         halo = min(halo, max(tile // 4, min(_LEAST_HALO[letter], 3 * tile // 8)), (tile - stride) // 2)
     return max(0, halo - max(0, cropped))
-
-
-def _coarsest(followers: Sequence[tuple[Axis, Link]]) -> int:
-    """Return the step of tile starts with which no tile starts between two pixels of a coarser output."""
-    return lcm(*(link.scale.denominator for _, link in followers))
 
 
 def _is_list(output: TensorSpec) -> bool:
@@ -246,7 +266,7 @@ def _extent(letter: str, size: Size, pixels: int, mirrored: int, coarsest: int, 
             f"The image has {counted(pixels, 'pixel')} along {letter}; the model takes {size.describe()}, and --fit "
             "exact allows neither padding nor tiles. Leave --fit away to pad or tile the image."
         )
-    # an image beyond a fixed size needs several tiles, and the last must not start between two output pixels
+    # an image beyond a fixed size needs several tiles, and the last must not start between two pixels of another tensor
     return legal if legal >= wanted else legal + ceil((wanted - legal) / coarsest) * coarsest
 
 
@@ -320,20 +340,20 @@ def _options(line: _Line, request: Request, notes: list[str]) -> list[tuple[int,
             )
         return [(line.extent, 1)]
     if wanted is None:
-        options = list(candidates(line.size, line.extent, line.overlap, line.stride))
+        options = list(candidates(line.tile_size, line.extent, line.overlap, line.stride))
         return options or [(line.extent, 1)]
     if isinstance(line.size, FixedSize) and wanted != line.size.size:
         raise UsageError(
             f"The model takes {line.size.describe()} pixels along {line.letter}; --tile cannot change that."
         )
-    tile = min(legal_size(line.size, wanted), line.extent)
+    tile = min(legal_size(line.tile_size, wanted), line.extent)
     if tile != wanted:
         notes.append(f"A tile of {counted(wanted, 'pixel')} along {line.letter} is not possible here; {tile} is used.")
     if tile < line.extent and (tile - line.overlap) // line.stride < 1:
         raise UsageError(
             f"A tile of {counted(tile, 'pixel')} along {line.letter} is too short: neighbouring tiles share "
             f"{counted(line.overlap, 'pixel')} (twice the halo) and start on multiples of {line.stride}. Give at "
-            f"least {legal_size(line.size, line.overlap + line.stride)}."
+            f"least {legal_size(line.tile_size, line.overlap + line.stride)}."
         )
     return [(tile, len(spread(line.extent, tile, line.overlap, line.stride)))]
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from .files.typed_path import Address
 from .inference.outputs import Target as Target
-from .options import Options
+from .options import options_of
 from .prediction import Prediction
 from .predictor import Predictor
 from .python_functions import (
@@ -42,6 +43,9 @@ __all__ = [
     "segment",
     "validate",
 ]
+
+
+_SELECTING = ("axes", "series", "level", "well", "field")  # options that say what is read of a file
 
 
 class Model(Predictor):
@@ -124,14 +128,22 @@ class Model(Predictor):
         >>> found.count, found.labels.shape
         (72, (300, 380))
         """
+        from .image.array_likes import image_like
+        from .image.readers.reading import open_image
+        from .inference.planning import selection_of
         from .segmentation.segmenting import OTHER_SIZE
 
         prediction = self.predict(image, **arguments)
         if not prediction.has_size_of_image:
             found = segment(prediction, **(objects or {}))
             return replace(found, notes=(*found.notes, OTHER_SIZE))
-        axes = arguments.get("axes") or (arguments.get("options") or Options()).axes
-        return segment(prediction, image, **{"image_axes": axes, **(objects or {})})
+        words = {name: value for name, value in arguments.items() if name in _SELECTING}
+        chosen = options_of(arguments.get("options"), words)
+        how = {"image_axes": chosen.axes, **(objects or {})}
+        given = image_like(image, how["image_axes"])
+        if isinstance(given, Path | Address):
+            given = open_image(given, how["image_axes"], selection_of(chosen))
+        return segment(prediction, given, **how)
 
 
 def load_model(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..api import Model, Target
 from ..errors import ImageError
 from ..files.typed_path import ImagePath
+from ..image.series import MAIN
 from ..image.writers.output_formats import FORMATS
 from ..inference.planning import close, prepare
 from ..model.spec import FixedSize, TensorSpec
@@ -157,7 +158,8 @@ def _find_objects(
         raise ImageError(f"The output {output.id!r} has no entries, so there are no maps to find objects in.")
     same_size = _size(record.inputs[0]) == _size(output)
     image = sample.image if same_size else None
-    found = segment_file(prediction, object_files, options, image, selection=sample.selection, overwrite=True)
+    selection = MAIN if image is None else sample.selection
+    found = segment_file(prediction, object_files, options, image, selection=selection, overwrite=True)
     hashes = {name: path_hash(path).sha256 for name, path in vars(object_files).items() if path is not None}
     notes = found.notes if same_size else (*found.notes, OTHER_SIZE)
     return replace(found, notes=notes, asked=vars(options), sha256=hashes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..files.typed_path import image_path, input_path, user_path
 from ..terminal import say, say_json
-from .shared_options import DEBUG, JSON, OBJECTS, OVERWRITE, QUIET, SELECTION, add_command, option_parser
+from .shared_options import DEBUG, JSON, OBJECTS, ONE_IMAGE, OVERWRITE, QUIET, add_command, option_parser
 
 if TYPE_CHECKING:
     from ..segmentation.segmenting import SegmentFiles, SegmentOptions
@@ -28,11 +28,12 @@ def add_parser(commands: Any) -> None:
         commands,
         run,
         "segment",
-        parents=[_options(), SELECTION, OVERWRITE, JSON, OBJECTS, QUIET, DEBUG],
+        parents=[_options(), ONE_IMAGE, OVERWRITE, JSON, OBJECTS, QUIET, DEBUG],
         help="find objects in a predicted foreground and boundary",
         description="Find objects in a predicted foreground and boundary. Writes a label map (0 is background), a "
         "table of sizes, positions and intensities, and an overlay picture. Works in 2-D and 3-D. Each time point is "
-        "segmented separately.",
+        "segmented separately. --series, --level, --well and --field choose an image of the file of --image, or, "
+        "without --image, of PREDICTION.",
     )
 
 

@@ -103,15 +103,31 @@ MODEL.add_argument(
     help="model package (.zip), its folder or rdf.yaml, a weights file, or a zoo id such as affable-shark",
 )
 
-SELECTION = option_parser()
-_add = SELECTION.add_argument_group("image").add_argument
-_add("--series", "--scene", metavar="N|NAME",
-     help="image of a file with several images: its number from 0 or its name, a list such as 0,2, or all "
-     "(default: the first image that is no preview)")  # fmt: skip
-_add("--level", type=_number, default=0, metavar="N",
-     help="level of the image's pyramid (default: 0, the full resolution)")  # fmt: skip
-_add("--well", metavar="WELL", help="wells of an OME-Zarr plate, e.g. B03 or B03,C04 (default: all)")
-_add("--field", metavar="N", help="fields of view in each well: names or numbers from 0, e.g. 0,1 (default: all)")
+
+def _selection(series: str, well: str, field: str) -> argparse.ArgumentParser:
+    """Return the options that choose images of a file, with their own words for three of them."""
+    parser = option_parser()
+    add = parser.add_argument_group("image").add_argument
+    words = f"image of a file with several images: {series} (default: the first image that is no preview)"
+    add("--series", "--scene", metavar="N|NAME", help=words)
+    words = "level of the image's pyramid (default: 0, the full resolution)"
+    add("--level", type=_number, default=0, metavar="N", help=words)
+    add("--well", metavar="WELL", help=well)
+    add("--field", metavar="N", help=field)
+    return parser
+
+
+SELECTION = _selection(
+    "its number from 0 or its name, a list such as 0,2, or all",
+    "wells of an OME-Zarr plate, e.g. B03 or B03,C04 (default: all)",
+    "fields of view in each well: names or numbers from 0, e.g. 0,1 (default: all)",
+)
+ONE_IMAGE = _selection(
+    "its number from 0 or its name",
+    "well of an OME-Zarr plate, e.g. B03",
+    "field of view in the well: its name or its number from 0",
+)
+"""The options of commands that take a single image."""
 
 BARE_WEIGHTS = option_parser()
 _add = BARE_WEIGHTS.add_argument_group("weights without a description").add_argument

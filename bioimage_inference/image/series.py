@@ -188,7 +188,7 @@ def _well(text: str) -> tuple[str, str]:
 
 
 def _option(one: Series) -> str:
-    return f"--well {one.well} --field {one.field}" if one.well is not None else "--series 0, or --series all"
+    return f"--well {one.well} --field {one.field}" if one.well is not None else "--series 0"
 
 
 def _listed(series: Sequence[Series]) -> str:

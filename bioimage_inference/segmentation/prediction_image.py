@@ -16,6 +16,7 @@ from ..errors import ImageError
 from ..image.axes import SPACE, spatial, with_user_axes
 from ..image.image import Image, PixelSize, Region
 from ..image.readers.reading import open_image
+from ..image.series import MAIN, Selection
 from ..image.units import pixel_size
 from ..provenance.record import read_record
 from ..provenance.record_parts import InputRecord, OutputRecord
@@ -53,15 +54,18 @@ class PredictionMetadata:
     by_plane: bool
 
 
-def open_prediction(prediction: Path | Image, axes: str | None, channels: int) -> tuple[Image, tuple[str, ...]]:
+def open_prediction(
+    prediction: Path | Image, axes: str | None, channels: int, selection: Selection = MAIN
+) -> tuple[Image, tuple[str, ...]]:
     """Return the prediction with a name for each axis, and notes on how the names were found.
 
     ``axes`` overrides all other sources; an opened image has them already. ``channels`` is the number of channels to
-    read: pages without a name are channels if there are at most as many pages.
+    read: pages without a name are channels if there are at most as many pages. ``selection`` chooses one of several
+    images in a file.
 
     Raises UsageError for axes that do not fit the file, and ImageError if the axes are unknown.
     """
-    image = prediction if isinstance(prediction, Image) else open_image(prediction, axes)
+    image = prediction if isinstance(prediction, Image) else open_image(prediction, axes, selection)
     try:
         named, notes = (image, ()) if axes is not None else _named(prediction, image, channels)
         if "s" in named.axes and "c" not in named.axes:

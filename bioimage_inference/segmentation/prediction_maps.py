@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, UsageError
 from ..image.image import Image, PixelSize, Region
+from ..image.series import MAIN, Selection
 from ..image.units import MICROMETRES
 from .prediction_image import open_prediction
 
@@ -129,14 +130,17 @@ class Maps:
         return values
 
 
-def open_maps(prediction: Path | Image, foreground: str, boundary: str, axes: str | None = None) -> Maps:
+def open_maps(
+    prediction: Path | Image, foreground: str, boundary: str, axes: str | None = None, selection: Selection = MAIN
+) -> Maps:
     """Return the maps of a prediction. The caller closes ``samples.image``.
 
-    ``foreground`` and ``boundary`` are channel names or numbers. The boundary may be ``none``.
+    ``foreground`` and ``boundary`` are channel names or numbers. The boundary may be ``none``. ``selection`` chooses an
+    image of a file.
 
     Raises UsageError for a channel that does not exist, and ImageError for a file whose axes are unknown.
     """
-    image, notes = open_prediction(prediction, axes, channels=1 if boundary == NO_BOUNDARY else 2)
+    image, notes = open_prediction(prediction, axes, 1 if boundary == NO_BOUNDARY else 2, selection)
     try:
         channels = Channels(image.name, image.size("c"), image.channel_names)
         foreground_number, boundary_number = choose_channels(channels, foreground, boundary)

@@ -122,7 +122,7 @@ def segment_file(
     image
         The image that was predicted, for mean intensities and the overlay picture.
     selection
-        Which image of that file it is.
+        Which image of that file it is. Without an image, which image of the file is the prediction.
     overwrite
         Whether to replace files that no record beside them names as earlier results.
 
@@ -156,11 +156,12 @@ def segmented(
     """Yield the objects of a prediction, the grid of blocks, and the smallest size of an object in pixels.
 
     The labels are in a temporary file while the ``with`` block lasts, in a folder ``beside`` a file. ``selection``
-    chooses one of the images in the file ``image``. Images that are given as :class:`Image` are closed at its end.
-    Raises the errors of :func:`segment_file`.
+    chooses one of the images in the file ``image``, or in the prediction if there is no image. Images that are given as
+    :class:`Image` are closed at its end. Raises the errors of :func:`segment_file`.
     """
     with ExitStack() as stack:
-        maps = open_maps(prediction, options.foreground, options.boundary, options.axes)
+        chosen = selection if image is None else MAIN
+        maps = open_maps(prediction, options.foreground, options.boundary, options.axes, chosen)
         stack.callback(maps.samples.image.close)
         samples = _samples_to_grow(maps.samples, options.stitch)
         light = None if image is None else stack.enter_context(_opened(image, options.image_axes, selection, samples))

@@ -1,5 +1,6 @@
 """Which image of a file is read: previews, pyramids, several series, plates and wells."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from bioimage_inference import Options, load_model
+from bioimage_inference.cli import main
 from bioimage_inference.errors import ImageError, UsageError
 from bioimage_inference.image.image import PixelSize
 from bioimage_inference.image.readers.reading import list_series, open_image, selected_series
@@ -212,3 +215,38 @@ def test_images_of_a_converted_file_have_their_names(tmp_path: Path) -> None:
     assert image.name == "run.zarr/1"
     assert image.series is not None
     assert image.series.name == "right"
+
+
+@pytest.fixture
+def two_predictions(tmp_path: Path) -> Path:
+    """An OME-TIFF of two predictions: a single object, and none."""
+    path, maps = tmp_path / "maps.ome.tif", np.zeros((2, 2, 20, 30), np.float32)
+    maps[0, 0, 5:15, 5:15] = 1
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for name, one in zip(("full", "empty"), maps, strict=True):
+            writer.write(one, metadata={"axes": "CYX", "Name": name}, **MINISBLACK)
+    return path
+
+
+@pytest.mark.parametrize(("choice", "count"), [((), 1), (("--series", "empty"), 0), (("--series", "0"), 1)])
+def test_segment_finds_the_objects_of_the_chosen_prediction(
+    two_predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], choice: tuple[str, ...], count: int
+) -> None:
+    assert main(["segment", str(two_predictions), "-o", str(tmp_path / "out"), "--json", *choice]) == 0
+    assert json.loads(capsys.readouterr().out)["count"] == count
+
+
+def test_segment_refuses_a_prediction_that_is_not_there(two_predictions: Path, tmp_path: Path) -> None:
+    assert main(["segment", str(two_predictions), "-o", str(tmp_path / "out"), "--series", "77"]) == 2
+
+
+def test_objects_are_measured_on_the_image_that_was_predicted(test_data: Path, tmp_path: Path) -> None:
+    path, image = tmp_path / "two.ome.tif", tifffile.imread(test_data / "nuclei.tif")
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for number in (1, 3):
+            writer.write(image // 2 * number, metadata={"axes": "YX", "Name": f"times {number}"}, **MINISBLACK)
+    with load_model(test_data / "demo-model.zip") as model:
+        alone = model.segment(image // 2 * 3, axes="yx").table["mean_intensity"]
+        np.testing.assert_allclose(model.segment(path, series=1).table["mean_intensity"], alone)
+        options = Options(series="times 3")
+        np.testing.assert_allclose(model.segment(path, options=options).table["mean_intensity"], alone)

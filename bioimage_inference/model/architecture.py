@@ -1,8 +1,8 @@
 """Runs the Python code that a model brings or names: networks for state dicts, and functions of custom processing.
 
 Exactly those bytes of a file run whose SHA-256 was judged. Without ``--trust-model-code``, only classes of networks
-(``torch.nn.Module``) of installed distributions are called from libraries: a description may name anything, and
-``os.system`` is a callable too.
+(``torch.nn.Module``) of installed distributions are called from libraries, with numbers and words: a description may
+name anything, ``os.system`` is a callable too, and some classes import or download what an argument names.
 """
 
 import hashlib
@@ -11,11 +11,14 @@ import importlib.metadata
 import importlib.util
 import itertools
 import linecache
+import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short_repr
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +27,7 @@ from ..machine.sandbox import advice
 from ..text import reason_of
 from .package import package_file, require_sha256
 from .spec import Architecture, Operation
-from .trust import TrustPolicy
+from .trust import TrustPolicy, Verdict
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +49,7 @@ _HOW_TO_INSTALL = {
     "timm": "pip install timm",
     "torchvision": "pip install torchvision",
 }
-# Packages that operations of a description need and that are not installed with this program.
+_WORD = re.compile(r"[\w-]{0,64}")
 _counter = itertools.count()
 
 
@@ -91,7 +94,7 @@ def build_network(architecture: Architecture, code: Code | None, policy: TrustPo
         where, module = code.path.name, _run(code)
     else:
         where = architecture.import_from or ""
-        module = _import_library(where, policy)
+        module = _import_library(architecture, policy)
 
     def is_network(member: object) -> bool:
         is_own = code is not None and _is_defined_in(module, member)
@@ -184,22 +187,49 @@ def _run(code: Code) -> ModuleType:
     return module
 
 
-def _import_library(name: str, policy: TrustPolicy) -> ModuleType:
+def _import_library(architecture: Architecture, policy: TrustPolicy) -> ModuleType:
+    name = architecture.import_from or ""
     if not name or not all(part.isidentifier() for part in name.split(".")):
         raise ModelError(f"The description names {name!r}, which is no Python module, as the network's library.")
     package = name.partition(".")[0]
     if importlib.util.find_spec(package) is None:
         raise ModelError(missing_package("The network", ModuleNotFoundError(name=package)))
-    if not (is_installed(package) or policy.any_code):
+    verdict = judge_library(architecture, policy)
+    if not verdict.allowed:
         raise TrustError(
-            f"The description takes its network from the Python module {name}, which belongs to no installed package. "
-            "If you trust the model's authors, add --trust-model-code."
+            f"The network is not built: {verdict.reason}. If you trust the model's authors, add --trust-model-code."
         )
     with running_model_code(f"The library {package}"):
         return importlib.import_module(name)
 
 
-def is_installed(package: str) -> bool:
+def judge_library(architecture: Architecture, policy: TrustPolicy) -> Verdict:
+    """Judge whether a network may be built from the library that its description names, with its arguments."""
+    library = architecture.import_from or ""
+    network = f"its network is {architecture.callable} of the library {library}"
+    if policy.any_code:
+        return Verdict(True, network)
+    package = library.partition(".")[0]
+    if not (package.isidentifier() and _is_installed(package)):
+        return Verdict(False, f"its network is taken from {library}, which belongs to no installed package")
+    for name, value in architecture.kwargs.items():
+        if not (_is_plain(name) and _is_plain(value)):
+            return Verdict(False, f"{network}, built with {name}={short_repr(value)}, which may name a file or address")
+    return Verdict(True, network)
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is a number or a word that names no file here, or a collection of these."""
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None and not os.path.lexists(value)
+    if isinstance(value, Mapping):
+        return all(_is_plain(one) for pair in value.items() for one in pair)
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _is_installed(package: str) -> bool:
     """Return whether Python imports the package from an installed distribution, not from the current folder."""
     spec = importlib.util.find_spec(package)
     places = [*(spec.submodule_search_locations or []), spec.origin] if spec else []

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import ModelError, TrustError, UsageError
-from .architecture import is_installed
+from .architecture import judge_library
 from .onnx_limits import onnx_limit
 from .package import file_sha256, package_file
 from .spec import WEIGHTS_TITLES, Architecture, ModelSpec, WeightsEntry, WeightsFormat
@@ -105,8 +105,7 @@ def _is_known(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy) -> boo
     if architecture is None:
         return False
     if architecture.source is None:
-        package = (architecture.import_from or "").partition(".")[0]
-        return bool(package) and is_installed(package)
+        return judge_library(architecture, policy).allowed
     sha256 = _code_sha256(architecture, model)
     return sha256 is not None and policy.may_run_code(sha256).allowed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from ..inference.operations.registry import check_packages
-from ..model.architecture import MAX_CODE_BYTES, is_installed, missing_package
+from ..model.architecture import MAX_CODE_BYTES, judge_library, missing_package
 from ..model.package import check_sha256, package_file, require_sha256, weights_kind
 from ..model.spec import Architecture, ModelSpec, WeightsEntry
 from ..model.trust import TrustPolicy, Verdict
@@ -134,11 +134,9 @@ def _architecture_facts(
 
 def _library_facts(architecture: Architecture, policy: TrustPolicy) -> tuple[Verdict, dict[str, str]]:
     library = architecture.import_from or ""
-    package = library.partition(".")[0]
-    missing = _missing([package])
-    if missing or is_installed(package) or (policy.trust_model_code and not policy.known_only):
+    if missing := _missing([library.partition(".")[0]]):
         return Verdict(True, f"its network is {architecture.callable} of the library {library}"), missing
-    return Verdict(False, f"its network is taken from {library}, which belongs to no installed package"), {}
+    return judge_library(architecture, policy), {}
 
 
 def _missing(packages: Sequence[str]) -> dict[str, str]:

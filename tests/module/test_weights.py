@@ -284,7 +284,8 @@ def test_a_function_of_the_file_may_build_the_network(tmp_path: Path) -> None:
 
 
 def test_an_architecture_of_an_installed_library(tmp_path: Path) -> None:
-    model = library_model(tmp_path, "torch.nn", "Conv2d", in_channels=1, out_channels=1, kernel_size=3)
+    size = {"kernel_size": [3, 3], "padding_mode": "zeros", "bias": True, "device": None}
+    model = library_model(tmp_path, "torch.nn", "Conv2d", in_channels=1, out_channels=1, **size)
     assert isinstance(load_weights(model, TrustPolicy()).module, torch.nn.Conv2d)
 
 
@@ -438,8 +439,9 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path, file: str) -> None:
         load_weights(model, TRUSTING)
 
 
-def test_a_description_cannot_call_just_anything_of_a_library(tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
+def test_a_description_cannot_call_just_anything_of_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    marker = Path("marker")
     with pytest.raises(TrustError, match="belongs to no installed package"):
         load_weights(library_model(tmp_path, "os", "mkdir", path=str(marker)), TrustPolicy())
     with pytest.raises(TrustError, match="is no network class"):
@@ -449,6 +451,24 @@ def test_a_description_cannot_call_just_anything_of_a_library(tmp_path: Path) ->
     with pytest.raises(TrustError, match="is no network class"):
         load_weights(model, known)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["/tmp/hub", "./hub", "http://example.org/weights", "a file", "owner/repository", "folder_here", b"bytes"]
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_library_gets_no_names_of_files_or_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: object, nested: bool
+) -> None:
+    """Classes of MONAI, for instance, run Python files in a folder and download from an address that they are given."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder_here").mkdir()
+    given = [{"of": value}] if nested else value
+    model = library_model(tmp_path, "torch.nn", "Conv2d", in_channels=1, padding_mode=given)
+    known = TrustPolicy(True, known_only=True, administrator=frozenset({sha256(tmp_path / "state.pt")}))
+    for policy in (TrustPolicy(), known):
+        with pytest.raises(TrustError, match=r"padding_mode=.* may name a file or address.* --trust-model-code"):
+            load_weights(model, policy)
 
 
 def test_a_module_in_the_current_folder_is_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

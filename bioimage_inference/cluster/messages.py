@@ -18,7 +18,7 @@ import numpy as np
 from .. import errors
 from ..array_types import Array
 from ..errors import BioimageInferenceError, ModelError, in_our_words
-from ..inference.statistics import Measure, Moments, Quantile, Statistics
+from ..inference.statistics import Measure, Moments, Quantile, Statistic, Statistics
 from ..provenance.record import from_json, to_json
 from ..provenance.record_parts import ComputedOutput, NetworkRecord, SandboxRecord
 from .work import ComputedBlock, MeasuredSamples
@@ -131,7 +131,10 @@ def _computed(facts: Mapping[str, Any]) -> ComputedBlock:
 
 
 def _list_of(statistics: Statistics) -> list[Any]:
-    return [[type(one).__name__, vars(one), list(map(_array_facts, arrays))] for one, arrays in statistics.items()]
+    return [
+        [type(one).__name__, vars(one), found.letters, list(map(_array_facts, found.values))]
+        for one, found in statistics.items()
+    ]
 
 
 def _array_facts(array: Array) -> list[Any]:
@@ -140,10 +143,10 @@ def _array_facts(array: Array) -> list[Any]:
 
 
 def _statistics_of(content: Sequence[Any]) -> Statistics:
-    found: dict[Measure, tuple[Array, ...]] = {}
-    for name, fields, arrays in content:
+    found: dict[Measure, Statistic] = {}
+    for name, fields, letters, arrays in content:
         kind: type[Measure] = {"Moments": Moments, "Quantile": Quantile}[name]
-        found[kind(**fields)] = tuple(_array(*facts) for facts in arrays)
+        found[kind(**fields)] = Statistic(str(letters), tuple(_array(*facts) for facts in arrays))
     return found
 
 

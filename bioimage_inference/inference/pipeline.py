@@ -28,7 +28,7 @@ from .postprocess import MakeWriter, Postprocessor, needs_all, numbers_objects
 from .preprocess import Preprocessor, remarks
 from .sample_reader import Source
 from .seams import Seams
-from .statistics import Measure, Statistics
+from .statistics import Measure, Statistic, Statistics
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -118,7 +118,7 @@ def remarks_of(model: ModelSpec, sources: Mapping[str, Source], indices: Sequenc
 
 def measure_samples(preprocessors: Mapping[str, Preprocessor], indices: Sequence[Index], pooled: bool) -> Statistics:
     """Return the statistics of these samples that are pooled over the image, or that belong to a single sample."""
-    found: dict[Measure, tuple[Array, ...]] = {}
+    found: dict[Measure, Statistic] = {}
     for preprocessor in preprocessors.values():
         found.update(preprocessor.measure(indices, pooled))
     return found

@@ -3,7 +3,7 @@
 Values are processed in float32, or in float64 where the data need it. They stay floating point until the last step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,7 @@ from ..text import counted
 from .operations.dtype_conversion import target_dtype
 from .operations.processing_operation import Context
 from .operations.registry import measures_of, operation_of
-from .statistics import Statistics
+from .statistics import Statistic, Statistics
 
 Place = Mapping[str, Mapping[int, NDArray[np.integer[Any]]]]
 """Position of a tile: for each axis that is cut, the size of the whole and which of its pixels the tile holds."""
@@ -36,7 +36,8 @@ def apply(
 
     ``statistics`` hold the measures of the steps, ``place`` the position of the tile. Infinite values stay infinite or
     become NaN, as floating point arithmetic has it. Raises :class:`ModelError` if a step has one value for each pixel
-    along an axis and the image has another size there, or if code of the model or of another package fails.
+    along an axis and the image has another size there, or no such axis, or if code of the model or of another package
+    fails.
     """
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         for number, step in enumerate(steps):
@@ -47,7 +48,7 @@ def apply(
                 letters=letters,
                 kwargs=_cut_kwargs(step.kwargs, cut),
                 values=[
-                    [cut(letters, value) if value.size > 1 else value.reshape(()) for value in statistics[measure]]
+                    [cut(letters, value) for value in _along_axes(step, letters, statistics[measure])]
                     for measure in measures_of(step, tensor)
                 ],
                 is_last=all(target_dtype(later) is not None for later in steps[number + 1 :]),
@@ -76,16 +77,26 @@ def _cut_kwargs(kwargs: Mapping[str, Any], cut: partial[Array]) -> Mapping[str, 
     }
 
 
+def _along_axes(step: Operation, letters: str, statistic: Statistic) -> Iterator[Array]:
+    """Yield the values of a statistic with the axes ``letters``, which may not be those of the measured tensor."""
+    own = statistic.letters
+    order = sorted(range(len(own)), key=lambda axis: letters.find(own[axis]))
+    for value in statistic.values:
+        sizes = dict(zip(own, value.shape, strict=True))
+        for letter, size in sizes.items():
+            if size > 1 and letter not in letters:
+                raise ModelError(
+                    f"The description's step {step.name} uses {counted(size, 'value')} of another tensor along "
+                    f"{letter}, but this tensor has the axes {letters}. Its authors have to correct the description."
+                )
+        yield value.transpose(order).reshape([sizes.get(letter, 1) for letter in letters])
+
+
 def _values_of_tile(step: Operation, shape: Mapping[str, int], place: Place, letters: str, values: Array) -> Array:
     """Return the part of values with axes ``letters`` that belongs to a tile.
 
     Along each axis there is a value for each pixel of the image, or one value for all pixels.
     """
-    if values.ndim != len(letters):
-        raise ModelError(
-            f"The description's step {step.name} uses values of another tensor along {counted(values.ndim, 'axis')}, "
-            f"but this tensor has the axes {letters}. Its authors have to correct the description."
-        )
     for axis, letter in enumerate(letters):
         size, wholes = values.shape[axis], place.get(letter, {})
         if size in wholes:

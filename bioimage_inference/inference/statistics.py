@@ -57,28 +57,38 @@ class Quantile(_TensorMeasure):
 
 
 Measure = Moments | Quantile
-Statistics = Mapping[Measure, tuple[Array, ...]]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Values of a measure: for moments (mean, standard deviation) in float64, for quantiles (value,).
+
+    Each value is an array with the axes ``letters`` of the measured tensor. Reduced axes have length 1, so that it
+    broadcasts with the tensor.
+    """
+
+    letters: str
+    values: tuple[Array, ...]
+
+
+Statistics = Mapping[Measure, Statistic]
 
 # Memory for the histograms of quantiles: 256 histograms of 16 bits, enough for 64 channels with two percentiles.
 _HISTOGRAM_BYTES = 128 << 20
 
 
-def measure(chunks: Chunks, letters: str, measures: Sequence[Measure]) -> dict[Measure, tuple[Array, ...]]:
-    """Compute measures of one tensor from its chunks, which are arrays with the axes ``letters``.
-
-    Moments give (mean, standard deviation) in float64, quantiles give (value,). Every value keeps the reduced axes
-    with length 1, so that it broadcasts with the tensor.
-    """
-    found: dict[Measure, tuple[Array, ...]] = {}
+def measure(chunks: Chunks, letters: str, measures: Sequence[Measure]) -> dict[Measure, Statistic]:
+    """Compute measures of one tensor from its chunks, which are arrays with the axes ``letters``."""
+    found: dict[Measure, Statistic] = {}
     quantiles: dict[str | None, list[Quantile]] = {}
     for one in dict.fromkeys(measures):
         if isinstance(one, Moments):
-            found[one] = _moments(chunks(one.axes), _reduced(letters, one.axes))
+            found[one] = Statistic(letters, _moments(chunks(one.axes), _reduced(letters, one.axes)))
         else:
             quantiles.setdefault(one.axes, []).append(one)
     for axes, together in quantiles.items():
         values = _quantiles(partial(chunks, axes), _reduced(letters, axes), together)
-        found.update({one: (value,) for one, value in zip(together, values, strict=True)})
+        found.update({one: Statistic(letters, (value,)) for one, value in zip(together, values, strict=True)})
     return found
 
 

@@ -347,7 +347,7 @@ def _planned_output(output: TensorSpec, plan: Plan, leading: AxisMapping) -> par
 def _statistics(measure: Measure, samples: Sequence[Statistics], pooled: bool) -> Iterator[parts.StatisticRecord]:
     """Yield one entry per statistic, with its values of every sample, or of all samples where these are pooled."""
     for number, name in enumerate(measure.names):
-        values = (np.ravel(sample[measure][number]) for sample in (samples[:1] if pooled else samples))
+        values = (np.ravel(sample[measure].values[number]) for sample in (samples[:1] if pooled else samples))
         yield parts.StatisticRecord(
             statistic=name,
             tensor=measure.tensor,

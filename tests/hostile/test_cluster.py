@@ -191,8 +191,8 @@ def test_an_answer_of_the_network_is_not_unpickled(folders: dict[str, Path]) -> 
     [
         *("", "[]", "{}", '{"record": 3}', '{"measured": {}}', '{"computed": []}', '{"error": ["exec", "", ""]}'),
         '{"error": ["SystemExit", "", ""]}',
-        '{"measured": {"statistics": [["Moments", {}, []]], "notes": [], "seconds": {}, "cpu": 0}}',
-        '{"measured": {"statistics": [["Moments", {"tensor": "a", "axes": null}, [["|O", [1], "AAAAAAAAAAA="]]]],'
+        '{"measured": {"statistics": [["Moments", {}, "yx", []]], "notes": [], "seconds": {}, "cpu": 0}}',
+        '{"measured": {"statistics": [["Moments", {"tensor": "a", "axes": null}, "y", [["|O", [1], "AAAAAAAAAAA="]]]],'
         ' "notes": [], "seconds": {}, "cpu": 0}}',
         "[" * 100_000,
     ],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -108,6 +109,34 @@ def test_postprocessing_equals_the_reference(tmp_path: Path, operation: dict[str
     assert result is not None
     assert result.dtype == expected.dtype
     np.testing.assert_allclose(result.astype(float), expected.astype(float), rtol=1e-5, atol=1e-5)
+
+
+class ChannelsLast(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("channels", [3, 20])
+@pytest.mark.parametrize("name", ["scale_range", "scale_mean_variance"])
+def test_statistics_of_the_input_follow_the_names_of_axes(
+    tmp_path: Path, name: str, channels: int, tile: tuple[int, int] | None
+) -> None:
+    """The channels of the input are the second axis, the channels of the output the last; both sides have 20 pixels."""
+    inputs, outputs = models.simple_tensors(
+        inputs=channels, outputs=channels, postprocessing=[step(name, reference_tensor="raw", axes=["y", "x"])]
+    )
+    batch, channel, *others = outputs[0]["axes"]
+    outputs[0]["axes"] = [batch, *others, channel]
+    path = models.write_model(tmp_path, ChannelsLast(), inputs, outputs)
+    scales = np.arange(1, channels + 1)[:, None, None]
+    image = (np.random.default_rng(3).random((1, channels, 20, 20)) * scales).astype("float32")
+    # the reference does not measure outputs; each channel has the mean and the variance of the input already
+    unchanged = image.transpose(0, 2, 3, 1)
+    expected = by_reference(path, {"raw": image})["out"] if name == "scale_range" else unchanged
+    result = bioimage_inference.predict(path, image, axes="bcyx", tile=tile).outputs["out"].array
+    assert result is not None
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
 
 
 def _model(folder: Path, preprocessing: list[dict[str, Any]], postprocessing: list[dict[str, Any]]) -> Path:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bioimage_inference import ModelError, predict
 from bioimage_inference.cli import main
@@ -162,3 +163,43 @@ def test_no_raw_warnings_reach_the_user(tmp_path: Path, capfd: pytest.CaptureFix
     path = model(tmp_path / "model", "preprocessing", "softmax", {"axis": "channel"})
     assert main(["predict", str(path), str(tmp_path / "image.npy"), "--axes", "cyx", "-o", str(tmp_path / "out")]) == 0
     assert "RuntimeWarning" not in capfd.readouterr().err
+
+
+class OtherAxes(torch.nn.Module):
+    """The image without its channel axis, or with one, and its values doubled."""
+
+    def __init__(self, channel: bool) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * (x.unsqueeze(1) if self.channel else x[:, 0])
+
+
+def model_of_other_axes(folder: Path, inputs: int, outputs: int, axes: list[str]) -> Path:
+    """A model whose input or output has no channel axis (0 channels). The output is scaled to the input's range."""
+    step = {"id": "scale_range", "kwargs": {"reference_tensor": "raw", "axes": axes}}
+    (raw,), (out,) = models.simple_tensors(inputs=inputs, outputs=outputs, postprocessing=[step])
+    for tensor, count in ((raw, inputs), (out, outputs)):
+        if not count:
+            del tensor["axes"][1]
+    return models.write_model(folder, OtherAxes(channel=outputs > 0), [raw], [out])
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 0), (0, 1)])
+def test_statistics_of_each_row_fit_an_output_with_more_or_fewer_axes(
+    tmp_path: Path, inputs: int, outputs: int, tile: tuple[int, int] | None
+) -> None:
+    array = np.random.default_rng(0).random((32, 40), "float32")
+    model = model_of_other_axes(tmp_path, inputs, outputs, ["x"])
+    got = predict(model, array, axes="yx", tile=tile).outputs["out"].array
+    low, high = array.min(1, keepdims=True), array.max(1, keepdims=True)
+    assert got is not None
+    np.testing.assert_allclose(got.reshape(array.shape), (2 * array - low) / (high - low + 1e-6), rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_each_channel_fit_no_output_without_channels(tmp_path: Path) -> None:
+    model = model_of_other_axes(tmp_path, 3, 0, ["y", "x"])
+    with pytest.raises(ModelError, match="uses 3 values of another tensor along c, but this tensor has the axes byx"):
+        predict(model, np.zeros((3, 32, 32), "float32"), axes="cyx")

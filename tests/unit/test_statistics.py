@@ -39,7 +39,7 @@ def samples(draw: st.DrawFn) -> Array:
 @given(samples(), st.integers(1, 9), st.sampled_from(["yx", "cyx", None, "x"]))
 def test_mean_and_standard_deviation(array: Array, length: int, axes: str | None) -> None:
     wanted = Moments("raw", axes)
-    mean, std = measure(pieces(array, length), "cyx", [wanted])[wanted]
+    mean, std = measure(pieces(array, length), "cyx", [wanted])[wanted].values
     reduced = tuple("cyx".index(letter) for letter in axes or "cyx")
     exact = array.astype("float64")
     scale = max(1.0, float(np.abs(exact).max()))
@@ -56,7 +56,7 @@ def test_mean_and_standard_deviation(array: Array, length: int, axes: str | None
 )
 def test_quantiles_are_exact(array: Array, length: int, axes: str | None, q: float, method: str) -> None:
     wanted = Quantile("raw", axes, q, method)  # type: ignore[arg-type]
-    (value,) = measure(pieces(array, length), "cyx", [wanted])[wanted]
+    (value,) = measure(pieces(array, length), "cyx", [wanted])[wanted].values
     reduced = tuple("cyx".index(letter) for letter in axes or "cyx")
     exact = array if method == "inverted_cdf" else array.astype("float64")
     expected = np.quantile(exact, q, axis=reduced, keepdims=True, method=method).astype("float64")  # type: ignore[call-overload]
@@ -68,15 +68,15 @@ def test_values_that_are_not_numbers_are_left_out() -> None:
     array = np.array([[[1.0, np.nan, 3.0]]], "float32")
     moments, median = Moments("raw", None), Quantile("raw", None, 0.5)
     found = measure(pieces(array, 9), "cyx", [moments, median])
-    assert found[moments][0].item() == 2.0
-    assert found[moments][1].item() == 1.0
-    assert found[median][0].item() == 2.0
+    assert found[moments].values[0].item() == 2.0
+    assert found[moments].values[1].item() == 1.0
+    assert found[median].values[0].item() == 2.0
 
 
 def test_a_huge_offset_does_not_spoil_the_standard_deviation() -> None:
     array = (1e8 + np.arange(8.0)).reshape(1, 2, 4)
     wanted = Moments("raw", None)
-    assert measure(pieces(array, 1), "cyx", [wanted])[wanted][1].item() == pytest.approx(np.arange(8.0).std())
+    assert measure(pieces(array, 1), "cyx", [wanted])[wanted].values[1].item() == pytest.approx(np.arange(8.0).std())
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32", "float64"])
@@ -88,7 +88,7 @@ def test_quantiles_of_many_groups_are_exact(dtype: str, room: int, monkeypatch: 
     low, high = Quantile("raw", "c", 0.05), Quantile("raw", "c", 0.95)
     found = measure(lambda _: iter([array[:1], array[1:]]), "cyx", [low, high])
     for one in (low, high):
-        np.testing.assert_allclose(found[one][0], np.quantile(array, one.q, 0, keepdims=True), rtol=1e-6)
+        np.testing.assert_allclose(found[one].values[0], np.quantile(array, one.q, 0, keepdims=True), rtol=1e-6)
 
 
 def test_memory_for_quantiles_does_not_grow_with_the_groups() -> None:

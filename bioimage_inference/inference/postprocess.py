@@ -18,7 +18,7 @@ from ..tiling.axis_tiling import Kept
 from ..tiling.plan import OutputPlan
 from .operations.dtype_conversion import target_dtype
 from .operations.registry import measures_of, needs_sample
-from .processing import Place, apply, as_floats
+from .processing import Place, apply
 from .sample_reader import pieces, region_of
 from .statistics import Measure, Statistics, measure
 
@@ -74,9 +74,8 @@ class Postprocessor:
         sizes = {**self._sizes_of(block), **self._plan.sizes}
         if self._on_whole:
             if self._collected is None:
-                dtype = block.dtype if block.dtype.kind == "f" else np.dtype(np.float32)
                 shape = tuple(sizes[letter] for letter in self.letters)
-                self._collected = scratch_array(self._scratch / f"{self.output.id}.npy", dtype, shape)
+                self._collected = scratch_array(self._scratch / f"{self.output.id}.npy", block.dtype, shape)
             self._collected[region_of(spans, self.letters)] = block
         else:
             self._write(index, spans, block, sizes)
@@ -98,10 +97,13 @@ class Postprocessor:
             if measures:
                 measured[number] = measure(self._chunks_of(array), self.letters, measures)
                 statistics = {**statistics, **measured[number]}
-            if array.dtype.kind != "f":
-                array = as_floats(array)
+            result = array
             for spans, block in self._processed([step], array, statistics):
-                array[region_of(spans, self.letters)] = block
+                if block.dtype != result.dtype:  # the first block of a step from integers to floats, or to yes or no
+                    path = self._scratch / f"{self.output.id}-{number}.npy"
+                    result = scratch_array(path, block.dtype, array.shape)
+                result[region_of(spans, self.letters)] = block
+            array = result
         for spans, block in self._processed(self._after, array, statistics):
             self._write(index, spans, block, self._sizes_of(array))
         return measured

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from bioimageio.spec.model import v0_5
 
@@ -272,7 +273,7 @@ def custom_model(folder: Path, source: str, **more: Any) -> Path:
     step = {"id": "custom", "source": "own.py", "sha256": sha256(folder / "own.py"), "callable": "own", "kwargs": {}}
     inputs, outputs = simple_tensors(postprocessing=[*more.get("before", ()), step, *more.get("after", ())])
     outputs[0]["data"] = {"type": more.get("dtype", "float32")}
-    return write_model(folder, Identity(), inputs, outputs)
+    return write_model(folder, more.get("network", Identity()), inputs, outputs)
 
 
 ABOVE_HALF = "def own():\n    return lambda array: (array > 0.5).astype('uint8')\n"
@@ -286,6 +287,51 @@ def test_a_custom_function_gets_the_whole_output(tmp_path: Path, size: int) -> N
     out = bioimage_inference.predict(model, array, axes="yx", tile=(64, 64), trust_model_code=True).outputs["out"]
     assert (out.dtype, out.shape) == (np.uint8, (1, 1, size, size))
     np.testing.assert_array_equal(out.array, (array > 0.5)[None, None])
+
+
+class Numbered(torch.nn.Module):
+    """Whole numbers, most of which float32 does not hold."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(torch.int64) * 1000003
+
+
+class Positive(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x > 0
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+def test_a_custom_function_gets_whole_numbers_and_yes_or_no_as_they_are(
+    tmp_path: Path, dtype: str, tile: tuple[int, int] | None
+) -> None:
+    array = np.random.default_rng(0).integers(0, 200, (20, 20)).astype("float32")
+    network, source, expected = {
+        "int64": (Numbered(), "array % 10", array.astype("int64") * 1000003 % 10),
+        "bool": (Positive(), "~array", array == 0),
+    }[dtype]
+    model = custom_model(tmp_path, f"def own():\n    return lambda array: {source}\n", network=network, dtype=dtype)
+    out = bioimage_inference.predict(model, array, axes="yx", tile=tile, trust_model_code=True).outputs["out"]
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out.array, expected[None, None])
+
+
+def test_a_custom_function_gets_yes_or_no_of_the_step_before_it(tmp_path: Path) -> None:
+    before = [{"id": "scale_range", "kwargs": {}}, {"id": "binarize", "kwargs": {"threshold": 0.5}}]
+    model = custom_model(tmp_path, "def own():\n    return lambda array: ~array\n", before=before, dtype="bool")
+    array = np.arange(400, dtype="float32").reshape(20, 20)
+    out = bioimage_inference.predict(model, array, axes="yx", tile=(16, 16), trust_model_code=True).outputs["out"]
+    np.testing.assert_array_equal(out.array, (array < 200)[None, None])
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_statistics_of_large_whole_numbers_are_exact(tmp_path: Path, tile: tuple[int, int] | None) -> None:
+    inputs, outputs = simple_tensors(postprocessing=[{"id": "zero_mean_unit_variance", "kwargs": {}}])
+    array = np.arange(400, dtype="float32").reshape(20, 20)
+    model = write_model(tmp_path, Numbered(), inputs, outputs)
+    out = bioimage_inference.predict(model, array, axes="yx", tile=tile).outputs["out"].array
+    np.testing.assert_allclose(out, [[(array - array.mean()) / array.std()]], rtol=1e-6)
 
 
 def test_steps_before_and_after_a_custom_function(tmp_path: Path) -> None:

@@ -124,6 +124,8 @@ class Postprocessor:
         axis = self.output.axis(letter)
         if letter in self._tile:
             return self._tile[letter]
+        if letter == "b":
+            return 1
         return axis.size.size if axis is not None and isinstance(axis.size, FixedSize) else None
 
     def _processed(

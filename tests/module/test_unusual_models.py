@@ -45,6 +45,13 @@ class Prompted(torch.nn.Module):
         return x * boxes.size(1)
 
 
+class Doubled(torch.nn.Module):
+    """The image twice along the batch axis."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, x])
+
+
 class Deepened(torch.nn.Module):
     """A plane five times over."""
 
@@ -209,6 +216,13 @@ def test_objects_cannot_be_found_in_an_output_without_entries(
     tifffile.imwrite(image, EMPTY)
     assert main(["predict", str(model), str(image), "-o", str(tmp_path / "out"), "--segment"]) == 5
     assert "'boxes' has no entries" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [[], [{"id": "zero_mean_unit_variance", "kwargs": {}}]])
+def test_two_results_for_one_sample_are_refused(tmp_path: Path, steps: list[dict[str, Any]]) -> None:
+    model = write_model(tmp_path / "model", Doubled(), *simple_tensors(postprocessing=steps))
+    with pytest.raises(ModelError, match=r"returned 2×1×20×20 for output 'out', but its description promises 1×1×20×20"):
+        bioimage_inference.predict(model, _image(20, 20), axes="yx")
 
 
 @pytest.mark.parametrize("optional", [True, False])

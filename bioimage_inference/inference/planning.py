@@ -173,7 +173,10 @@ def close(prepared: PreparedImages) -> None:
 
 
 def check_inputs(spec: ModelSpec, others: Mapping[str, Any]) -> None:
-    """Raise :class:`UsageError` unless ``others`` names further inputs of the model, and all that it needs."""
+    """Raise :class:`UsageError` unless ``others`` names further inputs of the model, and all that it needs.
+
+    An optional input is needed where a step on another tensor uses its values.
+    """
     names = [tensor.id for tensor in spec.inputs]
     unknown = [name for name in others if name not in names[1:]]
     if unknown:
@@ -187,6 +190,15 @@ def check_inputs(spec: ModelSpec, others: Mapping[str, Any]) -> None:
             f"The model takes {len(names)} inputs ({', '.join(names)}); the image is the first. Give "
             f"{' and '.join(f'--input {name}=FILE' for name in missing)} as well."
         )
+    absent = {*names[1:]} - others.keys()
+    for tensor in (*(one for one in spec.inputs if one.id not in absent), *spec.outputs):
+        for step in tensor.operations:
+            reference = step.kwargs.get("reference_tensor")
+            if reference in absent:
+                raise UsageError(
+                    f"The step {step.name} of {tensor.id!r} uses the values of the optional input {reference!r}, which "
+                    f"is missing. Give --input {reference}=FILE as well."
+                )
 
 
 def selection_of(options: Options) -> Selection:

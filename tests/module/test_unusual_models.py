@@ -1,6 +1,7 @@
 """Models whose tensors are not images alone: classes, lists of objects, prompts, volumes made of planes, labels."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,13 @@ class Doubled(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([x, x])
+
+
+class Either(torch.nn.Module):
+    """The image, whether the other one is given or not."""
+
+    def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        return x
 
 
 class Deepened(torch.nn.Module):
@@ -221,7 +229,9 @@ def test_objects_cannot_be_found_in_an_output_without_entries(
 @pytest.mark.parametrize("steps", [[], [{"id": "zero_mean_unit_variance", "kwargs": {}}]])
 def test_two_results_for_one_sample_are_refused(tmp_path: Path, steps: list[dict[str, Any]]) -> None:
     model = write_model(tmp_path / "model", Doubled(), *simple_tensors(postprocessing=steps))
-    with pytest.raises(ModelError, match=r"returned 2×1×20×20 for output 'out', but its description promises 1×1×20×20"):
+    with pytest.raises(
+        ModelError, match=r"returned 2×1×20×20 for output 'out', but its description promises 1×1×20×20"
+    ):
         bioimage_inference.predict(model, _image(20, 20), axes="yx")
 
 
@@ -238,6 +248,29 @@ def test_a_prompt_is_given_as_a_further_input_or_asked_for(tmp_path: Path, optio
         model, image, axes="yx", inputs={"boxes": array_image(np.zeros((1, 2, 4), np.int64), "bic")}
     ).outputs["out"]
     np.testing.assert_array_equal(out.array, 2 * image[None, None])
+
+
+@pytest.mark.parametrize("name", ["scale_range", "scale_mean_variance"])
+def test_an_optional_input_whose_values_scale_the_output_is_asked_for(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = {"id": name, "kwargs": {"reference_tensor": "other"}}
+    (raw,), outputs = simple_tensors(postprocessing=[step])
+    other = {"id": "other", "axes": [BATCH, *(space(letter, reference(letter)) for letter in "yx")], "optional": True}
+    model = write_model(tmp_path / "model", Either(), [raw, other], outputs)
+    image, path = _image(20, 20), tmp_path / "cells.npy"
+    np.save(path, image)
+    assert main(["predict", str(model), str(path), "--axes", "yx", "-o", str(tmp_path / "out")]) == 2
+    asked = f"step {name} of 'out' uses the values of the optional input 'other'.* Give --input other=FILE"
+    assert re.search(asked, " ".join(capsys.readouterr().err.split()))
+    with pytest.raises(UsageError, match=asked):
+        bioimage_inference.predict(model, image, axes="yx")
+    array = bioimage_inference.predict(model, image, axes="yx", inputs={"other": 2 * image + 3}).outputs["out"].array
+    expected = {
+        "scale_range": (image - 2 * image.min() - 3) / (2 * np.ptp(image) + 1e-6),
+        "scale_mean_variance": 2 * image + 3,
+    }
+    np.testing.assert_allclose(array, expected[name][None, None], rtol=1e-4)
 
 
 def test_what_a_network_in_torchscript_complains_of_is_told_in_a_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Any region of any sample of one input tensor, padded where it lies beyond the image."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from ..array_types import Array, Index, Spans
 from ..image.axis_mapping import AxisMapping
 from ..model.spec import Padding
 from ..tiling.axis_tiling import OUTSIDE, border_indices
-from .processing import Place
+from .processing import Place, as_floats
 
 # A sample up to this many bytes is read once and kept; a larger one is read region by region.
 _KEEP_BYTES = 128 << 20
@@ -26,7 +27,8 @@ def padded(
 ) -> Array:
     """Return the region ``spans`` of an array with axes ``letters`` and ``sizes``, padded beyond its border.
 
-    ``read`` returns a region inside of the border.
+    ``read`` returns a region inside of the border. An array whose dtype cannot hold the value of the padding becomes
+    floating point, also in a region without padding: all regions have the same dtype.
     """
     inner, outer = {}, {}
     for letter, (start, stop) in spans.items():
@@ -39,6 +41,8 @@ def padded(
         inner[letter] = (first, last + 1)
         outer[letter] = np.where(indices == OUTSIDE, OUTSIDE, indices - first)
     block = read(inner)
+    if padding.mode == "constant" and not _holds(block.dtype, padding.value):
+        block = as_floats(block)
     for letter, indices in outer.items():
         axis = letters.index(letter)
         block = block.take(indices, axis=axis, mode="clip")
@@ -46,6 +50,12 @@ def padded(
         if outside.any():
             block[(slice(None),) * axis + (outside,)] = padding.value
     return block
+
+
+def _holds(dtype: "np.dtype[Any]", value: float) -> bool:
+    """Return whether a dtype holds a value exactly."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(np.array(value).astype(dtype)) == value
 
 
 def pieces(

@@ -111,6 +111,42 @@ def test_postprocessing_equals_the_reference(tmp_path: Path, operation: dict[str
     np.testing.assert_allclose(result.astype(float), expected.astype(float), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        step("scale_linear", gain=2.0),
+        step("zero_mean_unit_variance", axes=["channel", "y", "x"]),
+        step("scale_range", axes=["y", "x"], min_percentile=1.0, max_percentile=99.8),
+    ],
+    ids=lambda one: one["id"],
+)
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("uint8", -1.0), ("uint8", 300.0), ("int16", 0.5), ("int32", -0.25), ("float16", 7e4)]
+)
+def test_an_image_is_padded_with_values_that_its_type_does_not_hold(
+    tmp_path: Path, dtype: str, value: float, operation: dict[str, Any]
+) -> None:
+    inputs, outputs = models.simple_tensors(
+        size={"min": 32, "step": 4}, halo=4, preprocessing=[step("ensure_dtype", dtype="float32"), operation]
+    )
+    inputs[0]["pad"] = {"mode": "constant", "value": value}
+    path = models.write_model(tmp_path, models.Blur((4, 4)), inputs, outputs)
+    image = np.random.default_rng(4).integers(0, 200, (1, 1, 32, 40)).astype(dtype)
+    with bioimage_inference.open_model(path) as opened:
+
+        def predicted(array: np.ndarray[Any, Any], **options: Any) -> np.ndarray[Any, Any]:
+            result = bioimage_inference.predict(opened, array, axes="bcyx", **options).outputs["out"].array
+            assert result is not None
+            return result
+
+        expected = by_reference(path, {"raw": image.astype("float32")}, padded=True)["out"]
+        for tile in (None, (32, 32)):
+            result = predicted(image, border="mirror", tile=tile)
+            np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+        small = image[..., :20, :20]
+        np.testing.assert_allclose(predicted(small), predicted(small.astype("float32")), rtol=1e-5, atol=1e-5)
+
+
 class ChannelsLast(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.permute(0, 2, 3, 1)

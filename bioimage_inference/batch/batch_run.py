@@ -41,7 +41,7 @@ def predict_images(
     if task.earlier is not None:
         task = replace(task, options=task.earlier.with_recorded_weights(task.options, files))
     if options.key_values is not None:
-        files = _with_key_values(files, options.key_values)
+        files = [replace(one, key_values=options.key_values) for one in files]  # a single image
     given: list[ImagePath] = [*(sample.image for sample in samples), *sheets, *task.others.values()]
     images = [place for place in given if isinstance(place, Path)]
     addresses = [place for place in given if isinstance(place, Address)]
@@ -120,18 +120,10 @@ def _output_files(
     return [ImageFiles(dict.fromkeys(ids, Target()) | {ids[0]: Target(**options.files)})]
 
 
-def _with_key_values(files: Sequence[ImageFiles], table: Path) -> list[ImageFiles]:
-    """Add the table of ``--key-values`` to the output files of the image. Raises :class:`UsageError`."""
-    (one,) = files
-    if table in one.all():
-        raise UsageError(f"{table} is another output of this run. Give --key-values another name.")
-    return [replace(one, key_values=table)]
-
-
 def _check_files(
     task: Task, files: Sequence[ImageFiles], images: Sequence[Path], options: RunOptions, has_tables: bool
 ) -> None:
-    """Raise :class:`UsageError` if the run would overwrite one of its inputs, or a file that is no earlier result."""
+    """Raise :class:`UsageError` if the run would overwrite an input, another output, or a file that is no result."""
     folder = options.folder
     read = [*task.model.opened.package.files, *images]
     written = [folder / name for name in TABLES] if has_tables else []

@@ -106,6 +106,4 @@ def _files(arguments: argparse.Namespace) -> "SegmentFiles":
     if arguments.output is not None or arguments.rois:
         all_files = "-o" if arguments.output is not None else "--rois"
         raise UsageError(f"{all_files} gives files their usual names, but {given} names files: give one or the other.")
-    if len({path.resolve() for path in named.paths}) < len(named.paths):
-        raise UsageError(f"Two of {given} name the same file. Give each a name of its own.")
     return named

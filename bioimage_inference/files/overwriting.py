@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, UsageError
-from .file_names import MOST_NAME_BYTES, is_file_name
+from .file_names import MOST_NAME_BYTES, is_file_name, name_key
+from .partial_file import final_place
 
 REPLACED = "Results of an earlier run were replaced."
 RECORD_END = "_provenance.json"
@@ -33,11 +34,11 @@ def check_writable(
 
     ``read`` are the files and folders that the run reads, under any path. An existing file must be an earlier result,
     empty, or in ``claimed``, unless ``overwrite`` is true. Raises :class:`UsageError` for any other existing file, for
-    a file that the run reads (also through symbolic and hard links), and for a file inside an OME-Zarr that the run
-    reads, unless it is an addition to ``predictions/``. Raises :class:`OutputError` for a file name that is too long
-    or impossible on this system.
+    two paths of the same file in ``written``, for a file that the run reads (also through symbolic and hard links),
+    and for a file inside an OME-Zarr that the run reads, unless it is an addition to ``predictions/``. Raises
+    :class:`OutputError` for a file name that is too long or impossible on this system.
     """
-    inputs = _Inputs(read)
+    inputs, places = _Inputs(read), set[str]()
     named = cache(_named_files)
     records = [path for path in written if path.name.endswith(".json")]
     replaced = []
@@ -52,6 +53,9 @@ def check_writable(
                 f"The output {path} cannot be written, because the system takes {path.name} as no name of a file. Name "
                 "it with other letters: --output-name, or --tiff, --npy or --zarr."
             )
+        if (place := name_key(final_place(path))) in places:
+            raise UsageError(f"Two outputs of this run name the same file, {path}. Give every output its own name.")
+        places.add(place)
         if (source := inputs.changed_by(path)) is not None:
             raise UsageError(
                 f"{path} cannot be written, because this run reads {source}. Name another file or folder for the "

@@ -139,7 +139,8 @@ def rerun(
     """
     recorded, options = _read(path)
     targets = _targets(recorded, folder)
-    check_writable([folder / path.name], [path], overwrite=overwrite)
+    written = [folder / path.name, *(file for target in targets.values() for file in target.files.values())]
+    check_writable(written, [path], overwrite=overwrite)
     images, problems = _images(recorded)
     for place in images.values():
         check_online(place, offline=offline)

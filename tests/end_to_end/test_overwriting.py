@@ -146,6 +146,40 @@ def test_the_files_of_a_companion_are_not_written_over(here: Path, capsys: Outpu
     assert contents(here) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict MODEL.zip a.tif --tiff z --npy ./../{here}/z",
+        "predict MODEL.zip a.tif --tiff y.tsv --key-values ../{here}/y.tsv",
+        "predict MODEL.zip a.tif -o out --key-values link/a_prediction.tif",
+        "predict MODEL.zip sheet.csv -o out --key-values out/summary.csv",
+        "predict MODEL.zip a.tif -o out --ro-crate crate --key-values crate/ro-crate-metadata.json",
+        "segment a.tif --foreground 0 --boundary none --table z.csv --labels ../{here}/z.csv",
+    ],
+)
+def test_two_outputs_of_a_run_are_not_one_file(here: Path, command: str, capsys: Output) -> None:
+    Path("out").mkdir()
+    Path("link").symlink_to("out")
+    before = contents(here)
+    assert main([*command.format(here=here.name).split(), "--overwrite"]) == 2
+    assert "Two outputs of this run name the same file" in capsys.readouterr().err
+    assert contents(here) == before
+
+
+def test_a_record_in_python_is_not_a_target(here: Path) -> None:
+    before = contents(here)
+    with pytest.raises(UsageError, match="Two outputs of this run name the same file"):
+        predict("MODEL.zip", "a.tif", targets={"prediction": Target(npy=Path("t.npy"))}, record=here / "t.npy")
+    assert contents(here) == before
+
+
+def test_a_link_and_its_target_are_two_outputs(here: Path) -> None:
+    Path("z.npy").symlink_to("z.tif")
+    assert main(["predict", "MODEL.zip", "a.tif", "--tiff", "z.tif", "--npy", "z.npy"]) == 0
+    assert not Path("z.npy").is_symlink()
+    assert tifffile.imread("z.tif").size == np.load("z.npy").size
+
+
 def test_targets_in_python_are_not_what_is_read(here: Path) -> None:
     before = contents(here)
     for target, record in [(Target(Path("a.tif")), None), (Target(npy=Path("MODEL.zip")), None), (None, Path("a.tif"))]:

@@ -138,7 +138,7 @@ def test_several_images_are_refused(demo: list[str], test_data: Path, tmp_path: 
 def test_the_name_of_another_output_is_refused(demo: list[str], tmp_path: Path, capsys: Output) -> None:
     record = str(tmp_path / "nuclei_provenance.json")
     assert main([*demo, "-o", str(tmp_path), "--key-values", record]) == 2
-    assert "is another output of this run" in capsys.readouterr().err
+    assert "Two outputs of this run name the same file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

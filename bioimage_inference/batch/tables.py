@@ -124,9 +124,17 @@ def _object_rows(sample: Sample, table: Path, names: Mapping[str, str], columns:
 
 
 def _metadata_names(samples: Iterable[Sample], taken: Sequence[str]) -> dict[str, str]:
-    """Return the columns for the metadata of samples, by their names in the sample sheet."""
-    names = dict.fromkeys(name for sample in samples for name in sample.metadata)
-    return {name: f"sample_{name}" if name in taken else name for name in names}
+    """Return the columns for the metadata of samples, by their names in the sample sheet.
+
+    The columns differ from each other and from the ``taken`` ones.
+    """
+    names = {name: name for sample in samples for name in sample.metadata}
+    used = {*taken, *names}
+    for name in [one for one in names if one in taken]:
+        while names[name] in used:
+            names[name] = f"sample_{names[name]}"
+        used.add(names[name])
+    return names
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> bytes:

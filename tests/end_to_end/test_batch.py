@@ -148,14 +148,15 @@ def test_the_objects_of_all_images_are_one_table(model: str, images: Path, tmp_p
     volume = tifffile.imread(test_data / "nuclei_3d.tif")[8:11]
     tifffile.imwrite(images / "deep.tif", volume, imagej=True, metadata={"axes": "ZYX"})
     sheet = images / "plate.csv"
-    sheet.write_text("image,label,dose\na.tif,left,5\nbad.tif,,\ndeep.tif,deep,7\n", encoding="utf-8")
+    sheet.write_text("image,label,sample_label,dose\na.tif,left,L,5\nbad.tif,,,\ndeep.tif,deep,D,7\n", encoding="utf-8")
     out = tmp_path / "out"
     assert main(["predict", model, str(sheet), "-o", str(out), "--segment"]) == 5
     rows = table(out / "objects.csv")
-    assert list(rows[0])[:5] == ["image", "sample_label", "dose", "label", "area_px"]
+    assert list(rows[0])[:6] == ["image", "sample_sample_label", "sample_label", "dose", "label", "area_px"]
     flat, deep = table(out / "a_objects.csv"), table(out / "deep_objects.csv")
     assert len(rows) == len(flat) + len(deep)
-    assert rows[0] == {**dict.fromkeys(rows[0], ""), **flat[0], "image": "a.tif", "sample_label": "left", "dose": "5"}
+    sample = {"image": "a.tif", "sample_sample_label": "left", "sample_label": "L", "dose": "5"}
+    assert rows[0] == {**dict.fromkeys(rows[0], ""), **flat[0], **sample}
     assert {name: rows[-1][name] for name in deep[0]} == deep[-1]
     assert (rows[-1]["dose"], rows[-1]["area_px"]) == ("7", "")
 

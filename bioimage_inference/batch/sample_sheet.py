@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TextIO
 
 from ..errors import ImageError, UsageError
 from ..files.typed_path import Address, ImagePath, image_path, user_path
@@ -104,7 +105,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the stripped cells of every row that is not blank."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=_delimiter(path, file.readline()), strict=True)
+            reader = csv.reader(file, delimiter=_delimiter(path, file), strict=True)
             file.seek(0)
             for cells in reader:
                 stripped = [cell.strip() for cell in cells]
@@ -121,11 +122,20 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UsageError(f"The sample sheet {path} is no table that can be read ({error}). {_EXPECTED}") from error
 
 
-def _delimiter(path: Path, header: str) -> str:
-    """Return a tab for ``.tsv``, else the delimiter in the header line. Some spreadsheet programs write semicolons."""
+def _delimiter(path: Path, file: TextIO) -> str:
+    """Return a tab for ``.tsv``, else the delimiter of the header. Some spreadsheet programs write semicolons.
+
+    Names of columns may hold other delimiters. So the header is read with each one: a delimiter that gives a column for
+    images comes first, then the one that gives most columns.
+    """
     if path.suffix.lower() == ".tsv":
         return "\t"
-    return next((mark for mark in ",;\t" if mark in header), ",")
+    headers = {}
+    for mark in ",;\t":
+        file.seek(0)
+        rows = ([cell.strip().lower() for cell in cells] for cells in csv.reader(file, delimiter=mark))
+        headers[mark] = next(filter(any, rows), [])
+    return max(headers, key=lambda mark: (not {*_IMAGE_COLUMNS}.isdisjoint(headers[mark]), len(headers[mark])))
 
 
 def _image_column(path: Path, header: list[str]) -> int:

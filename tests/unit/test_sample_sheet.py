@@ -32,12 +32,30 @@ def test_the_image_column_names_files_and_all_others_are_metadata(tmp_path: Path
         ('"dose","path"\n"µ 5"," a.tif "\n\n', "quoted.csv"),
         ("my pictures,dose\na.tif,µ 5\n,\n", "first-column.csv"),
         ("image,dose,,\na.tif,µ 5,,\n", "empty-columns-of-a-spreadsheet.csv"),
+        ("\r\n;;\r\nimage;dose;\r\na.tif;µ 5;\r\n", "empty-lines-first.csv"),
     ],
 )
 def test_the_dialects_of_spreadsheets(tmp_path: Path, text: str, name: str) -> None:
     (sample,) = read_sheet(written(tmp_path, text, name))
     assert sample.image == tmp_path / "a.tif"
     assert dict(sample.metadata) == {"dose": "µ 5"}
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("image;dose, µM\na.tif;5\n", "dose, µM"),
+        ('"dose, µM";"image"\n5;"a.tif"\n', "dose, µM"),
+        ('"dose,\nµM";image\n5;a.tif\n', "dose,\nµM"),
+        ("image\tdose, µM; day, hour\na.tif\t5\n", "dose, µM; day, hour"),
+        ('image,"dose; µM"\na.tif,5\n', "dose; µM"),
+        ("my pictures;dose, µM;\na.tif;5;\n", "dose, µM"),
+    ],
+)
+def test_a_name_of_a_column_may_hold_other_separators(tmp_path: Path, text: str, column: str) -> None:
+    (sample,) = read_sheet(written(tmp_path, text))
+    assert sample.image == tmp_path / "a.tif"
+    assert dict(sample.metadata) == {column: "5"}
 
 
 def test_image_comes_before_the_other_names_for_it(tmp_path: Path) -> None:

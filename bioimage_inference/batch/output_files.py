@@ -170,14 +170,15 @@ def _path(start: Path, end: str) -> Path:
 def _stems(samples: Sequence[Sample]) -> list[str]:
     """Return the name of every image without suffix, preceded by names of its folders if several images share it."""
     paths = [_full(sample.given or sample.image) for sample in samples]
-    names = [f"{stem_of(path)}_{one.label}".rstrip("_") for path, one in zip(paths, samples, strict=True)]
+    labels = [f"_{one.label}" if one.label else "" for one in samples]
+    names = [stem_of(path) + label for path, label in zip(paths, labels, strict=True)]
     sharing: dict[str, list[ImagePath]] = {}
     for name, path in zip(names, paths, strict=True):
         sharing.setdefault(name_key(name), []).append(path)
     depths = {name: _depth(group) for name, group in sharing.items()}
     return [
-        f"{_with_folders(path, depths[name_key(name)])}{name.removeprefix(stem_of(path))}"
-        for name, path in zip(names, paths, strict=True)
+        _with_folders(path, depths[name_key(name)]) + label
+        for name, path, label in zip(names, paths, labels, strict=True)
     ]
 
 

@@ -204,6 +204,11 @@ def test_outputs_are_called_after_the_image_as_it_is_named(tmp_path: Path) -> No
     assert named(tmp_path, "cells.tif", "x/b.ome.tiff", "c.d.png", "e.ome.zarr") == ["cells", "b", "c.d", "e"]
 
 
+def test_a_mark_at_the_end_of_a_name_stays(tmp_path: Path) -> None:
+    assert named(tmp_path, "cells_.tif", "cells_cells.tif", "cells.tif") == ["cells_", "cells_cells", "cells"]
+    assert named(tmp_path, "a/cells_.tif", "b/cells_.tif") == ["a_cells_", "b_cells_"]
+
+
 def test_images_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     assert named(tmp_path, "a/img.tif", "b/img.png", "b/other.tif") == ["a_img", "b_img", "other"]
     assert named(tmp_path, "1/a/img.tif", "1/b/img.tif", "2/b/img.tif") == ["1_a_img", "1_b_img", "2_b_img"]

@@ -124,7 +124,7 @@ def _added_targets(image: ImagePath, name: str, targets: Mapping[str, Target]) -
 
 def _same_name(sample: Sample, ids: Sequence[str], pattern: OutputName, objects: bool) -> UsageError:
     """Return the error for an image of which two files would have the same name."""
-    if "{output}" not in pattern.pattern and len(ids) > 1:
+    if "output" not in pattern.fields and len(ids) > 1:
         return UsageError(
             f"--output-name {pattern.pattern!r} gives the outputs {', '.join(ids)} of {sample.name} the same name. Put "
             "{output} into it."
@@ -204,7 +204,7 @@ def _with_folders(path: ImagePath, depth: int) -> str:
 
 def _same_output(first: str, second: str, path: Path | str, pattern: OutputName) -> UsageError:
     advice = "Predict them separately, with another folder as -o."
-    if "{image}" not in pattern.pattern:
+    if "image" not in pattern.fields:
         advice = f"Put {{image}} into --output-name {pattern.pattern!r}."
     return UsageError(f"{first} and {second} would both write {path}. {advice}")
 

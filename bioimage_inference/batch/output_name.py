@@ -16,19 +16,20 @@ class OutputName:
     """A pattern such as ``{image}_{output}``, without the suffix of the file.
 
     ``image`` is the name of the image without its suffix, ``output`` the id of the output, ``model`` the id or name of
-    the model, ``folder`` the name of the image's folder. Raises :class:`UsageError` for any other field, and for a text
-    that is no file name.
+    the model, ``folder`` the name of the image's folder. ``fields`` are the fields that occur in the pattern. Raises
+    :class:`UsageError` for any other field, and for a text that is no file name.
     """
 
     def __init__(self, pattern: str = "{image}_{output}") -> None:
         self.pattern = pattern
         try:
-            parts = list(Formatter().parse(pattern))
+            self._parts = list(Formatter().parse(pattern))
         except ValueError as error:
             raise UsageError(
                 f"--output-name {pattern!r} is not understood ({error}). Put fields into braces, {_EXAMPLE}."
             ) from error
-        for _, field, spec, conversion in parts:
+        self.fields = {field for _, field, _, _ in self._parts}
+        for _, field, spec, conversion in self._parts:
             if field is not None and (field not in FIELDS or spec or conversion):
                 raise UsageError(
                     f"--output-name {pattern!r} has the unknown field {{{field}}}. The fields are "
@@ -46,6 +47,13 @@ class OutputName:
 
     def beginning(self, values: Mapping[str, str]) -> str:
         """Return the beginning of the names of all other files: the name of an output without ``{output}``."""
-        before, field, after = self.pattern.partition("{output}")
-        kept = (before.rstrip(_MARKS) + after).strip(_MARKS) if field else before
-        return (kept or "{image}").format(**values, output="")
+        kept = ""
+        for text, field, _, _ in self._parts:
+            kept += text.replace("{", "{{").replace("}", "}}")
+            if field == "output":
+                kept = kept.rstrip(_MARKS)
+            elif field is not None:
+                kept += f"{{{field}}}"
+        if "output" in self.fields:
+            kept = kept.strip(_MARKS)
+        return (kept or "{image}").format(**values)

@@ -92,6 +92,7 @@ MISTAKES = {
     "a brace too few": ("--output-name {image", "Put fields into braces"),
     "a folder in a name": ("--output-name out/{image}", "-o names the folder, --output-name the files in it"),
     "one name for two images": ("day1/A1.tif --output-name mask", "Put {image} into --output-name 'mask'"),
+    "a field in doubled braces": ("day1/A1.tif --output-name {{image}}", "Put {image} into --output-name '{{image}}'"),
     "a name for named files": ("--output-name {image} --tiff a.tif", "--output-name needs a folder"),
 }
 
@@ -282,6 +283,8 @@ def test_a_broken_image_in_a_folder_is_not_passed_over(model: str, capsys: Outpu
         ("{image}_mask", ["cells_mask.npy", "cells_mask.tif", "cells_mask_provenance.json"]),
         ("{output}-{image}", ["cells_provenance.json", "out-cells.npy", "out-cells.tif"]),
         ("{output}", ["cells_provenance.json", "out.npy", "out.tif"]),
+        ("{output}_{output}", ["cells_provenance.json", "out_out.npy", "out_out.tif"]),
+        ("{{output}}_{image}", [f"{{output}}_cells{end}" for end in (".npy", ".tif", "_provenance.json")]),
         ("{model}.{image}", [f"Small_test_model.cells{end}" for end in (".npy", ".tif", "_provenance.json")]),
     ],
 )

@@ -1,7 +1,9 @@
 """What the OME-Zarr writer promises: read back by our reader and by others, complete or not there at all."""
 
+import contextlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from bioimage_inference.errors import OutputError
 from bioimage_inference.image.image import Image, PixelSize
 from bioimage_inference.image.readers.reading import open_image
 from bioimage_inference.image.writers.base import Layout
+from bioimage_inference.image.writers.zarr_metadata import group_content
 from bioimage_inference.image.writers.zarr_writer import (
     PartialZarr,
     ZarrWriter,
@@ -22,6 +25,7 @@ from bioimage_inference.image.writers.zarr_writer import (
     create_store,
     stored_bytes,
 )
+from bioimage_inference.options import ZarrVersion
 
 Array = np.ndarray[Any, Any]
 MICROMETRES = {"y": PixelSize(0.2, "µm"), "x": PixelSize(0.1, "µm"), "t": PixelSize(2.5, "s")}
@@ -190,3 +194,51 @@ def test_what_a_killed_run_left_behind_is_removed_and_what_another_writes_is_not
         assert {one.name for one in tmp_path.iterdir()} == {used, store.folder.name}
         store.abort()
         other.communicate("")
+
+
+ADDED_LABELS = """
+from pathlib import Path
+import sys
+import numpy as np
+from bioimage_inference.image.writers import zarr_additions
+from bioimage_inference.image.writers.base import Layout
+from bioimage_inference.image.writers.ome_zarr_writer import open_labels_writer
+write_group, times = zarr_additions.write_group, []
+def when_told(*given):
+    if not times:
+        print("has read the metadata", flush=True)
+        input()
+    times.append(1)
+    write_group(*given)
+zarr_additions.write_group = when_told
+path = Path(sys.argv[1])
+writer = open_labels_writer(path, Layout("yx", (8, 8), np.dtype("uint8")))
+writer.write((slice(0, 8), slice(0, 8)), np.ones((8, 8), "uint8"))
+writer.flush()
+writer.commit()
+"""
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_two_runs_that_add_label_maps_at_the_same_time_both_list_theirs(
+    tmp_path: Path, version: ZarrVersion, first: int
+) -> None:
+    image = tmp_path / "image.ome.zarr"
+    create_store(image, facts("yx", (8, 8)), version=version)
+    runs = []
+    with contextlib.ExitStack() as stack:
+        for name in ("nuclei", "cells"):
+            command = [sys.executable, "-c", ADDED_LABELS, str(image / "labels" / name)]
+            run = stack.enter_context(subprocess.Popen(command, stdout=-1, stdin=-1, text=True))
+            assert run.stdout is not None
+            assert run.stdout.readline() == "has read the metadata\n"
+            runs.append(run)
+        for run in (runs[first], runs[1 - first]):
+            run.communicate("\n")
+            assert run.returncode == 0
+    _, labels = group_content(image / "labels", version)
+    assert sorted(labels["labels"]) == ["cells", "nuclei"]
+    yaozarrs.validate_zarr_store(image)
+    with warnings.catch_warnings(action="error"):  # zarr warns of files that are no part of a group
+        assert sorted(zarr.open_group(image / "labels", mode="r").keys()) == ["cells", "nuclei"]

@@ -6,6 +6,7 @@ An addition is a folder and an entry in the metadata of the folder around it. Th
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import OutputError, UsageError
 from ...files.overwriting import PREDICTIONS
@@ -81,17 +82,30 @@ class AdditionGroup:
             self.folder.rmdir()
 
     def add(self, name: str) -> None:
-        """Write the metadata of the folder, which list label maps, for a new addition. Raises :class:`OutputError`."""
+        """Write the metadata of the folder, which list all label maps in it, after the folder ``name`` was added.
+
+        Other runs may add label maps at the same time, on other hosts too. Every run looks again after it has written,
+        so the run that writes last has seen all label maps. A lock file would stay in the folder, and zarr warns of
+        such a file. Raises :class:`OutputError`.
+        """
+        while (content := self._incomplete(name)) is not None:
+            write_group(self.folder, self.version, content)
+
+    def _incomplete(self, name: str) -> dict[str, Any] | None:
+        """Return the content that the metadata should have, or ``None`` if they have it."""
         try:
             content, ome = group_content(self.folder, self.version)
+            listed = ome.get("labels", [])
             if self.folder.name == LABELS:
-                ome["labels"] = list(dict.fromkeys([*ome.get("labels", ()), name]))
+                found = {path.name for path in self.folder.glob("[!.]*") if _is_image(path)}
+                ome["labels"] = list(dict.fromkeys([*listed, *sorted({name, *found})]))
+            complete = ome.get("labels", []) == listed and (self.folder / GROUP_FILES[self.version]).exists()
         except (OSError, ValueError, AttributeError, TypeError) as error:
             raise OutputError(
                 f"{self.folder / name} is complete, but viewers may not find it, because the metadata of {self.folder} "
                 "cannot be read. Write the OME-Zarr of the image again."
             ) from error
-        write_group(self.folder, self.version, content)
+        return None if complete else content
 
 
 def addition_group(path: Path) -> AdditionGroup | None:

@@ -37,9 +37,10 @@ def path_hash(path: Path, stopped: Event | None = None) -> Hashed:
     """Return the hash of a file, or of the list of all files of a folder.
 
     The list has one line ``HASH  NAME`` per file, as ``sha256sum`` prints it. Names are relative to the folder and
-    sorted by their bytes. ``find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`` in
-    the folder gives the same hash, but for an OME-Zarr with label maps, whose folder ``labels`` is left out. Raises
-    :class:`OSError`, and :class:`CancelledError` once ``stopped`` is set.
+    sorted by their bytes. ``find . -xtype f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`` in
+    the folder gives the same hash, but for an OME-Zarr with label maps, whose folder ``labels`` is left out. Links to
+    files are followed. Links to folders and to nothing are left out. Raises :class:`OSError` with the name of the file,
+    and :class:`CancelledError` once ``stopped`` is set.
     """
     if not path.is_dir():
         return _file_hash(path, stopped)
@@ -112,7 +113,8 @@ class InputHashes:
                 changed = not isinstance(one, np.ndarray) and _state(one) != before
             except OSError as error:
                 raise ImageError(
-                    f"{_shown(one)} could not be read a second time: {error.strerror or error}."
+                    f"The hash of {_shown(one)} for the record could not be computed, because {error.filename} cannot "
+                    f"be read: {error.strerror}. Nothing was written. Make this file readable, and run again."
                 ) from error
             if changed:
                 raise ImageError(
@@ -130,11 +132,14 @@ class InputHashes:
 
 def _file_hash(path: Path, stopped: Event | None) -> Hashed:
     digest, size, block = hashlib.sha256(), 0, bytearray(_BLOCK)
-    with path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(block):
-            _check(stopped)
-            digest.update(memoryview(block)[:count])
-            size += count
+    try:
+        with path.open("rb", buffering=0) as stream:
+            while count := stream.readinto(block):
+                _check(stopped)
+                digest.update(memoryview(block)[:count])
+                size += count
+    except OSError as error:  # an error of reading does not name the file
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return Hashed(digest.hexdigest(), size)
 
 
@@ -142,11 +147,12 @@ def _file_names(folder: Path) -> list[str]:
     """Return the names of all files in a folder, relative to it, with slashes, sorted by their bytes.
 
     Label maps and predictions in an OME-Zarr image are left out: they are no part of the image, and may be added later.
+    Links to nothing are left out too: git-annex has them for files that nobody fetched, such as those of other levels.
     """
     added = {folder / name for name in ADDITIONS} if version_of(folder) is not None else set()
     places = ((Path(place), names) for place, _, names in os.walk(folder))
     files = (place / name for place, names in places if added.isdisjoint((place, *place.parents)) for name in names)
-    return sorted((file.relative_to(folder).as_posix() for file in files), key=os.fsencode)
+    return sorted((file.relative_to(folder).as_posix() for file in files if file.is_file()), key=os.fsencode)
 
 
 def _shown(files: Sequence[Path] | NDArray[Any]) -> object:

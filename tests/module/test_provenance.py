@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 import bioimage_inference
 from bioimage_inference import ImageError, Options, Target, UsageError
 from bioimage_inference.cli import main
+from bioimage_inference.image.writers.base import Layout
+from bioimage_inference.image.writers.ome_zarr_writer import OmeZarrWriter
 from bioimage_inference.provenance.hashing import array_hash, path_hash
 from bioimage_inference.provenance.record import RunRecord, read_record, record_from_json, to_json
 from bioimage_inference.provenance.record_parts import OBJECT_FILES
-from tests.machine import resident_bytes
+from tests.machine import ROOT, resident_bytes
 from tests.models import Blur, simple_tensors, write_model
 
 SCHEMA = json.loads((files("bioimage_inference") / "provenance" / "provenance.schema.json").read_text())
@@ -273,12 +276,61 @@ def test_numbers_that_json_has_not_become_null() -> None:
 def test_a_folder_is_hashed_as_sha256sum_would(tmp_path: Path, test_data: Path) -> None:
     array = np.random.default_rng(0).integers(0, 999, (300, 380), dtype="uint16")
     zarr.save_array(tmp_path / "cells.zarr", array, zarr_format=2)
-    command = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "file").touch()
+    for name, target in (
+        ("missing", "nowhere"),
+        ("itself", "itself"),
+        ("of a file", "0.0"),
+        ("of a folder", "../beside"),
+    ):
+        (tmp_path / "cells.zarr" / name).symlink_to(target)
+    os.mkfifo(tmp_path / "cells.zarr" / "pipe")
+    command = r"find . -xtype f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    assert command in (ROOT / "docs" / "reference" / "provenance.md").read_text()
     told = subprocess.run(command, shell=True, cwd=tmp_path / "cells.zarr", capture_output=True, text=True, check=True)
     assert path_hash(tmp_path / "cells.zarr").sha256 == told.stdout.split()[0]
     record = predicted(tmp_path, test_data / "demo-model.zip", tmp_path / "cells.zarr")
     assert record["inputs"][0]["sha256"] == told.stdout.split()[0]
     assert record["inputs"][0]["file"] == str(tmp_path / "cells.zarr")
+
+
+@pytest.fixture
+def levels(tmp_path: Path) -> Path:
+    """An OME-Zarr with two levels."""
+    path = tmp_path / "cells.ome.zarr"
+    layout = Layout("yx", (64, 700), np.dtype("uint16"))
+    writer = OmeZarrWriter(path, layout, "0.5")
+    writer.write((slice(0, 64), slice(0, 700)), np.random.default_rng(0).integers(0, 999, layout.shape, "uint16"))
+    writer.flush()
+    writer.commit()
+    return path
+
+
+def test_files_of_a_level_that_git_annex_did_not_fetch_are_no_error(
+    levels: Path, tmp_path: Path, test_data: Path
+) -> None:
+    """Each file that was not fetched is a link to nowhere."""
+    chunks = [path for path in (levels / "1" / "c").rglob("*") if path.is_file()]
+    assert chunks
+    for path in chunks:
+        path.unlink()
+        path.symlink_to("../../../../.git/annex/objects/xx")
+    (described,) = predicted(tmp_path, test_data / "demo-model.zip", levels)["inputs"]
+    assert described["sha256"] == path_hash(levels).sha256
+    for path in chunks:
+        path.unlink()
+    assert described["sha256"] == path_hash(levels).sha256
+
+
+def test_a_file_of_an_image_that_cannot_be_read_is_named(
+    levels: Path, tmp_path: Path, test_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = levels / "1" / "damaged"
+    bad.symlink_to("/proc/self/mem")  # reading its first byte fails, as on a damaged disk
+    assert main(["predict", str(test_data / "demo-model.zip"), str(levels), "-o", str(tmp_path / "out")]) == 5
+    assert f"because {bad} cannot be read: Input/output error" in " ".join(capsys.readouterr().err.split())
+    assert not list((tmp_path / "out").glob("*"))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from .temporary_names import MARK_BYTES, marked, new_mark, remove_folder, remove
 # Errors of file systems that cannot reserve space. Writing finds a full disk as well, only later.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+"""End of the name of an output until it is complete."""
 _SYSTEM_FOLDERS = (Path("/dev"), Path("/proc"))
 
 
@@ -239,18 +240,18 @@ def finished(partial: Path) -> None:
 
 def partial_path(final: Path) -> Path:
     """Return a path for a file or folder until it is complete. Nobody can predict this path."""
-    return final.with_name(f"{_hidden_name(final)}.{new_mark()}{_PARTIAL}")
+    return final.with_name(f"{_hidden_name(final)}.{new_mark()}{PARTIAL}")
 
 
-def partial_pattern(final: Path) -> re.Pattern[str]:
-    """Return a pattern for the partial names of all runs that write ``final``."""
-    return marked(f"{_hidden_name(final)}.", _PARTIAL)
+def partial_pattern(final: Path, end: str = PARTIAL) -> re.Pattern[str]:
+    """Return a pattern for the hidden names, with this end, of all runs that write ``final``."""
+    return marked(f"{_hidden_name(final)}.", end)
 
 
 def _hidden_name(final: Path) -> str:
     """Return the beginning of the partial names. It leaves room for two dots, the mark and the suffix."""
     name = os.fsencode(final.name)
-    if len(name) <= MOST_NAME_BYTES - MARK_BYTES - len(_PARTIAL) - 2:
+    if len(name) <= MOST_NAME_BYTES - MARK_BYTES - len(PARTIAL) - 2:
         return f".{final.name}"
     return f".{hashlib.sha256(name).hexdigest()}"
 

@@ -15,6 +15,7 @@ import secrets
 import shutil
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -54,10 +55,20 @@ def make_folder(folder: Path, mode: int) -> None:
     """
     folder.mkdir(mode=mode)
     try:
-        _proof(folder).touch(exist_ok=False)
+        add_proof(folder, folder.name)
     except OSError:
         folder.rmdir()
         raise
+
+
+def add_proof(folder: Path, name: str) -> None:
+    """Put the proof into a folder that gets a temporary ``name`` with a mark. Raises :class:`OSError`."""
+    (folder / _proof(Path(name)).name).touch(exist_ok=False)
+
+
+def has_proof(folder: Path) -> bool:
+    """Return whether a path with a temporary name is a folder that holds the proof. Raises :class:`OSError`."""
+    return is_plain_folder(folder) and os.path.lexists(_proof(folder))
 
 
 def keep_folder(folder: Path, name: str) -> None:
@@ -114,20 +125,30 @@ def remove_left_behind(parent: Path, names: re.Pattern[str]) -> None:
 
     ``names`` comes from :func:`marked`. Raises :class:`OSError` where the folder does not exist.
     """
+    for path in left_behind(parent, names):
+        with contextlib.suppress(OSError):  # another run removes it at the same time, or its folder is read-only
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                remove_folder(path)
+            elif stat.S_ISREG(status.st_mode):
+                path.unlink()
+
+
+def left_behind(parent: Path, names: re.Pattern[str]) -> Iterator[Path]:
+    """Yield the paths in ``parent`` that dead runs of this user left under these names. Only a folder has a proof.
+
+    ``names`` comes from :func:`marked`. Raises :class:`OSError` where the folder does not exist.
+    """
     try:
         found = _marked_names(parent)
     except PermissionError:  # the user may write to the folder, but not list it
         return
     for match in filter(None, map(names.fullmatch, found)):
-        path = parent / match.string
-        with contextlib.suppress(OSError):  # another run removes it at the same time, or its folder is read-only
-            status = path.lstat()
-            if not is_own(status) or not _is_left_behind(path, match["mark"]):
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                remove_folder(path)
-            elif stat.S_ISREG(status.st_mode):
-                path.unlink()
+        path, dead = parent / match.string, False
+        with contextlib.suppress(OSError):  # another run removes it at the same time
+            dead = is_own(path.lstat()) and _is_left_behind(path, match["mark"])
+        if dead:
+            yield path
 
 
 def _marked_names(folder: Path) -> list[str]:

@@ -482,7 +482,7 @@ def test_a_folder_of_many_outputs_is_not_listed_for_each_of_them(
     assert not file.exists()
 
 
-@pytest.mark.parametrize("name", [".o.{}.partial", ".bioimage-inference-{}"])
+@pytest.mark.parametrize("name", [".o.{}.partial", ".o.{}.old", ".bioimage-inference-{}"])
 def test_what_only_has_the_name_of_something_left_behind_stays(tmp_path: Path, victim: Path, name: str) -> None:
     planted = tmp_path / name.format(mark())
     planted.symlink_to(victim.parent)
@@ -501,6 +501,25 @@ def test_what_only_has_the_name_of_something_left_behind_stays(tmp_path: Path, v
     living.rename(planted)
     clean(tmp_path)
     assert (planted / "file").exists(), "the folder of a living run, under the name of a dead one"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("living", [False, True])
+def test_a_folder_that_a_dead_run_was_replacing_gets_its_name_back_or_is_removed(
+    tmp_path: Path, living: bool, taken: bool
+) -> None:
+    one = mark(process=os.getpid(), start=own_start()) if living else mark()
+    old = left_behind(tmp_path, one).rename(tmp_path / f".o.{one}.old")
+    if taken:
+        create_store(tmp_path / "o", LAYOUT, {"y": 4, "x": 4})
+        before = files(tmp_path / "o")
+    PartialZarr(tmp_path / "o").abort()
+    assert old.exists() == living
+    assert (tmp_path / "o").exists() == (taken or not living)
+    if taken:
+        assert files(tmp_path / "o") == before
+    elif not living:
+        assert {path.name for path in (tmp_path / "o").iterdir()} == {"file"}, "without the proof"
 
 
 def test_a_removal_that_was_killed_is_completed_by_the_next_run(

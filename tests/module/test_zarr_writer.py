@@ -1,6 +1,9 @@
 """What the OME-Zarr writer promises: read back by our reader and by others, complete or not there at all."""
 
 import contextlib
+import errno
+import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -194,6 +197,81 @@ def test_what_a_killed_run_left_behind_is_removed_and_what_another_writes_is_not
         assert {one.name for one in tmp_path.iterdir()} == {used, store.folder.name}
         store.abort()
         other.communicate("")
+
+
+PLAIN_FILES = ("zarr.json", "0/zarr.json", "0/c")
+
+
+def plain_store(folder: Path) -> None:
+    """The files of an earlier store, as far as it matters for replacing it."""
+    (folder / "0").mkdir(parents=True)
+    for name in PLAIN_FILES:
+        (folder / name).write_text("earlier")
+
+
+def plain_content(folder: Path) -> tuple[str, ...]:
+    return tuple((folder / name).read_text() for name in PLAIN_FILES)
+
+
+REPLACEMENT = """
+import os
+import signal
+import sys
+from pathlib import Path
+from bioimage_inference.image.writers.zarr_writer import PartialZarr
+store = PartialZarr(Path(sys.argv[1]))
+(store.folder / "0").mkdir()
+for name in ("zarr.json", "0/zarr.json", "0/c"):
+    (store.folder / name).write_text("new")
+calls = []
+def kill(event, given):
+    if event in ("open", "os.rename", "os.remove", "os.rmdir"):
+        calls.append(event)
+        if len(calls) == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+store.commit()
+"""
+
+
+def test_whenever_a_run_is_killed_that_replaces_a_store_the_next_run_finds_one_complete_store(tmp_path: Path) -> None:
+    """Killed before each call that makes, renames or removes something."""
+    path, found = tmp_path / "out.ome.zarr", []
+    code = None
+    while code != 0:
+        shutil.rmtree(path, ignore_errors=True)
+        plain_store(path)
+        command = [sys.executable, "-c", REPLACEMENT, str(path), str(len(found) + 1)]
+        code = subprocess.run(command, check=False).returncode
+        assert code in (0, -signal.SIGKILL)
+        missing = not path.exists()
+        store = PartialZarr(path)
+        assert {one.name for one in tmp_path.iterdir()} == {path.name, store.folder.name}
+        store.abort()
+        assert not missing or [*path.glob(".*")] == []
+        found.append((missing, *plain_content(path)))
+    earlier, new = (False, *["earlier"] * 3), (False, *["new"] * 3)
+    assert list(dict.fromkeys(found)) == [earlier, (True, *["earlier"] * 3), new]
+    assert found.count(new) > 5, "some moments of removing the earlier store"
+
+
+def test_a_store_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.ome.zarr"
+    plain_store(path)
+    store = PartialZarr(path)
+
+    def fail(*_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    for module in ("image.writers.zarr_writer", "files.replaced_folder"):  # the second rename, and the first one
+        with monkeypatch.context() as context:
+            context.setattr(f"bioimage_inference.{module}.give_name", fail)
+            with pytest.raises(OutputError, match="Input/output error"):
+                store.commit()
+        assert plain_content(path) == ("earlier",) * 3
+        assert [*path.glob(".*")] == []
+    store.abort()
+    assert [*tmp_path.iterdir()] == [path]
 
 
 ADDED_LABELS = """

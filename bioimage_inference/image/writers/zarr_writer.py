@@ -7,7 +7,6 @@ channels.
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from ...files.partial_file import (
     finished,
     note_committed,
     output_error,
-    partial_path,
 )
+from ...files.replaced_folder import replaced, settle_replaced
 from ...files.system_calls import give_name
 from ...files.temporary_names import keep_folder, make_folder, remove_folder
 from ...options import ZarrVersion
@@ -209,7 +208,8 @@ class PartialZarr:
     For a ``path`` in ``labels/`` or ``predictions/`` of an image, that folder is made too, see
     :mod:`bioimage_inference.image.writers.zarr_additions`.
 
-    Remains of killed runs of the same store are removed, see :mod:`bioimage_inference.files.temporary_names`.
+    Remains of killed runs of the same store are removed, see :mod:`bioimage_inference.files.temporary_names`. A store
+    that a killed run was replacing is kept, see :mod:`bioimage_inference.files.replaced_folder`.
     Raises :class:`OutputError` if the place cannot be written, or ``path`` is something other than an OME-Zarr.
     """
 
@@ -225,8 +225,10 @@ class PartialZarr:
         if self._group is not None:
             self._group.make()
         try:
-            with _explained(path), beginning(path, self._final) as self.folder:
-                make_folder(self.folder, 0o777)
+            with _explained(path):
+                settle_replaced(self._final)
+                with beginning(path, self._final) as self.folder:
+                    make_folder(self.folder, 0o777)
         except BaseException:
             self._remove_empty_group()
             raise
@@ -234,18 +236,11 @@ class PartialZarr:
 
     def commit(self) -> None:
         """Give the store its final name; it replaces an OME-Zarr of this name, or a link to one."""
-        old = partial_path(self._final).with_suffix(".old")
-        with _explained(self.path):
-            if os.path.lexists(self._final):
-                give_name(self._final, old)
+        with _explained(self.path), replaced(self._final):
             give_name(self.folder, self._final)
             self._close()
             keep_folder(self._final, self.folder.name)
             note_committed(self.path)
-            if old.is_symlink():
-                old.unlink()
-            elif old.exists():
-                shutil.rmtree(old)
         if self._group is not None:
             self._group.add(self.path.name)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..api import Model, Target
 from ..errors import ImageError
+from ..files.overwriting import REPLACED
 from ..files.typed_path import ImagePath
 from ..image.series import MAIN
 from ..image.writers.output_formats import FORMATS
@@ -161,8 +162,10 @@ def _find_objects(
     selection = MAIN if image is None else sample.selection
     found = segment_file(prediction, object_files, options, image, selection=selection, overwrite=True)
     hashes = {name: path_hash(path).sha256 for name, path in vars(object_files).items() if path is not None}
-    notes = found.notes if same_size else (*found.notes, OTHER_SIZE)
-    return replace(found, notes=notes, asked=vars(options), sha256=hashes)
+    notes = [note for note in found.notes if note != REPLACED]  # the prediction has this note
+    if not same_size:
+        notes.append(OTHER_SIZE)
+    return replace(found, notes=tuple(notes), asked=vars(options), sha256=hashes)
 
 
 def _size(described: InputRecord | OutputRecord) -> tuple[int, ...]:

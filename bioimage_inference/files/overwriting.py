@@ -4,7 +4,7 @@ result. A file is an earlier result where a record of this program (``*_provenan
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -160,11 +160,28 @@ def _records_of(path: Path, records: Iterable[Path]) -> Iterator[Path]:
     yield from records
 
 
+def files_of_earlier_runs(record: Path, content: Mapping[str, Any]) -> list[str]:
+    """Return the names of files that a record names, but not the new ``content`` that replaces it.
+
+    They stay results of this program: a later run may replace them, and does not take them for images.
+    """
+    return sorted(
+        name for name in _named_files(record) - _names_in(content, record) if os.path.lexists(record.with_name(name))
+    )
+
+
 def _named_files(record: Path) -> frozenset[str]:
     """Return the names of the files that a record names, with its own name; nothing for a file that is no record."""
     content = _content(record)
     if content is None:
         return frozenset()
+    earlier = content.get("earlier_files")
+    names = earlier if isinstance(earlier, list) else ()
+    return _names_in(content, record) | {name for name in names if isinstance(name, str)}
+
+
+def _names_in(content: Mapping[str, Any], record: Path) -> frozenset[str]:
+    """Return the names of the files of a run, with that of its ``record``."""
     names = {record.name}
     if record.name.endswith(RECORD_END):
         names.add(f"{record.name.removesuffix(RECORD_END)}_report.html")

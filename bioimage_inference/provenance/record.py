@@ -6,13 +6,14 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from ..files.overwriting import files_of_earlier_runs
 from ..files.partial_file import write_whole
 from ..text import for_json
 from .record_parts import (
@@ -63,7 +64,11 @@ class RunPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """The record of a complete run."""
+    """The record of a complete run.
+
+    ``earlier_files`` are the names of files beside the record that earlier runs of the same image wrote and this one
+    did not.
+    """
 
     schema: str
     started: str
@@ -85,6 +90,7 @@ class RunRecord:
     cluster: ClusterRecord | None = None
     sample: Mapping[str, str] | None = None
     objects: ObjectsRecord | None = None
+    earlier_files: tuple[str, ...] | None = None
 
 
 def to_json(value: Any) -> Any:
@@ -163,8 +169,10 @@ def read_record(path: Path) -> RunRecord:
 
 
 def write_record(record: RunRecord, path: Path, *, noted: bool = True) -> None:
-    """Write a record as JSON. The file appears when it is complete. Raises :class:`OutputError`.
+    """Write a record as JSON, with the files of earlier runs. The file appears when it is complete.
 
-    ``noted`` is that of :func:`~bioimage_inference.files.partial_file.write_whole`.
+    ``noted`` is that of :func:`~bioimage_inference.files.partial_file.write_whole`. Raises :class:`OutputError`.
     """
-    write_whole(path, f"{for_json(to_json(record), allow_nan=False)}\n".encode(), noted=noted)
+    earlier = files_of_earlier_runs(path, to_json(record))
+    content = to_json(replace(record, earlier_files=tuple(earlier) or None))
+    write_whole(path, f"{for_json(content, allow_nan=False)}\n".encode(), noted=noted)

@@ -13,6 +13,7 @@ import zarr
 
 from bioimage_inference import Target, UsageError, predict
 from bioimage_inference.cli import main
+from bioimage_inference.provenance.record import read_record
 from tests import models
 
 Output = pytest.CaptureFixture[str]
@@ -242,6 +243,21 @@ def test_earlier_results_are_replaced_and_named(here: Path, image: str, capsys: 
     assert "earlier run" not in capsys.readouterr().out
     assert main(command) == 0
     assert capsys.readouterr().out.count("Results of an earlier run were replaced") == 1
+
+
+def test_results_that_a_later_run_leaves_out_stay_results(here: Path, capsys: Output) -> None:
+    """They are no images of the folder, and a run that writes them again may do so."""
+    (here / "in").mkdir()
+    shutil.move("a.tif", "in/a.tif")
+    for options in (["--segment", "--report"], ["--format", "npy"], ["--format", "npy"]):
+        assert main(["predict", "MODEL.zip", "in", "-o", "in", "--threads", "1", *options]) == 0, capsys.readouterr()
+        assert not list((here / "in").glob("a_*_prediction.*"))
+    record = read_record(here / "in" / "a_provenance.json")
+    assert record.outputs[0].tiff is None
+    assert record.earlier_files == ("a_labels.tif", "a_objects.csv", "a_overlay.png", "a_prediction.tif")
+    Path("in/a_overlay.png").unlink()
+    assert main(["predict", "MODEL.zip", "in", "-o", "in", "--threads", "1", "--segment"]) == 0, capsys.readouterr()
+    assert read_record(here / "in" / "a_provenance.json").earlier_files is None
 
 
 def test_home_is_what_a_tilde_means(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,27 @@ def test_a_series_is_chosen_by_number_or_name_with_its_own_metadata(
     np.testing.assert_array_equal(read(path, image.selection), images[number])
 
 
+def test_a_series_written_by_tifffile_has_the_pixel_size_and_interval_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "two.tif"
+    facts: list[dict[str, object]] = [
+        {"axes": "ZYX", "unit": "um", "spacing": 2},
+        {"axes": "TYX", "unit": "nm", "finterval": 7},
+    ]
+    with tifffile.TiffWriter(path) as writer:
+        for text, size in zip(facts, (40, 30), strict=True):
+            writer.write(pixels(3, 20, size), metadata=text, resolution=(0.5, 0.5), **MINISBLACK)
+    sizes = []
+    for number in (0, 1):
+        image = open_image(path, None, Selection(series=number))
+        sizes.append(image.pixel_size)
+        image.close()
+    micrometres, nanometres = PixelSize(2, "µm"), PixelSize(2, "nm")
+    assert sizes == [
+        {"z": micrometres, "y": micrometres, "x": micrometres},
+        {"t": PixelSize(7, "s"), "y": nanometres, "x": nanometres},
+    ]
+
+
 @pytest.mark.parametrize(
     "selection", [Selection(series=3), Selection(series="middle"), Selection(series="0,7"), Selection(level=1)]
 )

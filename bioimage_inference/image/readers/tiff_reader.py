@@ -6,7 +6,7 @@ when ``series`` is first read, and its constructor accepts the flags ``is_mmstac
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -337,8 +337,9 @@ def _metadata(opened: _OpenTiff, axes: str, shape: tuple[int, ...]) -> Metadata:
     if tif.imagej_metadata is not None:
         general = imagej_metadata(key, tif.imagej_metadata, axes, shape)
     else:
-        shaped: Sequence[dict[str, Any]] = tif.shaped_metadata or ({},)
-        general = text_metadata(key, shaped[0])
+        shaped = (one for one in tif.series if one.kind == "shaped")
+        texts = zip(shaped, tif.shaped_metadata or (), strict=False)
+        general = text_metadata(key, next((text for one, text in texts if one is opened.series), {}))
     own = opened.facts
     known = {axis: size for axis, size in own.pixel_size.items() if size is not None}
     return Metadata(

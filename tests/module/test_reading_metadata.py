@@ -137,6 +137,30 @@ def test_stored_values_are_kept_under_colour_tables_and_inversion_and_said(
     assert "stored" in image.notes[0]
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "zlib", "jpeg"])
+def test_luma_and_chroma_are_never_called_red_green_and_blue(
+    tmp_path: Path, compression: str | None, planar: str
+) -> None:
+    array = pixels(32, 32, 3, dtype="uint8") if planar == "contig" else pixels(3, 32, 32, dtype="uint8")
+    options = {"subsampling": (1, 1)} if compression == "jpeg" else {}
+    kind = {"photometric": "ycbcr", "planarconfig": planar, "compression": compression}
+    image, got = opened(tiff(tmp_path, array, metadata=None, **kind, **options))
+    converted = compression == "jpeg" and planar == "contig"
+    if compression != "jpeg":
+        np.testing.assert_array_equal(got, array)
+    assert image.channel_names == (("red", "green", "blue") if converted else ("Y", "Cb", "Cr"))
+    assert [note for note in image.notes if "YCbCr" in note] == list(image.notes)
+    assert bool(image.notes) != converted
+
+
+def test_raw_camera_data_are_said(tmp_path: Path) -> None:
+    array = pixels(20, 30)
+    image, got = opened(tiff(tmp_path, array, photometric=32803, metadata=None))
+    np.testing.assert_array_equal(got, array)
+    assert any("raw camera data" in note for note in image.notes)
+
+
 def test_imagejs_calibration_is_not_applied_and_said(tmp_path: Path) -> None:
     image, _ = opened(tiff(tmp_path, pixels(20, 30), imagej=True, metadata={"cf": 0, "c0": -32768, "c1": 1}))
     assert "-32768 + 1 × stored value" in image.notes[0]

@@ -16,9 +16,12 @@ from .file_bytes import FileBytes
 from .micromanager_dialect import micromanager
 from .scanimage_dialect import scanimage
 from .slide_dialects import ndpi, philips, qptiff, scn, svs
+from .tiff_pages import JPEG_COMPRESSIONS
 
 _PAGE_NAME = 285
 _MOST_NAMED_PAGES = 256
+# Values of PhotometricInterpretation.
+_RGB, _YCBCR = 2, 6
 
 
 def _flag(name: str) -> Callable[[DialectSource], bool]:
@@ -112,9 +115,17 @@ def page_names(pages: Sequence[Any]) -> tuple[str, ...]:
     return tuple(names) if len(set(names)) == len(names) and len(words) > 1 else ()
 
 
+def colour_space(page: Any) -> int:
+    """Return the PhotometricInterpretation of a tifffile page after decoding: RGB for YCbCr in JPEG."""
+    stored = int(page.photometric)
+    # tifffile decodes separate samples as grey, without a conversion.
+    is_converted = page.compression in JPEG_COMPRESSIONS and page.planarconfig == 1
+    return _RGB if stored == _YCBCR and is_converted else stored
+
+
 def sample_names(page: Any) -> tuple[str, ...]:
     """Return names of the colours (axis ``s``) of a tifffile page, by its colour space and extra samples."""
-    names = [*_COLOURS.get(int(page.photometric), ()), *(_ALPHA.get(int(kind), "") for kind in page.extrasamples)]
+    names = [*_COLOURS.get(colour_space(page), ()), *(_ALPHA.get(int(kind), "") for kind in page.extrasamples)]
     if names[:2] == ["grey", ""] or len(names) != page.samplesperpixel:
         # Beside grey, samples other than transparency are channels of any kind.
         return ()
@@ -124,8 +135,9 @@ def sample_names(page: Any) -> tuple[str, ...]:
 # Names by PhotometricInterpretation, and the values of ExtraSamples for transparency, from TIFF 6.0.
 _COLOURS = {
     **dict.fromkeys((0, 1), ("grey",)),
-    **dict.fromkeys((2, 6), ("red", "green", "blue")),
+    _RGB: ("red", "green", "blue"),
     5: ("cyan", "magenta", "yellow", "black"),
+    _YCBCR: ("Y", "Cb", "Cr"),
     8: ("L*", "a*", "b*"),
 }
 _ALPHA = {1: "alpha", 2: "alpha"}

@@ -29,7 +29,8 @@ _MOST_TAGS = 4096
 _FIRST_TAGS = 4
 _WIDTH, _LENGTH = 256, 257
 _INTEGERS = {3: "H", 4: "I", 16: "Q"}
-_JPEG = (6, 7, 33007, 34892)
+# Values of Compression that tifffile decodes as JPEG; it also converts their colours to RGB.
+JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
 # Flags for tifffile.TiffFile. Its readers for Micro-Manager and NDTiff also open the files beside this one. Its reader
 # for ScanImage takes the pages for equally long.
 ALONE: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False, "is_scanimage": False}
@@ -199,7 +200,7 @@ class SegmentedPages:
             return None
         data = self.members[page].read(offset, count)
         options = {}
-        if self.keyframe.compression in _JPEG:
+        if self.keyframe.compression in JPEG_COMPRESSIONS:
             options = {"jpegtables": stored.jpegtables, "jpegheader": self.keyframe.jpegheader}
         decoded: Array = self.keyframe.decode(data, index, **options)[0]
         return decoded

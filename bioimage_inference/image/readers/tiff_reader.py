@@ -25,7 +25,7 @@ from .file_bytes import FILE_RATIO, FileBytes, check_plausible
 from .imagej_text import correct_counts, imagej_metadata, text_metadata
 from .ome_set import OmePart, companion_tiffs, ome_part
 from .ome_xml import describe_image
-from .tiff_dialects import dialect_facts, in_plane_order, page_names, sample_names
+from .tiff_dialects import colour_space, dialect_facts, in_plane_order, page_names, sample_names
 from .tiff_layout import series_pages
 from .tiff_pages import (
     ALONE,
@@ -44,7 +44,9 @@ _PHOTOMETRIC_NOTES = {
     0: "The file shows 0 as white; its values are used as they are stored, not inverted.",
     3: "The file has a colour table (as ImageJ's lookup tables); its stored values are used, not the colours.",
     5: "The colours are stored as cyan, magenta, yellow and black; they are used as they are stored.",
+    6: "The colours are stored as YCbCr (luma and two chroma channels); they are used as they are stored.",
     8: "The colours are stored as CIE L*a*b*; they are used as they are stored.",
+    32803: "The file holds raw camera data (one colour of a mosaic per pixel); its values are used as they are stored.",
 }
 
 
@@ -279,7 +281,7 @@ def _image(file: FileBytes, opened: _OpenTiff, level: int) -> Image:
     def transformed(region: Region) -> Array:
         return np.asarray(series.transform(stored(region)).astype(dtype))
 
-    photometric = _PHOTOMETRIC_NOTES.get(int(series.keyframe.photometric))
+    photometric = _PHOTOMETRIC_NOTES.get(colour_space(series.keyframe))
     listed = _listed(opened.tif)
     chosen = listed[next(number for number, one in enumerate(opened.tif.series) if one is full)]
     others = note_on_series(file.path.name, listed, chosen)

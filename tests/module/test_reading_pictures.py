@@ -20,6 +20,7 @@ from tests.reading_data import (
     RGB16,
     RGBA16,
     Array,
+    failure,
     opened,
     pixels,
     png,
@@ -95,6 +96,51 @@ def test_pictures_keep_every_bit(tmp_path: Path, array: Array, content: bytes) -
     np.testing.assert_array_equal(got, array)
 
 
+def jpeg_2000(array: Array, **options: Any) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(array, level=0, reversible=True, **options))
+
+
+@pytest.mark.parametrize("kind", ["jp2", "j2k"])
+@pytest.mark.parametrize(
+    ("array", "bits"),
+    [(GREY8, 8), (GREY8 % 16, 4), (GREY16 % 4096, 12), (GREY16, 16), (RGB16, 16), (RGBA16, 16), (RGB16[..., :2], 16),
+     (GREY16.astype(np.int16) - 5000, 16), (GREY8.astype(np.int8), 8), (GREY16.astype(np.uint32) * 50, 20)],
+)  # fmt: skip
+def test_jpeg_2000_keeps_every_bit_and_sign(tmp_path: Path, array: Array, bits: int, kind: str) -> None:
+    path = tmp_path / "picture.dat"
+    path.write_bytes(jpeg_2000(np.ascontiguousarray(array), bitspersample=bits, codecformat=kind))
+    image, got = opened(path)
+    assert image.axes == ("yx" if array.ndim == 2 else "yxs")
+    assert image.dtype == got.dtype == array.dtype
+    np.testing.assert_array_equal(got, array)
+    assert not image.notes
+
+
+def siz_changed(content: bytes, place: int, value: bytes) -> bytes:
+    """The picture with other bytes in its SIZ marker, ``place`` bytes after the start of the codestream."""
+    start = content.index(b"\xff\x4f\xff\x51") + place
+    return content[:start] + value + content[start + len(value) :]
+
+
+def test_jpeg_2000_whose_headers_lie_is_refused(tmp_path: Path) -> None:
+    path, content = tmp_path / "picture.dat", jpeg_2000(RGB16)
+    path.write_bytes(siz_changed(content, 8, struct.pack(">II", 50_000, 50_000)))
+    assert "headers are cut, or contradict each other" in str(failure(path))
+    path.write_bytes(content.replace(b"jp2c", b"free"))
+    assert "headers are cut, or contradict each other" in str(failure(path))
+    path.write_bytes(content[:-200])
+    assert "cannot be read" in str(failure(path))
+
+
+def test_jpeg_2000_whose_channels_differ_is_read_only_if_no_bit_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "picture.dat"
+    second_channel = 45
+    path.write_bytes(siz_changed(jpeg_2000(RGB8), second_channel, b"\x06"))
+    assert opened(path)[1].shape == RGB8.shape
+    path.write_bytes(siz_changed(jpeg_2000(RGB16), second_channel, b"\x0b"))
+    assert "channels differ in bits" in str(failure(path))
+
+
 def test_jpeg_is_read_like_any_other_program_does(tmp_path: Path) -> None:
     path = tmp_path / "photo.dat"
     path.write_bytes(saved(Pillow.fromarray(RGB8), "JPEG", quality=95))
@@ -125,15 +171,25 @@ def test_a_palette_becomes_its_colours_or_its_greys(tmp_path: Path) -> None:
             assert "palette" in image.notes[0]
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", imagecodecs.zlib_crc32(body))
+
+
+def test_a_transparent_colour_of_a_png_adds_no_channel(tmp_path: Path) -> None:
+    path, content = tmp_path / "picture.dat", png(RGB16)
+    start = content.index(b"IDAT") - 4
+    path.write_bytes(content[:start] + chunk(b"tRNS", struct.pack(">3H", *RGB16[0, 0])) + content[start:])
+    image, got = opened(path)
+    assert image.shape == got.shape
+    np.testing.assert_array_equal(got, RGB16)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_pictures_of_few_bits_keep_their_numbers(tmp_path: Path, bits: int) -> None:
     values = pixels(20, 32, dtype="uint8") % 2**bits
     packed = np.packbits(np.unpackbits(values[..., None], axis=-1)[..., 8 - bits :].reshape(20, -1), axis=-1)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", imagecodecs.zlib_crc32(body))
-
     header = struct.pack(">IIBBBBB", 32, 20, bits, 0, 0, 0, 0)
     rows = b"".join(b"\0" + row.tobytes() for row in packed)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", imagecodecs.zlib_encode(rows)) + chunk(b"IEND", b"")

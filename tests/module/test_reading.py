@@ -191,6 +191,31 @@ def test_strips_scattered_over_the_file_are_found(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened(path)[1], expected)
 
 
+IMAGEJ = "ImageJ=1.53t\nimages={0}\nslices={0}\n"
+
+
+@pytest.mark.parametrize("description", [None, IMAGEJ], ids=["plain", "ImageJ"])
+@pytest.mark.parametrize("options", [{}, {"rowsperstrip": 16}, {"compression": "lzw"}, {"tile": (64, 64)}], ids=str)
+@pytest.mark.parametrize(("pages", "empty"), [(1, 0), (4, 0), (4, 2), (10, 0), (10, 5)])
+def test_a_page_that_was_never_written_is_zeros_with_a_note(
+    tmp_path: Path, pages: int, empty: int, options: dict[str, Any], description: str | None
+) -> None:
+    path, stack = tmp_path / "sparse.tif", pixels(pages, 64, 64) + 1
+    with tifffile.TiffWriter(path) as writer:
+        for number, page in enumerate(stack):
+            text = description.format(pages) if description and number == 0 else None
+            writer.write(page, contiguous=False, metadata=None, description=text, **MINISBLACK, **options)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        page_tags = file.pages[empty].aspage().tags
+        for code in (273, 279, 324, 325):
+            if code in page_tags:
+                page_tags[code].overwrite([0] * page_tags[code].count)
+    stack[empty] = 0
+    image, got = opened(path)
+    np.testing.assert_array_equal(got.reshape(stack.shape), stack)
+    assert any("Empty ones are read as the fill value" in note for note in image.notes)
+
+
 def test_axes_of_the_user_overrule_the_file(tmp_path: Path) -> None:
     path = tiff(
         tmp_path,

@@ -11,7 +11,7 @@ from ...errors import ImageError
 from ...text import agreeing, counted
 from .file_bytes import FileBytes
 from .member_files import member_bytes
-from .tiff_pages import Pages, PlainPages, SegmentedPages, damaged
+from .tiff_pages import Pages, PlainPages, SegmentedPages, byte_counts, damaged
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -31,7 +31,7 @@ def series_pages(
         frame is not None and frame.parent is not series.parent for frame in series
     )
     stored = np.dtype(key.dtype).newbyteorder(key.parent.byteorder)
-    if series.dataoffset is not None and not elsewhere:
+    if series.dataoffset and not elsewhere:  # 0 for a page that was never written
         return PlainPages(file, (int(series.dataoffset),), shape, stored), (), ()
     split = _page_split(series, shape)
     leading, inner = shape[:split], shape[split:]
@@ -77,7 +77,12 @@ def _page_split(series: Any, shape: tuple[int, ...]) -> int:
 
 
 def _is_contiguous(frame: Any, key: Any) -> bool:
-    """Return whether the strips of this page follow each other; tifffile checks only those of the first page."""
+    """Return whether the strips of this page were written and follow each other.
+
+    tifffile checks only the strips of the first page, and takes the start of the file for a strip at offset 0.
+    """
+    if 0 in frame.dataoffsets:
+        return False
     ends = [begin + count for begin, count in zip(frame.dataoffsets, key.databytecounts, strict=False)]
     return len(frame.dataoffsets) == 1 or ends[:-1] == list(frame.dataoffsets[1:])
 
@@ -96,14 +101,15 @@ def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sizes)
 def _missing(frames: Sequence[Any]) -> tuple[str, ...]:
     """Return notes on pages, and on strips or tiles, that were never written."""
     notes = []
-    present = [frame.databytecounts for frame in frames if frame is not None]
+    present = [frame for frame in frames if frame is not None]
     if lacking := len(frames) - len(present):
         notes.append(
             f"The file announces {counted(len(frames), 'plane')}, of which {lacking} {agreeing(lacking, 'are')} "
             "missing. Missing planes are read as zeros."
         )
-    if empty := sum(counts.count(0) for counts in present):
-        total = sum(map(len, present))
+    places = (place for page in present for place in zip(page.dataoffsets, byte_counts(page), strict=False))
+    if empty := sum(not offset or not count for offset, count in places):
+        total = sum(len(page.dataoffsets) for page in present)
         notes.append(
             f"The file has {total} strips or tiles, of which {empty} {agreeing(empty, 'are')} empty. Empty ones are "
             "read as the fill value of the file."

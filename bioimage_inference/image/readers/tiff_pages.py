@@ -157,13 +157,14 @@ class SegmentedPages:
         for page, file in zip(self.pages, self.members, strict=True):
             if page is None:
                 continue
-            listed = min(len(page.dataoffsets), len(page.databytecounts))
+            counts = byte_counts(page)
+            listed = min(len(page.dataoffsets), len(counts))
             if listed < expected:
                 raise damaged(file, f"a page lists {listed} of the {expected} strips or tiles that it must have")
-            places = zip(page.dataoffsets, page.databytecounts, strict=False)
-            if any(begin + count > file.size for begin, count in places):
+            places = zip(page.dataoffsets, counts, strict=False)
+            if any(begin and begin + count > file.size for begin, count in places):
                 raise truncated(file)
-            check_plausible(name, self.piece, max(page.databytecounts, default=0), PIECE_RATIO)
+            check_plausible(name, self.piece, max(counts, default=0), PIECE_RATIO)
         if self.piece > LARGEST_PIECE:
             raise ImageError(
                 f"{name} stores its pixels in pieces of {self.piece / 2**30:.1f} GiB that can only be "
@@ -195,7 +196,7 @@ class SegmentedPages:
     def _decode(self, page: int, index: int) -> Array | None:
         """Return one strip or tile; None for a strip or tile that was never written."""
         stored = self.pages[page]
-        offset, count = stored.dataoffsets[index], stored.databytecounts[index]
+        offset, count = stored.dataoffsets[index], byte_counts(stored)[index]
         if not count or not offset:
             return None
         data = self.members[page].read(offset, count)
@@ -204,6 +205,17 @@ class SegmentedPages:
             options = {"jpegtables": stored.jpegtables, "jpegheader": self.keyframe.jpegheader}
         decoded: Array = self.keyframe.decode(data, index, **options)[0]
         return decoded
+
+
+def byte_counts(page: Any) -> Sequence[int]:
+    """Return the byte counts of the strips or tiles of a tifffile page.
+
+    tifffile gives an uncompressed page in one strip the byte count of the first page: 0 if that was never written.
+    """
+    key = page.keyframe
+    whole = key.is_contiguous and len(page.dataoffsets) == 1
+    counts: Sequence[int] = (key.nbytes,) if whole else page.databytecounts
+    return counts
 
 
 def _paste(out: Array, decoded: Array, begin: Sequence[int], region: Region) -> None:

@@ -239,7 +239,7 @@ def _fits_pages(file: FileBytes, tif: Any, series: Any) -> bool:
     if series.kind in ("generic", "uniform"):
         return True
     key = series.keyframe
-    if series.dataoffset is None:
+    if not series.dataoffset:  # 0 for a page that was never written
         try:
             pages = len(list(series))
         except IndexError:

@@ -22,6 +22,7 @@ from tests.machine import open_files
 from tests.reading_data import (
     GREY8,
     MINISBLACK,
+    Array,
     described,
     failure,
     opened,
@@ -214,6 +215,60 @@ def test_a_page_that_was_never_written_is_zeros_with_a_note(
     image, got = opened(path)
     np.testing.assert_array_equal(got.reshape(stack.shape), stack)
     assert any("Empty ones are read as the fill value" in note for note in image.notes)
+
+
+OME = (
+    '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+    'DimensionOrder="XYZCT" Type="uint16" SizeX="64" SizeY="64" SizeZ="{0}" SizeC="1" SizeT="1"><TiffData/>'
+    "</Pixels></Image></OME>"
+)
+
+
+def with_odd_page(path: Path, stack: Array, odd: Array, description: str | None, **options: Any) -> Path:
+    """A TIFF whose page 3 of 10 is ``odd`` and written with other options."""
+    with tifffile.TiffWriter(path) as writer:
+        for number, page in enumerate(stack):
+            text = description.format(len(stack)) if description and number == 0 else None
+            here = {**MINISBLACK, **options} if number == 2 else MINISBLACK
+            writer.write(odd if number == 2 else page, contiguous=False, metadata=None, description=text, **here)
+    return path
+
+
+@pytest.mark.parametrize("description", [None, IMAGEJ, OME], ids=["plain", "ImageJ", "OME"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "lzw"},
+        {"compression": "zlib", "predictor": True},
+        {"tile": (64, 64)},
+        {"photometric": "miniswhite"},
+    ],
+    ids=str,
+)
+def test_a_page_that_is_stored_otherwise_than_the_first_is_read_as_it_is(
+    tmp_path: Path, options: dict[str, Any], description: str | None
+) -> None:
+    stack = pixels(10, 64, 64)
+    image, got = opened(with_odd_page(tmp_path / "odd.tif", stack, stack[2], description, **options))
+    np.testing.assert_array_equal(got, stack)
+    assert image.shape == stack.shape
+    assert image.notes == ()
+
+
+@pytest.mark.parametrize("description", [None, IMAGEJ, OME], ids=["plain", "ImageJ", "OME"])
+@pytest.mark.parametrize(
+    ("dtype", "options", "message"),
+    [
+        ("float32", {}, "its page 3 has 64×64 pixels of float32, but 64×64 pixels of uint16 belong into the stack"),
+        ("int16", {}, "its page 3 has 64×64 pixels of int16, but"),
+        ("uint16", {"rowsperstrip": 16}, "stores its page 3 in other strips or tiles than its first page"),
+    ],
+)
+def test_a_page_that_belongs_into_no_stack_is_named(
+    tmp_path: Path, dtype: str, options: dict[str, Any], message: str, description: str | None
+) -> None:
+    odd = pixels(64, 64, dtype=dtype)
+    assert message in str(failure(with_odd_page(tmp_path / "odd.tif", pixels(10, 64, 64), odd, description, **options)))
 
 
 def test_axes_of_the_user_overrule_the_file(tmp_path: Path) -> None:

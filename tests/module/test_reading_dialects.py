@@ -276,7 +276,7 @@ def test_pages_of_two_sizes_are_no_stack_whatever_the_text_says(tmp_path: Path, 
             writer.write(first, metadata=None, description=description)
             writer.write(pixels(20, 30), metadata=None)
         if description == xml:
-            assert "page 2 has 20×30 pixels, but 40×30 belong" in str(failure(path))
+            assert "page 2 has 20×30 pixels of uint16, but 40×30 pixels of uint16 belong" in str(failure(path))
         else:
             image, got = opened(path)
             np.testing.assert_array_equal(got, first)

@@ -1,7 +1,7 @@
 """The text of ImageJ and its relatives (SCIFIO, tifffile, giatools) in a TIFF: counts, pixel sizes, labels."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...text import counted
@@ -9,7 +9,7 @@ from ..axes import AXES, complete_names, letter_of
 from ..image import Metadata, PixelSize
 from ..units import pixel_size, positive_number
 from .file_bytes import FileBytes
-from .tiff_pages import ends_within_stack, truncated
+from .tiff_pages import PageTags, ends_within_stack, truncated
 
 _COUNTS = {letter: AXES[letter].imagej_count for letter in "tzc"}
 _DEFAULT_ORDER = "czt"
@@ -23,11 +23,11 @@ _CONTRADICTION = (
 )
 
 
-def correct_counts(tif: Any, file: FileBytes, sizes: Sequence[tuple[int, int]]) -> str | None:
+def correct_counts(tif: Any, file: FileBytes, tags: Iterable[PageTags]) -> str | None:
     """Correct the counts in ``tif.imagej_metadata`` if the pages contradict them; return a note for the user.
 
-    tifffile derives the shape of the stack from these counts. ``sizes`` are width and height of the pages, 0 if
-    unknown. Raises ImageError for a truncated stack behind a single page directory.
+    tifffile derives the shape of the stack from these counts. ``tags`` are the layouts of the pages.
+    Raises ImageError for a truncated stack behind a single page directory.
     """
     text = tif.imagej_metadata
     if text is None:
@@ -44,7 +44,7 @@ def correct_counts(tif: Any, file: FileBytes, sizes: Sequence[tuple[int, int]]) 
             # tifffile keeps separate samples as channels, and interleaved samples as colours.
             tif.imagej_metadata = {**text, "channels": 1, "images": math.prod(counts.values())}
     expected = math.prod(counts.values())
-    alike = len({size for size in sizes if all(size)}) <= 1
+    alike = len({layout[:2] for layout in tags if all(layout[:2])}) <= 1
     if alike and expected in (1, pages):
         return None
     if expected > 1 and _has_stack(file, tif, expected):

@@ -18,11 +18,11 @@ from xml.etree.ElementTree import Element
 from ...errors import ImageError
 from .file_bytes import FileBytes
 from .ome_xml import children, companion_root, is_beside, parse_xml, tag
-from .tiff_pages import ALONE, page_sizes
+from .tiff_pages import ALONE, PageTags, page_tags
 
 _COMPANION_SUFFIX = ".ome"
 _SHOWN = 5
-_Sizes = tuple[tuple[int, int], ...]
+_Tags = Mapping[int, PageTags]
 # tifffile takes every element for one of these whose name ends so.
 _KNOWN_TAGS = ("Image", "Pixels", "Channel", "TiffData", "UUID", "BinaryOnly")
 
@@ -31,13 +31,13 @@ _KNOWN_TAGS = ("Image", "Pixels", "Channel", "TiffData", "UUID", "BinaryOnly")
 class OmePart:
     """OME-XML reduced to the images that can be read; None if it cannot be used. ``note`` names what was left out.
 
-    ``members`` are the other files of the set with width and height of their pages. ``companion`` is the file that has
+    ``members`` are the other files of the set with the layouts of their pages. ``companion`` is the file that has
     the OME-XML, if that is not the TIFF file itself.
     """
 
     xml: str | None
     note: str | None = None
-    members: Mapping[Path, _Sizes] = field(default_factory=lambda: MappingProxyType({}))
+    members: Mapping[Path, _Tags] = field(default_factory=lambda: MappingProxyType({}))
     companion: Path | None = None
 
     @property
@@ -114,7 +114,7 @@ def _part(root: Element, own: str, path: Path, companion: Path | None, *, every:
 
 def _read_set(root: Element, own: str, path: Path, companion: Path | None, *, every: bool) -> OmePart:
     """Return the images of a set. The first image must be complete; others that lack files are left out."""
-    members: dict[Path, _Sizes] = {}
+    members: dict[Path, _Tags] = {}
     kept, elsewhere, incomplete = 0, 0, 0
     for image in children(root, "Image"):
         names = {uuid.text or "": uuid.get("FileName", "") for uuid in _uuids(image)}
@@ -192,11 +192,11 @@ def _missing(path: Path, describer: Path, count: int, names: list[str]) -> Image
     )
 
 
-def _checked(member: Path, uuid: str, root: Element, describer: Path) -> _Sizes:
-    """Return the sizes of the pages of a file of the set. Raises ImageError if it does not state that it is one."""
+def _checked(member: Path, uuid: str, root: Element, describer: Path) -> _Tags:
+    """Return the layouts of the pages of a file of the set. Raises ImageError if it does not state that it is one."""
     try:
         with closing(FileBytes(member)) as file:
-            sizes = page_sizes(file)
+            tags = page_tags(file)
         stated = _states(member, uuid, root, describer)
     except (OSError, struct.error, ElementTree.ParseError, ValueError) as error:
         raise ImageError(
@@ -208,7 +208,7 @@ def _checked(member: Path, uuid: str, root: Element, describer: Path) -> _Sizes:
             f"{describer.name} describes an image that is spread over files, one of them {member.name}. That file does "
             "not state that it belongs to the set, so it is not read. Export the set again."
         )
-    return sizes
+    return tags
 
 
 def _states(member: Path, uuid: str, root: Element, describer: Path) -> bool:

@@ -11,20 +11,18 @@ from ...errors import ImageError
 from ...text import agreeing, counted
 from .file_bytes import FileBytes
 from .member_files import member_bytes
-from .tiff_pages import Pages, PlainPages, SegmentedPages, byte_counts, damaged
-
-Sizes = Sequence[tuple[int, int]]
+from .tiff_pages import Pages, PageTags, PlainPages, SegmentedPages, byte_counts, damaged, tags_at
 
 
 def series_pages(
-    file: FileBytes, series: Any, sizes: Mapping[Path, Sizes], shape: tuple[int, ...]
+    file: FileBytes, series: Any, tags: Mapping[Path, Mapping[int, PageTags]], shape: tuple[int, ...]
 ) -> tuple[Pages, tuple[int, ...], tuple[str, ...]]:
     """Return access to the pixels, the leading dimensions that count the pages, and notes on missing pixels.
 
-    ``series`` is tifffile's, of the image in ``file`` or spread over this file and others in its folder. ``sizes`` are
-    width and height of the pages of each of these files, 0 if unknown.
+    ``series`` is tifffile's, of the image in ``file`` or spread over this file and others in its folder. ``tags`` are
+    the layouts of the pages of each of these files.
 
-    Raises ImageError if pages are missing, or differ from the first page.
+    Raises ImageError if pages are missing, or differ from the first page in shape or dtype.
     """
     key = series.keyframe
     elsewhere = series.kind == "ome" and any(
@@ -38,17 +36,17 @@ def series_pages(
     frames = list(series)
     if len(frames) != math.prod(leading):
         raise damaged(file, f"its metadata announce {counted(math.prod(leading), 'page')}, and it has {len(frames)}")
-    members = _members(file, frames, key, sizes) if elsewhere else ()
-    if not members:
-        _check_sizes(file, frames, key, sizes[file.path])
-    if key.is_final and all(frame is not None and _is_contiguous(frame, key) for frame in frames):
+    members = _members(file, frames, key) if elsewhere else ()
+    files = members or [file] * len(frames)
+    frames = [_own_page(one, frame, key, tags[one.path]) for one, frame in zip(files, frames, strict=True)]
+    if all(frame is not None and frame.is_final and _is_contiguous(frame) for frame in frames):
         offsets = tuple(int(frame.dataoffsets[0]) for frame in frames)
         return PlainPages(file, offsets, inner, stored, members), leading, ()
     dtype = np.dtype(np.uint8 if stored.kind == "b" else stored.newbyteorder("="))
     return SegmentedPages(file, frames, key, inner, dtype, members), leading, _missing(frames)
 
 
-def _members(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Mapping[Path, Sizes]) -> Sequence[FileBytes]:
+def _members(file: FileBytes, frames: Sequence[Any], key: Any) -> Sequence[FileBytes]:
     """Return the file of each page of a set. Raises ImageError if the pages of a file differ from the first page."""
     folder = file.path.parent
     paths = [file.path if frame is None else folder / frame.parent.filehandle.name for frame in frames]
@@ -60,7 +58,6 @@ def _members(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Mapping[Pa
                 f"{member.path.name} and {file.path.name} belong to one image, but store pixels of different sizes or "
                 "kinds. Export the set again."
             )
-        _check_sizes(member, own, key, sizes[member.path])
     return members
 
 
@@ -76,26 +73,39 @@ def _page_split(series: Any, shape: tuple[int, ...]) -> int:
     )
 
 
-def _is_contiguous(frame: Any, key: Any) -> bool:
+def _is_contiguous(frame: Any) -> bool:
     """Return whether the strips of this page were written and follow each other.
 
     tifffile checks only the strips of the first page, and takes the start of the file for a strip at offset 0.
     """
     if 0 in frame.dataoffsets:
         return False
-    ends = [begin + count for begin, count in zip(frame.dataoffsets, key.databytecounts, strict=False)]
+    ends = [begin + count for begin, count in zip(frame.dataoffsets, frame.databytecounts, strict=False)]
     return len(frame.dataoffsets) == 1 or ends[:-1] == list(frame.dataoffsets[1:])
 
 
-def _check_sizes(file: FileBytes, frames: Sequence[Any], key: Any, sizes: Sizes) -> None:
-    """Raise ImageError if a page of the series has another width or height than the first one."""
-    expected = (int(key.imagewidth), int(key.imagelength))
-    for frame in frames:
-        place: tuple[int, ...] = () if frame is None else frame.treeindex  # a page of a pyramid's level has two numbers
-        index = place[0] if len(place) == 1 else None
-        if isinstance(index, int) and index < len(sizes) and all(sizes[index]) and sizes[index] != expected:
-            found, right = (f"{height}×{width}" for width, height in (sizes[index], expected))
-            raise damaged(file, f"its page {index + 1} has {found} pixels, but {right} belong into the stack")
+def _own_page(file: FileBytes, frame: Any, key: Any, tags: Mapping[int, PageTags]) -> Any:
+    """Return a page of the series with its own layout, if that differs from the layout of its keyframe.
+
+    tifffile gives most pages the layout of the first one, and compares few of them. Raises ImageError for a page whose
+    shape or dtype differ from those of ``key``.
+    """
+    if frame is None:
+        return None
+    page, layout, expected = frame, _layout(file, frame, tags), _layout(file, frame.keyframe, tags)
+    if layout != expected and None not in (layout, expected):
+        own = frame.aspage()
+        page = frame if own.hash == frame.hash else own
+    if (page.shaped, page.dtype) != (key.shaped, key.dtype):
+        found, right = (f"{'×'.join(map(str, one.shape))} pixels of {one.dtype}" for one in (page, key))
+        raise damaged(file, f"its page {frame.treeindex[0] + 1} has {found}, but {right} belong into the stack")
+    return page
+
+
+def _layout(file: FileBytes, page: Any, tags: Mapping[int, PageTags]) -> PageTags | None:
+    """Return the layout of a tifffile page, None if it has no directory of its own."""
+    is_subifd = len(page.treeindex) > 1
+    return tags_at(file, page.offset) if is_subifd else tags.get(page.offset)
 
 
 def _missing(frames: Sequence[Any]) -> tuple[str, ...]:

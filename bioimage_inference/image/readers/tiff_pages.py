@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,12 @@ _CACHE_BYTES = 64 << 20
 # Far above every microscope's files; a damaged or crafted file may name any number.
 _MOST_PAGES = 1_000_000
 _MOST_TAGS = 4096
-# Tags are sorted by code: only NewSubfileType and SubfileType come before the width and the height.
-_FIRST_TAGS = 4
-_WIDTH, _LENGTH = 256, 257
+# Tags that state how the pixels of a page are stored: ImageWidth, ImageLength, BitsPerSample, Compression,
+# PhotometricInterpretation, FillOrder, SamplesPerPixel, RowsPerStrip, PlanarConfiguration, Predictor, TileWidth,
+# TileLength, SampleFormat, ImageDepth and TileDepth.
+_LAYOUT = (256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 339, 32997, 32998)
+PageTags = tuple[int, ...]
+"""Layout of a page: width, height and the first values of further tags, 0 for tags that the page lacks."""
 _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 # Values of Compression that tifffile decodes as JPEG; it also converts their colours to RGB.
 JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
@@ -36,54 +39,82 @@ JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
 ALONE: dict[str, Any] = {"is_mmstack": False, "is_ndtiff": False, "is_scanimage": False}
 
 
-def page_sizes(file: FileBytes) -> tuple[tuple[int, int], ...]:
-    """Return width and height of every page, after a check of the chain of page directories.
+def page_tags(file: FileBytes) -> dict[int, PageTags]:
+    """Return the layout of every page, by the position of its directory, after a check of the chain of directories.
 
     Raises ImageError if the chain leaves the file (a truncated file), is circular or absurdly long.
     """
-    header = file.read(0, min(16, file.size))
-    order = "<" if header[:2] == b"II" else ">"
-    big = header[2:4] in (b"+\0", b"\0+")
-    count_format, tag_size, link_format = (f"{order}Q", 20, f"{order}Q") if big else (f"{order}H", 12, f"{order}I")
-    count_size, link_size = struct.calcsize(count_format), struct.calcsize(link_format)
-    position = 8 if big else 4
-    seen: set[int] = set()
-    sizes: list[tuple[int, int]] = []
-    while True:
-        (page,) = struct.unpack(link_format, file.read(position, link_size))
-        if page == 0:
-            break
-        if page in seen or len(seen) >= _MOST_PAGES:
+    form = _form(file)
+    found: dict[int, PageTags] = {}
+    layouts: dict[PageTags, PageTags] = {}  # equal layouts are one object, which saves memory
+    (page,) = struct.unpack(form.link, file.read(form.first_link, struct.calcsize(form.link)))
+    while page:
+        if page in found or len(found) >= _MOST_PAGES:
             raise ImageError(
                 f"{file.path.name} is damaged: the list of its pages does not end. Copy or export the image again."
             )
-        seen.add(page)
-        (tags,) = struct.unpack(count_format, file.read(page, count_size))
+        tags = _count(file, form, page)
         if tags > _MOST_TAGS:
             # Offsets in LSM files beyond 4 GiB wrap around; tifffile corrects them.
-            if file.size >= 2**32 and not big:
+            if file.size >= 2**32 and not form.is_big:
                 break
             raise ImageError(
-                f"{file.path.name} is damaged: the description of its page {len(seen)} cannot be read. "
+                f"{file.path.name} is damaged: the description of its page {len(found) + 1} cannot be read. "
                 "Copy or export the image again."
             )
-        first = file.read(page + count_size, min(tags, _FIRST_TAGS) * tag_size)
-        sizes.append(_page_size(first, order, tag_size))
-        position = page + count_size + tags * tag_size
-    if not seen:
+        end = tags * struct.calcsize(form.tag)
+        directory = file.read(page + struct.calcsize(form.tag_count), end + struct.calcsize(form.link))
+        layout = _tags(file, form, directory[:end])
+        found[page] = layouts.setdefault(layout, layout)
+        (page,) = struct.unpack(form.link, directory[end:])
+    if not found:
         raise ImageError(f"{file.path.name} is a TIFF file without any page. Export the image again.")
-    return tuple(sizes)
+    return found
 
 
-def _page_size(tags: bytes, order: str, tag_size: int) -> tuple[int, int]:
-    """Return ImageWidth and ImageLength from the first tags of a page, 0 if missing."""
-    found = {_WIDTH: 0, _LENGTH: 0}
-    value = 8 if tag_size == 12 else 12
-    for place in range(0, len(tags), tag_size):
-        code, kind = struct.unpack_from(f"{order}HH", tags, place)
+def tags_at(file: FileBytes, page: int) -> PageTags:
+    """Return the layout of the page whose directory is at this position."""
+    form = _form(file)
+    size = min(_count(file, form, page), _MOST_TAGS) * struct.calcsize(form.tag)
+    return _tags(file, form, file.read(page + struct.calcsize(form.tag_count), size))
+
+
+class _Form(NamedTuple):
+    """Formats (of the module struct) of the parts of a page directory, and the position of the link to the first."""
+
+    order: str
+    tag_count: str
+    tag: str
+    link: str
+    first_link: int
+    is_big: bool
+
+
+def _form(file: FileBytes) -> _Form:
+    header = file.read(0, min(16, file.size))
+    order = "<" if header[:2] == b"II" else ">"
+    if header[2:4] in (b"+\0", b"\0+"):
+        return _Form(order, f"{order}Q", f"{order}HHQ8s", f"{order}Q", 8, is_big=True)
+    return _Form(order, f"{order}H", f"{order}HHI4s", f"{order}I", 4, is_big=False)
+
+
+def _count(file: FileBytes, form: _Form, page: int) -> int:
+    (tags,) = struct.unpack(form.tag_count, file.read(page, struct.calcsize(form.tag_count)))
+    return int(tags)
+
+
+def _tags(file: FileBytes, form: _Form, entries: bytes) -> PageTags:
+    """Return the first value of each tag of the layout, from the entries of a page directory."""
+    found = dict.fromkeys(_LAYOUT, 0)
+    for code, kind, number, value in struct.iter_unpack(form.tag, entries):
         if code in found and kind in _INTEGERS:
-            (found[code],) = struct.unpack_from(f"{order}{_INTEGERS[kind]}", tags, place + value)
-    return found[_WIDTH], found[_LENGTH]
+            integer = form.order + _INTEGERS[kind]
+            size = struct.calcsize(integer)
+            if number * size > len(value):
+                (position,) = struct.unpack(form.link, value)
+                value = file.read(position, size) if position + size <= file.size else bytes(size)
+            (found[code],) = struct.unpack_from(integer, value)
+    return tuple(found.values())
 
 
 @dataclass(frozen=True)
@@ -117,13 +148,36 @@ class PlainPages:
             file.close()
 
 
+class _Grid(NamedTuple):
+    """Grid of the strips or tiles of a page, along its first four dimensions inside.
+
+    ``steps`` are the pixels of a strip or tile along each dimension, ``piece`` is the number of its bytes, and
+    ``counts`` are the numbers of strips or tiles.
+    """
+
+    steps: tuple[int, ...]
+    counts: tuple[int, ...]
+    piece: int
+
+
+def _grid(file: FileBytes, key: Any) -> _Grid:
+    """Return the grid of a tifffile page. Raises ImageError for strips or tiles without pixels."""
+    sides = (key.tiledepth, key.tilelength, key.tilewidth) if key.is_tiled else (1, key.rowsperstrip, key.imagewidth)
+    steps = (1, *map(int, sides))
+    if min(steps) < 1:
+        raise damaged(file, f"its strips or tiles have no pixels ({'×'.join(map(str, steps[1:]))})")
+    counts = tuple(math.ceil(size / step) for size, step in zip(key.shaped[:4], steps, strict=True))
+    return _Grid(steps, counts, math.prod(steps) * int(key.shaped[4]) * int(key.dtype.itemsize))
+
+
 class SegmentedPages:
     """Pages in compressed or scattered strips or tiles.
 
-    ``pages`` are those of tifffile, None for a page that the file lacks. ``keyframe`` is the page whose properties all
-    of them share, ``shape`` is that of one page. Inside, a page has tifffile's five dimensions: separate sample, depth,
-    y, x, interleaved sample. ``piece`` is the size in bytes of one strip or tile, which is decoded as a whole.
-    ``members`` are the files of the pages, if these are spread over several files.
+    ``pages`` are those of tifffile, None for a page that the file lacks. All of them have the shape and the dtype of
+    ``keyframe``; their own keyframes state how they are stored. ``shape`` is that of one page. Inside, a page has
+    tifffile's five dimensions: separate sample, depth, y, x, interleaved sample. ``piece`` is the size in bytes of the
+    largest strip or tile, which is decoded as a whole. ``members`` are the files of the pages, if these are spread over
+    several files.
     """
 
     def __init__(
@@ -137,34 +191,29 @@ class SegmentedPages:
     ) -> None:
         self.file, self.pages, self.keyframe, self.shape, self.dtype = file, pages, keyframe, shape, dtype
         self.members = members or [file] * len(pages)
-        rows, columns = keyframe.rowsperstrip, keyframe.imagewidth
-        sides = (
-            (keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth) if keyframe.is_tiled else (1, rows, columns)
-        )
-        self._steps = (1, *map(int, sides))
-        if min(self._steps) < 1:
-            raise damaged(file, f"its strips or tiles have no pixels ({'×'.join(map(str, self._steps[1:]))})")
-        self._grid = tuple(math.ceil(size / step) for size, step in zip(keyframe.shaped[:4], self._steps, strict=True))
-        self.piece = math.prod(self._steps) * int(keyframe.shaped[4]) * int(keyframe.dtype.itemsize)
+        self._grids = {key: _grid(file, key) for key in {page.keyframe for page in pages if page is not None}}
+        self.piece = max((grid.piece for grid in self._grids.values()), default=1)
         self._check()
-        # tifffile builds this function on first access, which is not safe from several threads.
-        _ = keyframe.decode
+        for key in self._grids:
+            # tifffile builds this function on first access, which is not safe from several threads.
+            _ = key.decode
         self._decoded = lru_cache(maxsize=_CACHE_BYTES // self.piece)(self._decode)
 
     def _check(self) -> None:
         """Raise ImageError for strips or tiles that are missing, cut, or too large to decode."""
-        expected, name = math.prod(self._grid), self.file.path.name
+        name = self.file.path.name
         for page, file in zip(self.pages, self.members, strict=True):
             if page is None:
                 continue
-            counts = byte_counts(page)
+            counts, grid = byte_counts(page), self._grids[page.keyframe]
+            expected = math.prod(grid.counts)
             listed = min(len(page.dataoffsets), len(counts))
             if listed < expected:
                 raise damaged(file, f"a page lists {listed} of the {expected} strips or tiles that it must have")
             places = zip(page.dataoffsets, counts, strict=False)
             if any(begin and begin + count > file.size for begin, count in places):
                 raise truncated(file)
-            check_plausible(name, self.piece, max(counts, default=0), PIECE_RATIO)
+            check_plausible(name, grid.piece, max(counts, default=0), PIECE_RATIO)
         if self.piece > LARGEST_PIECE:
             raise ImageError(
                 f"{name} stores its pixels in pieces of {self.piece / 2**30:.1f} GiB that can only be "
@@ -176,14 +225,17 @@ class SegmentedPages:
         long = iter([part for part, size in zip(region, self.shape, strict=True) if size != 1])
         inside = tuple(slice(0, 1) if size == 1 else next(long) for size in self.keyframe.shaped)
         out = np.full([part.stop - part.start for part in inside], self.keyframe.nodata, self.dtype)
+        if self.pages[page] is None:
+            return out.reshape([part.stop - part.start for part in region])
+        grid = self._grids[self.pages[page].keyframe]
         met = (
             range(part.start // step, math.ceil(part.stop / step))
-            for part, step in zip(inside, self._steps, strict=False)
+            for part, step in zip(inside, grid.steps, strict=False)
         )
-        for place in product(*met) if self.pages[page] is not None else ():
-            decoded = self._decoded(page, int(np.ravel_multi_index(place, self._grid)))
+        for place in product(*met):
+            decoded = self._decoded(page, int(np.ravel_multi_index(place, grid.counts)))
             if decoded is not None:
-                begin = [number * step for number, step in zip(place[1:], self._steps[1:], strict=True)]
+                begin = [number * step for number, step in zip(place[1:], grid.steps[1:], strict=True)]
                 _paste(out[place[0] - inside[0].start], decoded, begin, inside[1:])
         return out.reshape([part.stop - part.start for part in region])
 
@@ -195,15 +247,15 @@ class SegmentedPages:
 
     def _decode(self, page: int, index: int) -> Array | None:
         """Return one strip or tile; None for a strip or tile that was never written."""
-        stored = self.pages[page]
+        stored, key = self.pages[page], self.pages[page].keyframe
         offset, count = stored.dataoffsets[index], byte_counts(stored)[index]
         if not count or not offset:
             return None
         data = self.members[page].read(offset, count)
         options = {}
-        if self.keyframe.compression in JPEG_COMPRESSIONS:
-            options = {"jpegtables": stored.jpegtables, "jpegheader": self.keyframe.jpegheader}
-        decoded: Array = self.keyframe.decode(data, index, **options)[0]
+        if key.compression in JPEG_COMPRESSIONS:
+            options = {"jpegtables": stored.jpegtables, "jpegheader": key.jpegheader}
+        decoded: Array = key.decode(data, index, **options)[0]
         return decoded
 
 

@@ -29,9 +29,10 @@ from .tiff_dialects import colour_space, dialect_facts, in_plane_order, page_nam
 from .tiff_layout import series_pages
 from .tiff_pages import (
     ALONE,
+    PageTags,
     ends_within_stack,
     page_reader,
-    page_sizes,
+    page_tags,
     truncated,
 )
 
@@ -61,7 +62,7 @@ def open_tiff(path: Path, selection: Selection = MAIN, companion: Path | None = 
     with ExitStack() as stack:
         file = FileBytes(path)
         stack.callback(file.close)
-        opened = _open_tifffile(file, page_sizes(file), selection, companion)
+        opened = _open_tifffile(file, page_tags(file), selection, companion)
         with closing(opened.tif):
             opened = _with_dialect(file, opened)
             _check(path.name, file, opened)
@@ -73,7 +74,7 @@ def open_tiff(path: Path, selection: Selection = MAIN, companion: Path | None = 
 def tiff_series(path: Path, companion: Path | None = None) -> tuple[Series, ...]:
     """Return the images of a TIFF file. Raises ImageError for truncated and damaged files."""
     with closing(FileBytes(path)) as file:
-        opened = _open_tifffile(file, page_sizes(file), MAIN, companion)
+        opened = _open_tifffile(file, page_tags(file), MAIN, companion)
         with closing(opened.tif):
             return _listed(opened.tif)
 
@@ -115,33 +116,33 @@ def _ome_part(path: Path, companion: Path | None) -> OmePart:
     import tifffile
 
     with closing(FileBytes(path)) as file:
-        page_sizes(file)  # tifffile trusts any size
+        page_tags(file)  # tifffile trusts any chain of pages
     with tifffile.TiffFile(path, **ALONE) as tif:
         return ome_part(tif, path, companion)
 
 
 @dataclass(frozen=True)
 class _OpenTiff:
-    """A file opened by tifffile, width and height of its pages, the series to read, and notes.
+    """A file opened by tifffile, the layouts of its pages, the series to read, and notes.
 
-    ``series`` is in full resolution. ``ome`` is the OME-XML that was used, if any. ``members`` are the sizes of the
+    ``series`` is in full resolution. ``ome`` is the OME-XML that was used, if any. ``members`` are the layouts of the
     pages of other files of its set, and ``beside`` are these files and the companion file. ``counts`` is a note on
     counts of ImageJ that contradict the pages.
     """
 
     tif: Any
-    sizes: tuple[tuple[int, int], ...]
+    tags: Mapping[int, PageTags]
     series: Any
     ome: str | None
     notes: tuple[str, ...]
-    members: Mapping[Path, tuple[tuple[int, int], ...]] = field(default_factory=lambda: MappingProxyType({}))
+    members: Mapping[Path, Mapping[int, PageTags]] = field(default_factory=lambda: MappingProxyType({}))
     beside: tuple[Path, ...] = ()
     counts: str | None = None
     facts: DialectFacts = field(default_factory=DialectFacts)
 
 
 def _open_tifffile(
-    file: FileBytes, sizes: tuple[tuple[int, int], ...], selection: Selection, companion: Path | None
+    file: FileBytes, tags: Mapping[int, PageTags], selection: Selection, companion: Path | None
 ) -> _OpenTiff:
     """Open the file with the metadata that fit its pages: OME-XML, else another dialect, else none."""
     import tifffile
@@ -156,16 +157,16 @@ def _open_tifffile(
             # A malformed description can raise any exception in tifffile. The pages may be sound all the same.
             usable = False
         if usable:
-            series = _chosen(tif, file, selection)
+            series = _chosen(tif, file, tags, selection)
             return _OpenTiff(
-                tif, sizes, series, ome.xml, () if ome.note is None else (ome.note,), ome.members, tuple(ome.files)
+                tif, tags, series, ome.xml, () if ome.note is None else (ome.note,), ome.members, tuple(ome.files)
             )
         tif.close()
         ome = OmePart(None, "Its OME-XML does not fit its pages, so they are taken as they come.")
     tif = tifffile.TiffFile(file.path, is_ome=False, **ALONE)
     try:
-        notes, counts = [ome.note], correct_counts(tif, file, sizes)
-        series = _chosen(tif, file, selection)
+        notes, counts = [ome.note], correct_counts(tif, file, tags.values())
+        series = _chosen(tif, file, tags, selection)
         if not _fits_pages(file, tif, series):
             announced = "×".join(map(str, series.shape))
             notes.append(
@@ -174,11 +175,11 @@ def _open_tifffile(
             tif.close()
             without: dict[str, Any] = {f"is_{series.kind}": False}
             tif = tifffile.TiffFile(file.path, is_ome=False, **ALONE, **without)
-            series = _chosen(tif, file, selection)
+            series = _chosen(tif, file, tags, selection)
     except BaseException:
         tif.close()
         raise
-    return _OpenTiff(tif, sizes, series, None, tuple(note for note in notes if note is not None), counts=counts)
+    return _OpenTiff(tif, tags, series, None, tuple(note for note in notes if note is not None), counts=counts)
 
 
 def _with_dialect(file: FileBytes, opened: _OpenTiff) -> _OpenTiff:
@@ -198,13 +199,26 @@ def _with_dialect(file: FileBytes, opened: _OpenTiff) -> _OpenTiff:
     return replace(opened, facts=facts, series=series)
 
 
-def _chosen(tif: Any, file: FileBytes, selection: Selection) -> Any:
-    """Return tifffile's series for the selected image. Raises UsageError if there is none, and closes the file."""
+def _chosen(tif: Any, file: FileBytes, tags: Mapping[int, PageTags], selection: Selection) -> Any:
+    """Return tifffile's series for the selected image; on an error, the file is closed.
+
+    Raises UsageError if there is none, and ImageError for pages that tifffile does not join to a stack.
+    """
     try:
         return tif.series[choose(file.path.name, _listed(tif), selection).number]
     except UsageError:
         tif.close()
         raise
+    except RuntimeError as error:  # tifffile's "incompatible keyframe": another number of strips or tiles
+        tif.close()
+        first, *others = tags.values()
+        other = next((number for number, layout in enumerate(others, 2) if layout != first), None)
+        if other is None:
+            raise
+        raise ImageError(
+            f"{file.path.name} stores its page {other} in other strips or tiles than its first page, which cannot be "
+            "read as a stack. Open it in Fiji and save it again as TIFF."
+        ) from error
 
 
 def _listed(tif: Any) -> tuple[Series, ...]:
@@ -272,8 +286,8 @@ def _image(file: FileBytes, opened: _OpenTiff, level: int) -> Image:
     shape = _shape(series)
     axes, source, names, remarks = _named_axes(series, shape)
     metadata = _metadata(opened, axes, _shape(full))
-    sizes = {file.path: opened.sizes, **opened.members}
-    pages, leading, missing = series_pages(file, series, sizes, shape)
+    tags = {file.path: opened.tags, **opened.members}
+    pages, leading, missing = series_pages(file, series, tags, shape)
     stored = page_reader(pages, leading)
     dtype: np.dtype[np.generic] = np.dtype(series.dtype)
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")

@@ -69,6 +69,49 @@ def bomb() -> Any:
     return functions(*bodies, ("f12", [node("Identity", "x", "y")]))
 
 
+def spelled(*domains: str, name: str = "f0", calls: int = 2, levels: int = 1) -> Any:
+    """Functions of the first domain that call the next one under the second domain, the last one the first."""
+    from onnx import helper
+
+    own = [helper.make_opsetid("", 18)]
+    made = []
+    for level in range(levels):
+        callee = f"f{level + 1}" if level + 1 < levels else name
+        nodes = [node(callee, f"x{n}", f"x{n + 1}", domain=domains[1]) for n in range(calls)]
+        made.append(helper.make_function(domains[0], f"f{level}", ["x0"], [f"x{calls}"], nodes, own))
+    return graph([node("f0", "raw", "out", domain=domains[1])], functions=made)
+
+
+def hidden(version: int = 18, overload: str = "") -> Any:
+    """A function with the name of onnxruntime's own operator, which onnx does not inline: onnxruntime runs its own."""
+    network = functions(("EPContext", [node("Identity", "x", "y")]))
+    network.functions[0].domain = network.graph.node[0].domain = "com.microsoft"
+    network.functions[0].opset_import[1].version = version
+    network.functions[0].overload = overload
+    network.opset_import.add(domain="com.microsoft", version=1)
+    return network
+
+
+def repeated(default: bool = False) -> Any:
+    """A function that uses the graph of its argument, or of the argument's default, in two operators."""
+    from onnx import helper
+
+    condition = node("Constant", "", "condition", value_int=1)
+    branches = [node("If", "condition", f"y{n}") for n in range(2)]
+    for one in branches:
+        for name in ("then_branch", "else_branch"):
+            one.attribute.add(name=name, ref_attr_name="given", type=5)
+    network = functions(("f", [condition, *branches, node("Identity", "x", "y")]))
+    given = branch(node("Identity", "raw", "inner")).graph.node[0].attribute[0].g
+    attribute = helper.make_attribute("given", given)
+    if default:
+        network.functions[0].attribute_proto.append(attribute)
+    else:
+        network.functions[0].attribute.append("given")
+        network.graph.node[0].attribute.append(attribute)
+    return network
+
+
 def sparse() -> Any:
     from onnx import helper, numpy_helper
 
@@ -113,6 +156,17 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "control characters": (lambda: graph([node("E\x1b[2J", "raw", "out", domain="evil")]), r"E\\x1b\[2J of evil"),
     "a function of itself": (lambda: functions(("f", [node("f", "x", "y", domain="own")])), "without end"),
     "a bomb of functions": (bomb, "more than 100,000 operations"),
+    "a function of itself in another spelling": (lambda: spelled("", "ai.onnx"), "without end"),
+    "a function of itself in the first spelling": (lambda: spelled("ai.onnx", ""), "without end"),
+    "a bomb in another spelling": (lambda: spelled("", "ai.onnx", name="Relu", levels=24), "more than 100,000"),
+    "too many arguments": (
+        lambda: functions(("f", [node("f2", "x x", "y", domain="own")]), ("f2", [node("Relu", "x", "y")])),
+        "cannot be inlined",
+    ),
+    "an operator behind a function of another overload": (lambda: hidden(overload="x"), "EPContext of com.microsoft"),
+    "an operator behind a function of another version": (lambda: hidden(version=17), "another version"),
+    "a graph for a function": (repeated, "a graph as its argument"),
+    "a graph as a default of a function": (lambda: repeated(default=True), "a graph as its argument"),
     "sparse": (sparse, "sparse tensors"),
     "impossible size": (huge, "impossible size"),
     "absolute": (lambda: external("/etc/passwd"), "no file name inside"),

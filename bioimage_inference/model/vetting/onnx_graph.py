@@ -33,6 +33,7 @@ _DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml"))
 _MOST_NODES = 100_000
 _MOST_BYTES = (1 << 31) - 1  # protobuf reads no longer message
 _DEEPEST = 50  # graphs inside of graphs; protobuf's own limit is 100 messages
+_Key = tuple[str, str, str]  # domain, name and overload
 
 
 class NotVettedOnnx(Exception):
@@ -77,16 +78,11 @@ def read_onnx(path: Path, root: Path, sha256: str) -> OnnxNetwork:
             f"Install them with: {INSTALL}"
         )
     model = _parsed(path, sha256)
-    functions = {(one.domain, one.name): one for one in model.functions}
-    if len(functions) != len(model.functions):
-        raise NotVettedOnnx("it has two functions of one name")
-    _check_nodes(model, functions)
+    _check_nodes(model)
     folder = PurePosixPath(path.resolve().parent.relative_to(root.resolve()))
     tensors, data, data_sha256 = _external_tensors(model, root, folder)
-    if functions:
-        from onnx.inliner import inline_local_functions
-
-        model = inline_local_functions(model)
+    if model.functions:
+        model = _inlined(model)
     return OnnxNetwork(model.SerializeToString(deterministic=True), tensors, data, data_sha256)
 
 
@@ -111,32 +107,56 @@ def _parsed(path: Path, sha256: str) -> "onnx.ModelProto":
     return model
 
 
-def _check_nodes(model: "onnx.ModelProto", functions: Mapping[tuple[str, str], Any]) -> None:
+def _inlined(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return a checked network with the bodies of its functions in place of their calls. Raises NotVettedOnnx."""
+    from onnx.inliner import inline_local_functions
+
+    try:
+        model = inline_local_functions(model)
+    except Exception as error:  # onnx raises anything for calls that do not fit their function
+        raise NotVettedOnnx(f"its functions cannot be inlined ({_shown(str(error))})") from error
+    if model.functions:  # onnxruntime prefers its own operator to a function of the same name
+        raise NotVettedOnnx(f"its function {_shown(model.functions[0].name)} needs another version of ONNX's operators")
+    _check_nodes(model)
+    return model
+
+
+def _key(domain: str, name: str, overload: str) -> _Key:
+    """Return the identity of an operator or function. For onnx, the domains "" and "ai.onnx" are one."""
+    return "" if domain == "ai.onnx" else domain, name, overload
+
+
+def _check_nodes(model: "onnx.ModelProto") -> None:
     """Check operators and tensors of the graph, of graphs inside of it, and of functions. Raises NotVettedOnnx."""
-    sizes: dict[tuple[str, str], int] = {}
+    functions = {_key(one.domain, one.name, one.overload): one for one in model.functions}
+    if len(functions) != len(model.functions):
+        raise NotVettedOnnx("it has two functions of one name")
+    sizes: dict[_Key, int] = {}
     _check_graph_tensors(model.graph, outermost=True)
 
-    def function_size(key: tuple[str, str], callers: tuple[tuple[str, str], ...]) -> int:
+    def function_size(key: _Key, callers: tuple[_Key, ...]) -> int:
         if key in callers or len(callers) > _DEEPEST:
             raise NotVettedOnnx(f"its functions call each other without end ({_shown(key[1])})")
         if key not in sizes:
+            _check_arguments(functions[key].attribute_proto)
             sizes[key] = expanded(functions[key].node, (*callers, key), 0)
         return sizes[key]
 
-    def expanded(nodes: Any, callers: tuple[tuple[str, str], ...], depth: int) -> int:
+    def expanded(nodes: Any, callers: tuple[_Key, ...], depth: int) -> int:
         """Return the number of nodes with their functions and inner graphs."""
         if depth > _DEEPEST:
             raise NotVettedOnnx(f"its graphs lie within each other more than {_DEEPEST} deep")
         count = 0
         for node in nodes:
-            key = (node.domain, node.op_type)
+            key = _key(node.domain, node.op_type, node.overload)
             if key in functions:
+                _check_arguments(node.attribute)
                 count += function_size(key, callers)
             elif node.domain not in _DOMAINS:
                 raise NotVettedOnnx(
                     f"it uses the operator {_shown(node.op_type)} of {_shown(node.domain)}, which is not of ONNX itself"
                 )
-            count += 1 + sum(expanded(graph.node, callers, depth + 1) for graph in _inner_graphs(node))
+            count += 1 + sum(expanded(graph.node, callers, depth + 1) for graph in _inner_graphs(node.attribute))
             if count > _MOST_NODES:
                 raise NotVettedOnnx(f"it has more than {_MOST_NODES:,} operations")
         return count
@@ -146,9 +166,15 @@ def _check_nodes(model: "onnx.ModelProto", functions: Mapping[tuple[str, str], A
         function_size(key, ())
 
 
-def _inner_graphs(node: Any) -> Iterator[Any]:
+def _check_arguments(attributes: Any) -> None:
+    """Raise NotVettedOnnx for a graph as an argument of a function, because the function can repeat it."""
+    if any(True for _ in _inner_graphs(attributes)):
+        raise NotVettedOnnx("a function takes a graph as its argument")
+
+
+def _inner_graphs(attributes: Any) -> Iterator[Any]:
     """Yield the graphs of branches and loops. Raises NotVettedOnnx for their tensors, or those of the attributes."""
-    for attribute in node.attribute:
+    for attribute in attributes:
         tensors = [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else [])]
         if any(tensor.data_location for tensor in tensors):
             raise NotVettedOnnx("an attribute of an operator names a file")

@@ -8,8 +8,8 @@ because Python's reader and PyTorch's reader agree on their meaning.
 import io
 import pickle
 import pickletools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from .source_code import NotVetted, is_plain
 
@@ -38,6 +38,7 @@ _CONTAINERS = frozenset(
     }
 )
 _LONGEST = 8  # bytes of an integer
+_DEEPEST = 100  # containers and objects within each other; PyTorch frees them by recursion, which ends its stack
 
 
 def vet_pickle(name: str, content: bytes, sizes: Mapping[str, int]) -> Any:
@@ -46,16 +47,18 @@ def vet_pickle(name: str, content: bytes, sizes: Mapping[str, int]) -> Any:
     ``sizes`` holds the number of bytes of each tensor's data by key.
     """
     try:
-        for instruction, argument, _ in pickletools.genops(content):
-            _check(name, instruction.name, argument)
-        return _Reader(io.BytesIO(content), name, sizes).load()
+        for instruction, argument, place in pickletools.genops(content):
+            _check(name, instruction.name, argument, place or 0)
+        value = _Reader(io.BytesIO(content), name, sizes).load()
+        _check_nesting(name, value)
+        return value
     except NotVetted:
         raise
     except Exception as error:  # the reader raises anything for a damaged pickle
         raise NotVetted(f"its {name} is damaged ({error})") from error
 
 
-def _check(name: str, instruction: str, argument: Any) -> None:
+def _check(name: str, instruction: str, argument: Any, place: int) -> None:
     if instruction not in _INSTRUCTIONS:
         raise NotVetted(f"its {name} has the instruction {instruction}")
     if instruction == "GLOBAL":
@@ -68,6 +71,26 @@ def _check(name: str, instruction: str, argument: Any) -> None:
         raise NotVetted(f"its {name} holds a text with control characters")
     if instruction == "LONG1" and argument.bit_length() >= 8 * _LONGEST:
         raise NotVetted(f"its {name} holds a number of more than {_LONGEST} bytes")
+    if instruction == "LONG_BINPUT" and argument > place:  # PyTorch counts values, and allocates as many as it reads
+        raise NotVetted(f"its {name} numbers its values in an unusual way")
+
+
+def _check_nesting(name: str, value: Any) -> None:
+    """Raise NotVetted for values that lie too deep within each other, or within themselves."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = {id(part): part for one in level for part in _parts(one)}
+        level = list(inner.values())
+    if level:
+        raise NotVetted(f"its {name} has values within each other more than {_DEEPEST} deep")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, PickledObject):
+        value = value.attributes
+    if isinstance(value, dict):
+        return (*value, *value.values())
+    return value if isinstance(value, list | tuple) else ()
 
 
 class PickledObject:
@@ -102,6 +125,18 @@ class _Function(_StandIn):
         return first if self._returns_first else _StandIn()
 
 
+class _Dictionary(dict[Any, Any]):
+    """Has no tuples as keys: Python computes the hash of deep tuples by recursion, which ends its stack."""
+
+    def __init__(self) -> None:
+        """Accept no content."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(key, tuple):
+            raise NotVetted("it has a dictionary with a tuple as a key")
+        super().__setitem__(key, value)
+
+
 class _Storage(_StandIn):
     """A stand-in for the class of a tensor's data, with the name of the class."""
 
@@ -109,8 +144,16 @@ class _Storage(_StandIn):
         self.name = name
 
 
-class _Reader(pickle.Unpickler):
-    """Reads a pickle into inert objects, and compares the sizes of tensors with their data."""
+class _Reader(pickle._Unpickler):
+    """Reads a pickle into inert objects, and compares the sizes of tensors with their data.
+
+    This is Python's reader in Python, because the reader in C makes dictionaries of its own.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.EMPTY_DICT[0]: lambda reader: reader.append(_Dictionary()),
+    }
 
     def __init__(self, stream: io.BytesIO, name: str, sizes: Mapping[str, int]) -> None:
         super().__init__(stream)
@@ -122,7 +165,7 @@ class _Reader(pickle.Unpickler):
         if module == "torch":
             return _Storage(name)
         if module == "collections":
-            return dict
+            return _Dictionary
         if module == "torch.jit._pickle":
             return _Function(returns_first=True)
         if module == "torch._utils":
@@ -138,7 +181,8 @@ class _Reader(pickle.Unpickler):
         PyTorch before 1.5 adds ``None``, which PyTorch's reader ignores.
         """
         kind, storage, key, _, count, *more = pid
-        if kind != "storage" or not isinstance(storage, _Storage) or type(count) is not int or more not in ([], [None]):
+        usual = kind == "storage" and isinstance(storage, _Storage) and (type(key), type(count)) == (str, int)
+        if not usual or more not in ([], [None]):
             raise NotVetted(f"its {self._name} describes a tensor in an unusual way")
         if count < 0 or count * _ITEM_BYTES[storage.name] > self._sizes.get(key, 0):
             raise NotVetted(f"its {self._name} states more values for the tensor {key!r} than the file holds")

@@ -59,6 +59,30 @@ ROWS = {
         "y = torch._weight_norm(torch.ones([3, 64]), torch.ones([1, 2]), 1)",
         "magnitudes",
     ),
+    "weight norm of nothing": ("y = torch._weight_norm(torch.ones([0, 3]), torch.ones([0]), 0)", "magnitudes"),
+    "weight norm of nothing along the last axis": (
+        "y = torch._weight_norm(torch.ones([3, 0]), torch.ones([1, 0]), 1)",
+        "magnitudes",
+    ),
+    "group norm of more values than there are": (
+        "w = torch.ones([4])\ny, m, r, = "
+        "torch.native_group_norm(torch.zeros([0, 4, 0]), w, w, 1, 4, 4611686018427387904, 1, 1e-05)",
+        "wrong number of values",
+    ),
+    "group norm of values that overflow": (
+        "y, m, r, = torch.native_group_norm(torch.add(x, 1), None, None, 4611686018427387905, 4, 4, 1, 1e-05)",
+        "wrong number of values",
+    ),
+    "common divisor of the smallest number": (f"n = torch.gcd({SMALLEST}, -1)", "smallest whole number"),
+    "common divisor with the smallest number": (f"n = torch.gcd(a=-1, b={SMALLEST})", "smallest whole number"),
+    "common multiple of the smallest number": (
+        f"y = torch.lcm(torch.tensor([{SMALLEST}]), torch.tensor([7]))",
+        "smallest whole number",
+    ),
+    "common multiple of the smallest short number": (
+        "y = torch.lcm(torch.tensor([-2147483648], dtype=3), torch.tensor([127], dtype=3))",
+        "smallest whole number",
+    ),
     "a tiny scale": ("y = torch.upsample_nearest1d(torch.zeros([3, 8, 8], dtype=0), [40], 1e-20)", "factor"),
     "a tiny scale with antialiasing": ("y = torch._upsample_bilinear2d_aa(x, [9, 9], False, 1e-12, 1e-12)", "at once"),
     "a scale beside a size": ("y = torch._upsample_bilinear2d_aa(x, [9, 9], False, 2.0, 2.0)", "at once"),
@@ -102,6 +126,10 @@ SOUND = {
     "attention with a mask": "x = torch.scaled_dot_product_attention(x, x, x, torch.ones([4, 4], dtype=11))",
     "weight norm": "x = torch._weight_norm(x, torch.ones([1, 1, 1, 1]), 0)",
     "weight norm over all axes": "x = torch._weight_norm(x, torch.ones([1]), -1)",
+    "group norm": "x, m, r, = torch.native_group_norm(x, None, None, 1, 1, 16, 1, 1e-05)",
+    "common divisor": "x = torch.mul(x, torch.gcd(torch.size(x, 2), -6))",
+    "common divisor of tensors": "x = torch.mul(x, torch.gcd(torch.tensor([-128], dtype=1), torch.tensor([12])))",
+    "common multiple": "x = torch.mul(x, torch.lcm(torch.tensor([-127], dtype=1), torch.tensor([12])))",
     "scales": "x = torch.upsample_bilinear2d(x, [8, 8], False, 2.0, 2.0)",
     "memory formats": "x = torch.contiguous(torch.clone(x, memory_format=2), memory_format=0)",
     "types": "x = torch.to(torch.to(x, 7), ops.prim.dtype(x))",

@@ -34,6 +34,20 @@ def number_division(b: number, a: number) -> number:
         result = b
     return result
 
+def common_divisor(b: int, a: int) -> int:
+    if min(a, b) == -9223372036854775807 - 1:
+        raise ValueError("The network divides the smallest whole number by common factors.")
+    else:
+        result = b
+    return result
+
+def common_multiple(self: Tensor) -> Tensor:
+    if bool(torch.any(torch.lt(torch.abs(self), 0))):
+        raise ValueError("The network divides the smallest whole number by common factors.")
+    else:
+        result = self
+    return result
+
 def truncated_division(self: Tensor, other: Any, rounding_mode: Optional[str]) -> Tensor:
     wrong = False
     if rounding_mode is not None:
@@ -56,10 +70,17 @@ def attention(value: Tensor, key: Tensor) -> Tensor:
     return result
 
 def weight_norm(g: Tensor, v: Tensor, dim: int) -> Tensor:
-    if (dim == 0 or dim == v.dim() - 1) and g.numel() != v.size(dim):
+    if v.numel() == 0 or ((dim == 0 or dim == v.dim() - 1) and g.numel() != v.size(dim)):
         raise ValueError("The network normalises weights by a wrong number of magnitudes.")
     else:
         result = g
+    return result
+
+def group_norm(HxW: int, input: Tensor, N: int, C: int) -> int:
+    if min([N, C, HxW]) < 1 or input.numel() // N // C != HxW or N * C * HxW != input.numel():
+        raise ValueError("The network normalises groups of a wrong number of values.")
+    else:
+        result = HxW
     return result
 
 def contiguous(self: Tensor, dim: int) -> Tensor:
@@ -114,10 +135,14 @@ _OF_OPERATORS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("aten::div", "aten::div_"), ("truncated_division",)),
     "aten::scaled_dot_product_attention": ("attention",),
     "aten::_weight_norm": ("weight_norm",),
+    "aten::native_group_norm": ("group_norm",),
+    "aten::gcd": ("common_divisor",),
+    "aten::lcm": ("common_multiple",),
     **dict.fromkeys(("aten::median", "aten::nanmedian"), ("contiguous",)),
     "aten::to.prim_dtype": ("copied_type",),
 }
-_ALWAYS = ("contiguous",)  # the median along an axis reads beyond expanded tensors of any size
+# The median along an axis reads beyond expanded tensors of any size. Any tensor may hold the smallest number.
+_ALWAYS = ("contiguous", "common_multiple")
 # Worst values of arguments that are unknown before the network computes. A check that passes with them is left out.
 _WORST: Mapping[str, Any] = {"a": -(2**63), "self": torch.tensor([1]), "other": -1, "copy": True}
 

@@ -24,9 +24,10 @@ _BUILTINS: Mapping[str, tuple[str, ...]] = {
     "isinstance": ("prim::isinstance",),
 }
 _TYPED = ("annotate", "unchecked_cast", "uninitialized")  # their first argument is a type
-# PyTorch divides constants while it loads code, and crashes for 1 % 0 and for the smallest integer divided by -1.
-# So vetting hides divisors from PyTorch until the network computes. Then argument_checks.py checks them.
-_DIVISIONS = ("floordiv", "remainder")
+# PyTorch computes divisions and gcd of constants while it loads code, and crashes for 1 % 0 and for the smallest
+# integer divided by -1. So vetting hides their arguments from PyTorch until the network computes. Then
+# argument_checks.py checks them.
+_DIVISIONS = ("floordiv", "remainder", "gcd")
 _SPECIAL_METHODS = ("__init__", "__len__", "__contains__", "__getitem__", "__call__")
 _CONSTANT = re.compile(r"c\d+")
 _ROOTS = ("torch", "ops", "__torch__", "CONSTANTS")

@@ -199,7 +199,7 @@ def _content(record: Path) -> dict[str, Any] | None:
         if not record.is_file() or record.stat().st_size > _MOST_RECORD:
             return None
         content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     is_record = isinstance(content, dict) and str(content.get("schema")).startswith(_SCHEMA)
     return content if is_record else None

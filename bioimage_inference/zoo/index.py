@@ -146,7 +146,7 @@ def read_index(path: Path) -> Index:
                 date = datetime.date.fromisoformat(content["date"]).isoformat()
             else:
                 entries.append(_entry(content))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"Line {number} of the index of models {path} describes no model. {_remedy(path)}"
             ) from error

@@ -135,7 +135,7 @@ def _read_checksums(path: Path) -> dict[str, str] | None:
         if not path.is_file() or path.stat().st_size > _MOST_CHECKSUMS:
             return None
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     usable = isinstance(found, dict) and all(isinstance(sha256, str) for sha256 in found.values())
     return found if usable and DESCRIPTION in found else None

@@ -83,7 +83,7 @@ def published_descriptions() -> list[tuple[str, Content]]:
 def _listed_models(content: bytes, collection: str) -> set[str]:
     try:
         names = [str(item["id"]).rpartition("/")[2] for item in json.loads(content) if item["type"] == "model"]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
         raise UsageError(
             f"{collection} is no list of models. The environment variable BIOIMAGEIO_COLLECTION_HTTP_PATTERN names "
             "the zoo. The earlier list stays."

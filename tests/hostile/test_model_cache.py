@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bioimage_inference.cli import main
+from bioimage_inference.zoo.index import updated_list
 from bioimage_inference.zoo.model_files import write_model_checksums
 from tests.module.conftest import zoo as zoo  # a fixture
 from tests.module.test_zoo_download import home, opened
@@ -52,9 +53,13 @@ def write_no_list(folder: Path) -> None:
     (folder / ".sha256.json").write_bytes(b"\xff" * 100)
 
 
+def write_a_deep_list(folder: Path) -> None:
+    (folder / ".sha256.json").write_text("[" * 200_000)
+
+
 DAMAGES = (
     *(change_weights, change_weights_and_their_hash, change_the_description, remove_a_file, exchange_by_a_pipe),
-    *(break_the_list, write_no_list),
+    *(break_the_list, write_no_list, write_a_deep_list),
 )
 
 
@@ -103,6 +108,13 @@ def test_nothing_in_the_cache_is_written_through_links(zoo: Zoo, victim: Path, p
     assert (folder / "weights.pt").read_bytes() == (zoo.folder / "quiet-newt" / "weights.pt").read_bytes()
     for name in json.loads((folder / ".sha256.json").read_text()):
         assert not (folder / name).is_symlink()
+
+
+def test_a_deep_list_of_models_is_damaged(zoo: Zoo, capsys: Output) -> None:
+    home(zoo).parent.mkdir(parents=True)
+    updated_list().write_text("[" * 200_000)
+    assert main(["models"]) == 2
+    assert "Line 1 of the index of models" in capsys.readouterr().err
 
 
 def pipe(path: Path, victim: Path) -> None:

@@ -108,7 +108,7 @@ class ZarrTree:
             return None
         try:
             loaded = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ImageError(
                 f"{self.name} is a damaged zarr: its {self._key(path, name)} is no valid JSON. Copy or write it again."
             ) from error

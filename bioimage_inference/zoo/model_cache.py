@@ -9,18 +9,18 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from ..errors import ModelError, UsageError, cannot_write
+from ..errors import ModelError, NotPermittedError, UsageError, cannot_write
 from ..files.cache_folder import own_cache_folder
 from ..files.partial_file import write_whole
 from ..files.shared_folders import exclusive_lock, make_folder, with_status
-from ..files.system_calls import give_name
-from ..files.temporary_names import new_mark
+from ..files.system_calls import give_name, is_plain_folder
+from ..files.temporary_names import is_own, new_mark
 from ..files.typed_path import is_address
 from ..model.description import read_description
 from ..model.package import file_sha256
@@ -139,15 +139,35 @@ def _download(name: ZooName, model_id: str, index: Index, home: Path, address: s
         unfinished = folder.with_name(folder.name + _UNFINISHED)
         with download_progress(model_id, urlsplit(address).netloc) as progress_of:
             for file in files:
+                _make_own_folder((unfinished / file.name).parent, unfinished)
                 source = file.source if is_address(file.source) else urljoin(address, quote(file.name))
                 with _in_our_words(name, model_id, index, source, is_model=False):
                     _fetch(client, file, source, unfinished / file.name, progress_of(file.name))
-    make_folder(unfinished)
+    _make_own_folder(unfinished, unfinished)
     write_whole(unfinished / DESCRIPTION, content, noted=False)
     write_model_checksums(unfinished)
     _remove_damaged(folder)
     give_name(unfinished, folder)
     return folder
+
+
+def _make_own_folder(folder: Path, unfinished: Path) -> None:
+    """Make ``folder``, which is the folder of an ``unfinished`` download or lies inside of it, where it does not exist.
+
+    Other users can predict these names, and files below a link would be deleted or replaced. Raises
+    :class:`NotPermittedError` for a link, and for anything else that is no folder of this user.
+    """
+    for path in reversed([folder, *folder.parents][: len(folder.relative_to(unfinished.parent).parts)]):
+        with suppress(FileExistsError):
+            path.mkdir()
+        is_folder = is_plain_folder(path)
+        if not is_folder or not is_own(path.lstat()):
+            found = "a folder of another user" if is_folder else "a link" if path.is_symlink() else "no folder"
+            raise NotPermittedError(
+                f"The download into {path} was refused: this is {found}, and somebody may have put it there to reach "
+                "your files. Remove it, or have its owner remove it, and run again. Or name a cache folder of your own "
+                "in the environment variable BIOIMAGEIO_CACHE_PATH."
+            )
 
 
 @contextmanager

@@ -11,11 +11,12 @@ import pytest
 from bioimage_inference.cli import main
 from bioimage_inference.zoo.index import updated_list
 from bioimage_inference.zoo.model_files import write_model_checksums
+from tests.models import edit_description
 from tests.module.conftest import zoo as zoo  # a fixture
 from tests.module.test_zoo_download import home, opened
 from tests.zoo_server import Zoo
 
-from .test_shared_places import Output, Plant, dangling, files, hard, mode, symbolic
+from .test_shared_places import STRANGER, Output, Plant, dangling, files, hard, mode, only_root, symbolic
 from .test_shared_places import victim as victim  # a fixture
 
 
@@ -108,6 +109,63 @@ def test_nothing_in_the_cache_is_written_through_links(zoo: Zoo, victim: Path, p
     assert (folder / "weights.pt").read_bytes() == (zoo.folder / "quiet-newt" / "weights.pt").read_bytes()
     for name in json.loads((folder / ".sha256.json").read_text()):
         assert not (folder / name).is_symlink()
+
+
+def link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
+
+
+def link_of_a_stranger(path: Path, target: Path) -> None:
+    only_root()
+    path.symlink_to(target)
+    os.lchown(path, STRANGER, -1)
+
+
+def dangling_link(path: Path, target: Path) -> None:
+    path.symlink_to(target / "not there")
+
+
+def folder_of_a_stranger(path: Path, target: Path) -> None:
+    only_root()
+    path.mkdir(mode=0o777)
+    os.chown(path, STRANGER, -1)
+
+
+def file(path: Path, target: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("inside", [".", "texts"])
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        (link, "a link"),
+        (link_of_a_stranger, "a link"),
+        (dangling_link, "a link"),
+        (folder_of_a_stranger, "a folder of another user"),
+        (file, "no folder"),
+    ],
+)
+def test_a_planted_folder_of_a_download_is_refused(
+    zoo: Zoo, tmp_path: Path, plant: Plant, found: str, inside: str, capsys: Output
+) -> None:
+    (zoo.folder / "quiet-newt" / "texts").mkdir()
+    (zoo.folder / "quiet-newt" / "texts" / "README.md").write_text("about")
+    edit_description(zoo.folder / "quiet-newt" / "rdf.yaml", documentation="texts/README.md")
+    unfinished = opened()
+    unfinished = unfinished.rename(f"{unfinished}.incomplete")
+    shutil.rmtree(unfinished / inside)
+    target = tmp_path / "mine"
+    target.mkdir()
+    for name in ("weights.pt", "README.md", "README.md.part", "rdf.yaml"):
+        (target / name).write_text("the work of a month")
+    plant(unfinished / inside, target)
+    assert main(["inspect", "quiet-newt"]) == 8
+    told = capsys.readouterr().err
+    assert f"this is {found}" in told
+    assert "Remove it" in told
+    assert files(target) == {"weights.pt", "README.md", "README.md.part", "rdf.yaml"}
+    assert {path.read_text() for path in target.iterdir()} == {"the work of a month"}
 
 
 def test_a_deep_list_of_models_is_damaged(zoo: Zoo, capsys: Output) -> None:

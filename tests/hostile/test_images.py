@@ -68,3 +68,15 @@ def test_of_a_huge_file_only_the_beginning_is_read(
         file.truncate(1 << 40)  # a hole of a TiB
     assert main(["predict", str(sound_model(tmp_path / "model")), str(tmp_path / "huge"), "-o", str(tmp_path)]) == 5
     assert found in capsys.readouterr().err
+
+
+def test_deep_metadata_are_damaged(tmp_path: Path, image: Path, refused: Refused) -> None:
+    """Of a zarr, and of the record of an earlier run, which then counts as no record."""
+    model, out = sound_model(tmp_path / "model"), tmp_path / "out"
+    (tmp_path / "deep.zarr").mkdir()
+    (tmp_path / "deep.zarr" / "zarr.json").write_text("[" * 200_000)
+    assert refused("predict", model, tmp_path / "deep.zarr") == 5
+    assert main(["predict", str(model), str(image), "-o", str(out)]) == 0
+    (record,) = out.glob("*_provenance.json")
+    record.write_text("[" * 200_000)
+    assert main(["predict", str(model), str(image), "-o", str(out)]) in (2, 8)

@@ -1,9 +1,9 @@
 """The second wall: before a process loads an unknown network, it gives up the rights that the job does not need.
 
 Landlock of Linux leaves the process only the files that the job needs, to read or to write. seccomp refuses sockets
-(unless an image is at an address), new programs, and the memory of other processes. Neither needs a privilege and
-neither can be undone, so only processes of this program restrict themselves (:func:`may_be_restricted`). See
-landlock(7) and seccomp(2).
+(unless an image is at an address), new programs, and the system calls that change other processes or the permissions,
+owners and times of files, which Landlock does not cover. Neither needs a privilege and neither can be undone, so only
+processes of this program restrict themselves (:func:`may_be_restricted`). See landlock(7) and seccomp(2).
 """
 
 import ctypes
@@ -33,15 +33,34 @@ _TCP_BIND, _TCP_CONNECT = 1 << 0, 1 << 1  # since version 4
 _SCOPES = 0b11  # abstract sockets and signals stay within the process, since version 6
 _LATER_RIGHTS = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))  # by the version of Landlock that added them
 
-# System calls by machine: socket, execve, execveat, ptrace, process_vm_readv, process_vm_writev.
-_CALLS = {"x86_64": (41, 59, 322, 101, 310, 311), "aarch64": (198, 221, 281, 117, 270, 271)}
 _PLACE_ONLY: int = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)  # flags of open(2) on Linux
-_IO_URING_SETUP = 425  # io_uring opens sockets without the system call socket
+
+# Numbers of system calls on each machine, from asm/unistd.h. Calls since Linux 5.1 have the same number on both.
+_MACHINES = ("x86_64", "aarch64")
+_SOCKET, _FCNTL, _PRLIMIT, _KILL, _TGKILL, _SECCOMP = (41, 198), (72, 25), (302, 261), (62, 129), (234, 131), (317, 277)
+_REFUSED: tuple[tuple[Iterable[int], Iterable[int]], ...] = (
+    ((59, 322), (221, 281)),  # execve, execveat
+    ((101, 310, 311), (117, 270, 271)),  # ptrace, process_vm_readv, process_vm_writev
+    ((90, 91, 268), (52, 53)),  # chmod, fchmod, fchmodat
+    ((92, 93, 94, 260), (54, 55)),  # chown, fchown, lchown, fchownat
+    ((132, 235, 261, 280), (88,)),  # utime, utimes, futimesat, utimensat
+    (range(188, 200), range(5, 17)),  # setxattr to fremovexattr: extended attributes
+    ((76,), (45,)),  # truncate, which Landlock covers since version 3
+    ((*range(29, 32), *range(64, 72), 220), range(186, 198)),  # shmget to msgctl: System V memory, semaphores, messages
+    ((240, 241), (180, 181)),  # mq_open, mq_unlink: POSIX messages
+    ((248, 249, 250), (217, 218, 219)),  # add_key, request_key, keyctl: keys of the user
+    ((200, 129, 297), (130, 138, 240)),  # tkill, rt_sigqueueinfo, rt_tgsigqueueinfo
+    ((141, 251), (140, 30)),  # setpriority, ioprio_set
+    ((142, 144, 314), (118, 119, 274)),  # sched_setparam, sched_setscheduler, sched_setattr
+)
+# io_uring_setup (io_uring opens sockets without the call socket), pidfd_send_signal, pidfd_getfd, fchmodat2,
+# setxattrat to removexattrat, file_setattr.
+_REFUSED_SINCE_5_1 = (425, 424, 438, 452, *range(463, 467), 469)
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_AF_UNIX, _AF_INET, _AF_INET6, _NO_FAMILY = 1, 2, 10, 0xFFFFFFFF
-_OFFSET_OF_ARCHITECTURE, _OFFSET_OF_ARGUMENT = 4, 16  # in struct seccomp_data
+_AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
+_F_SETOWN, _F_SETOWN_EX = 8, 15  # name the process that gets the signals of a file
+_OFFSET_OF_ARCHITECTURE, _OFFSET_OF_ARGUMENTS = 4, 16  # in struct seccomp_data, with 8 bytes per argument
 _X32 = 0x40000000  # the second set of system calls on x86-64
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
 
 _REFUSALS = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
 _SYSTEM = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/dev", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
@@ -222,40 +241,51 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
 
 
 def _seccomp(libc: ctypes.CDLL, network: bool) -> bool:
-    """Refuse sockets, new programs and the memory of other processes (EPERM), and return whether that worked.
+    """Refuse the system calls that the job does not need (EPERM), and return whether that worked.
 
     On a machine with an NVIDIA GPU, sockets within the machine stay, because CUDA reaches its services through them.
-    With ``network``, sockets of the internet stay.
+    With ``network``, sockets of the internet stay. The CPU affinity of other processes stays open: OpenMP places its
+    threads by their ids, which a filter cannot tell from ids of other processes.
     """
     machine = platform.machine()
-    if machine not in _CALLS:
+    if machine not in _MACHINES:
         return False
     load, equal, at_least, finish = 0x20, 0x15, 0x35, 0x06  # BPF: LD|W|ABS, JMP|JEQ|K, JMP|JGE|K, RET|K
     allow, refuse, kill = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
-    socket, *others = _CALLS[machine]
-    others.append(_IO_URING_SETUP)
-    count = len(others)
+    column, own = _MACHINES.index(machine), os.getpid()
     families = [_AF_UNIX] if any(Path("/dev").glob("nvidia*")) else []
     families += [_AF_INET, _AF_INET6] if network else []
-    families = families or [_NO_FAMILY]
+    # A call, the position of its argument, and the answers to these values of the argument and to all others.
+    checks = (
+        (_SOCKET, 0, families, allow, refuse),
+        (_PRLIMIT, 0, [0, own], allow, refuse),
+        (_KILL, 0, [own], allow, refuse),
+        (_TGKILL, 0, [own], allow, refuse),
+        (_FCNTL, 1, [_F_SETOWN, _F_SETOWN_EX], refuse, allow),
+    )
     program = [
         (load, 0, 0, _OFFSET_OF_ARCHITECTURE),
         (equal, 1, 0, _ARCHITECTURES[machine]),
         (finish, 0, 0, kill),
         (load, 0, 0, 0),  # the number of the call
-        (at_least, count + 2, 0, _X32),
-        (equal, count + 2, 0, socket),
-        *((equal, count - number, 0, call) for number, call in enumerate(others)),
-        (finish, 0, 0, allow),
+        (at_least, 0, 1, _X32),
         (finish, 0, 0, refuse),
-        (load, 0, 0, _OFFSET_OF_ARGUMENT),  # the family of a socket
-        *((equal, len(families) - number, 0, family) for number, family in enumerate(families)),
-        (finish, 0, 0, refuse),
-        (finish, 0, 0, allow),
     ]
+    for call in (*(number for group in _REFUSED for number in group[column]), *_REFUSED_SINCE_5_1):
+        program += [(equal, 0, 1, call), (finish, 0, 0, refuse)]
+    for calls, position, values, answer, other_answer in checks:
+        count = len(values)
+        program += [
+            (equal, 0, count + 3, calls[column]),
+            (load, 0, 0, _OFFSET_OF_ARGUMENTS + 8 * position),
+            *((equal, count - number, 0, value) for number, value in enumerate(values)),
+            (finish, 0, 0, other_answer),
+            (finish, 0, 0, answer),
+        ]
+    program.append((finish, 0, 0, allow))
     code = b"".join(struct.pack("<HBBI", *one) for one in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     description = struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(buffer))
     every_thread = 1
-    failed: int = libc.syscall(_SECCOMP[machine], 1, every_thread, description)
+    failed: int = libc.syscall(_SECCOMP[column], 1, every_thread, description)
     return failed == 0

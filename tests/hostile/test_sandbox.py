@@ -23,8 +23,9 @@ from .test_torchscript import packaged, program
 pytestmark = pytest.mark.usefixtures("needs_walls")
 
 BEHIND_THE_WALL = """
-import os, socket, subprocess, sys, threading
+import ctypes, fcntl, os, resource, signal, socket, subprocess, sys, threading
 from pathlib import Path
+import psutil
 from bioimage_inference.machine import sandbox
 
 attempt, read, write, other = sys.argv[1], *map(Path, sys.argv[2:])
@@ -63,6 +64,31 @@ def do():
             socket.create_connection(("127.0.0.1", 9))
         case "socket":
             socket.socket(socket.AF_UNIX)
+        case "permissions":
+            (other / "secret").chmod(0o600)
+        case "permissions of the image":
+            with (read / "image").open() as file:
+                os.fchmod(file.fileno(), 0o600)
+        case "owner":
+            os.chown(other / "secret", os.getuid(), os.getgid())
+        case "times":
+            os.utime(other / "secret", (0, 0))
+        case "extended attributes":
+            os.setxattr(other / "secret", b"user.mark", b"x")
+        case "signal":
+            os.kill(os.getppid(), 0)
+        case "signals of a file":
+            fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())
+        case "priority":
+            os.setpriority(os.PRIO_PROCESS, os.getppid(), os.getpriority(os.PRIO_PROCESS, os.getppid()))
+        case "scheduling":
+            os.sched_setscheduler(os.getppid(), os.sched_getscheduler(os.getppid()), os.sched_param(0))
+        case "limits":
+            resource.prlimit(os.getppid(), resource.RLIMIT_CORE, limits)
+        case "memory of other programs":
+            library = ctypes.CDLL(None, use_errno=True)
+            if library.shmget(1, 1, 0) < 0:
+                raise OSError(ctypes.get_errno(), "")
         case "run":
             subprocess.run([sys.executable, "-c", ""])
         case "run in place":
@@ -101,7 +127,14 @@ def do():
             os.urandom(4)
             Path("/dev/null").write_text("x")
             Path("/proc/self/status").read_text()
+            resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE))
+            psutil.Process().rlimit(resource.RLIMIT_AS)
+            os.sched_setaffinity(threading.get_native_id(), os.sched_getaffinity(0))
+            signal.signal(signal.SIGTERM, lambda *_: None)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
 
+limits = resource.prlimit(os.getppid(), resource.RLIMIT_CORE)
 with sandbox.restricted([read], [write]):
     try:
         do()
@@ -112,6 +145,8 @@ with sandbox.restricted([read], [write]):
 """
 REFUSED = (
     *("read", "list", "write", "overwrite", "truncate", "remove", "move away", "link", "write to the image"),
+    *("permissions", "permissions of the image", "owner", "times", "extended attributes"),
+    *("signal", "signals of a file", "priority", "scheduling", "limits", "memory of other programs"),
     *("connect", "socket", "run", "run in place", "in a thread", "in a child"),
 )
 

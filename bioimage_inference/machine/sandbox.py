@@ -37,7 +37,8 @@ _PLACE_ONLY: int = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)  # fla
 
 # Numbers of system calls on each machine, from asm/unistd.h. Calls since Linux 5.1 have the same number on both.
 _MACHINES = ("x86_64", "aarch64")
-_SOCKET, _FCNTL, _PRLIMIT, _KILL, _TGKILL, _SECCOMP = (41, 198), (72, 25), (302, 261), (62, 129), (234, 131), (317, 277)
+_SOCKET, _FCNTL, _IOCTL, _SECCOMP = (41, 198), (72, 25), (16, 29), (317, 277)
+_PRLIMIT, _KILL, _TGKILL = (302, 261), (62, 129), (234, 131)
 _REFUSED: tuple[tuple[Iterable[int], Iterable[int]], ...] = (
     ((59, 322), (221, 281)),  # execve, execveat
     ((101, 310, 311), (117, 270, 271)),  # ptrace, process_vm_readv, process_vm_writev
@@ -59,6 +60,7 @@ _REFUSED_SINCE_5_1 = (425, 424, 438, 452, *range(463, 467), 469)
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _F_SETOWN, _F_SETOWN_EX = 8, 15  # name the process that gets the signals of a file
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # put characters into the input of a terminal, which its shell then runs
 _OFFSET_OF_ARCHITECTURE, _OFFSET_OF_ARGUMENTS = 4, 16  # in struct seccomp_data, with 8 bytes per argument
 _X32 = 0x40000000  # the second set of system calls on x86-64
 
@@ -255,13 +257,15 @@ def _seccomp(libc: ctypes.CDLL, network: bool) -> bool:
     column, own = _MACHINES.index(machine), os.getpid()
     families = [_AF_UNIX] if any(Path("/dev").glob("nvidia*")) else []
     families += [_AF_INET, _AF_INET6] if network else []
-    # A call, the position of its argument, and the answers to these values of the argument and to all others.
+    # A call, the position of its argument, and the answers to these values of the argument and to all others. The filter
+    # compares the low 32 bits of an argument, because Linux ignores the high ones of these arguments.
     checks = (
         (_SOCKET, 0, families, allow, refuse),
         (_PRLIMIT, 0, [0, own], allow, refuse),
         (_KILL, 0, [own], allow, refuse),
         (_TGKILL, 0, [own], allow, refuse),
         (_FCNTL, 1, [_F_SETOWN, _F_SETOWN_EX], refuse, allow),
+        (_IOCTL, 1, [_TIOCSTI, _TIOCLINUX], refuse, allow),
     )
     program = [
         (load, 0, 0, _OFFSET_OF_ARCHITECTURE),

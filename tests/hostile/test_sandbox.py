@@ -23,7 +23,7 @@ from .test_torchscript import packaged, program
 pytestmark = pytest.mark.usefixtures("needs_walls")
 
 BEHIND_THE_WALL = """
-import ctypes, fcntl, os, resource, signal, socket, subprocess, sys, threading
+import ctypes, fcntl, os, resource, signal, socket, subprocess, sys, termios, threading
 from pathlib import Path
 import psutil
 from bioimage_inference.machine import sandbox
@@ -89,6 +89,14 @@ def do():
             library = ctypes.CDLL(None, use_errno=True)
             if library.shmget(1, 1, 0) < 0:
                 raise OSError(ctypes.get_errno(), "")
+        case "input of the terminal":
+            fcntl.ioctl(0, termios.TIOCSTI, b"x")
+        case "input of the terminal, disguised":
+            request = ctypes.c_ulong(1 << 32 | termios.TIOCSTI)
+            if ctypes.CDLL(None, use_errno=True).ioctl(0, request, b"x") < 0:
+                raise OSError(ctypes.get_errno(), "")
+        case "selection of the terminal":
+            fcntl.ioctl(0, 0x541C, b"x")
         case "run":
             subprocess.run([sys.executable, "-c", ""])
         case "run in place":
@@ -147,6 +155,7 @@ REFUSED = (
     *("read", "list", "write", "overwrite", "truncate", "remove", "move away", "link", "write to the image"),
     *("permissions", "permissions of the image", "owner", "times", "extended attributes"),
     *("signal", "signals of a file", "priority", "scheduling", "limits", "memory of other programs"),
+    *("input of the terminal", "input of the terminal, disguised", "selection of the terminal"),
     *("connect", "socket", "run", "run in place", "in a thread", "in a child"),
 )
 

@@ -65,13 +65,16 @@ _OFFSET_OF_ARCHITECTURE, _OFFSET_OF_ARGUMENTS = 4, 16  # in struct seccomp_data,
 _X32 = 0x40000000  # the second set of system calls on x86-64
 
 _REFUSALS = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
-_SYSTEM = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/dev", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
 # Names of servers and certificates, for images at addresses.
 _NETWORK = (
     "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
     "/etc/ssl", "/etc/pki", "/etc/ca-certificates",
 )  # fmt: skip
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/shm", "/dev/dri", "/dev/kfd")
+_DEVICES = (
+    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/dri", "/dev/kfd",
+)  # fmt: skip
+_SHARED_MEMORY = Path("/dev/shm")  # of all programs of the user
 
 
 @dataclass(frozen=True)
@@ -187,11 +190,22 @@ def _restrict(read: Iterable[Path], write: Sequence[Path], network: bool) -> Wal
         return Walls(reason=f"the kernel refused them ({os.strerror(ctypes.get_errno())})")
     if network:
         read = [*read, *map(Path, _NETWORK)]
-    stand = _landlock(libc, read, write, network), _seccomp(libc, network)
+    nvidia = _nvidia_devices()
+    # CUDA and ROCm exchange data with their services in shared memory. No engine needs it on the CPU.
+    shared = [_SHARED_MEMORY] if nvidia or Path("/dev/kfd").exists() else []
+    devices = [*map(Path, _DEVICES), *nvidia, *shared]
+    stand = _landlock(libc, read, write, devices, network), _seccomp(libc, network, bool(nvidia))
     return Walls(*stand, "the kernel offers neither Landlock nor seccomp", network and any(stand))
 
 
-def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path], network: bool) -> int:
+def _nvidia_devices() -> list[Path]:
+    """Return the device files of NVIDIA GPUs. A restricted process cannot list them."""
+    return list(Path("/dev").glob("nvidia*"))
+
+
+def _landlock(
+    libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path], devices: Sequence[Path], network: bool
+) -> int:
     """Restrict the files of this process. Return the version of Landlock, 0 where the kernel has none."""
     version: int = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
@@ -208,7 +222,7 @@ def _landlock(libc: ctypes.CDLL, read: Iterable[Path], write: Sequence[Path], ne
     try:
         for path in read:
             _allow(libc, rules, path, _READ_FILE | _READ_DIR)
-        for path in (*write, *map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):
+        for path in (*write, *devices):
             _allow(libc, rules, path, handled & ~_EXECUTE)
         for path in write:
             if _may_be_removed(path):
@@ -242,11 +256,11 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
         os.close(place)
 
 
-def _seccomp(libc: ctypes.CDLL, network: bool) -> bool:
+def _seccomp(libc: ctypes.CDLL, network: bool, gpu: bool) -> bool:
     """Refuse the system calls that the job does not need (EPERM), and return whether that worked.
 
-    On a machine with an NVIDIA GPU, sockets within the machine stay, because CUDA reaches its services through them.
-    With ``network``, sockets of the internet stay. The CPU affinity of other processes stays open: OpenMP places its
+    With ``gpu``, sockets within the machine stay, because CUDA reaches its services through them. With ``network``,
+    sockets of the internet stay. The CPU affinity of other processes stays open: OpenMP places its
     threads by their ids, which a filter cannot tell from ids of other processes.
     """
     machine = platform.machine()
@@ -255,10 +269,10 @@ def _seccomp(libc: ctypes.CDLL, network: bool) -> bool:
     load, equal, at_least, finish = 0x20, 0x15, 0x35, 0x06  # BPF: LD|W|ABS, JMP|JEQ|K, JMP|JGE|K, RET|K
     allow, refuse, kill = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
     column, own = _MACHINES.index(machine), os.getpid()
-    families = [_AF_UNIX] if any(Path("/dev").glob("nvidia*")) else []
+    families = [_AF_UNIX] if gpu else []
     families += [_AF_INET, _AF_INET6] if network else []
-    # A call, the position of its argument, and the answers to these values of the argument and to all others. The filter
-    # compares the low 32 bits of an argument, because Linux ignores the high ones of these arguments.
+    # A call, the position of its argument, and the answers to these values and to all others. The filter compares the
+    # low 32 bits of an argument, because Linux ignores the high ones of these arguments.
     checks = (
         (_SOCKET, 0, families, allow, refuse),
         (_PRLIMIT, 0, [0, own], allow, refuse),

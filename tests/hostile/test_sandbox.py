@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("needs_walls")
 BEHIND_THE_WALL = """
 import ctypes, fcntl, os, resource, signal, socket, subprocess, sys, termios, threading
 from pathlib import Path
+from multiprocessing import shared_memory
 import psutil
 from bioimage_inference.machine import sandbox
 
@@ -97,6 +98,12 @@ def do():
                 raise OSError(ctypes.get_errno(), "")
         case "selection of the terminal":
             fcntl.ioctl(0, 0x541C, b"x")
+        case "list the devices":
+            os.listdir("/dev")
+        case "list the shared memory":
+            os.listdir("/dev/shm")
+        case "make shared memory":
+            shared_memory.SharedMemory(create=True, size=1).unlink()
         case "run":
             subprocess.run([sys.executable, "-c", ""])
         case "run in place":
@@ -134,6 +141,7 @@ def do():
                 file.write(b"x")
             os.urandom(4)
             Path("/dev/null").write_text("x")
+            Path("/dev/urandom").open("rb").read(1)
             Path("/proc/self/status").read_text()
             resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE))
             psutil.Process().rlimit(resource.RLIMIT_AS)
@@ -156,6 +164,7 @@ REFUSED = (
     *("permissions", "permissions of the image", "owner", "times", "extended attributes"),
     *("signal", "signals of a file", "priority", "scheduling", "limits", "memory of other programs"),
     *("input of the terminal", "input of the terminal, disguised", "selection of the terminal"),
+    *("list the devices", "list the shared memory", "make shared memory"),
     *("connect", "socket", "run", "run in place", "in a thread", "in a child"),
 )
 

@@ -176,10 +176,20 @@ def _font_cache() -> Path | None:
 
 
 def _own_files() -> Iterator[Path]:
-    """Yield the files and folders of Python, its packages and the libraries of the system."""
+    """Yield the files and folders of Python, its packages and the libraries of the system.
+
+    ``python -m`` puts the current folder on the path. It holds the user's files, and is left out.
+    """
     yield from map(Path, (sys.prefix, sys.base_prefix, *_SYSTEM))
-    yield from (Path(entry) for entry in sys.path if entry)
-    yield Path(__file__).parent
+    yield from (Path(entry) for entry in sys.path if entry and not _is_current_folder(entry))
+    yield Path(__file__).parents[1]  # the whole package, which may lie in the current folder
+
+
+def _is_current_folder(path: str) -> bool:
+    try:
+        return Path(path).samefile(os.curdir)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _restrict(read: Iterable[Path], write: Sequence[Path], network: bool) -> Walls:

@@ -1,6 +1,8 @@
 """The second wall: what a network can still do after it was let in, in a process of the command line."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -104,6 +106,8 @@ def do():
             os.listdir("/dev/shm")
         case "make shared memory":
             shared_memory.SharedMemory(create=True, size=1).unlink()
+        case "import":
+            import bioimage_inference.cli.program
         case "run":
             subprocess.run([sys.executable, "-c", ""])
         case "run in place":
@@ -205,6 +209,15 @@ def test_a_library_call_gives_nothing_up(folders: list[Path]) -> None:
 def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bioimage_inference", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
+
+
+def test_of_the_current_folder_only_the_package_is_read(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """``python -m`` puts the current folder on the path of the packages."""
+    shutil.copytree(Path(sandbox.__file__).parents[1], folders[2] / "bioimage_inference")
+    monkeypatch.chdir(folders[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folders[2]), *filter(None, sys.path)]))
+    assert attempt("read", folders) == "refused"
+    assert attempt("import", folders) == "done"
 
 
 def test_consent_to_code_does_not_open_the_files(tmp_path: Path, image: Path) -> None:

@@ -161,7 +161,8 @@ def _sandbox(
     """
     prepare_network(addresses)
     read = [*task.model.opened.package.places, *images, *(one for path in images for one in files_beside(path))]
-    with restricted(read, folders, not options.no_sandbox, network=bool(addresses)):
+    gpu = task.options.device != "cpu"
+    with restricted(read, folders, not options.no_sandbox, network=bool(addresses), gpu=gpu):
         if options.debug or options.verbose:
             say(f"sandbox: {walls().in_words()}", error=True)
         elif (missing := missing_on_this_system()) and not options.no_sandbox and not is_quiet():

@@ -148,7 +148,8 @@ def run(arguments: argparse.Namespace) -> int:
         prepare_network(addresses)
         places = [*(place for package in packages for place in package.places), *files]
         places += [path for one in files for path in files_beside(one)]
-        with restricted(places, [folder], not arguments.no_sandbox, network=bool(addresses)):
+        gpu = task.options.device != "cpu"
+        with restricted(places, [folder], not arguments.no_sandbox, network=bool(addresses), gpu=gpu):
             found = compare_models(candidates, task, display.wait)
             if all(row.error is not None for row in found.rows):
                 raise _none_ran(found)

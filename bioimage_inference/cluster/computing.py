@@ -99,7 +99,8 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             # a folder that only the client sees must not open the folders above it
             folders = [folder for folder in place.write if folder.is_dir()]
             prepare_network(place.addresses)
-            stack.enter_context(restricted(places, folders, place.sandbox, network=bool(place.addresses)))
+            network = bool(place.addresses)
+            stack.enter_context(restricted(places, folders, place.sandbox, network=network, gpu=place.gpu))
             opened.append(_OpenModel(model))
 
         write_message(answers, _answer(start))

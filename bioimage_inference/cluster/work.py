@@ -29,7 +29,7 @@ class Place:
     """The model and the files of a computing process.
 
     The process may read the paths ``read`` and write below the folders ``write``. It may use the network if it reads
-    images at ``addresses``. ``sandbox`` is false for ``--no-sandbox``.
+    images at ``addresses``. ``sandbox`` is false for ``--no-sandbox``, ``gpu`` for ``--device cpu``.
     """
 
     model: ModelSource
@@ -37,6 +37,7 @@ class Place:
     write: tuple[Path, ...]
     sandbox: bool
     addresses: tuple[Address, ...]
+    gpu: bool
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,8 @@ _NETWORK = (
     "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
     "/etc/ssl", "/etc/pki", "/etc/ca-certificates",
 )  # fmt: skip
-_DEVICES = (
-    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/dri", "/dev/kfd",
-)  # fmt: skip
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+_AMD = Path("/dev/kfd")
 _SHARED_MEMORY = Path("/dev/shm")  # of all programs of the user
 
 
@@ -138,13 +137,13 @@ def advice(error: BaseException) -> str:
 
 @contextmanager
 def restricted(
-    read: Iterable[Path], write: Iterable[Path], wanted: bool = True, network: bool = False
+    read: Iterable[Path], write: Iterable[Path], wanted: bool = True, network: bool = False, gpu: bool = False
 ) -> Iterator[None]:
     """Restrict this process to these files and folders, those of Python and the system, and a new temporary folder.
 
     In the folders ``write`` the process may make, change and remove files; a folder that does not exist yet cannot be
     made later. The restrictions stay after the block; only the temporary folder ends with it. With ``wanted`` false
-    nothing is restricted. With ``network`` the process may connect to servers.
+    nothing is restricted. With ``network`` the process may connect to servers. With ``gpu`` it may use the GPUs.
     """
     global _standing
     if not wanted:
@@ -161,6 +160,7 @@ def restricted(
             [*_own_files(), *filter(None, [fonts]), *read],
             [*(folder.absolute() for folder in write), *folders_in_use()],
             network,
+            gpu,
         )
         yield
 
@@ -192,7 +192,7 @@ def _is_current_folder(path: str) -> bool:
         return False
 
 
-def _restrict(read: Iterable[Path], write: Sequence[Path], network: bool) -> Walls:
+def _restrict(read: Iterable[Path], write: Sequence[Path], network: bool, gpu: bool) -> Walls:
     if sys.platform != "linux":
         return Walls(reason=f"{_system()} has neither Landlock nor seccomp")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -200,11 +200,14 @@ def _restrict(read: Iterable[Path], write: Sequence[Path], network: bool) -> Wal
         return Walls(reason=f"the kernel refused them ({os.strerror(ctypes.get_errno())})")
     if network:
         read = [*read, *map(Path, _NETWORK)]
-    nvidia = _nvidia_devices()
+    nvidia = _nvidia_devices() if gpu else []
+    devices = [*map(Path, _DEVICES), *nvidia]
+    if gpu:
+        devices += [Path("/dev/dri"), _AMD]
     # CUDA and ROCm exchange data with their services in shared memory. No engine needs it on the CPU.
-    shared = [_SHARED_MEMORY] if nvidia or Path("/dev/kfd").exists() else []
-    devices = [*map(Path, _DEVICES), *nvidia, *shared]
-    stand = _landlock(libc, read, write, devices, network), _seccomp(libc, network, bool(nvidia))
+    if nvidia or (gpu and _AMD.exists()):
+        devices.append(_SHARED_MEMORY)
+    stand = _landlock(libc, read, write, devices, network), _seccomp(libc, network, local=bool(nvidia))
     return Walls(*stand, "the kernel offers neither Landlock nor seccomp", network and any(stand))
 
 
@@ -266,10 +269,10 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
         os.close(place)
 
 
-def _seccomp(libc: ctypes.CDLL, network: bool, gpu: bool) -> bool:
+def _seccomp(libc: ctypes.CDLL, network: bool, local: bool) -> bool:
     """Refuse the system calls that the job does not need (EPERM), and return whether that worked.
 
-    With ``gpu``, sockets within the machine stay, because CUDA reaches its services through them. With ``network``,
+    With ``local``, sockets within the machine stay, because CUDA reaches its services through them. With ``network``,
     sockets of the internet stay. The CPU affinity of other processes stays open: OpenMP places its
     threads by their ids, which a filter cannot tell from ids of other processes.
     """
@@ -279,7 +282,7 @@ def _seccomp(libc: ctypes.CDLL, network: bool, gpu: bool) -> bool:
     load, equal, at_least, finish = 0x20, 0x15, 0x35, 0x06  # BPF: LD|W|ABS, JMP|JEQ|K, JMP|JGE|K, RET|K
     allow, refuse, kill = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
     column, own = _MACHINES.index(machine), os.getpid()
-    families = [_AF_UNIX] if gpu else []
+    families = [_AF_UNIX] if local else []
     families += [_AF_INET, _AF_INET6] if network else []
     # A call, the position of its argument, and the answers to these values and to all others. The filter compares the
     # low 32 bits of an argument, because Linux ignores the high ones of these arguments.

@@ -55,6 +55,8 @@ def choose_device(wanted: str = "auto") -> Device:
     """
     import torch
 
+    if wanted == "cpu":  # the sandbox may then refuse what CUDA needs
+        return Device("cpu", "CPU, as asked")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
         if count:
@@ -64,8 +66,6 @@ def choose_device(wanted: str = "auto") -> Device:
         built = getattr(torch.version, "cuda", None)
         reason = "torch sees no GPU" if built else "torch is installed without GPU support"
         return Device("cpu", f"CPU, because {reason}")
-    if wanted == "cpu":
-        return Device("cpu", "CPU, as asked")
     if wanted == MPS:
         if not torch.backends.mps.is_available():
             raise UsageError(

@@ -239,7 +239,7 @@ def test_a_process_that_dies_again_and_again_ends_the_run(
     path = image(tmp_path, 40, 40)
     with open_model(model) as opened:
         source = ModelSource(str(model), None, None, None, True, opened.spec.sha256)
-    place = Place(source, (tmp_path,), (tmp_path,), sandbox=True, addresses=())
+    place = Place(source, (tmp_path,), (tmp_path,), sandbox=True, addresses=(), gpu=True)
     with pytest.raises(OutOfMemoryError, match="signal 9, Killed"):
         worker.predict_whole(place, whole(path), Options())
     assert tried == ["predict_whole"] * 4

@@ -65,7 +65,7 @@ def do():
             (read / "image").write_text("x")
         case "connect":
             socket.create_connection(("127.0.0.1", 9))
-        case "socket":
+        case "socket" | "socket beside a GPU" | "GPU with --device cpu":
             socket.socket(socket.AF_UNIX)
         case "permissions":
             (other / "secret").chmod(0o600)
@@ -104,7 +104,7 @@ def do():
             os.listdir("/dev")
         case "list the shared memory":
             os.listdir("/dev/shm")
-        case "make shared memory":
+        case "make shared memory" | "shared memory beside a GPU":
             shared_memory.SharedMemory(create=True, size=1).unlink()
         case "import":
             import bioimage_inference.cli.program
@@ -155,7 +155,10 @@ def do():
             os.kill(os.getpid(), signal.SIGTERM)
 
 limits = resource.prlimit(os.getppid(), resource.RLIMIT_CORE)
-with sandbox.restricted([read], [write]):
+gpu = "beside a GPU" in attempt
+if "GPU" in attempt:
+    sandbox._nvidia_devices = lambda: [Path("/dev/null")]
+with sandbox.restricted([read], [write], gpu=gpu):
     try:
         do()
     except PermissionError:
@@ -218,6 +221,12 @@ def test_of_the_current_folder_only_the_package_is_read(folders: list[Path], mon
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folders[2]), *filter(None, sys.path)]))
     assert attempt("read", folders) == "refused"
     assert attempt("import", folders) == "done"
+
+
+def test_sockets_stay_only_where_a_gpu_computes(folders: list[Path]) -> None:
+    assert attempt("socket beside a GPU", folders) == "done"
+    assert attempt("shared memory beside a GPU", folders) == "done"
+    assert attempt("GPU with --device cpu", folders) == "refused"
 
 
 def test_consent_to_code_does_not_open_the_files(tmp_path: Path, image: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -69,13 +70,16 @@ class Package:
     def places(self) -> list[Path]:
         """Return the files and folders of the model: a package's whole folder, or bare weights alone.
 
-        Names of files in a description that a stranger wrote do not count. A description that comes with this program
-        (it has no file name) names the files that belong to published weights and lie beside them.
+        Names of files in a description that a stranger wrote do not count. A description from a list of models (it has
+        no file name) names the files that belong to published weights and lie beside them, nowhere else.
         """
         if self.description is not None and self.description_name is not None:
             return [self.source, self.root, *([] if self.bare_weights is None else [self.bare_weights])]
-        named = [] if self.description is None else [self.root / name for name in _named_files(self.description)]
-        return [self.source, *(path for path in named if os.path.isfile(path))]  # noqa: PTH113
+        found = [self.source]
+        for name in () if self.description is None else _named_files(self.description):
+            with suppress(ModelError):  # most texts of a description name no file
+                found.append(package_file(self.root, name))
+        return found
 
 
 def open_package(source: Path, scratch: Path, description: Path | None = None, sha256: str | None = None) -> Package:

@@ -529,3 +529,17 @@ def test_hashes_are_compared_in_any_case(tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(b"weightt")
     with pytest.raises(ModelError, match=rf"w\.pt .* begins with {sha256(b'weightt')[:12]}, .* {expected[:12]}"):
         check_sha256(tmp_path / "w.pt", expected, "w.pt")
+
+
+def test_weights_from_a_list_of_models_open_only_files_beside_them(tmp_path: Path) -> None:
+    """Everybody can write lists: a text in one must not let a network read other files of the user."""
+    root, secret = tmp_path / "model", tmp_path / "secret.txt"
+    root.mkdir()
+    for path in (root / "weights.onnx", root / "weights.data", secret):
+        path.write_bytes(b"content")
+    (root / "link.data").symlink_to(secret)
+    weights = {"onnx": {"source": "weights.onnx", "external_data": {"source": "weights.data"}}}
+    names = [str(secret), "../secret.txt", "link.data", "a name", "nul\0byte", "n" * 300, "."]
+    described = {"weights": weights, "name": names}
+    package = Package(root, described, None, root / "weights.onnx", "", root / "weights.onnx")
+    assert {*package.places} == {root / "weights.onnx", root / "weights.data"}

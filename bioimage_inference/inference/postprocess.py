@@ -44,6 +44,7 @@ class Postprocessor:
         self.output, self.letters = output, output.letters
         self._plan, self._make_writer, self._scratch = plan, make_writer, scratch
         self._tile = {letter: link.size(tile[link.letter]) for letter, link in plan.links.items()}
+        self._partial = {letter for letter, link in plan.links.items() if tile[link.letter] % link.scale.denominator}
         steps = output.operations
         whole = [number for number, step in enumerate(steps) if needs_all(step, output.id, plan)]
         first, stop = (whole[0], whole[-1] + 1) if whole else (len(steps), len(steps))
@@ -60,7 +61,8 @@ class Postprocessor:
     def processed(self, kept: Mapping[str, Kept], block: Array, statistics: Statistics) -> Array:
         """Return the kept part of one tile of the network's output, after the steps that work on tiles.
 
-        Raises :class:`ModelError` if the tile does not have the described shape.
+        A coarser output may have one more pixel where a tile ends within it. It is cut off, since sizes are rounded
+        down. Raises :class:`ModelError` if the tile does not have the described shape.
         """
         self._check_shape(block)
         crop = {letter: (part.offset, part.offset + part.stop - part.start) for letter, part in kept.items()}
@@ -111,7 +113,8 @@ class Postprocessor:
     def _check_shape(self, block: Array) -> None:
         expected = [self._expected_size(letter) for letter in self.letters]
         if block.ndim == len(expected) and all(
-            want in (None, size) for want, size in zip(expected, block.shape, strict=True)
+            want in (None, size) or (letter in self._partial and want == size - 1)
+            for letter, want, size in zip(self.letters, expected, block.shape, strict=True)
         ):
             return
         promised = "×".join("any" if want is None else str(want) for want in expected)

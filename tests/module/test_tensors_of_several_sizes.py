@@ -124,6 +124,18 @@ def test_an_image_of_a_legal_size_is_not_padded_for_a_coarser_output(tmp_path: P
             np.testing.assert_allclose(found.outputs["out"].array, expected, rtol=0, atol=1e-6)
 
 
+def test_a_pixel_of_a_coarser_output_that_the_image_fills_in_part_is_cut_off(tmp_path: Path) -> None:
+    inputs, outputs = models.simple_tensors(size={"min": 17, "step": 1}, halo=2)
+    for axis in outputs[0]["axes"][2:]:
+        axis["scale"] = 2.0
+    path = models.write_model(tmp_path, torch.nn.AvgPool2d(2, ceil_mode=True), inputs, outputs)
+    image = image_of(101, 64)
+    for tile in (None, (33, 40)):
+        found = bioimage_inference.predict(path, image, axes="yx", tile=tile).outputs["out"].array
+        expected = image[:100].reshape(50, 2, 32, 2).mean((1, 3))
+        np.testing.assert_allclose(found[0, 0], expected, rtol=0, atol=1e-6)
+
+
 def test_a_mirrored_border_where_outputs_differ_in_resolution_and_halo(tmp_path: Path) -> None:
     inputs, outputs = models.simple_tensors(size={"min": 32, "step": 2}, halo=3)
     axes = [models.space(letter, models.reference(letter), scale=2.0, halo=1) for letter in "yx"]

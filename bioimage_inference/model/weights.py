@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from ..errors import ModelError, TrustError, UsageError
 from ..text import counted, reason_of
@@ -145,20 +145,37 @@ def called_operations(weights: Path) -> tuple[str, ...]:
 
 def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare_weights: Path | None) -> LoadedWeights:
     path = bare_weights or package_file(model.root, entry.source)
+    with path.open("rb") as stream:
+        return _load_held(entry, model, policy, path, _held(stream, path), is_bare=bare_weights is not None)
+
+
+def _held(stream: BinaryIO, path: Path) -> Path:
+    """Return a path that stays with the file of a stream, where the system has such paths, else the file's ``path``.
+
+    Others may rename folders around the file between its hash and its use.
+    """
+    held = Path(f"/proc/self/fd/{stream.fileno()}")
+    return held if held.exists() else path
+
+
+def _load_held(
+    entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, path: Path, held: Path, *, is_bare: bool
+) -> LoadedWeights:
+    """Return the weights in the file ``path``, read from ``held``. ``is_bare``: given without their package."""
     before = _identity(path)
     kind = weights_kind(path)
-    sha256 = check_sha256(path, entry.sha256, path.name)
+    sha256 = check_sha256(held, entry.sha256, path.name)
     if entry.sha256 is None:
         check_content(path)  # torch compares no checksums, and may crash on damaged TorchScript
     verdict = policy.may_load_weights(sha256)
     if not verdict.allowed:
         raise TrustError(f"{path.name} is not loaded: {verdict.reason}.")
     if entry.format == "onnx":
-        root = model.root if bare_weights is None else path.absolute().parent
+        root = path.absolute().parent if is_bare else model.root
         return _load_onnx(entry, path, sha256, root, policy)
     notes: tuple[str, ...] = ()
     if kind == "torchscript":
-        module = _load_torchscript(path, sha256, verdict.trusted)
+        module = _load_torchscript(path, sha256, held if verdict.trusted else None)
         if entry.format != "torchscript":
             notes = (
                 f"{path.name} is listed as a {WEIGHTS_TITLES[entry.format]}, but is TorchScript, and was run as such.",
@@ -166,7 +183,7 @@ def _load_entry(entry: WeightsEntry, model: ModelSpec, policy: TrustPolicy, bare
     elif entry.format == "torchscript":
         raise ModelError(f"{path.name} is listed as TorchScript, but is something else by its content.")
     else:
-        module, notes = _load_state_dict(entry, path, model, policy)
+        module, notes = _load_state_dict(entry, path, held, model, policy)
     # The hash is that of the file before torch read it.
     if _identity(path) != before:
         raise ModelError(f"{path.name} was changed while it was read. Run again when nothing writes to it.")
@@ -205,8 +222,8 @@ def _identity(path: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _load_torchscript(path: Path, sha256: str, trusted: bool) -> "torch.nn.Module":
-    """Return the network; where nobody vouches for it, only after it was vetted."""
+def _load_torchscript(path: Path, sha256: str, trusted: Path | None) -> "torch.nn.Module":
+    """Return the network from the path ``trusted``. Where nobody vouches for it, there is none, and it is vetted."""
     import torch
 
     from .vetting.source_code import NotVetted
@@ -216,7 +233,7 @@ def _load_torchscript(path: Path, sha256: str, trusted: bool) -> "torch.nn.Modul
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
         try:
-            module: torch.nn.Module = load(path, map_location="cpu") if trusted else load_vetted(path)
+            module: torch.nn.Module = load(trusted, map_location="cpu") if trusted else load_vetted(path)
         except NotVetted as error:
             raise TrustError(
                 f"{path.name} is not loaded: {error}. TorchScript that nobody vouches for may compute with tensors and "
@@ -230,9 +247,9 @@ def _load_torchscript(path: Path, sha256: str, trusted: bool) -> "torch.nn.Modul
 
 
 def _load_state_dict(
-    entry: WeightsEntry, path: Path, model: ModelSpec, policy: TrustPolicy
+    entry: WeightsEntry, path: Path, held: Path, model: ModelSpec, policy: TrustPolicy
 ) -> tuple["torch.nn.Module", tuple[str, ...]]:
-    """Return the network with its weights, and notes on what is unusual about them.
+    """Return the network with its weights, read from ``held``, and notes on what is unusual about them.
 
     Raises :class:`ModelError` where the weights do not fit the network. Where the entry is not ``strict``, some of the
     network's tensors may be missing in the file, but not all.
@@ -244,7 +261,7 @@ def _load_state_dict(
         raise ModelError(f"The description names no architecture to put the weights of {path.name} into.")
     source = architecture.source
     code = None if source is None else check_code(source, architecture.sha256, model.root, policy)
-    content = _load_tensors(path)
+    content = _load_tensors(path, held)
     network = build_network(architecture, code, policy)
     doing = f"Putting the weights of {path.name} into {architecture.callable}"
     with running_model_code(doing):
@@ -272,16 +289,16 @@ def _load_state_dict(
     return network, (*found.notes, lacking)
 
 
-def _load_tensors(path: Path) -> Mapping[str, Any]:
+def _load_tensors(path: Path, held: Path) -> Mapping[str, Any]:
     """Return the content of a file of safetensors or ``torch.save``; only tensors and containers are unpickled."""
-    if is_safetensors(path):
-        return _load_safetensors(path)
+    if is_safetensors(held):
+        return _load_safetensors(path, held)
     import torch
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(held, map_location="cpu", weights_only=True)
         except Exception as error:  # torch's readers raise anything for a broken file
             foreign = re.search(r"GLOBAL (\S+)", str(error))
             if foreign:
@@ -296,13 +313,13 @@ def _load_tensors(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _load_safetensors(path: Path) -> Mapping[str, Any]:
+def _load_safetensors(path: Path, held: Path) -> Mapping[str, Any]:
     """Return the tensors of a safetensors file, which holds nothing but their names, shapes and values."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        return load_file(held)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
         _refuse_unreadable(path, error)
 

@@ -5,6 +5,7 @@ import inspect
 import io
 import os
 import pickle
+import shutil
 import struct
 import tarfile
 import warnings
@@ -74,10 +75,10 @@ class Reference(torch.nn.Module):
 REFERENCE = Reference().eval()
 
 
-def save_torchscript(path: Path) -> Path:
+def save_torchscript(path: Path, network: torch.nn.Module = REFERENCE) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(REFERENCE), path)
+        torch.jit.save(torch.jit.script(network), path)
     return path
 
 
@@ -735,6 +736,40 @@ def test_weights_that_disappear_while_they_are_read(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(weights_module, "_load_torchscript", meddle)
     with pytest.raises(ModelError, match="disappeared while it was read"):
         load_weights(model, TrustPolicy())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system has no paths of open files")
+@pytest.mark.parametrize("kind", ["torchscript", "state_dict"])
+def test_weights_are_those_that_were_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Somebody swaps the folder of the weights for another one after the hash was taken, and swaps them back."""
+    honest, other, away = (tmp_path / name for name in ("weights", "other", "away"))
+    model = torchscript_model(tmp_path) if kind == "torchscript" else state_dict_model(tmp_path)
+    name = model.weights[0].source
+    for folder in (honest, other):
+        folder.mkdir()
+    shutil.move(tmp_path / name, honest / name)
+    if kind == "torchscript":
+        save_torchscript(other / name, torch.nn.Identity())
+    else:
+        torch.save({key: value + 1 for key, value in REFERENCE.state_dict().items()}, other / name)
+    check, load = weights_module.check_sha256, getattr(weights_module, f"_load_{kind}")
+
+    def swapping(*arguments: Any) -> str:
+        found = check(*arguments)
+        honest.rename(away)
+        other.rename(honest)
+        return found
+
+    def swapping_back(*arguments: Any) -> Any:
+        found = load(*arguments)
+        honest.rename(other)
+        away.rename(honest)
+        return found
+
+    monkeypatch.setattr(weights_module, "check_sha256", swapping)
+    monkeypatch.setattr(weights_module, load.__name__, swapping_back)
+    entry = replace(model.weights[0], source=f"weights/{name}")
+    assert computes_like_the_reference(load_weights(replace(model, weights=(entry,)), TRUSTING))
 
 
 def test_the_code_that_was_judged_is_the_code_that_python_shows(tmp_path: Path) -> None:

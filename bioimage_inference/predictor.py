@@ -27,6 +27,7 @@ from .inference.pipeline import Progress
 from .inference.planning import ImageLike, PreparedImages, close, prepare, tile_shape
 from .machine.memory import peak_memory
 from .model.spec import ModelSpec
+from .model.trust import TrustPolicy
 from .model.weights import check_offered
 from .options import Options
 from .prediction import Output, Prediction
@@ -56,6 +57,8 @@ class Predictor:
     compute in turn, because torch's number of threads belongs to the process.
 
     ``files`` is closed with the model: it removes temporary files. ``network`` computes in place of the weights.
+    ``policy`` is by default that of the process. It is read at once, because an administrator's lists cannot be read
+    any more once the process is restricted.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Predictor:
         network: "Network | None" = None,
         files: ExitStack | None = None,
         offline: bool = False,
+        policy: TrustPolicy | None = None,
     ) -> None:
         self.opened = opened
         self.offline = offline
         self.source = source or source_record(opened.package.source, None, None, None)
         self.turn = Lock()
         self._network = network
+        self.policy = policy or trust_policy()
         self._loaded: dict[tuple[Any, ...], LoadedNetwork] = {}
         self._calibrations: dict[tuple[Any, ...], Calibration] = {}
         # also for a model that nobody closes, when it is deleted or Python ends
@@ -150,7 +155,7 @@ class Predictor:
 
         key = _network_options(options)
         if key not in self._loaded:
-            policy = trust_policy(options.trust_model_code)
+            policy = replace(self.policy, trust_model_code=options.trust_model_code)
             spec = with_loaded_code(self.spec, policy)
             if self._network is not None:
                 self._loaded[key] = given_network(self._network, spec, options)

@@ -100,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     with progress_display() as display:
         display.wait("reading the model")
         with open_model(arguments.model, description=arguments.description, offline=arguments.offline) as model:
+            model.check_weights()  # before the walls, which hide the newest list of models
             display.wait("computing the test image")
             with (
                 output_folder(arguments.output, keep_empty=False) as folder,

@@ -112,7 +112,8 @@ def _entries(model: Predictor, wanted: str | None) -> list[Predictor]:
         raise UsageError(f"The model has no {wanted} weights; it offers {offered}. Leave --weights out.")
     if model.opened.package.bare_weights is not None:  # the file is one of the entries
         return [model]
-    return [Predictor(replace(model.opened, spec=replace(model.spec, weights=(entry,)))) for entry in entries]
+    opened = [replace(model.opened, spec=replace(model.spec, weights=(entry,))) for entry in entries]
+    return [Predictor(one, policy=model.policy) for one in opened]
 
 
 def _read_tests(model: Predictor) -> _Tests:

@@ -1,10 +1,12 @@
 """The second wall: what a network can still do after it was let in, in a process of the command line."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -227,6 +229,30 @@ def test_sockets_stay_only_where_a_gpu_computes(folders: list[Path]) -> None:
     assert attempt("socket beside a GPU", folders) == "done"
     assert attempt("shared memory beside a GPU", folders) == "done"
     assert attempt("GPU with --device cpu", folders) == "refused"
+
+
+@pytest.mark.parametrize("command", ["predict", "validate", "rerun"])
+def test_the_lists_of_an_administrator_count(
+    tmp_path: Path, image: Path, test_data: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They lie anywhere, and the wall hides this place from the model."""
+    model, out, lists = test_data / "demo-model.zip", tmp_path / "out", tmp_path / "lists"
+    predict = ("predict", model, image, "-o", out, "--weights", "torchscript")
+    if command == "rerun":
+        assert command_line(*predict).returncode == 0
+    lists.mkdir()
+    with zipfile.ZipFile(model) as package:
+        (lists / "hashes.txt").write_text(hashlib.sha256(package.read("weights.pt")).hexdigest())
+    monkeypatch.setenv("BIOIMAGE_INFERENCE_TRUST", "known")
+    commands = {
+        "predict": predict,
+        "validate": ("validate", model, "--weights", "torchscript"),
+        "rerun": ("rerun", out / f"{image.stem}_provenance.json", "-o", tmp_path / "again"),
+    }
+    assert command_line(*commands[command]).returncode == 3
+    monkeypatch.setenv("BIOIMAGE_INFERENCE_TRUSTED_HASHES", str(lists / "hashes.txt"))
+    done = command_line(*commands[command])
+    assert done.returncode == 0, done.stderr
 
 
 def test_consent_to_code_does_not_open_the_files(tmp_path: Path, image: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from .files.typed_path import Address
 from .inference.outputs import Target as Target
-from .options import options_of
+from .options import OptionWords, options_of
 from .prediction import Prediction
 from .predictor import Predictor
 from .python_functions import (
@@ -43,9 +43,6 @@ __all__ = [
     "segment",
     "validate",
 ]
-
-
-_SELECTING = ("axes", "series", "level", "well", "field")  # options that say what is read of a file
 
 
 class Model(Predictor):
@@ -137,7 +134,7 @@ class Model(Predictor):
         if not prediction.has_size_of_image:
             found = segment(prediction, **(objects or {}))
             return replace(found, notes=(*found.notes, OTHER_SIZE))
-        words = {name: value for name, value in arguments.items() if name in _SELECTING}
+        words = {name: value for name, value in arguments.items() if name in OptionWords.__annotations__}
         chosen = options_of(arguments.get("options"), words)
         how = {"image_axes": chosen.axes, **(objects or {})}
         given = image_like(image, how["image_axes"])

@@ -164,6 +164,11 @@ class Options:
                 "then tiled or padded."
             )
 
+    @property
+    def may_use_gpu(self) -> bool:
+        """Whether a GPU may compute, if the machine has one."""
+        return self.device != "cpu"
+
 
 def options_of(options: Options | None, words: Mapping[str, Any], others: Collection[str] = ()) -> Options:
     """Return the options with ``words`` in place of their own.

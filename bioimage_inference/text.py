@@ -67,6 +67,17 @@ def for_json(value: Any, *, ascii_only: bool = False, allow_nan: bool = True) ->
     return "".join(letter if letter == "\n" or _is_harmless(letter) else json.dumps(letter)[1:-1] for letter in written)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises :class:`ValueError` for any other text, and for values nested too deeply for Python.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its values lie too deep within each other") from error
+
+
 def is_utf8(text: str) -> bool:
     """Return whether the text, for example a file name, can be written as UTF-8."""
     return not _SURROGATE.search(text)

@@ -161,8 +161,8 @@ def _sandbox(
     """
     prepare_network(addresses)
     read = [*task.model.opened.package.places, *images, *(one for path in images for one in files_beside(path))]
-    gpu = task.options.device != "cpu"
-    with restricted(read, folders, not options.no_sandbox, network=bool(addresses), gpu=gpu):
+    walled, gpu = not options.no_sandbox, task.options.may_use_gpu
+    with restricted(read, folders, walled, network=bool(addresses), gpu=gpu):
         if options.debug or options.verbose:
             say(f"sandbox: {walls().in_words()}", error=True)
         elif (missing := missing_on_this_system()) and not options.no_sandbox and not is_quiet():

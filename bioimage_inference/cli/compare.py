@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
         prepare_network(addresses)
         places = [*(place for package in packages for place in package.places), *files]
         places += [path for one in files for path in files_beside(one)]
-        gpu = task.options.device != "cpu"
+        gpu = task.options.may_use_gpu
         with restricted(places, [folder], not arguments.no_sandbox, network=bool(addresses), gpu=gpu):
             found = compare_models(candidates, task, display.wait)
             if all(row.error is not None for row in found.rows):

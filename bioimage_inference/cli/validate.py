@@ -104,9 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
             display.wait("computing the test image")
             with (
                 output_folder(arguments.output, keep_empty=False) as folder,
-                restricted(
-                    model.opened.package.places, [folder], not arguments.no_sandbox, gpu=options.device != "cpu"
-                ),
+                restricted(model.opened.package.places, [folder], not arguments.no_sandbox, gpu=options.may_use_gpu),
             ):
                 spec, page = model.spec, None
                 if arguments.report:

@@ -55,7 +55,7 @@ def predict_on_cluster(
         Whether the network runs behind the walls of :mod:`~bioimage_inference.machine.sandbox`.
     """
     jobs = [_absolute(job) for job in jobs]
-    place = _place(model, jobs, options.device, offline=offline, sandbox=sandbox)
+    place = _place(model, jobs, offline=offline, sandbox=sandbox, gpu=options.may_use_gpu)
     if not tiles:
         yield from _images(cluster, model, place, jobs, options, progress)
         return
@@ -180,15 +180,14 @@ def _with_names(output: OutputRecord, target: Target) -> OutputRecord:
     return replace(output, **names)
 
 
-def _place(model: Model, jobs: Sequence[ImageJob], device: str, *, offline: bool, sandbox: bool) -> Place:
+def _place(model: Model, jobs: Sequence[ImageJob], *, offline: bool, sandbox: bool, gpu: bool) -> Place:
     """Return the files that a computing process may read (images, companions) and the folders that it may write."""
     places = {place for job in jobs for place in job.places}
     images = {place for place in places if isinstance(place, Path)}
     addresses = tuple(sorted(place for place in places if isinstance(place, Address)))
     read = images | {beside for path in images for beside in files_beside(path)}
     write = {written_folder(path) for job in jobs for target in job.targets.values() for path in target.files.values()}
-    source, gpu = _source_of(model, offline), device != "cpu"
-    return Place(source, tuple(sorted(read)), tuple(sorted(write)), sandbox, addresses, gpu)
+    return Place(_source_of(model, offline), tuple(sorted(read)), tuple(sorted(write)), sandbox, addresses, gpu)
 
 
 def _source_of(model: Model, offline: bool) -> ModelSource:

@@ -2,7 +2,6 @@
 result. A file is an earlier result where a record of this program (``*_provenance.json``) lies beside it and names it.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, UsageError
+from ..text import parse_json
 from .file_names import MOST_NAME_BYTES, is_file_name, name_key
 from .partial_file import final_place
 
@@ -165,9 +165,8 @@ def files_of_earlier_runs(record: Path, content: Mapping[str, Any]) -> list[str]
 
     They stay results of this program: a later run may replace them, and does not take them for images.
     """
-    return sorted(
-        name for name in _named_files(record) - _names_in(content, record) if os.path.lexists(record.with_name(name))
-    )
+    names = _named_files(record) - _names_in(content, record) - {"", ".."}  # of paths that end in no name
+    return sorted(name for name in names if os.path.lexists(record.parent / name))
 
 
 def _named_files(record: Path) -> frozenset[str]:
@@ -176,8 +175,8 @@ def _named_files(record: Path) -> frozenset[str]:
     if content is None:
         return frozenset()
     earlier = content.get("earlier_files")
-    names = earlier if isinstance(earlier, list) else ()
-    return _names_in(content, record) | {name for name in names if isinstance(name, str)}
+    paths = earlier if isinstance(earlier, list) else ()
+    return _names_in(content, record) | {Path(path).name for path in paths if isinstance(path, str)}
 
 
 def _names_in(content: Mapping[str, Any], record: Path) -> frozenset[str]:
@@ -198,8 +197,8 @@ def _content(record: Path) -> dict[str, Any] | None:
     try:
         if not record.is_file() or record.stat().st_size > _MOST_RECORD:
             return None
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
     is_record = isinstance(content, dict) and str(content.get("schema")).startswith(_SCHEMA)
     return content if is_record else None

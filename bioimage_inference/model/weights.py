@@ -175,7 +175,7 @@ def _load_held(
         return _load_onnx(entry, path, sha256, root, policy)
     notes: tuple[str, ...] = ()
     if kind == "torchscript":
-        module = _load_torchscript(path, sha256, held if verdict.trusted else None)
+        module = _load_torchscript(path, held, sha256, verdict.trusted)
         if entry.format != "torchscript":
             notes = (
                 f"{path.name} is listed as a {WEIGHTS_TITLES[entry.format]}, but is TorchScript, and was run as such.",
@@ -222,8 +222,8 @@ def _identity(path: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _load_torchscript(path: Path, sha256: str, trusted: Path | None) -> "torch.nn.Module":
-    """Return the network from the path ``trusted``. Where nobody vouches for it, there is none, and it is vetted."""
+def _load_torchscript(path: Path, held: Path, sha256: str, trusted: bool) -> "torch.nn.Module":
+    """Return the network, read from ``held``; where nobody vouches for it, only after it was vetted."""
     import torch
 
     from .vetting.source_code import NotVetted
@@ -233,7 +233,7 @@ def _load_torchscript(path: Path, sha256: str, trusted: Path | None) -> "torch.n
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
         try:
-            module: torch.nn.Module = load(trusted, map_location="cpu") if trusted else load_vetted(path)
+            module: torch.nn.Module = load(held, map_location="cpu") if trusted else load_vetted(held)
         except NotVetted as error:
             raise TrustError(
                 f"{path.name} is not loaded: {error}. TorchScript that nobody vouches for may compute with tensors and "

@@ -3,7 +3,6 @@
 ``provenance.schema.json`` describes the JSON, and :class:`RunRecord` mirrors it. A test compares the two.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -15,7 +14,7 @@ import numpy as np
 
 from ..files.overwriting import files_of_earlier_runs
 from ..files.partial_file import write_whole
-from ..text import for_json
+from ..text import for_json, parse_json
 from .record_parts import (
     ClusterRecord,
     DeviceRecord,
@@ -162,8 +161,8 @@ def read_record(path: Path) -> RunRecord:
     """Return the record in a file. Raises :class:`OSError`, and :class:`ValueError` with the reason."""
     text = path.read_bytes()
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise ValueError("it is not JSON") from error
     return record_from_json(content)
 
@@ -173,6 +172,7 @@ def write_record(record: RunRecord, path: Path, *, noted: bool = True) -> None:
 
     ``noted`` is that of :func:`~bioimage_inference.files.partial_file.write_whole`. Raises :class:`OutputError`.
     """
-    earlier = files_of_earlier_runs(path, to_json(record))
-    content = to_json(replace(record, earlier_files=tuple(earlier) or None))
+    content = to_json(replace(record, earlier_files=None))
+    if earlier := files_of_earlier_runs(path, content):
+        content["earlier_files"] = earlier
     write_whole(path, f"{for_json(content, allow_nan=False)}\n".encode(), noted=noted)

@@ -20,7 +20,7 @@ from ..files.shared_folders import make_folder
 from ..files.typed_path import is_address
 from ..image.readers.reading import files_of_image
 from ..image.writers.output_formats import FORMATS
-from ..text import counted, for_address, for_json, is_utf8
+from ..text import counted, for_address, for_json, is_utf8, parse_json
 from ..zoo.names import recorded_name
 from .citation import methods, references
 from .record import RunRecord, read_record, write_record
@@ -83,7 +83,7 @@ def is_own_crate(folder: Path) -> bool:
     if not (folder / CRATE).is_file():  # opening a pipe would block
         return False
     try:
-        entities = json.loads((folder / CRATE).read_text(encoding="utf-8"))["@graph"]
+        entities = parse_json((folder / CRATE).read_text(encoding="utf-8"))["@graph"]
         return any(str(one["@id"]).startswith(_HOME) for one in entities)
     except (OSError, ValueError, KeyError, TypeError):  # the file is not a crate
         return False

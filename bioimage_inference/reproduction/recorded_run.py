@@ -155,7 +155,7 @@ def rerun(
         known = [path, *local, *(one for one in earlier.values() if one is not None)]
         read = [*model.opened.package.places, *known, *(one for file in local for one in files_beside(file))]
         prepare_network(addresses)
-        with restricted(read, [folder], sandbox, network=bool(addresses), gpu=options.device != "cpu"):
+        with restricted(read, [folder], sandbox, network=bool(addresses), gpu=options.may_use_gpu):
             prediction = predict_image(
                 model,
                 images[first],

@@ -1,6 +1,5 @@
 """Opens a prediction and names each of its axes: from the file, from the record beside it, or from its dimensions."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -20,6 +19,7 @@ from ..image.series import MAIN, Selection
 from ..image.units import pixel_size
 from ..provenance.record import read_record
 from ..provenance.record_parts import InputRecord, OutputRecord
+from ..text import parse_json
 
 RECORD_ENDING = "_provenance.json"
 _BY_DIMENSIONS = {2: "yx", 3: "cyx", 4: "bcyx", 5: "bczyx"}
@@ -129,7 +129,7 @@ def _metadata_of_pages(path: Path) -> PredictionMetadata | None:
         text = tiff.pages.first.description
     if '"original_axes"' not in text:
         return None
-    found = json.loads(text)
+    found = parse_json(text)
     axes, shape = str(found["original_axes"]), tuple(map(int, found["original_shape"]))
     if "y" not in axes or "x" not in axes:
         raise ImageError(

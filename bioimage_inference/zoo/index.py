@@ -8,7 +8,6 @@ write to the cache.
 """
 
 import datetime
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 from ..errors import UsageError
 from ..files.cache_folder import own_cache_folder
 from ..model.trust import HASHES_VARIABLE, TRUST_VARIABLE, TrustPolicy, read_hashes
+from ..text import parse_json
 
 INDEX_VARIABLE = "BIOIMAGE_INFERENCE_INDEX"
 BUNDLED = Path(__file__).with_name("index.jsonl")
@@ -141,12 +141,12 @@ def read_index(path: Path) -> Index:
     entries, date = [], ""
     for number, line in enumerate(lines, start=1):
         try:
-            content = json.loads(line)
+            content = parse_json(line)
             if number == 1 and content.keys() == {"date"}:
                 date = datetime.date.fromisoformat(content["date"]).isoformat()
             else:
                 entries.append(_entry(content))
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"Line {number} of the index of models {path} describes no model. {_remedy(path)}"
             ) from error

@@ -14,6 +14,7 @@ from ..files.partial_file import write_whole
 from ..files.typed_path import is_address
 from ..model.package import file_sha256
 from ..model.spec import ModelSpec
+from ..text import parse_json
 
 DESCRIPTION = "rdf.yaml"
 _CHECKSUMS = ".sha256.json"
@@ -134,8 +135,8 @@ def _read_checksums(path: Path) -> dict[str, str] | None:
     try:
         if not path.is_file() or path.stat().st_size > _MOST_CHECKSUMS:
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError:
         return None
     usable = isinstance(found, dict) and all(isinstance(sha256, str) for sha256 in found.values())
     return found if usable and DESCRIPTION in found else None

@@ -12,6 +12,7 @@ from ..files.partial_file import write_whole
 from ..files.shared_folders import make_folder
 from ..model.safe_yaml import MAX_BYTES, load_yaml
 from ..terminal import say
+from ..text import parse_json
 from .file_download import fetch_bytes, http_client
 from .index import Index, read_index, updated_list
 from .index_lines import ZOO_ID, Content, Line, index_lines
@@ -82,8 +83,8 @@ def published_descriptions() -> list[tuple[str, Content]]:
 
 def _listed_models(content: bytes, collection: str) -> set[str]:
     try:
-        names = [str(item["id"]).rpartition("/")[2] for item in json.loads(content) if item["type"] == "model"]
-    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        names = [str(item["id"]).rpartition("/")[2] for item in parse_json(content) if item["type"] == "model"]
+    except (ValueError, LookupError, TypeError) as error:
         raise UsageError(
             f"{collection} is no list of models. The environment variable BIOIMAGEIO_COLLECTION_HTTP_PATTERN names "
             "the zoo. The earlier list stays."

@@ -1,5 +1,6 @@
 """No command writes over a file that it reads, or over one that is not its own."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -258,6 +259,18 @@ def test_results_that_a_later_run_leaves_out_stay_results(here: Path, capsys: Ou
     Path("in/a_overlay.png").unlink()
     assert main(["predict", "MODEL.zip", "in", "-o", "in", "--threads", "1", "--segment"]) == 0, capsys.readouterr()
     assert read_record(here / "in" / "a_provenance.json").earlier_files is None
+
+
+@pytest.mark.parametrize("name", ["", "/", "..", "../a.tif", "nul\0byte", 7])
+def test_a_record_with_names_of_no_files_is_replaced(here: Path, name: object, capsys: Output) -> None:
+    assert main(["predict", "MODEL.zip", "a.tif", "-o", "out", "--threads", "1"]) == 0
+    record = here / "out" / "a_provenance.json"
+    content = json.loads(record.read_text())
+    content["outputs"][0]["npy"], content["earlier_files"] = name, [name]
+    record.write_text(json.dumps(content))
+    command = ["predict", "MODEL.zip", "a.tif", "-o", "out", "--threads", "1", "--format", "tiff", "--overwrite"]
+    assert main(command) == 0, capsys.readouterr()
+    assert not set(read_record(record).earlier_files or ()) - {"a_prediction.npy"}
 
 
 def test_home_is_what_a_tilde_means(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

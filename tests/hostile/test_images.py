@@ -71,7 +71,7 @@ def test_of_a_huge_file_only_the_beginning_is_read(
 
 
 def test_deep_metadata_are_damaged(tmp_path: Path, image: Path, refused: Refused) -> None:
-    """Of a zarr, and of the record of an earlier run, which then counts as no record."""
+    """A zarr with such metadata is damaged. A record of an earlier run with them counts as no record."""
     model, out = sound_model(tmp_path / "model"), tmp_path / "out"
     (tmp_path / "deep.zarr").mkdir()
     (tmp_path / "deep.zarr" / "zarr.json").write_text("[" * 200_000)

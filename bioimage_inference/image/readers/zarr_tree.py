@@ -1,6 +1,5 @@
 """A zarr hierarchy in a folder, in a zip or at an address. Its metadata are checked before zarr opens an array."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 from ...errors import ImageError
 from ...files.typed_path import ImagePath
+from ...text import parse_json
 from .zarr_files import FolderFiles, ZarrFiles, ZipFiles, open_files
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
@@ -107,8 +107,8 @@ class ZarrTree:
         if raw is None:
             return None
         try:
-            loaded = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            loaded = parse_json(raw)
+        except ValueError as error:
             raise ImageError(
                 f"{self.name} is a damaged zarr: its {self._key(path, name)} is no valid JSON. Copy or write it again."
             ) from error

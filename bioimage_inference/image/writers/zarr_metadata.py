@@ -10,6 +10,7 @@ import numpy as np
 
 from ...files.partial_file import write_whole
 from ...options import ZarrVersion
+from ...text import parse_json
 from ..axes import AXES, LETTERS
 from ..image import PixelSize
 from .base import Layout
@@ -150,7 +151,7 @@ def group_content(folder: Path, version: ZarrVersion) -> tuple[dict[str, Any], d
     Raises :class:`OSError`, and :class:`ValueError` for a file that is not JSON.
     """
     file = folder / _ATTRIBUTE_FILES[version]
-    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    content = parse_json(file.read_text(encoding="utf-8")) if file.exists() else {}
     if version == "0.4":
         return content, content
     content = {"zarr_format": 3, "node_type": "group", **content}
